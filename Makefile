@@ -1,0 +1,52 @@
+# `make demo` and `make test` need Python (3.9 to 3.13), a C compiler and make; everything else they set up themselves, in .venv
+PYTHON ?= python3
+VENV   ?= .venv
+PY      = $(VENV)/bin/python
+STAMP   = $(VENV)/.installed
+
+.PHONY: demo test test-servers check bench docs settings-doc system clean
+
+demo: $(STAMP) system
+	$(PY) -m lab
+
+test: $(STAMP) system
+	$(PY) -m pytest
+
+check: $(VENV)/.check
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/unit
+
+bench: $(STAMP) system
+	$(PY) -m bench
+
+docs: $(VENV)/.docs
+	$(PY) -m resilient_wsgi.settings_doc --check docs/settings.md
+	$(PY) -m mkdocs build --strict
+
+settings-doc: $(STAMP)
+	$(PY) -m resilient_wsgi.settings_doc > docs/settings.md
+
+# nginx and wrk from the distribution where that can be done; without them the parts that need them are shown as skipped
+system:
+	@sh tools/system-packages.sh
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --upgrade pip setuptools wheel
+
+$(STAMP): pyproject.toml | $(PY)
+	$(PY) -m pip install -q -e '.[test]'
+	@touch $@
+
+$(VENV)/.check: $(STAMP)
+	$(PY) -m pip install -q -e '.[test,check]'
+	@touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(PY) -m pip install -q -e '.[docs]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist site lab/report bench/results

@@ -1,0 +1,1 @@
+"""No WSGI worker waits for ever."""
