@@ -16,7 +16,7 @@ COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog"
 _logger = logging.getLogger("resilient_wsgi.installation")
 
 
-class Unavailable(Exception):  # noqa: N818 - not an error: a component says why it cannot be had here
+class Unavailable(Exception):
     """Raised by a component's `install` where it can do nothing, with the reason for `status()`."""
 
 

@@ -113,7 +113,7 @@ class Hosts(Kind):
         """Return the table with patterns and options in lower case."""
         table = json.loads(value) if isinstance(value, str) else value
         if not isinstance(table, Mapping):
-            raise ValueError(type(value).__name__)  # noqa: TRY004 - the caller collects ValueErrors
+            raise ValueError(type(value).__name__)
         return {self._pattern(pattern): self._limits(pattern, limits) for pattern, limits in table.items()}
 
     def _pattern(self, pattern: Any) -> str:

@@ -13,12 +13,12 @@ class System:
     wall_time = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
     getpid = staticmethod(os.getpid)
-    exit = staticmethod(os._exit)  # noqa: SLF001 - the one way out that neither joins threads nor runs exit handlers
+    exit = staticmethod(os._exit)
 
     def read_text(self, path: str) -> str:
         """Return the text of a file of /proc or /sys, `""` where it cannot be read."""
         try:
-            with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - pathlib costs 10 ms to import
+            with open(path, encoding="ascii", errors="replace") as file:
                 return file.read()
         except OSError:
             return ""

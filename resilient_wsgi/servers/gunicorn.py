@@ -46,4 +46,4 @@ class GunicornServer(PlainServer):
 def running() -> bool:
     """Return whether this process was started as gunicorn."""
     arbiter = sys.modules.get("gunicorn.arbiter")
-    return arbiter is not None and "gunicorn" in os.path.basename(sys.argv[0] or "")  # noqa: PTH119
+    return arbiter is not None and "gunicorn" in os.path.basename(sys.argv[0] or "")

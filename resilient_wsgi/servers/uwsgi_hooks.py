@@ -15,7 +15,7 @@ from ..guard import Guard
 Hook = Callable[[], object]
 
 _guard = Guard("servers")
-_links: Dict[str, "_Link"] = {}
+_links: Dict[str, _Link] = {}
 
 
 class _Link:
