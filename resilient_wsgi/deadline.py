@@ -1,0 +1,120 @@
+"""How long something may still take: the one notion that inbound requests and outbound calls share.
+
+A deadline is a point on the monotonic clock, carried in a context variable; `remaining()` tells what is left of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Callable, Optional, Type, TypeVar
+
+from .errors import DeadlineExceeded
+from .system import SYSTEM, System
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Deadline:
+    """A point in time on the monotonic clock, and who set it.
+
+    `at` is in seconds of `time.monotonic()`, `limit` the seconds that were granted, `source` says who granted them and
+    stands in the messages of what is ended by it.
+    """
+
+    __slots__ = ("_system", "at", "limit", "source")
+
+    def __init__(self, at: float, limit: float, source: str, system: System = SYSTEM) -> None:
+        self.at = at
+        self.limit = limit
+        self.source = source
+        self._system = system
+
+    @classmethod
+    def after(cls, seconds: float, source: str = "deadline.limit", system: System = SYSTEM) -> Deadline:
+        """Return the deadline that is `seconds` from now.
+
+        Raises `ValueError` for a negative number or NaN.
+        """
+        if not seconds >= 0:  # also catches NaN
+            msg = f"a deadline lies 0 or more seconds ahead, not {seconds!r}"
+            raise ValueError(msg)
+        return cls(system.monotonic() + seconds, seconds, source, system)
+
+    def remaining(self) -> float:
+        """Return the seconds left: 0 or less once it has passed."""
+        return self.at - self._system.monotonic()
+
+    def check(self, doing: str = "the work") -> None:
+        """Raise `DeadlineExceeded` if it has passed."""
+        if self.remaining() <= 0:
+            msg = f"no time left for {doing}: limit {self.limit:g} s ({self.source})"
+            raise DeadlineExceeded(msg)
+
+    def __repr__(self) -> str:
+        return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
+
+
+_current: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", default=None)
+
+
+def current() -> Optional[Deadline]:
+    """Return the deadline that holds here, None where there is none (outside a request, say)."""
+    return _current.get()
+
+
+def remaining() -> Optional[float]:
+    """Return the seconds left until the deadline that holds here, never below 0; None where there is none."""
+    deadline = _current.get()
+    return None if deadline is None else max(0.0, deadline.remaining())
+
+
+def replace(deadline: Optional[Deadline]) -> Optional[Deadline]:
+    """Set the deadline that holds here, return the one that held before. For middleware: everybody else uses `limit`.
+
+    A token of the context variable would not do: a response may be closed in another context than it was begun in.
+    """
+    before = _current.get()
+    _current.set(deadline)
+    return before
+
+
+class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(5):`, `@limit(5)`
+    """Have at most `seconds` for a block or a function: `with limit(5):` or `@limit(5)`.
+
+    It can only shorten the deadline that holds already, never extend it. Nothing is interrupted by it: waits that know
+    of it (outbound HTTP, `remaining()` in your own code) end in time. One object is for one block at a time.
+    Raises `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function, whose body runs
+    after the call has returned.
+    """
+
+    def __init__(self, seconds: float, source: str = "deadline.limit") -> None:
+        Deadline.after(seconds, source)  # a bad number is said here, not at the first use
+        self._seconds = seconds
+        self._source = source
+        self._before: Optional[Deadline] = None
+
+    def _recreate_cm(self) -> limit:
+        # ContextDecorator asks for the object of each call: calls of one function may overlap
+        return limit(self._seconds, self._source)
+
+    def __call__(self, function: _F) -> _F:
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            msg = f"limit() cannot decorate {function!r}: its body runs after the call; use `with limit(...)` inside it"
+            raise TypeError(msg)
+        return super().__call__(function)
+
+    def __enter__(self) -> Deadline:
+        mine = Deadline.after(self._seconds, self._source)
+        self._before = before = _current.get()
+        if before is not None and before.at <= mine.at:
+            mine = before
+        _current.set(mine)
+        return mine
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        _current.set(self._before)

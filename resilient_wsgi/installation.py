@@ -1,0 +1,149 @@
+"""Put every component in place, in the right order; say of each what was done; take it all away again."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+
+from . import servers, sources
+from .settings import OFF, Settings
+
+# stderr first, so that what the others have to say cannot block; each is a module or package of that name
+COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
+
+_logger = logging.getLogger("resilient_wsgi.installation")
+
+
+class Unavailable(Exception):
+    """Raised by a component's `install` where it can do nothing, with the reason for `status()`."""
+
+
+class Component(Protocol):
+    """What a component's module offers."""
+
+    def install(self, options: Any) -> Sequence[str]:
+        """Put it in place, or reconfigure it; return by which means. May raise `Unavailable`."""
+
+    def uninstall(self) -> None:
+        """Restore what was there before. Does nothing if it is not installed."""
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """Whether a component is on, in which mode and by which means, and if it is off, why."""
+
+    name: str
+    on: bool
+    mode: str
+    means: Tuple[str, ...]
+    why_not: str
+
+    def __str__(self) -> str:
+        state = f"on ({self.mode})" if self.on else "off"
+        return f"{self.name}: {state}; {', '.join(self.means) or self.why_not}"
+
+
+class Installation:
+    """What `install()` has put in place in this process. There is one; a later `install()` changes it."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self._layers: Dict[str, Optional[Mapping[str, Any]]] = {"arguments": None, "django": None}
+        self._status: Dict[str, ComponentStatus] = {}
+
+    def __repr__(self) -> str:
+        on = " ".join(name for name, status in self._status.items() if status.on)
+        return f"<Installation on {servers.detect().name}: {on or 'nothing'}>"
+
+    def status(self) -> Tuple[ComponentStatus, ...]:
+        """Return of each component whether it is on, by which means, and why not."""
+        return tuple(self._status.values())
+
+    def uninstall(self) -> None:
+        """Restore everything that was there before. A descriptor that was taken over stays: children may have it."""
+        global _current
+        for name in reversed(tuple(self._status)):
+            _component(name).uninstall()
+        self._status = {}
+        if _current is self:
+            _current = None
+
+    def configure(self, settings: Settings) -> None:
+        """Install, reconfigure or take away each component, as the settings have it."""
+        self.settings = settings
+        for name in COMPONENTS:
+            self._status[name] = self._put(name, getattr(settings, name))
+
+    def read(self, **layers: Optional[Mapping[str, Any]]) -> Settings:
+        """Return the settings that result when the given layers replace those that were given before."""
+        wanted = {**self._layers, **{name: layer for name, layer in layers.items() if layer is not None}}
+        settings = sources.read(wanted["arguments"], wanted["django"])
+        self._layers = wanted
+        return settings
+
+    def _put(self, name: str, options: Any) -> ComponentStatus:
+        component = _component(name)
+        try:
+            if options.mode == OFF:
+                component.uninstall()
+                return ComponentStatus(name, False, OFF, (), f"{name.upper()}.MODE is off")
+            return ComponentStatus(name, True, options.mode, tuple(component.install(options)), "")
+        except Unavailable as reason:
+            return ComponentStatus(name, False, options.mode, (), str(reason))
+        except Exception as error:  # the app must start without this component rather than not at all
+            _logger.exception("%s could not be installed", name)
+            return ComponentStatus(name, False, options.mode, (), f"{type(error).__name__}: {error}")
+
+
+_current: Optional[Installation] = None
+
+
+def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
+    """Install every component that is on, and return the installation, whose `status()` says what was done.
+
+    `settings` is as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`. Calling it again changes what is different and
+    leaves the rest. Raises `ConfigurationError` with all mistakes at once, and then changes nothing. A component that
+    cannot be installed is off, `status()` says why, and the app goes on.
+    """
+    return _install(arguments=settings)
+
+
+def install_for_django(settings: Mapping[str, Any]) -> Installation:
+    """Do the same with the dictionary of Django's settings, which arguments of `install()` overrule."""
+    return _install(django=settings)
+
+
+def install_in_master() -> Installation:
+    """Do the same from `shared-import`, where an exception would be printed and ignored: mistakes are said, defaults used."""
+    settings, mistakes = sources.read_loudly()
+    for mistake in mistakes:
+        _logger.error("ignored, and the default is used: %s", mistake)
+    installation = current() or Installation()
+    _set(installation)
+    installation.configure(settings)
+    return installation
+
+
+def current() -> Optional[Installation]:
+    """Return the installation of this process, None where `install()` was not called."""
+    return _current
+
+
+def _install(**layers: Optional[Mapping[str, Any]]) -> Installation:
+    installation = current() or Installation()
+    settings = installation.read(**layers)
+    _set(installation)
+    installation.configure(settings)
+    return installation
+
+
+def _set(installation: Installation) -> None:
+    global _current
+    _current = installation
+
+
+def _component(name: str) -> Component:
+    component: Component = importlib.import_module(f".{name}", __package__)  # type: ignore[assignment]
+    return component

@@ -1,0 +1,135 @@
+"""The kinds of values that settings have: what each accepts, and how a value given in any of the sources is read.
+
+A string is always accepted where it can be read, because the environment has nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional
+
+
+class Kind:
+    """Base: `accepts` is the form in words, `read` returns the value or raises `ValueError` with what is wrong."""
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted, in words that complete "it takes"."""
+        raise NotImplementedError
+
+    def read(self, value: Any) -> Any:
+        """Return the value in its proper type."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Seconds(Kind):
+    """A time in seconds: an int or a float, finite; None where `none` says what that means."""
+
+    above: Optional[float] = None
+    none: str = ""
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted."""
+        bound = "above 0" if self.above == 0 else "0 or more"
+        return f"a number of seconds, {bound}" + (f", or None ({self.none})" if self.none else "")
+
+    def read(self, value: Any) -> Optional[float]:
+        """Return seconds as a float, or None."""
+        if self.none and (value is None or str(value).lower() in ("none", "")):
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError(type(value).__name__)
+        number = float(value)
+        if not math.isfinite(number) or number < 0 or (self.above is not None and number <= self.above):
+            raise ValueError(number)
+        return number
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number."""
+
+    at_least: int = 0
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted."""
+        return f"a whole number, {self.at_least} or more"
+
+    def read(self, value: Any) -> int:
+        """Return the number."""
+        if isinstance(value, (bool, float)) or not isinstance(value, (int, str)):
+            raise ValueError(type(value).__name__)
+        number = int(value)
+        if number < self.at_least:
+            raise ValueError(number)
+        return number
+
+
+class Choice(Kind):
+    """One of a few words. `True` and `False` are read as `on`/`enforce` and `off` where those are among them."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted."""
+        return " | ".join(self.words)
+
+    def read(self, value: Any) -> str:
+        """Return the word."""
+        word = str(value).strip().lower()
+        if word in ("false", "0", "no", "none") and "off" in self.words:
+            word = "off"
+        if word in ("true", "1", "yes", "on"):
+            word = "on" if "on" in self.words else "enforce"
+        if word not in self.words:
+            raise ValueError(value)
+        return word
+
+
+HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")
+
+
+HOST_PATTERN = re.compile(r"^((\*\.)?[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:\d{1,5})?$")
+
+
+class Wrong(ValueError):
+    """A `ValueError` whose message says which part of a larger value is wrong."""
+
+
+class Hosts(Kind):
+    """Limits by pattern of host: a mapping of mappings; JSON in the environment."""
+
+    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds, ...}} with ' + ", ".join(HOST_OPTIONS)  # type: ignore[assignment]
+
+    def read(self, value: Any) -> Dict[str, Dict[str, float]]:
+        """Return the table with patterns and options in lower case."""
+        table = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(table, Mapping):
+            raise ValueError(type(value).__name__)
+        return {self._pattern(pattern): self._limits(pattern, limits) for pattern, limits in table.items()}
+
+    def _pattern(self, pattern: Any) -> str:
+        text = pattern.lower() if isinstance(pattern, str) else ""
+        if not HOST_PATTERN.match(text):
+            msg = f"{pattern!r} is not a host pattern"
+            raise Wrong(msg)
+        return text
+
+    def _limits(self, pattern: str, limits: Any) -> Dict[str, float]:
+        if not isinstance(limits, Mapping) or not limits:
+            msg = f"{pattern!r} has no limits"
+            raise Wrong(msg)
+        for name in limits:
+            if name not in HOST_OPTIONS:
+                msg = f"{pattern!r} has the unknown option {name!r}"
+                raise Wrong(msg)
+        seconds = Seconds(above=0)
+        return {name.lower(): float(seconds.read(limit) or 0) for name, limit in limits.items()}

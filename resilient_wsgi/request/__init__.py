@@ -1,0 +1,13 @@
+from ..installation import Unavailable
+
+
+def install(options=None):
+    raise Unavailable("not there yet")
+
+
+def uninstall():
+    pass
+
+
+def middleware(options):
+    return []

@@ -1,0 +1,73 @@
+"""The true depth and limit of listen queues: of this process's sockets, and of another process's.
+
+`uwsgi.listen_queue()` is always 0 in a worker, and on UNIX sockets in the master and the stats server too (unbit/uwsgi
+#2442, #2588, #2709).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Iterable, List
+
+from ..system import SYSTEM, System
+from . import sock_diag
+from .sock_diag import Listener
+
+__all__ = ["Listener", "all_unix", "of_descriptor", "of_process", "somaxconn"]
+
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+
+
+def of_descriptor(fd: int) -> Listener:
+    """Return the queue of a listening descriptor of this process. Raises `OSError` where it is none, or not on Linux."""
+    # TCP_INFO would be cheaper, but needs a socket object, and making one of a descriptor sets O_NONBLOCK on a description
+    # that others share if the app has called socket.setdefaulttimeout()
+    inode = os.fstat(fd).st_ino
+    for family in FAMILIES:
+        listener = sock_diag.listeners(family).get(inode)
+        if listener is not None:
+            return listener
+    msg = f"descriptor {fd} does not listen"
+    raise OSError(msg)
+
+
+def all_unix(fds: Iterable[int]) -> bool:
+    """Return whether all of these listening descriptors are UNIX sockets; False where that cannot be known."""
+    try:
+        inodes = {os.fstat(fd).st_ino for fd in fds}
+        return bool(inodes) and inodes <= set(sock_diag.listeners(socket.AF_UNIX))
+    except OSError:
+        return False
+
+
+def of_process(pid: int) -> List[Listener]:
+    """Return the queues of all listening sockets that a process has open, in the order of their descriptors.
+
+    Needs the right to read /proc/PID/fd (the same user, or root), and the same network namespace.
+    Raises `ProcessLookupError`, `PermissionError`.
+    """
+    inodes = []
+    folder = f"/proc/{pid}/fd"
+    try:
+        descriptors = sorted(os.listdir(folder), key=int)
+    except FileNotFoundError:
+        msg = f"there is no process {pid}"
+        raise ProcessLookupError(msg) from None
+    for name in descriptors:
+        try:
+            target = os.readlink(f"{folder}/{name}")
+        except OSError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            inodes.append(int(target[len("socket:[") : -1]))
+    known = {}
+    for family in FAMILIES:
+        known.update(sock_diag.listeners(family))
+    return [known[inode] for inode in dict.fromkeys(inodes) if inode in known]
+
+
+def somaxconn(system: System = SYSTEM) -> int:
+    """Return the limit that this network namespace puts on every listen queue, 0 where it is not known."""
+    text = system.read_text("/proc/sys/net/core/somaxconn").strip()
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,20 @@
+"""A process that no server runs: Django's runserver, a script, a test."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from ..system import SYSTEM, System
+from .base import Server
+
+
+class PlainServer(Server):
+    """A process of its own: it has started, it is ready, and it stops when the interpreter does."""
+
+    def __init__(self, system: System = SYSTEM) -> None:
+        super().__init__(system)
+        self.started()
+        # runs before the interpreter joins non-daemon threads, which atexit does not (CPython, threading._shutdown)
+        register = getattr(threading, "_register_atexit", atexit.register)
+        register(self.stopping)

@@ -1,0 +1,178 @@
+"""The one table of settings: section, option, type, default, unit, one sentence.
+
+It feeds `install()`, the Django dictionary, the environment, the system checks and docs/settings.md. Times are seconds.
+A class is a section, a field an option; `OUTBOUND.TOTAL_TIMEOUT` in the settings is `settings.outbound.total_timeout` here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, Mapping, Optional, Type
+
+from .kinds import Choice, Hosts, Kind, Seconds, Whole
+
+ENFORCE, REPORT, OFF = "enforce", "report", "off"
+MODE = Choice(ENFORCE, REPORT, OFF)
+AUTO, ON = "auto", "on"
+SWITCH = Choice(AUTO, ON, OFF)
+
+
+def option(default: Any, kind: Kind, sentence: str, unit: str = "") -> Any:
+    """Return the field for one option."""
+    metadata = {"kind": kind, "unit": unit, "sentence": sentence}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def mode(sentence: str) -> Any:
+    """Return the field MODE, which each section has."""
+    return option(ENFORCE, MODE, f"`enforce`; `report`: do nothing, say what would have been done; `off`: {sentence}")
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """Waits for others: limits on every outbound HTTP exchange."""
+
+    mode: str = mode("HTTP clients are not touched.")
+    connect_timeout: float = option(5.0, Seconds(above=0), "DNS, all addresses and the TLS handshake together.", "s")
+    read_timeout: float = option(15.0, Seconds(above=0), "Silence: the longest wait for the next bytes.", "s")
+    total_timeout: float = option(
+        30.0, Seconds(above=0), "Wall clock, from the call to the last byte that the call itself reads.", "s"
+    )
+    explicit_none: str = option(
+        ENFORCE,
+        Choice(ENFORCE, "respect", REPORT),
+        "What an explicit `timeout=None` of the caller gets: the defaults, no limit, or no limit and an event.",
+    )
+    hosts: Mapping[str, Mapping[str, Any]] = option(
+        {},
+        Hosts(),
+        "Limits by host: `api.example`, `*.internal`, `127.0.0.1:9200`; the most specific pattern wins.",
+    )
+
+
+@dataclass(frozen=True)
+class Stderr:
+    """Waits for the reader of the log: writes that cannot block."""
+
+    mode: str = mode("`sys.stderr` and the descriptor stay as they are.")
+    take_over: str = option(
+        AUTO,
+        SWITCH,
+        "Make the descriptor itself non-blocking in the uWSGI master before the first fork, because uWSGI's C code "
+        "writes there too; `auto`: where it is a pipe or a FIFO.",
+    )
+    spill_bytes: int = option(
+        256 * 1024, Whole(at_least=0), "What is kept while there is no room, per process.", "bytes"
+    )
+    keep: str = option("newest", Choice("newest", "oldest"), "Which lines the full spill keeps.")
+    flush_timeout: float = option(
+        0.5, Seconds(), "The longest that the end of the process waits to flush the spill.", "s"
+    )
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Waits for threads: every worker ends when it is told to."""
+
+    mode: str = mode("threads and the exit of the interpreter are not touched.")
+    grace: float = option(
+        1.0, Seconds(), "How long all background threads together get to end, once told to stop.", "s"
+    )
+    fuse: int = option(
+        10,
+        Whole(at_least=2),
+        "A worker that has begun to exit and is not gone after this is killed by its master.",
+        "s",
+    )
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Waits for an app: a worker that has none leaves and is started anew."""
+
+    mode: str = mode("a worker without an app stays and answers 500, as uWSGI has it.")
+    first_pause: float = option(1.0, Seconds(), "Pause of a worker before it leaves, after its first failed load.", "s")
+    max_pause: float = option(30.0, Seconds(), "The longest such pause; it doubles with each failure in a row.", "s")
+    attempts: int = option(
+        3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """Waits of and for clients: the deadline of a request, clients that are gone."""
+
+    mode: str = mode("requests pass as they are.")
+    timeout: Optional[float] = option(
+        None, Seconds(above=0, none="no other limit than harakiri"), "The deadline of a request, besides harakiri.", "s"
+    )
+    reserve: float = option(
+        0.5,
+        Seconds(),
+        "How long before harakiri (which itself fires up to 1 s early) the deadline lies, to answer in.",
+        "s",
+    )
+    client_gone: str = option(
+        AUTO,
+        SWITCH,
+        "Skip requests whose client has hung up; `auto`: only behind the uwsgi protocol or a UNIX socket, because a "
+        "client on a raw HTTP socket may half-close and still wait for its answer.",
+    )
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """The listen queue: told at start, with the numbers, before it is full."""
+
+    mode: str = mode("nothing is said of it.")
+    minimum: int = option(1024, Whole(at_least=1), "A listen queue with room for fewer connections is warned about.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All sections, read and checked."""
+
+    outbound: Outbound = dataclasses.field(default_factory=Outbound)
+    stderr: Stderr = dataclasses.field(default_factory=Stderr)
+    threads: Threads = dataclasses.field(default_factory=Threads)
+    readiness: Readiness = dataclasses.field(default_factory=Readiness)
+    request: Request = dataclasses.field(default_factory=Request)
+    backlog: Backlog = dataclasses.field(default_factory=Backlog)
+
+
+SECTIONS: Dict[str, Type[Any]] = {
+    cls.__name__.upper(): cls for cls in (Outbound, Stderr, Threads, Readiness, Request, Backlog)
+}
+PREFIX = "RESILIENT_WSGI"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table."""
+
+    section: str
+    name: str
+    kind: Kind
+    default: Any
+    unit: str
+    sentence: str
+
+    @property
+    def path(self) -> str:
+        """Return the name as it is written in messages: `OUTBOUND.TOTAL_TIMEOUT`."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable that sets it."""
+        return f"{PREFIX}_{self.section}_{self.name}"
+
+
+def table() -> Iterator[Option]:
+    """Return every option, in the order in which they stand here."""
+    for section, cls in SECTIONS.items():
+        for field in dataclasses.fields(cls):
+            yield Option(section, field.name.upper(), default=getattr(cls(), field.name), **field.metadata)

@@ -1,0 +1,123 @@
+"""Where settings come from: arguments, then Django, then the environment, then the defaults; and the errors in them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .errors import ConfigurationError
+from .kinds import Wrong
+from .settings import OFF, PREFIX, SECTIONS, Option, Settings, table
+
+Raw = Mapping[str, Any]
+Values = Dict[Tuple[str, str], Any]
+
+
+def read(
+    arguments: Optional[Raw] = None, django: Optional[Raw] = None, environ: Optional[Mapping[str, str]] = None
+) -> Settings:
+    """Return the settings that result from the three sources.
+
+    `arguments` and `django` are as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`; a section may be the word of its
+    mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over everything. Raises `ConfigurationError`, which
+    lists all mistakes of all sources.
+    """
+    environ = os.environ if environ is None else environ
+    mistakes: List[str] = []
+    values = _from_environment(environ, mistakes)
+    values.update(_from_mapping(django, f"settings.{PREFIX}", mistakes))
+    values.update(_from_mapping(arguments, "install()", mistakes))
+    values.update({(section, "MODE"): OFF for section in SECTIONS if _switched_off(environ, section)})
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return _build(values)
+
+
+def read_loudly(environ: Optional[Mapping[str, str]] = None) -> Tuple[Settings, Tuple[str, ...]]:
+    """Return what can be used of the environment's settings, the defaults for the rest, and the mistakes.
+
+    For `shared-import`, where uWSGI prints an exception and goes on without what was to be imported.
+    """
+    environ = os.environ if environ is None else environ
+    mistakes: List[str] = []
+    values = _from_environment(environ, mistakes)
+    values.update({(section, "MODE"): OFF for section in SECTIONS if _switched_off(environ, section)})
+    return _build(values), tuple(mistakes)
+
+
+def _build(values: Values) -> Settings:
+    sections: Dict[str, Dict[str, Any]] = {name: {} for name in SECTIONS}
+    for (section, name), value in values.items():
+        sections[section][name.lower()] = value
+    return Settings(**{name.lower(): SECTIONS[name](**options) for name, options in sections.items()})
+
+
+def _switched_off(environ: Mapping[str, str], section: str) -> bool:
+    return any(
+        environ.get(variable, "").strip().lower() in ("off", "0", "false", "no")
+        for variable in (PREFIX, f"{PREFIX}_{section}", f"{PREFIX}_{section}_MODE")
+    )
+
+
+def _from_environment(environ: Mapping[str, str], mistakes: List[str]) -> Values:
+    known = {option.variable: option for option in table()}
+    known.update({f"{PREFIX}_{section}": _mode_of(section) for section in SECTIONS})
+    ours = {PREFIX, f"{PREFIX}_APPLICATION"}
+    values: Values = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or (variable in ours and variable != PREFIX):
+            continue
+        if variable == PREFIX:
+            if value.strip().lower() not in ("on", "off", "0", "1", "true", "false", "yes", "no", ""):
+                mistakes.append(f"{PREFIX}={value!r} in the environment: it takes on | off")
+        elif variable in known:
+            _read(known[variable], value, f"{variable} in the environment", values, mistakes)
+        else:
+            mistakes.append(f"{variable} in the environment is not known{_nearest(variable, known)}")
+    return values
+
+
+def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values:
+    values: Values = {}
+    if raw is None:
+        return values
+    if not isinstance(raw, Mapping):
+        mistakes.append(f"{where} is {raw!r}: it takes a dictionary of sections ({', '.join(SECTIONS)})")
+        return values
+    for section, options in raw.items():
+        if section not in SECTIONS:
+            mistakes.append(f"{where}: section {section!r} is not known{_nearest(section, SECTIONS)}")
+        elif isinstance(options, Mapping):
+            _section(section, options, where, values, mistakes)
+        elif isinstance(options, (str, bool)):
+            _read(_mode_of(section), options, f"{where}[{section!r}]", values, mistakes)
+        else:
+            mistakes.append(f"{where}[{section!r}] is {options!r}: it takes a dictionary of options, or a mode")
+    return values
+
+
+def _section(section: str, options: Raw, where: str, values: Values, mistakes: List[str]) -> None:
+    known = {option.name: option for option in table() if option.section == section}
+    for name, value in options.items():
+        if name in known:
+            _read(known[name], value, f"{where}[{section!r}][{name!r}]", values, mistakes)
+        else:
+            mistakes.append(f"{where}: option {name!r} of {section} is not known{_nearest(name, known)}")
+
+
+def _read(option: Option, value: Any, where: str, values: Values, mistakes: List[str]) -> None:
+    try:
+        values[option.section, option.name] = option.kind.read(value)
+    except ValueError as error:
+        detail = f" ({error})" if isinstance(error, Wrong) else ""
+        mistakes.append(f"{where} is {value!r}{detail}: it takes {option.kind.accepts}")
+
+
+def _mode_of(section: str) -> Option:
+    return next(option for option in table() if option.section == section and option.name == "MODE")
+
+
+def _nearest(name: Any, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name).upper(), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

@@ -1,0 +1,2 @@
+def off():
+    raise NotImplementedError

@@ -1,0 +1,9 @@
+from ..installation import Unavailable
+
+
+def install(options=None):
+    raise Unavailable("not there yet")
+
+
+def uninstall():
+    pass
