@@ -1,4 +1,4 @@
-from ..installation import Unavailable
+from .errors import Unavailable
 
 
 def install(options=None):

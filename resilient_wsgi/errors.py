@@ -27,3 +27,7 @@ class DeadlineExceeded(ResilientError, TimeoutError):
     What is raised out of an HTTP client is always also that client's own timeout class, so that `except` clauses that
     are there already catch it. The message says what was waited for, how long, which limit it was, and who set it.
     """
+
+
+class Unavailable(ResilientError):
+    """Raised by a component's `install` where it can do nothing, with the reason for `status()`."""

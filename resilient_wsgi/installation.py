@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 from . import servers, sources
+from .errors import Unavailable
 from .settings import OFF, Settings
 
 # stderr first, so that what the others have to say cannot block; each is a module or package of that name
 COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
 
 _logger = logging.getLogger("resilient_wsgi.installation")
-
-
-class Unavailable(Exception):
-    """Raised by a component's `install` where it can do nothing, with the reason for `status()`."""
 
 
 class Component(Protocol):
