@@ -178,6 +178,11 @@ def by_status(answers: Sequence[Answer]) -> Dict[str, int]:
     return counts
 
 
+def summary(answers: Sequence[Answer]) -> str:
+    """Return for example "12 x 200, 3 x 500"."""
+    return ", ".join(f"{count} x {status}" for status, count in sorted(by_status(answers).items())) or "none"
+
+
 def poll_until_good(
     address: Address, path: str, *, deadline: float, patience: float = 1.0, pause: float = 0.1
 ) -> float | None:

@@ -57,18 +57,20 @@ class Sampler:
 
     :param queue: says how many connections wait; it may raise OSError while the server is not there, which counts as 0.
     :param blocked: says how many threads are blocked.
+
+    `begin` is the time.monotonic() of the beginning.
     """
 
     def __init__(self, queue: Callable[[], int], blocked: Callable[[], int]) -> None:
         self.series = Series()
         self._queue = queue
         self._blocked = blocked
-        self._begin = time.monotonic()
+        self.begin = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler")
 
     def __enter__(self) -> Self:
-        self._begin = time.monotonic()
+        self.begin = time.monotonic()
         self._thread.start()
         return self
 
@@ -81,7 +83,7 @@ class Sampler:
 
     def now(self) -> float:
         """Return the seconds since the beginning."""
-        return time.monotonic() - self._begin
+        return time.monotonic() - self.begin
 
     def mark(self, what: str) -> float:
         """Note that something happens now; return the time."""
@@ -91,11 +93,7 @@ class Sampler:
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Put the answers of a load on record."""
-        self.series.answers += [(answer.end - self._begin, answer.status) for answer in answers]
-
-    def since_begin(self, monotonic: float) -> float:
-        """Turn a time.monotonic() into seconds since the beginning."""
-        return monotonic - self._begin
+        self.series.answers += [(answer.end - self.begin, answer.status) for answer in answers]
 
     def _run(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Dict, Iterator
 
 if TYPE_CHECKING:
     from lab.processes.uwsgi import Option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, Mapping, Sequence, TYPE_CHECKING
+from typing import TYPE_CHECKING, List, Mapping, Sequence
 
 from .base import Process, find_tool, free_port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from typing import List, Mapping, Sequence, Union, TYPE_CHECKING
+from typing import TYPE_CHECKING, List, Mapping, Sequence, Union
 
 from .base import Process, find_tool, free_port
 
