@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -59,12 +60,24 @@ async def _exchange(address: Address, path: str) -> bytes:
     if isinstance(address, int):
         reader, writer = await asyncio.open_connection("127.0.0.1", address)
     else:
-        reader, writer = await asyncio.open_unix_connection(address)
+        reader, writer = await asyncio.open_unix_connection(sock=_connected(address))
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         return (await reader.read()).partition(b"\r\n\r\n")[0]
     finally:
         writer.close()
+
+
+def _connected(path: str) -> socket.socket:
+    """Connect to a UNIX socket, or raise BlockingIOError if its queue is full, which asyncio would wait for without end."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setblocking(False)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _header(head: bytes, name: bytes) -> str:

@@ -10,10 +10,6 @@ from lab.sampler import Series
 Figure = Union[int, float, str, None]
 
 
-class Skipped(Exception):  # noqa: N818 - no error: a tool or a right is missing, and the text says which
-    """An experiment cannot be run here."""
-
-
 @dataclass
 class Result:
     """One run of one incident.

@@ -82,7 +82,9 @@ def _judge(result: Result, server: Server, loads: int, during: List[load.Answer]
         }
     )
     result.excerpts = excerpt(log, "MemoryError", "unable to load app", "no python application found", "resilient_wsgi")
-    result.check("the operating system refused memory to 2 loads (MemoryError)", log.count("MemoryError") >= SHORT_LOADS)
+    result.check(
+        "the operating system refused memory to 2 loads (MemoryError)", log.count("MemoryError") >= SHORT_LOADS
+    )
     if result.guarded:
         result.check("0 x 500", errors + last_errors == 0)
         result.check("every request is answered 200", all(answer.good for answer in [*during, *final]))

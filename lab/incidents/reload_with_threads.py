@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Dict, List
 
 from lab import load, shop
 from lab.listen_queue import tcp_depth
-from lab.processes import Server
+from lab.processes import Server, wait_until
 from lab.result import Result, excerpt
 from lab.sampler import Sampler, blocked_threads
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 INCIDENT = "reload-with-threads"
 PROCESSES = 5
-MERCY_SECONDS = 6
+MERCY_SECONDS = 5
 HEALTHY_SECONDS = 1.0
 LIMIT_SECONDS = 2.0  # within which a guarded instance must be gone or back
 VARIANTS: Dict[str, Dict[str, Option]] = {"preforking": {}, "lazy-apps": {"lazy_apps": True}}
-# what a worker hangs in that joins a thread
 JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
+ACCEPTING = ("ep_poll", "do_epoll_wait")
 
 
 def run(guarded: bool) -> Result:
@@ -56,7 +56,7 @@ class _Run(threading.Thread):
             guarded=result.guarded, processes=PROCESSES, threads=2, enable_threads=True, die_on_term=True,
             worker_reload_mercy=MERCY_SECONDS, **options,
         )  # fmt: skip
-        self.reload_seconds = self.stop_seconds = 0.0
+        self.reload_seconds = self.serves_again_seconds = self.stop_seconds = 0.0
         self.log = ""
         self.failure: BaseException | None = None
 
@@ -71,9 +71,7 @@ class _Run(threading.Thread):
     def _watch(self, server: Server) -> None:
         load.burst(server.port, "/", PROCESSES * 2, 10.0)
         with (
-            Sampler(
-                lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers(), JOINING)
-            ) as sampler,
+            Sampler(lambda: tcp_depth(server.port), lambda: _joining(server.workers())) as sampler,
             load.Load(server.port, [load.Rate("/", 20)], patience=MERCY_SECONDS * 3) as traffic,
         ):
             time.sleep(HEALTHY_SECONDS)
@@ -90,13 +88,28 @@ class _Run(threading.Thread):
             self.result.series = sampler.series
 
     def _reload(self, server: Server) -> float:
-        """Send SIGHUP and return how long it took until all workers were new ones and a request was answered."""
+        """Send SIGHUP and return how long it took until the last old worker was gone; then wait until the new ones serve."""
+        old = set(server.workers())
         begin = time.monotonic()
         server.signal(signal.SIGHUP)
-        server.wait_for_log(r"^spawned uWSGI worker \d+|^Respawned uWSGI worker \d+", MERCY_SECONDS * 4, count=PROCESSES * 2)
+        if not wait_until(lambda: not old & set(server.workers()), MERCY_SECONDS * 4):
+            raise server.error("still has old workers")
+        seconds = time.monotonic() - begin
+        server.wait_for_log(
+            r"^spawned uWSGI worker \d+|^Respawned uWSGI worker \d+", MERCY_SECONDS * 4, count=PROCESSES * 2
+        )
         if load.poll_until_good(server.port, "/", deadline=MERCY_SECONDS * 2) is None:
             raise server.error("does not answer after the reload")
-        return time.monotonic() - begin
+        self.serves_again_seconds = time.monotonic() - begin
+        return seconds
+
+
+def _joining(pids: List[int]) -> int:
+    """Count the threads that wait for another to end: those in a lock of workers in which none waits for a request.
+
+    In a worker that serves, all threads but one are in a lock too: the one that waits for the next request has it.
+    """
+    return sum(blocked_threads([pid], JOINING) for pid in pids if not blocked_threads([pid], ACCEPTING))
 
 
 def _judge(result: Result, runs: List[_Run]) -> None:
@@ -105,6 +118,7 @@ def _judge(result: Result, runs: List[_Run]) -> None:
         no_mercy = len(re.findall("NO MERCY", run.log))
         reload_seconds, stop_seconds = round(run.reload_seconds, 1), round(run.stop_seconds, 1)
         result.figures[f"{run.variant}: reload, s"] = reload_seconds
+        result.figures[f"{run.variant}: serves again, s"] = round(run.serves_again_seconds, 1)
         result.figures[f"{run.variant}: stop, s"] = stop_seconds
         result.figures[f"{run.variant}: NO MERCY lines"] = no_mercy
         seen.append(f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO MERCY")
@@ -120,5 +134,3 @@ def _judge(result: Result, runs: List[_Run]) -> None:
             result.check(f"{run.variant}: stop takes the whole mercy", run.stop_seconds >= least)
             result.check(f"{run.variant}: NO MERCY for the workers", no_mercy >= PROCESSES)
     result.seen = "; ".join(seen)
-
-
