@@ -135,6 +135,18 @@ class ClientGone(Event):
 
 
 @dataclass(frozen=True)
+class RequestSlow(Event):
+    """Report mode: a request took longer than its deadline would have been."""
+
+    component: ClassVar[str] = "request"
+    text: ClassVar[str] = "{method} {path} took {elapsed:.2f} s, its deadline would have been {limit:g} s"
+    method: str
+    path: str
+    elapsed: float
+    limit: float
+
+
+@dataclass(frozen=True)
 class BacklogSmall(Event):
     """A listen queue is shorter than it was asked to be, or than is wise."""
 

@@ -2,7 +2,7 @@ from ..errors import Unavailable
 
 
 def install(options=None):
-    raise Unavailable("not there yet")
+    return ("nothing yet",)
 
 
 def uninstall():
