@@ -31,7 +31,7 @@ class FakeClock(System):
 
 @contextmanager
 def captured_events() -> Iterator[List[events.Event]]:
-    """Collect what happens in a block into a list: `with captured_events() as happened: ...`."""
+    """Collect the events of a block into the list that it yields."""
     happened: List[events.Event] = []
     unsubscribe = events.subscribe(happened.append)
     try:
