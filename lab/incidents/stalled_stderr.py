@@ -26,7 +26,7 @@ CLIENTS = 8
 PACED = load.Rate("/noisy?lines=1", 100)  # at first, so that one can watch
 PACED_SECONDS = 3.0
 PATIENCE_SECONDS = 1.5
-OBEY_SECONDS = 4.0
+OBEY_SECONDS = 3.0
 
 
 def run(guarded: bool) -> Result:
