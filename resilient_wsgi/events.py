@@ -205,7 +205,7 @@ def counts() -> Dict[str, int]:
     if _counters_pid != os.getpid():
         return {}
     # count's only argument in its pickle form is the next number, which is how many there were
-    return {kind.__name__: counter.__reduce__()[1][0] for kind, counter in list(_counters.items())}  # type: ignore[index, misc]
+    return {kind.__name__: counter.__reduce__()[1][0] for kind, counter in list(_counters.items())}  # type: ignore[misc]
 
 
 def _counter(kind: Type[Event]) -> Iterator[int]:

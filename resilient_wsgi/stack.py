@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Iterable
+from typing import TYPE_CHECKING, Callable, Iterable, List
 
 from . import installation, servers, sources
 from .settings import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Layer = Callable[["WSGIApplication"], "WSGIApplication"]
 
 INSIDE = "resilient_wsgi.wrapped"
 
@@ -64,7 +66,7 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
     from . import request, stderr
 
-    inward = []
+    inward: List[Layer] = []
     if settings.stderr.mode != OFF:
         inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
     if settings.request.mode != OFF:
