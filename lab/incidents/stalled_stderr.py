@@ -53,6 +53,7 @@ class _Run:
     blocked: int = 0
     close_wait: int = 0
     cpu_percent: float = 0.0
+    runnable: float = 0.0
     still_answers: bool = False
     reloads: bool = False
     ends: bool = False
@@ -93,7 +94,7 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
             run.still_answers = load.get(server.port, "/", PATIENCE_SECONDS).good
             run.blocked = blocked_threads(server.workers())
             run.close_wait = close_wait_count(server.port)
-            run.cpu_percent = _cpu_percent([server.pid, *server.workers()])
+            _watch_processor(run, [server.pid, *server.workers()])
             if "read" in ends and guarded:
                 run.words = _drain(ends["read"], server)
             if "read" in ends or guarded:
@@ -125,11 +126,19 @@ def _nothing_comes(answers: List[load.Answer]) -> bool:
     return len(answers) >= CLIENTS and not any(answer.good for answer in answers[-CLIENTS:])
 
 
-def _cpu_percent(pids: List[int]) -> float:
-    """Return the processor time that these processes use in a second without load, in percent of one core."""
+def _watch_processor(run: _Run, pids: List[int]) -> None:
+    """Note what these processes use of the processor in a second without load.
+
+    The share of a core says little on a busy machine, where even a loop without end gets only its part; that it wants to run
+    whenever one looks is true on any.
+    """
     begin, before = time.monotonic(), sum(map(procfs.cpu_seconds, pids))
-    time.sleep(1.0)
-    return 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    looks = []
+    while time.monotonic() < begin + 1.0:
+        looks.append(any(found is not None and found.state == "R" for found in map(procfs.stat, pids)))
+        time.sleep(0.02)
+    run.cpu_percent = 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    run.runnable = sum(looks) / len(looks)
 
 
 def _drain(read_end: int, server: Server) -> str:
@@ -191,8 +200,8 @@ def _judge_closed(result: Result, run: _Run) -> None:
     result.figures["no reader: CPU, %"] = round(run.cpu_percent)
     if result.guarded:
         result.check(f"no reader: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("no reader: idle when nobody asks (under 20 % CPU)", run.cpu_percent < 20)
+        result.check("no reader: idle when nobody asks", run.runnable < 0.3)
         result.check("no reader: the master reloads and ends when told to", run.reloads and run.ends)
     else:
         result.check("no reader: few are answered", run.good < 100)
-        result.check("no reader: burns a core (SIGPIPE storm)", run.cpu_percent > 80)
+        result.check("no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8)
