@@ -36,9 +36,10 @@ def run(guarded: bool) -> Result:
     result.series = stalled.sampler.series
     _judge_stalled(result, stalled)
     _judge_closed(result, closed)
-    stuck = "stuck for good" if not guarded else "the master obeys"
+    stuck = "and goes on answering" if stalled.still_answers else "stuck for good"
+    obeys = "obeys" if stalled.reloads and stalled.ends else "does not obey"
     result.seen = (
-        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; "
+        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master {obeys}; "
         f"no reader: {closed.good} of {len(closed.answers)} answered, "
         f"{closed.cpu_percent:.0f} % CPU"
     )
@@ -142,7 +143,7 @@ def _watch_processor(run: _Run, pids: List[int]) -> None:
 
 
 def _drain(read_end: int, server: Server) -> str:
-    """Read the pipe again, let the server write some more, and return all that came."""
+    """Read the pipe, let the server write some more, return all that came; then leave the pipe to fill up again."""
     os.set_blocking(read_end, False)
     text = b""
     for _ in range(5):
@@ -150,6 +151,9 @@ def _drain(read_end: int, server: Server) -> str:
             while True:
                 text += os.read(read_end, 1 << 16)
         load.burst(server.port, PACED.path, PROCESSES * 4, PATIENCE_SECONDS)
+    load.closed_loop(
+        server.port, PACED.path, count=COUNT // 4, clients=CLIENTS, patience=PATIENCE_SECONDS
+    )  # full again
     return text.decode(errors="replace")
 
 
