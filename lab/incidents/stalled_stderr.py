@@ -38,7 +38,8 @@ def run(guarded: bool) -> Result:
     _judge_closed(result, closed)
     stuck = "stuck for good" if not guarded else "the master obeys"
     result.seen = (
-        f"nobody reads: {stalled.good} of {COUNT} answered, {stuck}; no reader: {closed.good} of {COUNT} answered, "
+        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; "
+        f"no reader: {closed.good} of {len(closed.answers)} answered, "
         f"{closed.cpu_percent:.0f} % CPU"
     )
     return result
@@ -52,6 +53,7 @@ class _Run:
     blocked: int = 0
     close_wait: int = 0
     cpu_percent: float = 0.0
+    runnable: float = 0.0
     still_answers: bool = False
     reloads: bool = False
     ends: bool = False
@@ -92,7 +94,7 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
             run.still_answers = load.get(server.port, "/", PATIENCE_SECONDS).good
             run.blocked = blocked_threads(server.workers())
             run.close_wait = close_wait_count(server.port)
-            run.cpu_percent = _cpu_percent([server.pid, *server.workers()])
+            _watch_processor(run, [server.pid, *server.workers()])
             if "read" in ends and guarded:
                 run.words = _drain(ends["read"], server)
             if "read" in ends or guarded:
@@ -102,27 +104,41 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
 
 
 def _load(run: _Run, server: Server) -> None:
-    """Send COUNT requests, at a walk first and then as fast as they are answered; give up when nothing is answered."""
+    """Send COUNT requests, at a walk first and then as fast as they are answered; stop when nothing is answered."""
     begin = time.monotonic()
     with load.Load(server.port, [PACED], patience=PATIENCE_SECONDS, seconds=PACED_SECONDS) as walk:
         time.sleep(PACED_SECONDS)
-    run.sampler.mark("full speed")
-    run.answers = walk.answers + load.closed_loop(
-        server.port,
-        PACED.path,
-        count=COUNT - len(walk.answers),
-        clients=CLIENTS,
-        patience=PATIENCE_SECONDS,
-        give_up=lambda answers: len(answers) >= CLIENTS and not any(answer.good for answer in answers[-CLIENTS:]),
-    )
+    run.answers = walk.answers
+    if not _nothing_comes(run.answers):
+        run.sampler.mark("full speed")
+        run.answers += load.closed_loop(
+            server.port,
+            PACED.path,
+            count=COUNT - len(walk.answers),
+            clients=CLIENTS,
+            patience=PATIENCE_SECONDS,
+            give_up=_nothing_comes,
+        )
     run.seconds = time.monotonic() - begin
 
 
-def _cpu_percent(pids: List[int]) -> float:
-    """Return the processor time that these processes use in a second without load, in percent of one core."""
+def _nothing_comes(answers: List[load.Answer]) -> bool:
+    return len(answers) >= CLIENTS and not any(answer.good for answer in answers[-CLIENTS:])
+
+
+def _watch_processor(run: _Run, pids: List[int]) -> None:
+    """Note what these processes use of the processor in a second without load.
+
+    The share of a core says little on a busy machine, where even a loop without end gets only its part; that it wants to run
+    whenever one looks is true on any.
+    """
     begin, before = time.monotonic(), sum(map(procfs.cpu_seconds, pids))
-    time.sleep(1.0)
-    return 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    looks = []
+    while time.monotonic() < begin + 1.0:
+        looks.append(any(found is not None and found.state == "R" for found in map(procfs.stat, pids)))
+        time.sleep(0.02)
+    run.cpu_percent = 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    run.runnable = sum(looks) / len(looks)
 
 
 def _drain(read_end: int, server: Server) -> str:
@@ -156,7 +172,7 @@ def _give_orders(run: _Run, server: Server) -> None:
 def _judge_stalled(result: Result, run: _Run) -> None:
     result.figures.update(
         {
-            "nobody reads: answered": f"{run.good} of {COUNT}",
+            "nobody reads: answered": f"{run.good} of {len(run.answers)}",
             "nobody reads: seconds": round(run.seconds, 1),
             "nobody reads: blocked threads": run.blocked,
             "nobody reads: CLOSE_WAIT": run.close_wait,
@@ -180,12 +196,12 @@ def _judge_stalled(result: Result, run: _Run) -> None:
 
 
 def _judge_closed(result: Result, run: _Run) -> None:
-    result.figures["no reader: answered"] = f"{run.good} of {COUNT}"
+    result.figures["no reader: answered"] = f"{run.good} of {len(run.answers)}"
     result.figures["no reader: CPU, %"] = round(run.cpu_percent)
     if result.guarded:
         result.check(f"no reader: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("no reader: idle when nobody asks (under 20 % CPU)", run.cpu_percent < 20)
+        result.check("no reader: idle when nobody asks", run.runnable < 0.3)
         result.check("no reader: the master reloads and ends when told to", run.reloads and run.ends)
     else:
         result.check("no reader: few are answered", run.good < 100)
-        result.check("no reader: burns a core (SIGPIPE storm)", run.cpu_percent > 80)
+        result.check("no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8)
