@@ -24,7 +24,7 @@ PROCESSES = 2
 COUNT = 3000
 CLIENTS = 8
 PACED = load.Rate("/noisy?lines=1", 100)  # at first, so that one can watch
-PACED_SECONDS = 3.0
+PACED_SECONDS = 2.5
 PATIENCE_SECONDS = 1.5
 STUCK_SECONDS = 3.0  # a master that has not moved by then never will
 OBEY_SECONDS = 15.0  # a master that obeys has to start Django again on a busy machine
