@@ -25,6 +25,7 @@ SHORT_LOADS = 2
 CATALOGUE_MB = 160
 HEALTHY_SECONDS = 1.0
 WATCH_SECONDS = 4.0
+HEALING_SECONDS = 10.0
 RATE = load.Rate("/", 100)
 FINAL = 200
 
@@ -52,7 +53,8 @@ def run(guarded: bool) -> Result:
             sampler.add_answers(traffic.answers)
         result.series = sampler.series
         final = load.closed_loop(server.port, "/", count=FINAL, clients=8, patience=5.0)
-        _judge(result, server, loads, traffic.answers, final)
+        serving = _workers_that_serve(server, HEALING_SECONDS if guarded else 2.0)
+        _judge(result, server, loads, traffic.answers, final, serving)
     return result
 
 
@@ -67,10 +69,24 @@ def _respawn_short_of_memory(server: Server, tokens: Path) -> int:
     return SHORT_LOADS - len(list(tokens.iterdir()))
 
 
-def _judge(result: Result, server: Server, loads: int, during: List[load.Answer], final: List[load.Answer]) -> None:
+def _workers_that_serve(server: Server, patience: float) -> Set[str]:
+    """Return the pids that good answers come from; ask until it is all of them, at most `patience` seconds."""
+    serving: Set[str] = set()
+
+    def all_seen() -> bool:
+        answers = load.burst(server.port, "/", PROCESSES * 4, 5.0)
+        serving.update(answer.worker for answer in answers if answer.good)
+        return len(serving) == PROCESSES
+
+    wait_until(all_seen, patience)
+    return serving
+
+
+def _judge(
+    result: Result, server: Server, loads: int, during: List[load.Answer], final: List[load.Answer], serving: Set[str]
+) -> None:
     log = server.log()
     errors, last_errors = (sum(answer.status == "500" for answer in answers) for answers in (during, final))
-    serving: Set[str] = {answer.worker for answer in final if answer.good}
     result.figures.update(
         {
             "loads that ran short of memory": loads,
