@@ -68,6 +68,8 @@ class LinesDropped(Event):
     """Lines that found no room on a descriptor, said when there is room again."""
 
     component: ClassVar[str] = "stderr"
+    # not logged: the writer has put the same into the log itself, and must not wait for the locks of logging
+    level: ClassVar[int] = logging.NOTSET
     text: ClassVar[str] = "{lines} lines ({size_bytes} bytes) dropped in {seconds:.1f} s on descriptor {fd}"
     fd: int
     lines: int

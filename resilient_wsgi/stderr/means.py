@@ -1,0 +1,276 @@
+"""The ways to write to a descriptor without waiting for its reader, best first.
+
+Which of them there are is decided by the kind of the descriptor, and by the kernel at the first write: each refuses with
+one of `REFUSED` before a byte is written. facts: `pwritev2(RWF_NOWAIT)` works on pipes since Linux 6.4 and on sockets
+since 6.5, also after setuid, and leaves the flags of a description that others share alone; it does not work on FIFOs
+with a name, on a pipe that was opened anew, and on terminals.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import Callable, Dict, Iterator, Tuple
+
+from .kernel import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT, Kernel
+
+REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
+
+
+class Means:
+    """One way to write to a descriptor.
+
+    Making one raises `OSError` where it cannot be had. `write` takes at most `PIPE_BUF` bytes, returns how many went, and
+    raises `BlockingIOError` if there is no room. Where `atomic`, they went all or none, also with other processes writing.
+    """
+
+    name = "plain"
+    __slots__ = ("_kernel", "atomic", "fd")
+
+    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+        self.fd = fd
+        self.atomic = atomic
+        self._kernel = kernel
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} fd={self.fd}>"
+
+    def write(self, data: bytes) -> int:
+        """Write as to a file, which takes what it is given: regular files, /dev/null."""
+        return self._kernel.write(self.fd, data)
+
+    def close(self) -> None:
+        """Give back what it holds besides the descriptor."""
+
+
+class Nowait(Means):
+    """`pwritev2` with `RWF_NOWAIT`: this one call does not wait. Before Linux 6.18 a closed reader raises SIGPIPE."""
+
+    name = "pwritev2"
+    __slots__ = ("_pwritev",)
+    flags = RWF_NOWAIT
+
+    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+        super().__init__(fd, kernel, atomic=atomic)
+        self._pwritev = kernel.pwritev
+
+    def write(self, data: bytes) -> int:
+        """Write without waiting. An offset other than -1 would be ESPIPE."""
+        return self._pwritev(self.fd, (data,), -1, self.flags)
+
+
+class NowaitNosignal(Nowait):
+    """The same without SIGPIPE: EPIPE alone says that the reader is gone (Linux 6.18)."""
+
+    name = "pwritev2-nosignal"
+    __slots__ = ()
+    flags = RWF_NOWAIT | RWF_NOSIGNAL
+
+
+class Flagged(Means):
+    """A plain write where the description has O_NONBLOCK already: `take_over`, uWSGI's log-master."""
+
+    name = "nonblocking"
+    __slots__ = ()
+
+    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+        super().__init__(fd, kernel, atomic=atomic)
+        if os.get_blocking(fd):
+            raise OSError(errno.EOPNOTSUPP, "the description has no O_NONBLOCK")
+
+
+class _Private(Means):
+    """A way that needs a descriptor of its own besides the one that it writes for.
+
+    Those who make a daemon of the process close all descriptors that they do not know, and the number then belongs to
+    somebody else: a database connection. A new pid is when that happens, so then it is looked at again.
+    """
+
+    __slots__ = ("_identity", "_pid", "_private")
+
+    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+        super().__init__(fd, kernel, atomic=atomic)
+        self._private = self._make()
+        self._identity = self._look()
+        self._pid = kernel.getpid()
+
+    def _make(self) -> int:
+        raise NotImplementedError
+
+    def _send(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def _look(self) -> tuple[int, int]:
+        status = self._kernel.fstat(self._private)
+        return status.st_dev, status.st_ino
+
+    def _is_mine(self) -> bool:
+        try:
+            return self._look() == self._identity
+        except OSError:
+            return False
+
+    def write(self, data: bytes) -> int:
+        """Write without waiting."""
+        if self._kernel.getpid() != self._pid:
+            if not self._is_mine():
+                self._private = self._make()
+                self._identity = self._look()
+            self._pid = self._kernel.getpid()
+        return self._send(data)
+
+    def close(self) -> None:
+        """Close the private descriptor, unless the number has become somebody else's."""
+        if self._is_mine():
+            self._kernel.close(self._private)
+
+
+class Reopened(_Private):
+    """A description of its own with O_NONBLOCK, opened through /proc: not for sockets, and not as another user."""
+
+    name = "reopened"
+    __slots__ = ()
+
+    def _make(self) -> int:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        return self._kernel.open(f"/proc/self/fd/{self.fd}", flags)
+
+    def _send(self, data: bytes) -> int:
+        return self._kernel.write(self._private, data)
+
+
+class Sent(_Private):
+    """`send` with MSG_DONTWAIT and MSG_NOSIGNAL, for sockets."""
+
+    name = "send"
+    __slots__ = ("_socket",)
+
+    def _make(self) -> int:
+        private = self._kernel.dup(self.fd)
+        blocking = os.get_blocking(private)
+        try:
+            self._socket = socket.socket(fileno=private)
+        except OSError:
+            self._kernel.close(private)
+            raise
+        # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that others share
+        os.set_blocking(private, blocking)
+        return private
+
+    def _send(self, data: bytes) -> int:
+        return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def _is_mine(self) -> bool:
+        mine = super()._is_mine()
+        if not mine:
+            self._socket.detach()  # or its finalizer would close what is somebody else's now
+        return mine
+
+    def close(self) -> None:
+        """Close the private descriptor, unless the number has become somebody else's."""
+        if self._is_mine():
+            self._socket.close()
+
+
+class Spliced(Means):
+    """Through a pipe of its own and `splice` without waiting: old kernels, also after setuid (Python 3.10).
+
+    The pipe belongs to one process and one thread at a time, which is why it is never called atomic: the writer then
+    lets one thread at a time have it.
+    """
+
+    name = "splice"
+    __slots__ = ("_pid", "_pipe")
+
+    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+        del atomic
+        super().__init__(fd, kernel, atomic=False)
+        self._pid, self._pipe = kernel.getpid(), kernel.pipe()
+        try:
+            kernel.splice(self._pipe[0], fd, 1)
+        except BlockingIOError:  # nothing in it yet: so the call is there, and takes this kind of descriptor
+            return
+        except OSError:
+            self.close()
+            raise
+
+    def write(self, data: bytes) -> int:
+        """Write without waiting."""
+        if self._kernel.getpid() != self._pid:
+            self._pid, self._pipe = self._kernel.getpid(), self._kernel.pipe()
+        read, write = self._pipe
+        size = self._kernel.write(write, data)
+        gone = 0
+        try:
+            gone = self._kernel.splice(read, self.fd, size)
+        finally:
+            if gone < size:
+                self._kernel.read(read, size - gone)
+        return gone
+
+    def close(self) -> None:
+        """Close the private pipe."""
+        for fd in self._pipe:
+            self._kernel.close(fd)
+
+
+class Polled(Means):
+    """Look whether there is room, then write at most PIPE_BUF: best effort.
+
+    Another process can take the room in between, and then this waits after all (4 of 40 rounds with six processes).
+    """
+
+    name = "poll"
+    __slots__ = ()
+
+    def write(self, data: bytes) -> int:
+        """Write if there seems to be room."""
+        if not self._kernel.writable(self.fd, 0.0):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return self._kernel.write(self.fd, data[:PIPE_BUF])
+
+
+Maker = Callable[..., Means]
+
+
+def kind(fd: int, kernel: Kernel) -> str:
+    """Return what the descriptor is, in a word: pipe, socket, terminal, file, device. Raises `OSError` if it is closed."""
+    mode = kernel.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISCHR(mode):
+        return "terminal" if kernel.isatty(fd) else "device"
+    return "file"
+
+
+LADDERS: Dict[str, Tuple[Maker, ...]] = {
+    "pipe": (NowaitNosignal, Nowait, Flagged, Reopened, Spliced, Polled),
+    "socket": (NowaitNosignal, Nowait, Sent, Flagged, Spliced, Polled),
+    "terminal": (Reopened, Flagged, Polled),
+    "device": (Means,),
+    "file": (Means,),
+}
+
+
+def ladder(fd: int, kernel: Kernel) -> Iterator[Means]:
+    """Yield the ways to write to this descriptor, best first. Those that cannot be had are left out."""
+    what = kind(fd, kernel)
+    atomic = what in ("pipe", "file", "device") or (what == "socket" and _keeps_messages(fd))
+    for make in LADDERS[what]:
+        try:
+            yield make(fd, kernel, atomic=atomic)
+        except OSError:  # noqa: PERF203 - a few times in a process's life
+            continue
+
+
+def _keeps_messages(fd: int) -> bool:
+    # SO_TYPE of somebody else's descriptor, without a socket object that would have to be kept from closing it
+    private = os.dup(fd)
+    blocking = os.get_blocking(private)
+    with socket.socket(fileno=private) as sock:
+        os.set_blocking(private, blocking)
+        return sock.type in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
