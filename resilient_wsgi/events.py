@@ -68,8 +68,6 @@ class LinesDropped(Event):
     """Lines that found no room on a descriptor, said when there is room again."""
 
     component: ClassVar[str] = "stderr"
-    # not logged: the writer has put the same into the log itself, and must not wait for the locks of logging
-    level: ClassVar[int] = logging.NOTSET
     text: ClassVar[str] = "{lines} lines ({size_bytes} bytes) dropped in {seconds:.1f} s on descriptor {fd}"
     fd: int
     lines: int
@@ -193,10 +191,16 @@ def subscribe(callback: Subscriber) -> Callable[[], None]:
 def emit(event: Event) -> None:
     """Count an event, log it, tell the subscribers. Never raises."""
     with _guard:
-        next(_counter(type(event)))
         logger = logging.getLogger(f"resilient_wsgi.{event.component}")
         if logger.isEnabledFor(event.level):
             logger.log(event.level, "%s", event)
+    tell(event)
+
+
+def tell(event: Event) -> None:
+    """Do the same without logging it, for who has said it himself and may not wait for a handler's lock."""
+    with _guard:
+        next(_counter(type(event)))
     for subscriber in _subscribers:
         with _guard:
             subscriber(event)

@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 import wrapt
 
-from .kernel import Kernel
+from ..system import System
 
 # place of c2pwrite and errwrite in what Popen._get_handles returns; -1: the child inherits
 PLACES = {1: 3, 2: 5}
@@ -26,20 +26,19 @@ _blocking: Dict[int, _Blocking] = {}
 _patched = False
 
 
-def remember(fd: int, kernel: Kernel) -> None:
+def remember(fd: int, system: System) -> None:
     """Open a description for children that blocks, while we may: after setuid it would be refused."""
     if fd not in PLACES:
         return
     try:
-        private = kernel.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
+        private = system.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
         return
     _blocking[fd] = _Blocking(private, _inode(private))
 
 
-def install(kernel: Kernel) -> None:
+def install() -> None:
     """Have `subprocess.Popen` give it to children that are to inherit ours. What others start (`os.system`) inherits ours."""
-    del kernel
     global _patched
     if not _patched:
         wrapt.wrap_function_wrapper(subprocess, "Popen._get_handles", _get_handles)

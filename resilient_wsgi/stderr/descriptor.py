@@ -15,8 +15,8 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
+from ..system import SYSTEM, System
 from . import children
-from .kernel import KERNEL, Kernel
 from .means import kind
 
 STANDARD = (1, 2)
@@ -44,7 +44,7 @@ def taken() -> Tuple[Taken, ...]:
     return tuple(_taken.values())
 
 
-def take_over(*, share: bool = False, log_fds: bool = False, kernel: Kernel = KERNEL) -> Tuple[Taken, ...]:
+def take_over(*, share: bool = False, log_fds: bool = False, system: System = SYSTEM) -> Tuple[Taken, ...]:
     """Make standard output and error non-blocking where they are pipes, and every other descriptor of the same pipes.
 
     Call it before the first fork, and as the user who made the pipe: another may not open it. Calling it again changes
@@ -58,53 +58,53 @@ def take_over(*, share: bool = False, log_fds: bool = False, kernel: Kernel = KE
     Children that are started through `subprocess` still get a descriptor that blocks, as they expect.
     """
     reasons: List[str] = []
-    for fd in _candidates(log_fds, kernel):
+    for fd in _candidates(log_fds, system):
         try:
-            _take(fd, share, kernel)
+            _take(fd, share, system)
         except OSError as error:  # noqa: PERF203
-            reasons.append(f"descriptor {fd} ({kind(fd, kernel)}) cannot be opened anew: {error.strerror}")
+            reasons.append(f"descriptor {fd} ({kind(fd, system)}) cannot be opened anew: {error.strerror}")
     if reasons and not _taken:
         raise Unavailable("; ".join(reasons))
     if _taken:
-        children.install(kernel)
+        children.install()
     return taken()
 
 
-def _take(fd: int, share: bool, kernel: Kernel) -> None:
+def _take(fd: int, share: bool, system: System) -> None:
     if fd in _taken:
         return
-    what = kind(fd, kernel)
-    flags = kernel.fcntl(fd, F_GETFL)
+    what = kind(fd, system)
+    flags = system.fcntl(fd, F_GETFL)
     if flags & os.O_NONBLOCK and (what == "socket" or flags & os.O_ACCMODE == os.O_RDWR):
         means = REOPENED if what == "pipe" else "non-blocking already"  # uWSGI has executed itself: a reload
     else:
-        means = _reopen(fd, share, kernel)
+        means = _reopen(fd, share, system)
     if what == "pipe":
-        children.remember(fd, kernel)
+        children.remember(fd, system)
     _taken[fd] = Taken(fd, what, means)
     emit(DescriptorTakenOver(fd, what, means))
 
 
-def _reopen(fd: int, share: bool, kernel: Kernel) -> str:
+def _reopen(fd: int, share: bool, system: System) -> str:
     try:
         # for reading too: so the pipe has a reader as long as we live, and the real one's death is EAGAIN when it is full,
         # not EPIPE with a SIGPIPE, which uWSGI's handler answers by writing to the same pipe (unbit/uwsgi #1786)
-        private = kernel.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        private = system.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         if not share:
             raise
-        kernel.fcntl(fd, F_SETFL, kernel.fcntl(fd, F_GETFL) | os.O_NONBLOCK)
+        system.fcntl(fd, F_SETFL, system.fcntl(fd, F_GETFL) | os.O_NONBLOCK)
         return SHARED
     try:
-        kernel.dup2(private, fd, os.get_inheritable(fd))
+        system.dup2(private, fd, os.get_inheritable(fd))
     finally:
-        kernel.close(private)
+        system.close(private)
     return REOPENED
 
 
-def _candidates(log_fds: bool, kernel: Kernel) -> Iterable[int]:
+def _candidates(log_fds: bool, system: System) -> Iterable[int]:
     """Return the descriptors to take over: those that this process writes to, of the same pipe or socket as 1 or 2."""
-    found = {fd: look for fd in _open_descriptors() for look in [_look(fd, kernel)] if look is not None}
+    found = {fd: look for fd in _open_descriptors() for look in [_look(fd, system)] if look is not None}
     standard = {found[fd].inode for fd in STANDARD if fd in found}
     read_here = {look.inode for look in found.values() if look.mode == os.O_RDONLY}
     for fd, look in found.items():
@@ -125,11 +125,11 @@ class _Look:
     inode: Tuple[int, int]
 
 
-def _look(fd: int, kernel: Kernel) -> Optional[_Look]:
+def _look(fd: int, system: System) -> Optional[_Look]:
     try:
-        what = kind(fd, kernel)
-        status = kernel.fstat(fd)
-        mode = kernel.fcntl(fd, F_GETFL) & os.O_ACCMODE
+        what = kind(fd, system)
+        status = system.fstat(fd)
+        mode = system.fcntl(fd, F_GETFL) & os.O_ACCMODE
     except OSError as error:
         if error.errno == errno.EBADF:
             return None

@@ -14,7 +14,8 @@ import socket
 import stat
 from typing import Callable, Dict, Iterator, Tuple
 
-from .kernel import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT, Kernel
+from ..system import System
+from .kernel import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT
 
 REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
 
@@ -27,19 +28,19 @@ class Means:
     """
 
     name = "plain"
-    __slots__ = ("_kernel", "atomic", "fd")
+    __slots__ = ("_system", "atomic", "fd")
 
-    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+    def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
         self.fd = fd
         self.atomic = atomic
-        self._kernel = kernel
+        self._system = system
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} fd={self.fd}>"
 
     def write(self, data: bytes) -> int:
         """Write as to a file, which takes what it is given: regular files, /dev/null."""
-        return self._kernel.write(self.fd, data)
+        return self._system.write(self.fd, data)
 
     def close(self) -> None:
         """Give back what it holds besides the descriptor."""
@@ -49,16 +50,18 @@ class Nowait(Means):
     """`pwritev2` with `RWF_NOWAIT`: this one call does not wait. Before Linux 6.18 a closed reader raises SIGPIPE."""
 
     name = "pwritev2"
-    __slots__ = ("_pwritev",)
+    __slots__ = ("write",)
     flags = RWF_NOWAIT
 
-    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
-        super().__init__(fd, kernel, atomic=atomic)
-        self._pwritev = kernel.pwritev
+    def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
+        super().__init__(fd, system, atomic=atomic)
+        pwritev, flags = system.pwritev, self.flags
 
-    def write(self, data: bytes) -> int:
-        """Write without waiting. An offset other than -1 would be ESPIPE."""
-        return self._pwritev(self.fd, (data,), -1, self.flags)
+        # of all the ways this is the one that has to be fast: no attribute is looked up
+        def write(data: bytes) -> int:
+            return pwritev(fd, (data,), -1, flags)  # an offset other than -1 would be ESPIPE
+
+        self.write = write  # type: ignore[method-assign]
 
 
 class NowaitNosignal(Nowait):
@@ -75,8 +78,8 @@ class Flagged(Means):
     name = "nonblocking"
     __slots__ = ()
 
-    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
-        super().__init__(fd, kernel, atomic=atomic)
+    def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
+        super().__init__(fd, system, atomic=atomic)
         if os.get_blocking(fd):
             raise OSError(errno.EOPNOTSUPP, "the description has no O_NONBLOCK")
 
@@ -90,11 +93,11 @@ class _Private(Means):
 
     __slots__ = ("_identity", "_pid", "_private")
 
-    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
-        super().__init__(fd, kernel, atomic=atomic)
+    def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
+        super().__init__(fd, system, atomic=atomic)
         self._private = self._make()
         self._identity = self._look()
-        self._pid = kernel.getpid()
+        self._pid = system.getpid()
 
     def _make(self) -> int:
         raise NotImplementedError
@@ -103,7 +106,7 @@ class _Private(Means):
         raise NotImplementedError
 
     def _look(self) -> tuple[int, int]:
-        status = self._kernel.fstat(self._private)
+        status = self._system.fstat(self._private)
         return status.st_dev, status.st_ino
 
     def _is_mine(self) -> bool:
@@ -114,17 +117,17 @@ class _Private(Means):
 
     def write(self, data: bytes) -> int:
         """Write without waiting."""
-        if self._kernel.getpid() != self._pid:
+        if self._system.getpid() != self._pid:
             if not self._is_mine():
                 self._private = self._make()
                 self._identity = self._look()
-            self._pid = self._kernel.getpid()
+            self._pid = self._system.getpid()
         return self._send(data)
 
     def close(self) -> None:
         """Close the private descriptor, unless the number has become somebody else's."""
         if self._is_mine():
-            self._kernel.close(self._private)
+            self._system.close(self._private)
 
 
 class Reopened(_Private):
@@ -135,10 +138,10 @@ class Reopened(_Private):
 
     def _make(self) -> int:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return self._kernel.open(f"/proc/self/fd/{self.fd}", flags)
+        return self._system.open(f"/proc/self/fd/{self.fd}", flags)
 
     def _send(self, data: bytes) -> int:
-        return self._kernel.write(self._private, data)
+        return self._system.write(self._private, data)
 
 
 class Sent(_Private):
@@ -148,12 +151,12 @@ class Sent(_Private):
     __slots__ = ("_socket",)
 
     def _make(self) -> int:
-        private = self._kernel.dup(self.fd)
+        private = self._system.dup(self.fd)
         blocking = os.get_blocking(private)
         try:
             self._socket = socket.socket(fileno=private)
         except OSError:
-            self._kernel.close(private)
+            self._system.close(private)
             raise
         # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that others share
         os.set_blocking(private, blocking)
@@ -184,12 +187,12 @@ class Spliced(Means):
     name = "splice"
     __slots__ = ("_pid", "_pipe")
 
-    def __init__(self, fd: int, kernel: Kernel, *, atomic: bool = True) -> None:
+    def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
         del atomic
-        super().__init__(fd, kernel, atomic=False)
-        self._pid, self._pipe = kernel.getpid(), kernel.pipe()
+        super().__init__(fd, system, atomic=False)
+        self._pid, self._pipe = system.getpid(), system.pipe()
         try:
-            kernel.splice(self._pipe[0], fd, 1)
+            system.splice(self._pipe[0], fd, 1)
         except BlockingIOError:  # nothing in it yet: so the call is there, and takes this kind of descriptor
             return
         except OSError:
@@ -198,22 +201,22 @@ class Spliced(Means):
 
     def write(self, data: bytes) -> int:
         """Write without waiting."""
-        if self._kernel.getpid() != self._pid:
-            self._pid, self._pipe = self._kernel.getpid(), self._kernel.pipe()
+        if self._system.getpid() != self._pid:
+            self._pid, self._pipe = self._system.getpid(), self._system.pipe()
         read, write = self._pipe
-        size = self._kernel.write(write, data)
+        size = self._system.write(write, data)
         gone = 0
         try:
-            gone = self._kernel.splice(read, self.fd, size)
+            gone = self._system.splice(read, self.fd, size)
         finally:
             if gone < size:
-                self._kernel.read(read, size - gone)
+                self._system.read(read, size - gone)
         return gone
 
     def close(self) -> None:
         """Close the private pipe."""
         for fd in self._pipe:
-            self._kernel.close(fd)
+            self._system.close(fd)
 
 
 class Polled(Means):
@@ -227,23 +230,23 @@ class Polled(Means):
 
     def write(self, data: bytes) -> int:
         """Write if there seems to be room."""
-        if not self._kernel.writable(self.fd, 0.0):
+        if not self._system.writable(self.fd, 0.0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return self._kernel.write(self.fd, data[:PIPE_BUF])
+        return self._system.write(self.fd, data[:PIPE_BUF])
 
 
 Maker = Callable[..., Means]
 
 
-def kind(fd: int, kernel: Kernel) -> str:
+def kind(fd: int, system: System) -> str:
     """Return what the descriptor is, in a word: pipe, socket, terminal, file, device. Raises `OSError` if it is closed."""
-    mode = kernel.fstat(fd).st_mode
+    mode = system.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
         return "pipe"
     if stat.S_ISSOCK(mode):
         return "socket"
     if stat.S_ISCHR(mode):
-        return "terminal" if kernel.isatty(fd) else "device"
+        return "terminal" if system.isatty(fd) else "device"
     return "file"
 
 
@@ -256,13 +259,13 @@ LADDERS: Dict[str, Tuple[Maker, ...]] = {
 }
 
 
-def ladder(fd: int, kernel: Kernel) -> Iterator[Means]:
+def ladder(fd: int, system: System) -> Iterator[Means]:
     """Yield the ways to write to this descriptor, best first. Those that cannot be had are left out."""
-    what = kind(fd, kernel)
+    what = kind(fd, system)
     atomic = what in ("pipe", "file", "device") or (what == "socket" and _keeps_messages(fd))
     for make in LADDERS[what]:
         try:
-            yield make(fd, kernel, atomic=atomic)
+            yield make(fd, system, atomic=atomic)
         except OSError:  # noqa: PERF203 - a few times in a process's life
             continue
 

@@ -20,7 +20,7 @@ _open: Optional[Callable[..., Any]] = None
 
 
 def replace_standard_streams() -> List[str]:
-    """Replace `sys.stderr`, and `sys.stdout` if it is the same pipe; return the names of those that are ours now.
+    """Replace `sys.stderr`, and `sys.stdout` if it is the same pipe; return what is ours now.
 
     Left alone is what is not a stream on the descriptor itself: somebody has captured it.
     """
@@ -35,7 +35,7 @@ def replace_standard_streams() -> List[str]:
             setattr(sys, name, shared(fd))
             _repoint(current, fd)
             _repoint(getattr(sys, f"__{name}__"), fd)
-        replaced.append(f"sys.{name}")
+        replaced.append(f"sys.{name} = {getattr(sys, name)!r}")
     return replaced
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 from typing import Dict, Iterator, Optional, Tuple
 
-from ..events import LinesDropped, emit
-from .kernel import KERNEL, PIPE_BUF, Kernel
+from ..events import LinesDropped, tell
+from ..system import SYSTEM, System
+from .forks import mark
+from .kernel import PIPE_BUF
 from .means import REFUSED, Means, ladder
 from .spill import BATCH, CROWD, NEWEST, Dropped, Spill
 
@@ -24,7 +26,7 @@ class Writer:
 
     While there is room and nothing waits, a write is one system call and touches no shared state. Else it goes to the
     spill, and after the gate the next caller writes what waits, in order, with one line before it that says what was
-    dropped. Lines of one thread keep their order.
+    dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
 
     Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a reader that splices
     the pipe into a full socket does not hold the kernel's lock of the pipe.
@@ -32,27 +34,36 @@ class Writer:
 
     __slots__ = (
         "_gate",
+        "_getpid",
         "_identity",
-        "_kernel",
+        "_keep",
         "_ladder",
+        "_mark",
         "_means",
+        "_now",
+        "_spill",
+        "_spill_bytes",
         "_spills",
-        "_write",
+        "_system",
         "busy",
         "fd",
-        "keep",
-        "spill_bytes",
+        "send",
     )
 
     def __init__(
-        self, fd: int, *, spill_bytes: int = DEFAULT_SPILL_BYTES, keep: str = NEWEST, kernel: Kernel = KERNEL
+        self, fd: int, *, spill_bytes: int = DEFAULT_SPILL_BYTES, keep: str = NEWEST, system: System = SYSTEM
     ) -> None:
         self.fd = fd
-        self.spill_bytes = spill_bytes
-        self.keep = keep
-        self._kernel = kernel
+        # nothing may be sent past what waits, or while there is no room: `put` looks at this, and so does the stream
+        self.busy = False
+        self._spill_bytes = spill_bytes
+        self._keep = keep
+        self._system = system
+        self._now, self._getpid = system.monotonic, system.getpid
         self._gate = 0.0
+        self._mark = mark(system)
         self._spills: Dict[int, Spill] = {}
+        self._renew()
         self._means: Optional[Means] = None
         self._ladder: Iterator[Means] = iter(())
         self.choose()
@@ -68,82 +79,91 @@ class Writer:
     @property
     def dropped(self) -> Dropped:
         """Return what this process has dropped."""
-        return self._spill().dropped
+        return self.spill().dropped
 
     @property
     def waiting_bytes(self) -> int:
         """Return how much waits for room in this process."""
-        return len(self._spill())
+        return len(self.spill())
+
+    def spill(self) -> Spill:
+        """Return what waits in this process: another object in each."""
+        if not self._mark[0]:
+            self._renew()
+        return self._spill
 
     def choose(self) -> None:
         """Choose the means anew: after `take_over`, or when the descriptor has been replaced."""
         self._identity = self._look()
-        self._ladder = ladder(self.fd, self._kernel)
+        self._ladder = ladder(self.fd, self._system)
         try:
             found = self._step()
         except OSError:
             found = False
         if not found:  # it is closed
-            self._means, self._write, self.busy = None, self._broken, True
+            self._means, self.send, self.busy = None, self._broken, True
 
     def configure(self, *, spill_bytes: int, keep: str) -> None:
-        """Change what the spill keeps."""
-        self.spill_bytes, self.keep = spill_bytes, keep
-        self._spill().configure(spill_bytes, keep)
+        """Change how much is kept while there is no room, and whether the newest or the oldest of it."""
+        self._spill_bytes, self._keep = spill_bytes, keep
+        self.spill().configure(spill_bytes, keep)
 
     def put(self, data: bytes) -> None:
         """Write whole lines, or the beginning of one if its end may be torn from it."""
         if self.busy or len(data) > PIPE_BUF:
-            self._queue(data)
+            self.hold(data)
             return
         try:
-            gone = self._write(data)
+            gone = self.send(data)
         except OSError as error:
-            self._refused(error)
-            self._queue(data)
-            return
-        if gone != len(data):
-            self._queue_tail(data[gone:])
+            self.failed(data, error)
+        else:
+            if gone != len(data):
+                self.torn(data[gone:])
+
+    def hold(self, data: bytes) -> None:
+        """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
+        if not self._mark[0]:
+            self._renew()
+        arrivals = self._spill.arrivals
+        arrivals.append(data)
+        if self._now() >= self._gate:
+            self._drain(self._spill)
+        elif len(arrivals) >= BATCH:
+            self._settle(self._spill)
+
+    def failed(self, data: bytes, error: OSError) -> None:
+        """Have this wait, which `send` has refused."""
+        self._refused(error)
+        self.hold(data)
+
+    def torn(self, tail: bytes) -> None:
+        """Have this follow before anything else: the rest of what `send` took a part of (a disk that is full)."""
+        self.spill().tail += tail
+        self.busy = True
 
     def drain(self) -> None:
         """Write what waits, as far as there is room, unless the gate is closed."""
-        if self._kernel.monotonic() >= self._gate:
-            self._drain(self._spill())
+        if self._now() >= self._gate:
+            self._drain(self.spill())
 
     def flush(self, seconds: float) -> bool:
         """Write what waits, and wait at most so long for room; return whether all is written. For the end of a process."""
-        end = self._kernel.monotonic() + seconds
-        spill = self._spill()
+        end = self._now() + seconds
+        spill = self.spill()
         while True:
             self._drain(spill)
-            left = end - self._kernel.monotonic()
+            left = end - self._now()
             if spill.empty or left <= 0:
                 return spill.empty
-            self._kernel.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
+            self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
 
-    def _spill(self) -> Spill:
-        pid = self._kernel.getpid()
-        spill = self._spills.get(pid)
-        if spill is None:  # what waited in the parent at the fork is the parent's to write
-            spill = Spill(self.spill_bytes, self.keep)
-            spill = self._spills.setdefault(pid, spill)
-            self._spills = {pid: spill}
-        return spill
-
-    def _queue(self, data: bytes) -> None:
-        spill = self._spill()
-        arrivals = spill.arrivals
-        arrivals.append(data)
-        if self._kernel.monotonic() >= self._gate:
-            self._drain(spill)
-        elif len(arrivals) >= BATCH:
-            self._settle(spill)
-
-    def _queue_tail(self, tail: bytes) -> None:
-        # a disk that is full: the rest is tried before anything else, or the next line would be torn
-        spill = self._spill()
-        spill.tail += tail
-        self.busy = True
+    def _renew(self) -> None:
+        # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
+        pid = self._getpid()
+        self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
+        self._spills = {pid: self._spill}
+        self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
         if spill.token.acquire(False):
@@ -164,7 +184,7 @@ class Writer:
                 self.busy = not (spill.empty and self._means is not None and self._means.atomic)
             finally:
                 spill.token.release()
-            if not spill.arrivals or self._kernel.monotonic() < self._gate:
+            if not spill.arrivals or self._now() < self._gate:
                 return
             self.busy = True
 
@@ -175,7 +195,7 @@ class Writer:
             if not data:
                 return
             try:
-                gone = self._write(data)
+                gone = self.send(data)
             except OSError as error:
                 if self._refused(error):
                     continue
@@ -198,23 +218,23 @@ class Writer:
         lines, size_bytes = spill.unsaid
         if not size_bytes:
             return b""
-        seconds = self._kernel.monotonic() - spill.since
+        seconds = self._now() - spill.since
         text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
-        return (text % (lines, size_bytes, seconds, self._kernel.getpid())).encode()
+        return (text % (lines, size_bytes, seconds, self._getpid())).encode()
 
     def _said(self, spill: Spill) -> None:
         lines, size_bytes = (now - before for now, before in zip(spill.saying, spill.reported))
         spill.reported = spill.saying
-        emit(LinesDropped(self.fd, lines, size_bytes, self._kernel.monotonic() - spill.since))
+        tell(LinesDropped(self.fd, lines, size_bytes, self._now() - spill.since))
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""
         if error.errno in REFUSED and (self._was_replaced() or self._step()):
             return True
         self.busy = True
-        now = self._kernel.monotonic()
+        now = self._now()
         self._gate = now + (GATE if isinstance(error, BlockingIOError) else BROKEN_GATE)
-        spill = self._spill()
+        spill = self.spill()
         if not spill.unsaid.size_bytes:
             spill.since = now
         if error.errno == errno.EBADF:
@@ -230,7 +250,7 @@ class Writer:
 
     def _look(self) -> Tuple[int, int]:
         try:
-            status = self._kernel.fstat(self.fd)
+            status = self._system.fstat(self.fd)
         except OSError:
             return 0, 0
         return status.st_dev, status.st_ino
@@ -241,7 +261,7 @@ class Writer:
             return False
         if self._means is not None:
             self._means.close()
-        self._means, self._write, self.busy = means, means.write, not means.atomic
+        self._means, self.send, self.busy = means, means.write, not means.atomic
         return True
 
     def _broken(self, data: bytes) -> int:

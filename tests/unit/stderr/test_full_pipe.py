@@ -7,12 +7,12 @@ import pytest
 
 from resilient_wsgi import events
 from resilient_wsgi.stderr import NonBlockingStream
-from resilient_wsgi.stderr.kernel import Kernel
+from resilient_wsgi.system import System
 
 NOTICE = re.compile(rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n")
 
 
-class Clock(Kernel):
+class Clock(System):
     now = 1000.0
 
     def monotonic(self):
@@ -51,7 +51,7 @@ def told(text):
 
 @pytest.mark.parametrize("keep", ["newest", "oldest"])
 def test_every_line_is_read_or_counted_and_said(pipe, clock, keep):
-    stream = NonBlockingStream(pipe.write_end, spill_bytes=20_000, keep=keep, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=20_000, keep=keep, system=clock)
     lines = numbered(5000)
     for line in lines:
         stream.write(line)
@@ -67,7 +67,7 @@ def test_every_line_is_read_or_counted_and_said(pipe, clock, keep):
 
 
 def test_the_spill_keeps_to_its_bound(pipe, clock):
-    stream = NonBlockingStream(pipe.write_end, spill_bytes=10_000, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=10_000, system=clock)
     pipe.fill()
     for line in numbered(3000):
         stream.write(line)
@@ -76,7 +76,7 @@ def test_the_spill_keeps_to_its_bound(pipe, clock):
 
 
 def test_no_spill_at_all_still_counts(pipe, clock):
-    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
     pipe.fill()
     for line in numbered(64):
         stream.write(line)
@@ -94,13 +94,13 @@ def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
             calls.append(arguments)
             raise BlockingIOError
 
-    kernel = Counting()
-    stream = NonBlockingStream(pipe.write_end, kernel=kernel)
+    system = Counting()
+    stream = NonBlockingStream(pipe.write_end, system=system)
     for _ in range(50):
         stream.write("x\n")
     first = len(calls)
     assert first <= 2
-    kernel.now += 0.06
+    system.now += 0.06
     stream.write("x\n")
     assert len(calls) == first + 1
 
@@ -109,7 +109,7 @@ def test_the_event_says_what_was_dropped(pipe, clock):
     seen = []
     unsubscribe = events.subscribe(seen.append)
     try:
-        stream = NonBlockingStream(pipe.write_end, spill_bytes=0, kernel=clock)
+        stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
         pipe.fill()
         for line in numbered(64):
             stream.write(line)
@@ -122,7 +122,7 @@ def test_the_event_says_what_was_dropped(pipe, clock):
 
 
 def test_a_reader_that_is_gone_raises_nothing_and_is_counted(pipe, clock):
-    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
     pipe.close_reader()
     for line in numbered(500):
         stream.write(line)
@@ -132,7 +132,7 @@ def test_a_reader_that_is_gone_raises_nothing_and_is_counted(pipe, clock):
 
 
 def test_a_line_longer_than_the_pipe_takes_at_once_is_cut_and_marked(pipe, clock):
-    stream = NonBlockingStream(pipe.write_end, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, system=clock)
     stream.write("ä" * 5000 + "\n")
     pieces = pipe.read().decode().splitlines(keepends=True)
     assert all(len(piece.encode()) <= 4096 for piece in pieces)
@@ -142,7 +142,7 @@ def test_a_line_longer_than_the_pipe_takes_at_once_is_cut_and_marked(pipe, clock
 
 
 def test_a_line_that_never_ends_is_written_in_pieces(pipe, clock):
-    stream = NonBlockingStream(pipe.write_end, kernel=clock)
+    stream = NonBlockingStream(pipe.write_end, system=clock)
     for _ in range(100):
         stream.write("x" * 100)
     stream.write("\n")
