@@ -191,10 +191,16 @@ def subscribe(callback: Subscriber) -> Callable[[], None]:
 def emit(event: Event) -> None:
     """Count an event, log it, tell the subscribers. Never raises."""
     with _guard:
-        next(_counter(type(event)))
         logger = logging.getLogger(f"resilient_wsgi.{event.component}")
         if logger.isEnabledFor(event.level):
             logger.log(event.level, "%s", event)
+    tell(event)
+
+
+def tell(event: Event) -> None:
+    """Do the same without logging it, for who has said it himself and may not wait for a handler's lock."""
+    with _guard:
+        next(_counter(type(event)))
     for subscriber in _subscribers:
         with _guard:
             subscriber(event)
