@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+_PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
+
+
 class GunicornServer(PlainServer):
     """gunicorn, sync and gthread."""
 
@@ -31,6 +34,10 @@ class GunicornServer(PlainServer):
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
         return Identity(WORKER, 0, self._system.getpid(), os.getppid())
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is gunicorn's."""
+        return path.startswith(_PACKAGE)
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""
