@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
+import re
 import signal
 from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
 
@@ -115,9 +116,14 @@ class UwsgiServer(Server):
         the app loads, the worker has the master's handlers, which in a worker do nothing that ends it: the signal is lost
         and the master waits for its mercy.
         """
-        if self.identity().role == WORKER and self._system.getpid() != uwsgi.masterpid():
+        if self.identity().role == WORKER and uwsgi.masterpid() and not self._serves():
             for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
+
+    def _serves(self) -> bool:
+        # SIGUSR2 is caught by nobody but a worker that has begun to serve
+        caught = re.search(r"^SigCgt:\s*(\w+)$", self._system.read_text("/proc/self/status"), re.MULTILINE)
+        return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""

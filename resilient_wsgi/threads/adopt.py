@@ -20,7 +20,6 @@ from .bounded import bounded
 from .origin import Origin
 from .ways import executor_of, way_to_tell
 
-ATTRIBUTE = "_resilient_wsgi_origin"
 TELL_SECONDS = 0.25
 
 _original: Any = None
@@ -53,8 +52,9 @@ def _start(wrapped: Any, instance: threading.Thread, args: Any, kwargs: Any) -> 
 
 
 def origin(thread: threading.Thread) -> Optional[Origin]:
-    """Return where a thread was started, None where that was before `install()`."""
-    found: Optional[Origin] = getattr(thread, ATTRIBUTE, None)
+    """Return where a thread was started, or registered; None where that was before `install()`."""
+    life = getattr(thread, "resilient_wsgi_life", None)
+    found: Optional[Origin] = getattr(thread, "_resilient_wsgi_origin", None) if life is None else life.member.origin
     return found
 
 
@@ -129,9 +129,10 @@ def runs_here(thread: threading.Thread) -> bool:
 def _runs_here(thread: threading.Thread, tasks: Optional[Set[int]]) -> bool:
     if not thread.is_alive():
         return False
-    started = origin(thread)
+    life = getattr(thread, "resilient_wsgi_life", None)
+    started = origin(thread) if life is None else life
     if started is not None:
-        return started.pid == os.getpid()
+        return bool(started.pid == os.getpid())
     return tasks is None or thread.native_id is None or thread.native_id in tasks
 
 

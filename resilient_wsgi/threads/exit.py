@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import sys
 import threading
@@ -14,14 +15,18 @@ from ..events import ThreadAbandoned, ThreadHoldsExit, emit
 from ..guard import Guard
 from ..settings import Threads
 from . import adopt, ghosts
+from .bounded import bounded
 from .fuse import Fuse
 from .origin import UNKNOWN, stack_of
 from .registry import registry
+
+LOG_SECONDS = 0.5  # what naming the threads that are left behind may take
 
 _guard = Guard("threads")
 _options = Threads()
 _bounding = False
 _original: Optional[Callable[[], None]] = None
+_mine = 0
 _left_behind_pid = 0
 
 
@@ -35,13 +40,13 @@ def hook_into_server() -> None:
 def bound(options: Threads, *, bounding: bool) -> None:
     """Set the limits; with `bounding`, the interpreter's own wait for threads at its end is bounded as well."""
     global _options, _bounding, _original
+    if not bounding:
+        unbound()
     _options, _bounding = options, bounding
     hook_into_server()
     if bounding and _original is None:
         _original = threading._shutdown  # type: ignore[attr-defined]
         threading._shutdown = _shutdown  # type: ignore[attr-defined]
-    elif not bounding:
-        unbound()
 
 
 def unbound() -> None:
@@ -54,56 +59,58 @@ def unbound() -> None:
 
 
 def _child_started() -> None:
-    if _bounding:
-        with _guard:
-            servers.detect().obey_while_starting()
+    global _mine
+    _mine = os.getpid()
     with _guard:
-        ghosts.lay()
+        if _bounding:
+            servers.detect().obey_while_starting()
+            ghosts.lay()
+        elif _options.mode == settings.REPORT:
+            ghosts.name()
     registry.start_here()
 
 
 def stop() -> None:
-    """Stop the threads of this process, as its server does when it ends. Never raises, never longer than GRACE."""
+    """Stop the threads of this process, as its server does when it ends. Never raises; takes GRACE and what the log takes."""
     global _left_behind_pid
     identity = servers.detect().identity()
     reason = f"{identity.role} {identity.number or identity.pid} ends"
+    registry.tell_process(reason)
     if _options.mode == settings.REPORT:
-        registry.tell_process(reason)
         _report()
         return
     if _bounding:
         Fuse(_options.fuse).light()
-    registry.tell_process(reason)
     begun = time.monotonic()
-    adopted = adopt.tell(_options) if _bounding else []
+    told = adopt.tell(_options) if _bounding else []
     left = [life.thread for life in registry.stop(reason, begun + _options.grace)]
-    left += _await(adopted, begun)
-    for thread in left:
-        with _guard:
-            _name(thread, reason)
+    left += _await(told, begun) if _bounding else []
     if left:
         adopt.leave_behind(left)
         _left_behind_pid = os.getpid()
+        # in a thread of its own: one of those left behind may hold the lock of a log handler
+        bounded(functools.partial(_name, left, reason, time.monotonic() - begun), LOG_SECONDS)
 
 
 def _await(told: List[threading.Thread], begun: float) -> List[threading.Thread]:
-    """Wait for threads that hold up the interpreter's end, those that could not be told for a shorter time."""
-    if not _bounding:
-        return []
-    deadline = begun + _options.grace
-    untold_deadline = min(deadline, begun + _options.untold_grace)
+    """Wait for the threads that hold up the exit, for those that could not be told a shorter time; return who is left."""
+    end = begun + _options.grace
+    ends = dict.fromkeys(told, end)
+    untold_end = min(end, begun + _options.untold_grace)
     while True:
-        now = time.monotonic()
         left = adopt.holding(told)
-        waited_for = next((t for t in left if now < (deadline if t in told else untold_deadline)), None)
-        if waited_for is None:
+        waited_for = [t for t in left if time.monotonic() < ends.get(t, untold_end)]
+        if not waited_for:
             return left
-        waited_for.join((deadline if waited_for in told else untold_deadline) - now)
+        for thread in waited_for:
+            thread.join(max(0.0, ends.get(thread, untold_end) - time.monotonic()))
 
 
-def _name(thread: threading.Thread, reason: str) -> None:
-    origin = adopt.origin(thread)
-    emit(ThreadAbandoned(thread.name, reason, _options.grace, stack_of(thread), str(origin or UNKNOWN)))
+def _name(threads: List[threading.Thread], reason: str, waited: float) -> None:
+    enough = time.monotonic() + LOG_SECONDS / 2
+    for thread in threads:
+        stack = stack_of(thread) if time.monotonic() < enough else "  (too many to show)"
+        emit(ThreadAbandoned(thread.name, reason, waited, stack, str(adopt.origin(thread) or UNKNOWN)))
 
 
 def _report() -> None:
@@ -113,15 +120,18 @@ def _report() -> None:
 
 def _shutdown() -> None:
     """Stand in for `threading._shutdown`, which joins every non-daemon thread without a limit."""
+    original = _original or _nothing
+    if not _bounding or _mine != os.getpid():  # a child of ours that the server knows nothing of: multiprocessing
+        original()
+        return
     server = servers.detect()
     with _guard:
         server.stopping()
-    with _guard:
         adopt.release_executors()
     if _left_behind_pid == os.getpid() and server.may_leave:
         _finish()
         server.leave()
-    _without_join(_original or _nothing)
+    _without_join(original)
 
 
 def _finish() -> None:

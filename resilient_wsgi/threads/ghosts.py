@@ -52,6 +52,12 @@ def lay() -> None:
             _name_or_restart(thread)
 
 
+def name() -> None:
+    """Name the ghosts and change nothing: the dry run."""
+    for thread in find():
+        emit(GhostThread(thread.name, str(adopt.origin(thread) or UNKNOWN)))
+
+
 def _name_or_restart(thread: threading.Thread) -> None:
     started = str(adopt.origin(thread) or UNKNOWN)
     if any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in _restart):

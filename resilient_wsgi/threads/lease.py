@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ class Lease:
 
     def __init__(self) -> None:
         self._held: Optional[Tuple[int, socket.socket]] = None
-        os.register_at_fork(after_in_child=self._forked)
+        os.register_at_fork(after_in_child=self.release)
 
     def acquire(self, name: str) -> bool:
         """Take the lease if it is free; return whether this process has it. Never blocks."""
@@ -39,19 +40,15 @@ class Lease:
         self._held = (os.getpid(), sock)
         return True
 
-    def release(self, name: str) -> None:
+    def release(self) -> None:
         """Give the lease back, if this process has it."""
-        del name
         held, self._held = self._held, None
         if held is not None:
             held[1].close()
-
-    def _forked(self) -> None:
-        self.release("")
 
 
 def _address(name: str) -> bytes:
     master = servers.detect().identity().master_pid or os.getpid()
     namespace = os.stat("/proc/self/ns/pid").st_ino
-    text = f"\0resilient_wsgi/{namespace}/{os.getuid()}/{master}/{name}".encode()
-    return text[:107]  # sizeof sun_path less one
+    digest = hashlib.blake2s(name.encode(), digest_size=16).hexdigest()  # an address has room for 107 bytes
+    return f"\0resilient_wsgi/{namespace}/{os.getuid()}/{master}/{digest}".encode()

@@ -65,7 +65,7 @@ class Life:
         else:
             self._ended()
         finally:
-            self.member.placement.leave(self.member.name)
+            self.member.placement.leave()
 
     def _ended(self) -> None:
         if not self.event.is_set():

@@ -26,11 +26,6 @@ class Origin:
             frame = frame.f_back
         self._lines = lines
 
-    @property
-    def here(self) -> bool:
-        """Return whether it was this process; a thread of another one does not exist here, whatever its object says."""
-        return self.pid == os.getpid()
-
     def starter(self) -> str:
         """Return the file whose code started the thread: the innermost that is not `threading` or an executor."""
         files = (code.co_filename for code, _ in self._lines)
@@ -38,7 +33,11 @@ class Origin:
 
     def __str__(self) -> str:
         """Return the lines, outermost first, as a traceback shows them."""
-        rows = [(code.co_filename, line, code.co_name, None) for code, line in reversed(self._lines)]
+        rows = [
+            (code.co_filename, line, code.co_name, None)
+            for code, line in reversed(self._lines)
+            if not code.co_filename.startswith("<frozen importlib")
+        ]
         return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()
 
 

@@ -48,7 +48,7 @@ class Placement:
                 return False
         return not stop.is_set()
 
-    def leave(self, name: str) -> None:
+    def leave(self) -> None:
         """Let another process have its turn."""
         if self._lease is not None:
-            self._lease.release(name)
+            self._lease.release()

@@ -88,6 +88,11 @@ class Registry:
         if self._members.get(member.name) is member:
             del self._members[member.name]
 
+    def reset(self) -> None:
+        """Forget every thread and that the process was told to stop. For tests: threads that run are not stopped."""
+        self._members.clear()
+        self._stop = Stop()
+
     def start_here(self) -> None:
         """Start what was registered in an ancestor of this process and is to run in it."""
         identity = servers.detect().identity()
