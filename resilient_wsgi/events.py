@@ -181,6 +181,30 @@ class LoadFailed(Event):
 
 
 @dataclass(frozen=True)
+class WorkerLoaded(Event):
+    """A worker has its app, after loads that failed."""
+
+    component: ClassVar[str] = "readiness"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = "worker {worker} has its app again, after {failures} failed loads"
+    worker: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class InstanceEnded(Event):
+    """No worker ever had an app, so the whole instance ends."""
+
+    component: ClassVar[str] = "readiness"
+    level: ClassVar[int] = logging.CRITICAL
+    text: ClassVar[str] = (
+        "no worker ever loaded the app ({tries} tries or more of each): the instance ends. Last: {error}"
+    )
+    tries: int
+    error: str
+
+
+@dataclass(frozen=True)
 class WorkerLeft(Event):
     """A worker ends, so that the master starts a fresh one."""
 

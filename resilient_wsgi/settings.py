@@ -122,6 +122,12 @@ class Readiness:
     attempts: int = option(
         3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
     )
+    startup_timeout: Optional[float] = option(
+        60.0,
+        Seconds(above=0, none="a load may take for ever"),
+        "A load in a worker that takes longer is ended, with the stacks of all its threads in the log.",
+        "s",
+    )
 
 
 @dataclass(frozen=True)
