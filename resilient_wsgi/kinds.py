@@ -9,7 +9,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 
 class Kind:
@@ -92,6 +92,19 @@ class Choice(Kind):
         if word not in self.words:
             raise ValueError(value)
         return word
+
+
+class Names(Kind):
+    """Several words: a sequence of strings, or one string with commas between them."""
+
+    accepts = "a list of names, or names with commas between them"  # type: ignore[assignment]
+
+    def read(self, value: Any) -> Tuple[str, ...]:
+        """Return the words, without blanks around them."""
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in words):
+            raise ValueError(type(value).__name__)
+        return tuple(word.strip() for word in words if word.strip())
 
 
 HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")
