@@ -25,7 +25,7 @@ SHORT_LOADS = 2
 CATALOGUE_MB = 160
 HEALTHY_SECONDS = 1.0
 WATCH_SECONDS = 4.0
-HEALING_SECONDS = 10.0
+HEALING_SECONDS = START_SECONDS = 30.0  # Django, on a busy machine
 RATE = load.Rate("/", 100)
 FINAL = 200
 
@@ -67,8 +67,8 @@ def _respawn_short_of_memory(server: Server, tokens: Path) -> int:
         (tokens / str(number)).touch()
     for pid in server.workers()[-SHORT_LOADS:]:
         os.kill(pid, signal.SIGHUP)  # uWSGI's own "finish and go"
-    wait_until(lambda: not any(tokens.iterdir()), 10.0)
-    server.wait_for_log("MemoryError", 10.0, count=SHORT_LOADS)
+    wait_until(lambda: not any(tokens.iterdir()), START_SECONDS)
+    server.wait_for_log("MemoryError", START_SECONDS, count=SHORT_LOADS)
     return SHORT_LOADS - len(list(tokens.iterdir()))
 
 
