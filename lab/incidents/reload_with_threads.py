@@ -26,8 +26,8 @@ PROCESSES = 5
 MERCY_SECONDS = 4
 HEALTHY_SECONDS = 1.0
 START_SECONDS = 30.0  # five times Django on a busy machine
-# 2 s are promised. uWSGI's master looks after its workers once a second, and the machine may be busy
-LIMIT_SECONDS = 3.0
+# 2 s are promised, and kept where nothing else runs. A hang always lasts until mercy ends, and is told by NO MERCY, on a busy machine too
+LIMIT_SECONDS = float(MERCY_SECONDS)
 VARIANTS: Dict[str, Dict[str, Option]] = {"preforking": {}, "lazy-apps": {"lazy_apps": True}}
 JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
 ACCEPTING = ("ep_poll", "do_epoll_wait")
@@ -130,8 +130,8 @@ def _judge(result: Result, runs: List[_Run]) -> None:
         seen.append(f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO MERCY")
         result.excerpts += excerpt(run.log, "NO MERCY", "refresh-prices")
         if result.guarded:
-            result.check(f"{run.variant}: reload within {LIMIT_SECONDS:g} s", run.reload_seconds <= LIMIT_SECONDS)
-            result.check(f"{run.variant}: stop within {LIMIT_SECONDS:g} s", run.stop_seconds <= LIMIT_SECONDS)
+            result.check(f"{run.variant}: reload before mercy ends", run.reload_seconds <= LIMIT_SECONDS)
+            result.check(f"{run.variant}: stop before mercy ends", run.stop_seconds <= LIMIT_SECONDS)
             result.check(f"{run.variant}: no NO MERCY", no_mercy == 0)
             result.check(f"{run.variant}: the log names the thread that did not stop", "refresh-prices" in run.log)
         else:
