@@ -26,7 +26,7 @@ PROCESSES = 5
 MERCY_SECONDS = 4
 HEALTHY_SECONDS = 1.0
 START_SECONDS = 30.0  # five times Django on a busy machine
-# 2 s are promised, and kept where nothing else runs. A hang always lasts until mercy ends, and is told by NO MERCY, on a busy machine too
+# 2 s are promised; between 0.5 and 3.1 s were measured on a busy machine. A hang always lasts until mercy ends, wherever it runs
 LIMIT_SECONDS = float(MERCY_SECONDS)
 VARIANTS: Dict[str, Dict[str, Option]] = {"preforking": {}, "lazy-apps": {"lazy_apps": True}}
 JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
