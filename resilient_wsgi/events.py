@@ -285,7 +285,8 @@ def emit(event: Event) -> None:
     with _guard:
         logger = logging.getLogger(f"resilient_wsgi.{event.component}")
         if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", event)
+            # before logging is configured (in the master) a line is printed as it is, without the name of its logger
+            logger.log(event.level, "%s" if logger.hasHandlers() else f"{logger.name}: %s", event)
     tell(event)
 
 
