@@ -203,15 +203,15 @@ def black_holes(count: int = 1) -> Iterator[Tuple[List[str], int]]:
 
 @contextlib.contextmanager
 def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
-    """Have host names with these addresses; one without any takes `stall` seconds to be found unknown."""
+    """Have host names with these addresses; any of `.stalled.test` takes `stall` seconds to be found unknown."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if host not in table:
-            return real(host, port, *args, **kwargs)
-        if not table[host]:
+        if str(host).endswith(".stalled.test"):
             time.sleep(stall)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        if host not in table:
+            return real(host, port, *args, **kwargs)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in table[host]]
 
     socket.getaddrinfo = getaddrinfo

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+import time
 from typing import Any, Callable, Iterator, Optional
 
 from .exchange import SLACK, Exchange
-from .policy import Limit
 
 _TLS_RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 64 * 1024
@@ -39,8 +39,10 @@ class BoundedSocketIO(socket.SocketIO):
         own = self._own
         if own == 0:  # a non-blocking socket does not wait
             return _readinto(self, buffer)
+        wait = exchange.limits.read.seconds if own is None else own
         try:
-            wait = exchange.wait(exchange.limits.read.seconds if own is None else own)
+            if wait > exchange.end - time.monotonic():
+                wait = exchange.wait(wait)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
                 self._set = set_timeout(sock, wait)
             return _readinto(self, buffer)
@@ -86,26 +88,28 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
         raw._own = raw._set = raw._sock.gettimeout()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def send(write: Callable[[Any], Any], sock: Any, data: Any, exchange: Exchange) -> None:
+def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:
     """Write all of `data` with `write`, in pieces each of which may take no longer than what is left of the exchange."""
+    sock = conn.sock
     own = sock.gettimeout()
-    exchange.phase = "send"
     if own == 0:
-        write(data)
+        write(conn, data)
         return
-    silence = exchange.limits.read if own is None else Limit(own, "the caller's timeout")
+    if exchange.phase != "connect" or not exchange.connecting:  # a tunnel's is part of connecting
+        exchange.phase = "send"
+    silence = exchange.limits.read.seconds if own is None else own
     now_set = own
     try:
-        for piece in _pieces(data, sock, own):
-            wait = exchange.wait(silence.seconds)
+        for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
+            wait = exchange.wait(silence)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
                 now_set = set_timeout(sock, wait)
-            write(piece)
+            write(conn, piece)
     except socket.timeout:
         if own is not None and not exchange.expired():
             raise
         error = exchange.failure if exchange.failure and exchange.expired() else None
-        error = error or exchange.give_up(exchange.ended_by(silence))
+        error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
         cut(sock)
         raise error from None
     finally:

@@ -34,50 +34,45 @@ class Exchange:
     `why` is the limit that `end` comes from. While a connection is being made, both are those of the connect limit.
     """
 
-    __slots__ = (
-        "_connect",
-        "_deadline",
-        "_target",
-        "_total",
-        "connecting",
-        "end",
-        "failure",
-        "flagged",
-        "limits",
-        "phase",
-        "report",
-        "start",
-        "why",
-    )  # fmt: skip
+    # what most exchanges never change is kept in the class: making one is part of the cost of every call
+    phase = "connect"
+    connecting = False
+    report = False
+    failure: Optional[TimedOut] = None
+    end: float
+    why: Limit
+    _connect: Tuple[float, Limit]
+    _total: Tuple[float, Limit]
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = time.monotonic()
-        self.end: float
-        self.why: Limit
-        self.report = policy.policy.report
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
-        self.phase = "connect"
-        self.connecting = False
-        self.failure: Optional[TimedOut] = None
-        self._deadline = deadline.current()
-        self._total = self._connect = (math.inf, _NO_LIMIT)
         self.visit(target, none_given)
-        self._end_at(self.start + self.limits.total.seconds, self.limits.total)
+        self.why = total = self.limits.total
+        self.end = self.start + total.seconds
+        self._deadline = last = deadline.current()
+        if last is not None and last.at < self.end:
+            self.end, self.why = last.at, Limit(last.limit, last.source)
+        if policy.policy.report:
+            self.report = True
 
     def visit(self, target: Target, none_given: bool = False) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""
         self._target = target
-        now = policy.policy
-        if none_given and now.options.explicit_none != ENFORCE and policy.block() is None:
+        now, block = policy.policy, policy.block()
+        if none_given and now.options.explicit_none != ENFORCE and block is None:
             self.limits: Limits = policy.unlimited_by("the caller's timeout=None")
-        elif now.by_host:
-            self.limits = now.limits(*self._address())
+        elif block is None and not now.by_host:
+            self.limits = now.default
         else:
-            self.limits = now.limits("", None)
+            self.limits = now.limits(*self._address())
 
     def release(self) -> None:
         """Lift the total: the caller reads the body itself from here on. Silence and the request's deadline stay limited."""
-        self._end_at(math.inf, _NO_LIMIT)
+        self.end, self.why = math.inf, _NO_LIMIT
+        last = self._deadline
+        if last is not None:
+            self.end, self.why = last.at, Limit(last.limit, last.source)
 
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
@@ -151,12 +146,6 @@ class Exchange:
             return parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
         except ValueError:  # the client will say what is wrong with the URL
             return "", None
-
-    def _end_at(self, end: float, why: Limit) -> None:
-        last = self._deadline
-        if last is not None and last.at < end:
-            end, why = last.at, Limit(last.limit, last.source)
-        self.end, self.why = end, why
 
 
 def as_number(timeout: Any) -> Optional[float]:
