@@ -83,7 +83,7 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for one, takes the socket
     # out of it. Made anew, it would have to count references to the socket in private attributes.
     if type(raw) is socket.SocketIO and hasattr(raw._sock, "settimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
-        raw.__class__ = BoundedSocketIO  # type: ignore[assignment]
+        raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
         raw._own = raw._set = raw._sock.gettimeout()  # type: ignore[attr-defined]  # noqa: SLF001
 
