@@ -1,0 +1,1 @@
+"""The five incidents as runnable experiments, plain beside guarded, on real servers."""

@@ -1,0 +1,102 @@
+"""A worker fails to load the app and answers 500 for ever.
+
+master, lazy-apps, 4 processes. Two workers are respawned while memory is short: an RLIMIT_AS that the import of the app runs
+into. Then memory is there again, and nobody restarts anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import List, Set
+
+from lab import load, procfs, shop
+from lab.listen_queue import tcp_depth
+from lab.processes import Server, wait_until
+from lab.result import Result, excerpt
+from lab.sampler import Sampler, blocked_threads
+
+INCIDENT = "failed-load"
+PROCESSES = 4
+SHORT_LOADS = 2
+CATALOGUE_MB = 160
+HEALTHY_SECONDS = 1.0
+WATCH_SECONDS = 4.0
+RATE = load.Rate("/", 100)
+FINAL = 200
+
+
+def run(guarded: bool) -> Result:
+    """Let two of four workers fail their load, watch for some seconds, then count 200 answers."""
+    result = Result(INCIDENT, guarded)
+    options = shop.options(guarded=guarded, processes=PROCESSES, lazy_apps=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-short-memory-") as tokens,
+        shop.environment(SHOP_CATALOGUE_MB=str(CATALOGUE_MB), SHOP_SHORT_MEMORY=tokens) as env,
+        Server(options, env=env) as server,
+    ):
+        load.burst(server.port, "/", PROCESSES * 2, 10.0)
+        with (
+            Sampler(lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())) as sampler,
+            load.Load(server.port, [RATE], patience=5.0) as traffic,
+        ):
+            time.sleep(HEALTHY_SECONDS)
+            sampler.mark("memory short, 2 workers respawned")
+            loads = _respawn_short_of_memory(server, Path(tokens))
+            sampler.mark("memory there again")
+            time.sleep(WATCH_SECONDS)
+            traffic.stop()
+            sampler.add_answers(traffic.answers)
+        result.series = sampler.series
+        final = load.closed_loop(server.port, "/", count=FINAL, clients=8, patience=5.0)
+        _judge(result, server, loads, traffic.answers, final)
+    return result
+
+
+def _respawn_short_of_memory(server: Server, tokens: Path) -> int:
+    """Make the next loads run short, send two workers away, and return how many loads ran short."""
+    for number in range(SHORT_LOADS):
+        (tokens / str(number)).touch()
+    for pid in server.workers()[-SHORT_LOADS:]:
+        os.kill(pid, signal.SIGHUP)  # uWSGI's own "finish and go"
+    wait_until(lambda: not any(tokens.iterdir()), 10.0)
+    server.wait_for_log("MemoryError", 10.0, count=SHORT_LOADS)
+    return SHORT_LOADS - len(list(tokens.iterdir()))
+
+
+def _judge(result: Result, server: Server, loads: int, during: List[load.Answer], final: List[load.Answer]) -> None:
+    log = server.log()
+    errors, last_errors = (sum(answer.status == "500" for answer in answers) for answers in (during, final))
+    serving: Set[str] = {answer.worker for answer in final if answer.good}
+    result.figures.update(
+        {
+            "loads that ran short of memory": loads,
+            "answers while watched": load.summary(during),
+            f"{FINAL} requests {WATCH_SECONDS:g} s later": load.summary(final),
+            "500s in all": errors + last_errors,
+            "workers that serve at the end": len(serving),
+            "processes": PROCESSES,
+        }
+    )
+    result.excerpts = excerpt(log, "MemoryError", "unable to load app", "no python application found", "resilient_wsgi")
+    result.check(
+        "the operating system refused memory to 2 loads (MemoryError)", log.count("MemoryError") >= SHORT_LOADS
+    )
+    if result.guarded:
+        result.check("0 x 500", errors + last_errors == 0)
+        result.check("every request is answered 200", all(answer.good for answer in [*during, *final]))
+        result.check("all 4 workers serve again", len(serving) == PROCESSES)
+        result.check("no respawn storm (at most 8 spawns more)", log.count("Respawned uWSGI worker") <= SHORT_LOADS + 8)
+    else:
+        result.check("the log says 'no python application found'", "no python application found" in log)
+        result.check("a good part of the traffic gets 500", errors > len(during) / 10)
+        result.check("it does not heal: 500s still, though memory is there", last_errors > 0)
+        result.check("only the 2 workers with an app serve", len(serving) == PROCESSES - SHORT_LOADS)
+        result.check("the broken workers live on", all(procfs.stat(pid) for pid in server.workers()))
+    result.seen = (
+        f"{errors} x 500 in {len(during)} requests; {WATCH_SECONDS:g} s later still {last_errors} of {FINAL}; "
+        f"{len(serving)} of {PROCESSES} workers serve"
+    )

@@ -1,0 +1,25 @@
+"""The one helper that starts and stops servers, for lab, tests and bench alike.
+
+Each is a context manager: it starts on entry and is ready when the block begins; when the block ends, also by an
+exception, everything it started is gone, and nothing else is touched.
+"""
+
+from __future__ import annotations
+
+from .base import Process, ProcessError, ToolMissing, free_port, wait_until
+from .gunicorn import Gunicorn
+from .nginx import Nginx
+from .partner import Partner
+from .uwsgi import Server
+
+__all__ = [
+    "Gunicorn",
+    "Nginx",
+    "Partner",
+    "Process",
+    "ProcessError",
+    "Server",
+    "ToolMissing",
+    "free_port",
+    "wait_until",
+]

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.servers
+
+
+def test_plain_a_background_thread_holds_up_reload_and_stop_until_mercy_ends(run_incident):
+    run_incident("reload-with-threads", guarded=False)
+
+
+def test_guarded_reload_and_stop_take_two_seconds_at_most_whatever_threads_do(run_incident):
+    run_incident("reload-with-threads", guarded=True)
