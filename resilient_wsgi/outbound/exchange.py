@@ -13,6 +13,7 @@ from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .. import deadline, events
+from ..deadline import Deadline
 from ..settings import ENFORCE
 from . import policy
 from .native import TimedOut
@@ -25,6 +26,8 @@ SLACK = 0.002
 
 _NO_LIMIT = Limit(math.inf, "")
 
+# a deadline finds its words only when they are asked for
+Why = Union[Limit, Deadline]
 Target = Union[str, Tuple[str, Optional[int]]]
 
 
@@ -40,19 +43,20 @@ class Exchange:
     report = False
     failure: Optional[TimedOut] = None
     end: float
-    why: Limit
-    _connect: Tuple[float, Limit]
-    _total: Tuple[float, Limit]
+    why: Why
+    _connect: Tuple[float, Why]
+    _total: Tuple[float, Why]
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = time.monotonic()
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
         self.visit(target, none_given)
-        self.why = total = self.limits.total
+        total = self.limits.total
+        self.why = total
         self.end = self.start + total.seconds
-        self._deadline = last = deadline.current()
+        self._deadline = last = deadline.CURRENT.get()
         if last is not None and last.at < self.end:
-            self.end, self.why = last.at, Limit(last.limit, last.source)
+            self.end, self.why = last.at, last
         if policy.policy.report:
             self.report = True
 
@@ -72,7 +76,7 @@ class Exchange:
         self.end, self.why = math.inf, _NO_LIMIT
         last = self._deadline
         if last is not None:
-            self.end, self.why = last.at, Limit(last.limit, last.source)
+            self.end, self.why = last.at, last
 
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
@@ -91,12 +95,13 @@ class Exchange:
         """Tell whether the whole exchange is out of time: nothing is to be tried again."""
         return self.end <= time.monotonic() + SLACK
 
-    def ended_by(self, silence: Limit) -> Limit:
+    def ended_by(self, silence: Limit) -> Why:
         """Return which limit ended a wait: that of the silence, or the end of the exchange."""
         return self.why if self.expired() else silence
 
-    def give_up(self, limit: Limit, saying: str = "") -> TimedOut:
+    def give_up(self, why: Why, saying: str = "") -> TimedOut:
         """Return the exception to raise, and remember it for the client's outer layers, which may hide it."""
+        limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
         elapsed = time.monotonic() - self.start
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
