@@ -155,7 +155,7 @@ def upload(server: Hostile, sock: socket.socket, argument: str) -> None:
     """Read a little now and then, never everything: each single write of the client's gets on."""
     end = time.monotonic() + server.seconds
     while time.monotonic() < end and not server.over.wait(0.3):
-        if not sock.recv(4096):
+        if not sock.recv(256 * 1024):
             return
 
 

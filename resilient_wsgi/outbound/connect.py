@@ -50,8 +50,12 @@ def create_connection(
 
     exchange.phase = "connect"
     sock = (_race if _is_native() else _in_turn)(exchange, infos, new_socket)
+    try:
+        set_timeout(sock, exchange.wait(math.inf))
+    except BaseException:
+        sock.close()
+        raise
     exchange.phase = "tls"
-    set_timeout(sock, exchange.wait(math.inf))
     return sock
 
 

@@ -39,7 +39,7 @@ class _Requests:
         self._kinds: Dict[str, Tuple[Any, ...]] = {
             "dns": connecting,
             "connect": connecting,
-            "tls": connecting,
+            "tls": (errors.ReadTimeout, errors.ConnectTimeout),  # requests itself calls it the former
             "pool": connecting,
             "send": transferring,
             "body": transferring,

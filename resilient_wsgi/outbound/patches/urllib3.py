@@ -52,7 +52,7 @@ class _Urllib3:
         self._kinds: Dict[str, Tuple[Any, ...]] = {
             "dns": connecting,
             "connect": connecting,
-            "tls": connecting,
+            "tls": (errors.ReadTimeoutError, errors.ConnectTimeoutError),  # urllib3 itself calls it the former
             "pool": (errors.EmptyPoolError, errors.TimeoutError),
         }
 
