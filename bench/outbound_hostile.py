@@ -20,10 +20,15 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Hostile:
     """A server of its own for each connection; the path says how it behaves."""
 
-    def __init__(self, context: Optional[ssl.SSLContext] = None, seconds: float = LONG) -> None:
+    def __init__(
+        self,
+        context: Optional[ssl.SSLContext] = None,
+        seconds: float = LONG,
+        address: Tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.seconds = seconds
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(address, backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.over = threading.Event()
         self.connections = 0
@@ -136,6 +141,11 @@ def drip_gzip(server: Hostile, sock: socket.socket, argument: str) -> None:
     server.drip(sock, body)
 
 
+def upgrade(server: Hostile, sock: socket.socket, argument: str) -> None:
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    server.drip(sock, b"x" * 30)
+
+
 def redirect(server: Hostile, sock: socket.socket, argument: str) -> None:
     left = int(argument)
     server.over.wait(server.seconds / 8)
@@ -171,7 +181,7 @@ def big(server: Hostile, sock: socket.socket, argument: str) -> None:
 BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
     function.__name__: function
     for function in (
-        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload, big, events,
+        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload, big, events, upgrade,
     )
 }  # fmt: skip
 
