@@ -91,7 +91,7 @@ class ByUrllibRequest:
         self.call = call
 
     def run(self) -> Any:
-        options = {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        options: Dict[str, Any] = {} if self.call.timeout is None else {"timeout": self.call.timeout}
         headers = {"Content-Length": str(UPLOAD_BYTES)} if self.call.body else {}
         request = urllib.request.Request(self.call.url, data=self.call.body, headers=headers)
         with self.opener.open(request, **options) as response:
@@ -150,8 +150,8 @@ class ByRequests:
         self.call = call
 
     def run(self) -> Any:
-        options = {} if self.call.timeout is None else {"timeout": self.call.timeout}
-        with_body = {"data": self.call.body} if self.call.body else {}
+        options: Dict[str, Any] = {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        with_body: Dict[str, Any] = {"data": self.call.body} if self.call.body else {}
         return self.session.request("POST" if self.call.body else "GET", self.call.url, **options, **with_body).content
 
     def hold(self, url: str) -> Any:
@@ -278,7 +278,7 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
     """Make the call, and return how long it took and what came of it."""
     call = lab.call(cell.scenario, cell.tls, timeout)
     client = CLIENTS[cell.client](call)
-    held = client.hold(lab.url(cell.tls, "drip_body")) if call.pool_of_one else None
+    held: Any = client.hold(lab.url(cell.tls, "drip_body")) if call.pool_of_one else None
     began = time.monotonic()
     raised: Any = None
     try:
