@@ -65,11 +65,14 @@ def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List
     exchange.phase = "dns"
     if _is_address(host):  # nothing to wait for
         return socket.getaddrinfo(*question)
+    exchange.begin_names()
     left = exchange.wait(math.inf)
     try:
-        return resolver.ask(question, None if left == math.inf else left)
+        found = resolver.ask(question, None if left == math.inf else left)
     except resolver.NotInTime:
         raise exchange.give_up(exchange.why) from None
+    exchange.end_names()
+    return found
 
 
 def _is_address(host: str) -> bool:

@@ -24,6 +24,8 @@ active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exc
 # a wait may end this much beside its limit: what setting a socket's timeout anew in each read would cost is not worth it
 SLACK = 0.002
 
+_CALLER = "the caller's timeout"
+_DNS_AT_LEAST = 1.0
 _NO_LIMIT = Limit(math.inf, "")
 
 # a deadline finds its words only when they are asked for
@@ -118,17 +120,32 @@ class Exchange:
 
     def begin_connect(self, own: Optional[float]) -> None:
         """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
-        limit = self.limits.connect if own is None else Limit(own, "the caller's timeout")
+        limit = self.limits.connect if own is None else Limit(own, _CALLER)
         self._connect = (time.monotonic() + limit.seconds, limit)
         self.resume_connect()
+
+    def begin_names(self) -> None:
+        """Let DNS have a second where the caller's own number is less: to the clients themselves, DNS is no part of it."""
+        limit = self._connect[1]
+        if isinstance(limit, Limit) and limit.source is _CALLER:
+            self._end_by(time.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
+
+    def end_names(self) -> None:
+        """Have the caller's own number hold from here on, for all addresses and TLS together."""
+        limit = self._connect[1]
+        if isinstance(limit, Limit) and limit.source is _CALLER:
+            self._connect = (time.monotonic() + limit.seconds, limit)
+            self._end_by(*self._connect)
+
+    def _end_by(self, end: float, why: Why) -> None:
+        self.end, self.why = (end, why) if end < self._total[0] else self._total
 
     def resume_connect(self) -> None:
         """Let what is left of the connect limit be the end again, for the part of connecting that comes now."""
         self._total = (self.end, self.why)
         self.connecting = True
         self.phase = "connect"
-        if self._connect[0] < self.end:
-            self.end, self.why = self._connect
+        self._end_by(*self._connect)
 
     def end_connect(self) -> None:
         """Let the end of the whole exchange hold again."""

@@ -111,6 +111,27 @@ def test_the_callers_number_for_connecting_holds_over_all_addresses():
         assert 0.29 <= time.monotonic() - began < 1.2
 
 
+def test_a_slow_dns_does_not_use_up_a_short_timeout_of_the_callers(monkeypatch, server):
+    install(Outbound())
+    real = socket.getaddrinfo
+
+    def slow(*question):
+        time.sleep(0.3)
+        return real("127.0.0.1", *question[1:])
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    assert requests.get(f"http://slow.test:{server.port}/ok", timeout=0.25).content == b"ok"
+
+
+def test_a_dead_dns_does_not_outlast_a_timeout_of_the_callers():
+    install(Outbound())
+    with (
+        names({}, stall=6),
+        pytest.raises(requests.ConnectTimeout, match=r"in phase dns .* limit 1.1 s \(the caller's timeout\)"),
+    ):
+        requests.get("http://one.stalled.test/", timeout=1.1)
+
+
 def test_what_is_no_matter_of_time_is_raised_as_ever():
     unused = socket.create_server(("127.0.0.1", 0))
     port = unused.getsockname()[1]
