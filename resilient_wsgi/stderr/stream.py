@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, NoReturn
 
 from ..system import SYSTEM, System
 from .kernel import PIPE_BUF
-from .pieces import CONTINUED, cut
+from .pieces import cut
 from .spill import NEWEST, Dropped
 from .writer import DEFAULT_SPILL_BYTES, Writer
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Optional, Type
 
-# a line without an end is given up on before it cannot be one piece any more
-LONGEST_PARTIAL = PIPE_BUF - len(CONTINUED)
+# the longest beginning of a line that can still become one piece, with its end
+LONGEST_PARTIAL = PIPE_BUF - 1
 
 
 class NonBlockingStream(io.TextIOBase):

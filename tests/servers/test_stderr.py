@@ -213,6 +213,7 @@ def check(server):
     old = server.workers()
     before = cpu_seconds(server)
     assert not wait_until(lambda: cpu_seconds(server) > before + 0.5, 1.0), "busy although nobody asks"
+    server.directory.chmod(0o755)  # who has changed the user reads uwsgi.ini again
     server.signal(signal.SIGHUP)
     assert wait_until(lambda: fresh_workers(server, old), 30.0)
     assert load.get(server.port, "/").good
