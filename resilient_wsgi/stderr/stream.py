@@ -119,7 +119,12 @@ class NonBlockingStream(io.TextIOBase):
             self.writer.drain()
 
     def drain(self, seconds: float) -> bool:
-        """Write all that waits, also what other threads have begun, within so many seconds; return whether all went."""
+        """Do the same and wait at most so long for room; return whether all is written."""
+        self.flush()
+        return self.writer.flush(seconds)
+
+    def finish(self, seconds: float) -> bool:
+        """Do the same for all threads, whose lines may be torn by that. For the end of a process."""
         self._forget_the_parent()
         for ident in tuple(self._partial):
             self._put_begun(ident)
