@@ -95,7 +95,7 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
     if not waits(own):
         write(conn, data)
         return
-    if exchange.phase != "connect" or not exchange.connecting:  # a tunnel's is part of connecting
+    if not exchange.connecting:  # through a proxy: a tunnel is part of connecting
         exchange.phase = "send"
     silence = exchange.limits.read.seconds if own is None else own
     now_set = own
