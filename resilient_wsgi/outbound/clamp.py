@@ -17,6 +17,8 @@ from .exchange import SLACK, Exchange
 _TLS_RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 64 * 1024
 
+_NOT_SEEN = object()
+
 _readinto = socket.SocketIO.readinto
 
 
@@ -25,7 +27,7 @@ class BoundedSocketIO(socket.SocketIO):
 
     _exchange: Optional[Exchange] = None
     _own: Optional[float] = None
-    _set: Optional[float] = None
+    _set: Any = _NOT_SEEN  # what we have set the timeout to; anything else is the socket's own
     _sock: Any
 
     def readinto(self, buffer: Any) -> Optional[int]:
@@ -34,7 +36,7 @@ class BoundedSocketIO(socket.SocketIO):
         if exchange is None or sock is None:
             return _readinto(self, buffer)
         now_set = sock.gettimeout()
-        if now_set != self._set:  # by somebody else since: urllib3 does so, docker's client does
+        if now_set != self._set:  # the first time, or changed by somebody else since: docker's client does so
             self._own = self._set = now_set
         own = self._own
         if not waits(own):
@@ -44,7 +46,8 @@ class BoundedSocketIO(socket.SocketIO):
             if wait > exchange.end - time.monotonic():
                 wait = exchange.wait(wait)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
-                self._set = set_timeout(sock, wait)
+                sock.settimeout(None if wait == math.inf else wait)
+                self._set = sock.gettimeout()  # as the socket has rounded it
             return _readinto(self, buffer)
         except socket.timeout:
             self._timed_out(exchange, sock)
@@ -53,7 +56,7 @@ class BoundedSocketIO(socket.SocketIO):
     def restore(self) -> None:
         """Give the socket its own timeout back, and leave it alone from here on."""
         sock, self._exchange = self._sock, None
-        if self._set == self._own or sock is None:
+        if self._set == self._own or self._set is _NOT_SEEN or sock is None:
             return
         try:
             if sock.gettimeout() == self._set:
@@ -82,10 +85,9 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     raw = getattr(response.fp, "raw", None)
     # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for one, takes the socket
     # out of it. Made anew, it would have to count references to the socket in private attributes.
-    if type(raw) is socket.SocketIO and hasattr(raw._sock, "settimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
+    if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # noqa: SLF001
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
-        raw._own = raw._set = raw._sock.gettimeout()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:
@@ -101,9 +103,12 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
     now_set = own
     try:
         for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
-            wait = exchange.wait(silence)
+            wait = silence
+            if wait > exchange.end - time.monotonic():
+                wait = exchange.wait(silence)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
-                now_set = set_timeout(sock, wait)
+                now_set = None if wait == math.inf else wait
+                sock.settimeout(now_set)
             write(conn, piece)
     except socket.timeout:
         if own is not None and not exchange.expired():
@@ -142,11 +147,9 @@ def waits(timeout: Any) -> bool:
     return timeout is None or (isinstance(timeout, (int, float)) and timeout > 0)
 
 
-def set_timeout(sock: Any, seconds: float) -> Optional[float]:
-    """Set a socket's timeout and return what it is now: the socket rounds it."""
+def set_timeout(sock: Any, seconds: float) -> None:
+    """Set a socket's timeout, which may be infinite."""
     sock.settimeout(None if seconds == math.inf else seconds)
-    value: Optional[float] = sock.gettimeout()
-    return value
 
 
 def cut(sock: Any) -> None:
