@@ -85,7 +85,7 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     raw = getattr(response.fp, "raw", None)
     # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for one, takes the socket
     # out of it. Made anew, it would have to count references to the socket in private attributes.
-    if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # noqa: SLF001
+    if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
 
