@@ -39,10 +39,10 @@ def hook_into_server() -> None:
 
 def bound(options: Threads, *, bounding: bool) -> None:
     """Set the limits; with `bounding`, the interpreter's own wait for threads at its end is bounded as well."""
-    global _options, _bounding, _original
+    global _options, _bounding, _original, _mine
     if not bounding:
         unbound()
-    _options, _bounding = options, bounding
+    _options, _bounding, _mine = options, bounding, os.getpid()
     hook_into_server()
     if bounding and _original is None:
         _original = threading._shutdown  # type: ignore[attr-defined]
