@@ -80,7 +80,8 @@ def stop() -> None:
         _report()
         return
     if _bounding:
-        Fuse(_options.fuse).light()
+        with _guard:
+            Fuse(_options.fuse).light()
     begun = time.monotonic()
     told = adopt.tell(_options) if _bounding else []
     left = [life.thread for life in registry.stop(reason, begun + _options.grace)]

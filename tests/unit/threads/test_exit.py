@@ -21,13 +21,19 @@ def install(**options):
     threads.install(Threads(**{"adopt": "on", "grace": 0.4, "untold_grace": 0.2, **options}))
 
 class Leaves(servers.Server):
-    "A server that replaces a process which ends by itself."
+    "A server that replaces a process which ends by itself, and says so before the interpreter's end, as uWSGI does."
     may_leave = True
+    def __init__(self):
+        super().__init__()
+        global main_ends
+        main_ends = self.stopping
     def leave(self):
         os._exit(29)
 
 def hang():
     time.sleep(60)
+
+main_ends = lambda: None
 """
 HANGS = 20  # what hangs does so for 60 s: a child that needs less did not wait for it
 
@@ -35,9 +41,8 @@ HANGS = 20  # what hangs does so for 60 s: a child that needs less did not wait 
 @pytest.fixture
 def ending(child):
     def run(code, **env):
-        return child(
-            ON + "".join(line.strip("\n") for line in [code.replace("\n        ", "\n")]), timeout=HANGS, **env
-        )
+        code = code.replace("\n        ", "\n")
+        return child(f"{ON}{code}\nmain_ends()\n", timeout=HANGS, **env)
 
     return run
 
@@ -134,20 +139,20 @@ def test_what_was_opted_into_is_told_by_its_event_or_method(ending):
                 super().__init__()
                 self.stop_event = threading.Event()
             def run(self):
-                print("by event", self.stop_event.wait(60))
+                os.write(1, b"by event %d\\n" % self.stop_event.wait(60))
         class ByMethod:
             def __init__(self):
                 self.gate = threading.Event()
             def stop(self):
                 self.gate.set()
             def loop(self):
-                print("by method", self.gate.wait(60))
+                os.write(1, b"by method %d\\n" % self.gate.wait(60))
         ByEvent().start()
         time.sleep(0.05)
         threading.Thread(target=ByMethod().loop, daemon=True).start()
         """)
     assert done.stderr == ""
-    assert sorted(done.stdout.splitlines()) == ["by event True", "by method True"]
+    assert sorted(done.stdout.splitlines()) == ["by event 1", "by method 1"]
 
 
 def test_a_thread_that_holds_the_lock_of_logging_does_not_hold_up_the_exit(ending):
@@ -195,6 +200,7 @@ def test_threads_that_start_threads_while_the_process_stops_do_not_hold_it_up(en
 
 def test_a_fork_in_the_middle_of_a_stop_ends_on_its_own(ending):
     done = ending("""
+        servers.use(Leaves())
         install(grace=5.0)
         def work():
             threads.stop_event.wait()

@@ -113,7 +113,7 @@ def test_what_matches_restart_runs_again_as_the_same_object(forked):
         threads.install(Threads(restart=("refresh-*",)))
         ran = threading.Semaphore(0)
         def refresh(word):
-            print(word, os.getpid() == MASTER_PID, flush=True)
+            os.write(1, f"{word} {os.getpid() == MASTER_PID}\\n".encode())
             ran.release()
             threads.sleep(60)
         one = threading.Thread(target=refresh, args=("hello",), name="refresh-prices", daemon=True)
