@@ -125,7 +125,7 @@ def begin():
 
 
 @dataclass
-class Path_:
+class Way:
     """A way to end a worker: what it needs in the ini, how it is brought about, and whether requests may finish."""
 
     begin: Callable[[Server, int, Path], None]
@@ -165,16 +165,16 @@ def _lifetime(server: Server, worker: int, folder: Path) -> None:
     server.wait_for_log("lifetime reached")
 
 
-PATHS: Dict[str, Path_] = {
-    "reload": Path_(_to_master(signal.SIGHUP)),
-    "chain reload": Path_(_fifo("c"), slack=1.0),
-    "SIGTERM": Path_(_to_master(signal.SIGTERM), graceful=False),
-    "SIGINT": Path_(_to_master(signal.SIGINT), graceful=False),
-    "FIFO q": Path_(_fifo("q")),
-    "max-requests": Path_(_nothing, {"max-requests": 2}),
-    "lifetime": Path_(_lifetime, {"max-worker-lifetime": 3, "min-worker-lifetime": 1}, slack=0.5),
-    "SIGHUP to worker": Path_(_to_worker),
-    "cheaper": Path_(
+PATHS: Dict[str, Way] = {
+    "reload": Way(_to_master(signal.SIGHUP)),
+    "chain reload": Way(_fifo("c"), slack=1.0),
+    "SIGTERM": Way(_to_master(signal.SIGTERM), graceful=False),
+    "SIGINT": Way(_to_master(signal.SIGINT), graceful=False),
+    "FIFO q": Way(_fifo("q")),
+    "max-requests": Way(_nothing, {"max-requests": 2, "min-worker-lifetime": 0}),
+    "lifetime": Way(_lifetime, {"max-worker-lifetime": 3, "min-worker-lifetime": 1}, slack=0.5),
+    "SIGHUP to worker": Way(_to_worker),
+    "cheaper": Way(
         _fifo("-"), {"processes": 2, "cheaper": 1, "cheaper-initial": 2, "cheaper-algo": "manual"}, slack=1.0
     ),
 }
@@ -211,14 +211,14 @@ def cells(guarded: bool) -> Iterator[Cell]:
             yield Cell(kind, path, lazy, threads, guarded)
 
 
-def run(cell: Cell, pythonpath: str = "") -> Cell:
+def run(cell: Cell, *, mercy: int = MERCY, patience: float = PATIENCE) -> Cell:
     """Start an instance, end a worker of it, note how long that took and what went wrong."""
     with tempfile.TemporaryDirectory(prefix="exits-") as name:
         folder = Path(name)
         (folder / "app.py").write_text(APP % (KINDS[cell.kind], cell.kind == "ghost"))
         path = PATHS[cell.path]
         options = {
-            "master": True, "processes": 1, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": MERCY,
+            "master": True, "processes": 1, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": mercy,
             "threads": cell.threads, "master-fifo": str(folder / "fifo"), "wsgi-file": str(folder / "app.py"),
             "single-interpreter": True, **path.options,
         }  # fmt: skip
@@ -226,14 +226,14 @@ def run(cell: Cell, pythonpath: str = "") -> Cell:
             options["lazy-apps"] = True
         if cell.guarded:
             options["shared-import"] = "resilient_wsgi.uwsgi"
-        env = {"EXITS_FOLDER": name, "EXITS_LAZY": str(int(cell.lazy)), "PYTHONPATH": pythonpath or os.getcwd()}
+        env = {"EXITS_FOLDER": name, "EXITS_LAZY": str(int(cell.lazy)), "PYTHONPATH": os.getcwd()}
         with Server(options, env=env) as server:  # type: ignore[arg-type]
-            _watch(cell, path, server, folder)
+            _watch(cell, path, server, folder, patience)
             cell.log = server.log()
     return cell
 
 
-def _watch(cell: Cell, path: Path_, server: Server, folder: Path) -> None:
+def _watch(cell: Cell, path: Way, server: Server, folder: Path, patience: float) -> None:
     if not wait_until(lambda: all(serves(pid) for pid in server.workers()), 10):
         cell.wrong.append("did not serve")
         return
@@ -244,7 +244,7 @@ def _watch(cell: Cell, path: Path_, server: Server, folder: Path) -> None:
     if slow is not None and not slow.answered():
         cell.wrong.append("the request in flight was lost")
     idle = time.monotonic()
-    if wait_until(lambda: any(gone(pid) for pid in old), PATIENCE):
+    if wait_until(lambda: any(gone(pid) for pid in old), patience):
         cell.seconds = time.monotonic() - idle
     _judge(cell, server, folder, [pid for pid in old if gone(pid)])
 

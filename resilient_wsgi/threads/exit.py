@@ -63,7 +63,7 @@ def _child_started() -> None:
     _mine = os.getpid()
     with _guard:
         if _bounding:
-            servers.detect().obey_while_starting()
+            servers.detect().obey()
             ghosts.lay()
         elif _options.mode == settings.REPORT:
             ghosts.name()
