@@ -138,8 +138,8 @@ class Server:
         del environ
         return True
 
-    def obey_while_starting(self) -> None:
-        """Have this worker end at once when it is told to before it serves, where the server would lose the signal."""
+    def obey(self) -> None:
+        """Have this worker end when it is told to in the cases in which the server itself would lose that."""
 
     def owns(self, path: str) -> bool:
         """Return whether a file is the server's own code: what threads it starts, it also ends."""
