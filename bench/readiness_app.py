@@ -1,5 +1,7 @@
 """An app whose load goes wrong, in the way and as often as files in a folder say; each is used up by one load."""
 
+# mypy: ignore-errors
+
 import os
 import sys
 import time
@@ -18,6 +20,25 @@ def take():
     return None
 
 
+def starve():
+    """Use up all memory that the operating system gives, in ever smaller pieces, keep it, and go on until Python gives up."""
+    import builtins
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), resource.RLIM_INFINITY))
+    builtins.hoard = hoard = []
+    for size in (1 << 20, 1 << 16, 1 << 12, 600):
+        try:
+            while True:
+                hoard.append(bytearray(size))
+        except MemoryError:  # noqa: PERF203
+            pass
+    while True:
+        hoard.append([0] * 8)
+
+
 def go_wrong(kind):
     if kind == "import":
         import no_such_module  # noqa: F401
@@ -29,6 +50,8 @@ def go_wrong(kind):
         raise ImproperlyConfigured("SECRET_KEY must not be empty")
     elif kind == "memory":
         raise MemoryError
+    elif kind == "starved":
+        starve()
     elif kind == "exit":
         sys.exit(3)
     elif kind == "hang":

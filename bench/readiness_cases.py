@@ -27,7 +27,7 @@ NAMINGS: Dict[str, Dict[str, Option]] = {
     LOADED_BY_US: {"module": LOADED_BY_US},
 }
 KINDS = (
-    "import", "syntax", "configured", "memory", "exit", "attribute", "callable", "hang", "killed", "crash",
+    "import", "syntax", "configured", "memory", "starved", "exit", "attribute", "callable", "hang", "killed", "crash",
 )  # fmt: skip
 STARTUP_TIMEOUT = 2
 
@@ -91,8 +91,8 @@ def instance(
 ) -> Iterator[Instance]:
     """Start an instance whose first loads fail, or all of them; it is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="readiness-") as tokens:
-        environment = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
-        environment.update(TOKENS=tokens, ALWAYS=always, WORK="0.005", **(env or {}))
+        environment: Dict[str, str | None] = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
+        environment.update({"TOKENS": tokens, "ALWAYS": always, "WORK": "0.005", **(env or {})})
         environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))
         if LOADED_BY_US in chosen.values():
             environment["RESILIENT_WSGI_APPLICATION"] = APP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Iterable
+from typing import TYPE_CHECKING, Callable, Iterable, List
 
 from . import installation, servers, sources
 from .settings import OFF, Settings
@@ -62,9 +62,11 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 
 
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    from . import request, stderr
+    from . import readiness, request, stderr
 
-    inward = []
+    inward: List[Callable[[WSGIApplication], WSGIApplication]] = []
+    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
+        inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
     if settings.stderr.mode != OFF:
         inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
     if settings.request.mode != OFF:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 from .. import servers
 from ..errors import Unavailable
 from ..settings import Readiness
-from . import failure
+from . import failure, status
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -21,7 +21,7 @@ def install(options: Optional[Readiness] = None) -> Sequence[str]:
     Raises `Unavailable` where workers cannot be watched from their start.
     """
     global _worker
-    options = options or Readiness()
+    status.options = options = options or Readiness()
     server = servers.detect()
     if _worker is not None:
         _worker.options = options
@@ -42,8 +42,9 @@ def uninstall() -> None:
     if _worker is not None:
         for callback in (_worker.start, _worker.loaded):
             servers.detect().forget(callback)
+        _worker.let_go()
         failure.unwatch()
-        _worker = None
+        _worker = status.board = None
 
 
 def _put(server: servers.Server, options: Readiness) -> Worker:
@@ -51,7 +52,8 @@ def _put(server: servers.Server, options: Readiness) -> Worker:
     from .board import Board
     from .worker import Worker
 
-    worker = Worker(server, Board(server.workers()), options)
+    status.board = Board(server.workers())
+    worker = Worker(server, status.board, options)
     failure.watch()
     server.on_worker_start(worker.start)
     server.on_worker_loaded(worker.loaded)

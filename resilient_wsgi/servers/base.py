@@ -131,6 +131,18 @@ class Server:
         del callback
         return lambda: None
 
+    def set_accepting(self, accepts: bool) -> None:
+        """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app, by its number; None where that cannot be known."""
+        del worker
+        return None
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
+        del pid, kill
+
     def fail_exit_when(self, failed: Callable[[], object]) -> None:
         """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
         del failed
