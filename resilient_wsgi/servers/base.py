@@ -24,6 +24,21 @@ class Identity:
     master_pid: int
 
 
+@dataclass(frozen=True)
+class Boot:
+    """A worker that is about to load its app, in a server that would halt if that fails.
+
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another".
+    """
+
+    arbiter: int
+    worker: int
+    workers: int
+    exit_code: int
+    notify: Callable[[], object]
+    wanted: Callable[[], bool]
+
+
 class Server:
     """A process without a server: base and fallback of the others.
 
@@ -130,6 +145,10 @@ class Server:
         """
         del callback
         return lambda: None
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker, None where a load that fails is seen to by other means, or by nobody."""
+        return None
 
     def set_accepting(self, accepts: bool) -> None:
         """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""

@@ -8,15 +8,19 @@ functions run when it stops.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..system import SYSTEM, System
-from .base import WORKER, Identity
+from .base import WORKER, Boot, Identity
 from .plain import PlainServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 
 
 class GunicornServer(PlainServer):
@@ -31,6 +35,16 @@ class GunicornServer(PlainServer):
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
         return Identity(WORKER, 0, self._system.getpid(), os.getppid())
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
+
+        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
+        """
+        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
+            return None
+        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""
