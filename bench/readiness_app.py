@@ -20,6 +20,16 @@ def take():
     return None
 
 
+def run_short():
+    """Have the operating system refuse one large piece of memory; small ones are left."""
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (32 << 20), resource.RLIM_INFINITY))
+    bytearray(64 << 20)
+
+
 def starve():
     """Use up all memory that the operating system gives, in ever smaller pieces, keep it, and go on until Python gives up."""
     import builtins
@@ -39,7 +49,7 @@ def starve():
         hoard.append([0] * 8)
 
 
-def go_wrong(kind):
+def go_wrong(kind):  # noqa: C901 - a list of what may happen
     if kind == "import":
         import no_such_module  # noqa: F401
     elif kind == "syntax":
@@ -50,6 +60,8 @@ def go_wrong(kind):
         raise ImproperlyConfigured("SECRET_KEY must not be empty")
     elif kind == "memory":
         raise MemoryError
+    elif kind == "short":
+        run_short()
     elif kind == "starved":
         starve()
     elif kind == "exit":

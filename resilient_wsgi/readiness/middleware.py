@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 
@@ -64,6 +63,8 @@ class ReadinessMiddleware:
 
     def _may_see_details(self, environ: WSGIEnvironment) -> bool:
         if self._token:
+            import hmac
+
             given = environ.get(TOKEN_HEADER, "")
             return hmac.compare_digest(given.encode("latin-1", "replace"), self._token.encode())
         return environ.get("REMOTE_ADDR") in LOOPBACK and not any(name in environ for name in FORWARDED)
