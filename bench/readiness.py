@@ -140,8 +140,7 @@ def plain(_full: bool) -> Iterator[Row]:
 
 
 def _plain(kind: str, need_app: bool) -> Row:
-    more = {"need_app": True} if need_app else {}
-    with instance(options(guarded=False, **more)) as running:
+    with instance(options(guarded=False, need_app=need_app)) as running:
         running.full_strength()
         running.fail_next(kind, 2)
         running.respawn(2)

@@ -22,7 +22,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         verb.add_arguments(verbs.add_parser(name, help=first_line, description=verb.__doc__))
     chosen = parser.parse_args(arguments)
     try:
-        return VERBS[chosen.verb].run(chosen)
+        return VERBS[chosen.verb].run(chosen)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         print(f"resilient-wsgi {chosen.verb}: {error}", file=sys.stderr)  # noqa: T201
         return 2

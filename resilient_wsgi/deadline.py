@@ -57,17 +57,17 @@ class Deadline:
         return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
 
 
-_current: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", default=None)
+CURRENT: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", default=None)
 
 
 def current() -> Optional[Deadline]:
     """Return the deadline that holds here, None where there is none (outside a request, say)."""
-    return _current.get()
+    return CURRENT.get()
 
 
 def remaining() -> Optional[float]:
     """Return the seconds left until the deadline that holds here, never below 0; None where there is none."""
-    deadline = _current.get()
+    deadline = CURRENT.get()
     return None if deadline is None else max(0.0, deadline.remaining())
 
 
@@ -76,8 +76,8 @@ def replace(deadline: Optional[Deadline]) -> Optional[Deadline]:
 
     A token of the context variable would not do: a response may be closed in another context than it was begun in.
     """
-    before = _current.get()
-    _current.set(deadline)
+    before = CURRENT.get()
+    CURRENT.set(deadline)
     return before
 
 
@@ -108,13 +108,13 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
 
     def __enter__(self) -> Deadline:
         mine = Deadline.after(self._seconds, self._source)
-        self._before = before = _current.get()
+        self._before = before = CURRENT.get()
         if before is not None and before.at <= mine.at:
             mine = before
-        _current.set(mine)
+        CURRENT.set(mine)
         return mine
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        _current.set(self._before)
+        CURRENT.set(self._before)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 
 class Kind:
@@ -121,6 +121,19 @@ class Text(Kind):
         return value
 
 
+class Names(Kind):
+    """Several words: a sequence of strings, or one string with commas between them."""
+
+    accepts = "a list of names, or names with commas between them"  # type: ignore[assignment]
+
+    def read(self, value: Any) -> Tuple[str, ...]:
+        """Return the words, without blanks around them."""
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in words):
+            raise ValueError(type(value).__name__)
+        return tuple(word.strip() for word in words if word.strip())
+
+
 HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")
 
 
@@ -134,7 +147,7 @@ class Wrong(ValueError):
 class Hosts(Kind):
     """Limits by pattern of host: a mapping of mappings; JSON in the environment."""
 
-    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds, ...}} with ' + ", ".join(HOST_OPTIONS)  # type: ignore[assignment]
+    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds, ...}} with ' + ", ".join(HOST_OPTIONS)
 
     def read(self, value: Any) -> Dict[str, Dict[str, float]]:
         """Return the table with patterns and options in lower case."""

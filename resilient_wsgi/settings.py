@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Type
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Type
 
-from .kinds import Choice, Hosts, Kind, Seconds, Text, Whole, Yes
+from .kinds import Choice, Hosts, Kind, Names, Seconds, Text, Whole, Yes
 
 ENFORCE, REPORT, OFF = "enforce", "report", "off"
 MODE = Choice(ENFORCE, REPORT, OFF)
@@ -81,11 +81,34 @@ class Threads:
     grace: float = option(
         1.0, Seconds(), "How long all background threads together get to end, once told to stop.", "s"
     )
+    untold_grace: float = option(
+        0.5,
+        Seconds(),
+        "How long a thread gets that nobody can tell to stop (never more than GRACE): it may be about to end by itself.",
+        "s",
+    )
     fuse: int = option(
         10,
         Whole(at_least=2),
         "A worker that has begun to exit and is not gone after this is killed by its master.",
         "s",
+    )
+    adopt: str = option(
+        AUTO,
+        SWITCH,
+        "Know the threads that the app and its libraries start, tell those to stop for which there is a way, and do not let "
+        "the others hold up the exit; `auto`: under a server.",
+    )
+    restart: Sequence[str] = option(
+        (),
+        Names(),
+        "Threads started before the fork, by patterns of their names, that are started anew in each worker after it.",
+    )
+    stop_attributes: Sequence[str] = option(
+        (),
+        Names(),
+        "Attributes by which threads of the app can be told to stop, on the thread or the object whose method it runs: an "
+        "event that is set, or a method that is called, such as `stop_event` or `stop`.",
     )
 
 

@@ -11,6 +11,8 @@ from .settings import OFF, Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+Layer = Callable[["WSGIApplication"], "WSGIApplication"]
+
 INSIDE = "resilient_wsgi.wrapped"
 
 _bypassed = False
@@ -64,7 +66,7 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
     from . import readiness, request, stderr
 
-    inward: List[Callable[[WSGIApplication], WSGIApplication]] = []
+    inward: List[Layer] = []
     if settings.readiness.mode != OFF and settings.readiness.probe_paths:
         inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
     if settings.stderr.mode != OFF:

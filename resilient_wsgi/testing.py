@@ -18,7 +18,7 @@ class FakeClock(System):
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         """Return the time in seconds."""
         return self.now
 
@@ -31,7 +31,7 @@ class FakeClock(System):
 
 @contextmanager
 def captured_events() -> Iterator[List[events.Event]]:
-    """Collect what happens in a block into a list: `with captured_events() as happened: ...`."""
+    """Collect the events of a block into the list that it yields."""
     happened: List[events.Event] = []
     unsubscribe = events.subscribe(happened.append)
     try:

@@ -44,13 +44,18 @@ class ClientGoneMiddleware:
         self._report = options.mode == REPORT
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with _guard:
-            if (self._everywhere or not self._server.client_may_half_close(environ)) and self._is_gone(environ):
-                emit(ClientGone(*named(environ)))
-                if not self._report:
-                    start_response(STATUS, [("Content-Length", "0")])
-                    return []
-        return self._app(environ, start_response)
+        try:
+            gone = (self._everywhere or not self._server.client_may_half_close(environ)) and self._is_gone(environ)
+        except Exception as error:
+            _guard.report(error)
+            gone = False
+        if not gone:
+            return self._app(environ, start_response)
+        emit(ClientGone(*named(environ)))
+        if self._report:
+            return self._app(environ, start_response)
+        start_response(STATUS, [("Content-Length", "0")])
+        return []
 
     def _is_gone(self, environ: WSGIEnvironment) -> bool:
         fd = self._server.client_fd(environ)

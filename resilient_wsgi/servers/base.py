@@ -16,12 +16,16 @@ MASTER, WORKER, MULE, SPOOLER, PROCESS = "master", "worker", "mule", "spooler", 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this process is: its role, its number among the workers (0: not a worker), its pid and that of its master."""
+    """Who this process is: its role, its number among the workers (0: not a worker), its pid and that of its master.
+
+    `number` is its number among those of its role, 0 where they have none.
+    """
 
     role: str
     worker: int
     pid: int
     master_pid: int
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,11 @@ class Server:
     """
 
     name = "plain"
+    may_leave = False  # whether a process of this server may end by `leave()`: somebody wanted its end, and replaces it
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._system = system
+        self._child = Phase("child", system=system)
         self._start = Phase("start", system=system)
         self._loaded = Phase("loaded", system=system)
         self._ready = Phase("ready", system=system)
@@ -57,6 +63,10 @@ class Server:
     def identity(self) -> Identity:
         """Return who this process is."""
         return Identity(PROCESS, 0, self._system.getpid(), 0)
+
+    def on_child_start(self, callback: Callback) -> None:
+        """Run `callback` in each child of the master after the fork, worker or not, before anything else of ours."""
+        self._child.add(callback)
 
     def on_worker_start(self, callback: Callback) -> None:
         """Run `callback` in each worker after the fork, before requests."""
@@ -79,11 +89,16 @@ class Server:
 
     def forget(self, callback: Callback) -> None:
         """Take a callback away again from wherever it was added."""
-        for phase in (self._start, self._loaded, self._ready, self._stop):
+        for phase in (self._child, self._start, self._loaded, self._ready, self._stop):
             phase.remove(callback)
+
+    def forked(self) -> None:
+        """Note that this process is a new one. Called by the server's own hooks; calling it again does nothing."""
+        self._child.reach()
 
     def started(self) -> None:
         """Note that this worker has started. Called by the server's own hooks; calling it again does nothing."""
+        self._child.reach()
         self._start.reach()
 
     def ready(self) -> None:
@@ -137,6 +152,14 @@ class Server:
         """Return whether a client that has ended its side may still wait for the answer (raw HTTP over TCP)."""
         del environ
         return True
+
+    def obey_while_starting(self) -> None:
+        """Have this worker end at once when it is told to before it serves, where the server would lose the signal."""
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is the server's own code: what threads it starts, it also ends."""
+        del path
+        return False
 
     def trap_exit(self, callback: Callback) -> Callback:
         """Have `callback` called when the server's own code ends this process while it loads its app.

@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..system import SYSTEM, System
-from .base import WORKER, Boot, Identity
+from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .plain import PlainServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+_PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
 LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 
 
@@ -29,12 +31,29 @@ class GunicornServer(PlainServer):
     name = "gunicorn"
 
     def __init__(self, system: System = SYSTEM) -> None:
+        # the arbiter itself imports the app with preload_app, and must not be taken for a worker
+        self._arbiter = 0 if _inside_worker() else system.getpid()
+        self._first_worker = 0 if self._arbiter else system.getpid()
         super().__init__(system)
         os.register_at_fork(after_in_child=self.started)
 
+    def started(self) -> None:
+        """Note that this worker has started; the arbiter, and what a worker forks, is none."""
+        if self.identity().role == WORKER:
+            super().started()
+
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
-        return Identity(WORKER, 0, self._system.getpid(), os.getppid())
+        pid, parent = self._system.getpid(), os.getppid()
+        if pid == self._arbiter:
+            return Identity(MASTER, 0, pid, pid)
+        if pid == self._first_worker or parent == self._arbiter:
+            return Identity(WORKER, 0, pid, parent)
+        return Identity(PROCESS, 0, pid, parent)
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is gunicorn's."""
+        return path.startswith(_PACKAGE)
 
     def boot(self) -> Optional[Boot]:
         """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
@@ -55,6 +74,15 @@ class GunicornServer(PlainServer):
         """Return True over TCP: gunicorn speaks HTTP there."""
         sock = environ.get("gunicorn.socket")
         return sock is None or sock.family.name != "AF_UNIX"
+
+
+def _inside_worker() -> bool:
+    frame: Optional[FrameType] = sys._getframe()  # noqa: SLF001 - who imports us is all there is to know it by
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(os.path.join(_PACKAGE, "workers")):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def running() -> bool:

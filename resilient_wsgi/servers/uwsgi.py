@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
+import re
 import signal
 from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
@@ -37,6 +39,7 @@ class UwsgiServer(Server):
     """
 
     name = "uwsgi"
+    may_leave = True
 
     def __init__(self, system: System = SYSTEM) -> None:
         super().__init__(system)
@@ -51,6 +54,7 @@ class UwsgiServer(Server):
         self._hooked = ""
 
     def _forked(self) -> None:
+        self.forked()
         self._remove_master_trap()
         if self.identity().role == WORKER:
             self.started()
@@ -76,9 +80,9 @@ class UwsgiServer(Server):
         """Return who this process is."""
         pid, master_pid, worker = self._system.getpid(), uwsgi.masterpid(), uwsgi.worker_id()
         if worker:
-            return Identity(WORKER, worker, pid, master_pid)
+            return Identity(WORKER, worker, pid, master_pid, worker)
         if uwsgi.mule_id():
-            return Identity(MULE, 0, pid, master_pid)
+            return Identity(MULE, 0, pid, master_pid, uwsgi.mule_id())
         if uwsgi.i_am_the_spooler():
             return Identity(SPOOLER, 0, pid, master_pid)
         return Identity(MASTER, 0, pid, master_pid)
@@ -136,6 +140,22 @@ class UwsgiServer(Server):
             return False
         uwsgi.set_user_harakiri(seconds)
         return True
+
+    def obey_while_starting(self) -> None:
+        """Let the signals that end a worker end it at once, until uWSGI installs its own handlers.
+
+        It does so when the worker begins to serve (core/uwsgi.c:uwsgi_worker_run). Until then, in lazy-apps for as long as
+        the app loads, the worker has the master's handlers, which in a worker do nothing that ends it: the signal is lost
+        and the master waits for its mercy.
+        """
+        if self.identity().role == WORKER and uwsgi.masterpid() and not self._serves():
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+
+    def _serves(self) -> bool:
+        # SIGUSR2 is caught by nobody but a worker that has begun to serve
+        caught = re.search(r"^SigCgt:\s*(\w+)$", self._system.read_text("/proc/self/status"), re.MULTILINE)
+        return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""
