@@ -123,9 +123,9 @@ class Readiness:
         3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
     )
     startup_timeout: Optional[float] = option(
-        60.0,
-        Seconds(above=0, none="a load may take for ever"),
-        "A load in a worker that takes longer is ended, with the stacks of all its threads in the log.",
+        None,
+        Seconds(none="60 in lazy-apps, no limit in prefork"),
+        "A load that takes longer is ended, with the stacks of all its threads in the log; 0: no limit.",
         "s",
     )
     check_urlconf: bool = option(

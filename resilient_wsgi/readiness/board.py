@@ -140,6 +140,12 @@ class Board:
         head = Head.from_buffer_copy(os.read(fd, ctypes.sizeof(Head)))
         return cls(head.slots, fd)
 
+    def close(self) -> None:
+        """Give its descriptor back: it is found from outside no more, and cannot be locked. The memory stays."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
     def slots(self) -> List[Slot]:
         """Return all slots, the first worker's first."""
         return list(self._slots)

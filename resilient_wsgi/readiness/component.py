@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .. import servers
 from ..errors import Unavailable
-from ..settings import Readiness
+from ..settings import ENFORCE, Readiness
 from . import failure, status
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def uninstall() -> None:
 
 def _put(server: servers.Server, options: Readiness) -> Worker:
     # ctypes, mmap: only where they are used
+    from . import master
     from .board import Board
     from .worker import Worker
 
@@ -58,6 +59,8 @@ def _put(server: servers.Server, options: Readiness) -> Worker:
     server.on_worker_start(worker.start)
     server.on_worker_loaded(worker.loaded)
     server.fail_exit_when(worker.instance_failed)
+    if options.startup_timeout and options.mode == ENFORCE and not server.loads_in_worker():
+        master.limit_load(options.startup_timeout)
     return worker
 
 

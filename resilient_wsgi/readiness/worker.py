@@ -15,7 +15,7 @@ from .. import events
 from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
-from . import checks, failure, pace
+from . import checks, failure, master, pace
 from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
 from .monitor import Monitor
 
@@ -26,6 +26,7 @@ STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 KILLED = "its load was killed: out of memory, a crash, or a hang that was ended"
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
+LAZY_TIMEOUT = 60.0
 MASTER_STARTS = 1.0
 LOOK_EVERY = 1.0
 WARM_UP_LOOKS = 0.05
@@ -69,6 +70,7 @@ class Worker:
         self._leave_on_stop_signals()
         self._stay_drained(slot)
         if not self._server.loads_in_worker():
+            master.forget()
             return
         if killed:
             self._failed(slot, KILLED)
@@ -130,11 +132,11 @@ class Worker:
         register = getattr(threading, "_register_atexit", atexit.register)
         register(lambda: self._load_exited(EXITED))
         self._remove_trap = self._server.trap_exit(lambda: self._load_exited(self._server.load_problem()))
-        self._timed = self.options.startup_timeout is not None
-        if self.options.startup_timeout is not None:
-            faulthandler.dump_traceback_later(self.options.startup_timeout, exit=True, file=2)
-            # should the dump itself be stuck
-            self._server.set_fuse(math.ceil(self.options.startup_timeout) + FUSE_SECONDS)
+        limit = LAZY_TIMEOUT if self.options.startup_timeout is None else self.options.startup_timeout
+        self._timed = limit > 0
+        if self._timed:
+            faulthandler.dump_traceback_later(limit, exit=True, file=2)
+            self._server.set_fuse(math.ceil(limit) + FUSE_SECONDS)  # should the dump itself be stuck
 
     def _load_exited(self, how: str) -> None:
         slot = self._slot()

@@ -79,6 +79,21 @@ def test_a_load_that_fails_in_the_master_ends_the_instance_with_a_code_of_failur
             pass
 
 
+def test_a_load_that_hangs_in_the_master_is_ended_with_its_stack_if_that_is_wanted():
+    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*takes longer than 2 s[\s\S]*in go_wrong"):
+        with instance(options(lazy=False), always="hang"):
+            pass
+
+
+def test_a_load_in_the_master_that_ends_in_time_is_not_ended_later():
+    with instance(options(lazy=False), env={"RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}) as running:
+        time.sleep(1.5)
+        running.respawn(2)
+        running.server.wait_for_log("Respawned uWSGI worker", count=2)
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength()
+
+
 def test_something_that_is_not_an_app_ends_a_prefork_instance_with_a_code_of_failure():
     with instance(options(lazy=False, http="127.0.0.1:0"), always="callable") as running:
         assert ended(running) == 22
