@@ -78,7 +78,7 @@ def lazy(naming: str, kind: str, occasion: str) -> Row:
         )  # fmt: skip
     count = 2 if occasion.startswith("some") else 4
     at_start = occasion.endswith("start")
-    with instance(options(naming), fail_first=kind if at_start else "", loads=count) as running:
+    with instance(options(naming), fail_first=kind if at_start else "", loads=count, may_hang=kind) as running:
         if not at_start:
             running.full_strength()
             running.fail_next(kind, 1000 if occasion.endswith("ever") else count)

@@ -92,6 +92,7 @@ def instance(
     fail_first: str = "",
     loads: int = 2,
     always: str = "",
+    may_hang: str = "",
     env: Dict[str, str] | None = None,
     ready: str = "^spawned uWSGI worker",
     listen_on: str = "http",
@@ -100,7 +101,8 @@ def instance(
     with tempfile.TemporaryDirectory(prefix="readiness-") as tokens:
         environment: Dict[str, str | None] = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
         environment.update({"TOKENS": tokens, "ALWAYS": always, "WORK": "0.005", **(env or {})})
-        environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))
+        if "hang" in (fail_first, always, may_hang):
+            environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))
         if LOADED_BY_US in chosen.values():
             environment["RESILIENT_WSGI_APPLICATION"] = APP
         server = Server(chosen, env=environment, ready=ready, ready_count=1, listen_on=listen_on)

@@ -117,7 +117,12 @@ class Readiness:
     """Waits for an app: a worker that has none leaves and is started anew."""
 
     mode: str = mode("a worker without an app stays and answers 500, as uWSGI has it.")
-    first_pause: float = option(1.0, Seconds(), "Pause of a worker before it leaves, after its first failed load.", "s")
+    first_pause: float = option(
+        1.0,
+        Seconds(),
+        "Pause after a worker's first failed load, spent by the one that takes its place before it loads.",
+        "s",
+    )
     max_pause: float = option(30.0, Seconds(), "The longest such pause; it doubles with each failure in a row.", "s")
     attempts: int = option(
         3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."

@@ -136,9 +136,14 @@ class Board:
     @classmethod
     def of_instance(cls, master: int) -> Board:
         """Return the board of a running instance, to look at and to drain it by. Raises as `find`."""
-        fd = os.open(find(master), os.O_RDWR)
-        head = Head.from_buffer_copy(os.read(fd, ctypes.sizeof(Head)))
-        return cls(head.slots, fd)
+        fd = os.open(find(master), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            board = cls(Head.from_buffer_copy(os.pread(fd, ctypes.sizeof(Head), 0)).slots, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        board.close()  # the memory stays
+        return board
 
     def close(self) -> None:
         """Give its descriptor back: it is found from outside no more, and cannot be locked. The memory stays."""

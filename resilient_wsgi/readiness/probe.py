@@ -21,7 +21,7 @@ STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb `ready` takes."""
     add_instance(parser)
-    parser.add_argument("--live", action="store_true", help="only: does the master run and any worker with it")
+    parser.add_argument("--live", action="store_true", help="only: does the master run, and a worker that is not stuck")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="how many must be ready (default: %(default)s)"
     )
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     board = board_of(arguments)
     report = [worker(number, slot) for number, slot in enumerate(board.slots(), 1) if slot.spawns]
     if arguments.live:
-        good = sum(_alive(slot.pid) for slot in board.slots()) > 0
+        good = any(_alive(slot.pid) and not _silent(slot) for slot in board.slots())
     else:
         good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
     word = ("" if good else "not ") + ("live" if arguments.live else "ready")
@@ -65,13 +65,19 @@ def run(arguments: argparse.Namespace) -> int:
 def worker(number: int, slot: Slot) -> Dict[str, object]:
     """Return what is known of a worker."""
     why = slot.problem or ("" if slot.state == SERVING else slot.error)
-    silent = time.monotonic() - slot.looked
-    if slot.state == SERVING and slot.ready and silent > STALE_SECONDS:
-        why = f"has not looked at itself for {silent:.0f} s"
+    why = _silent(slot) or why
     ready = slot.state == SERVING and bool(slot.ready) and not why and _alive(slot.pid)
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
     }  # fmt: skip
+
+
+def _silent(slot: Slot) -> str:
+    silent = time.monotonic() - slot.looked
+    # `looked` may be its predecessor's: it has just begun to serve
+    if slot.state == SERVING and silent > STALE_SECONDS and time.monotonic() - slot.since > STALE_SECONDS:
+        return f"has not looked at itself for {silent:.0f} s"
+    return ""
 
 
 def _alive(pid: int) -> bool:

@@ -90,9 +90,8 @@ def test_live_and_ready_are_answered_without_the_app(running):
 def test_a_check_that_is_not_well_is_not_ready_and_is_named_while_the_app_is_served(running, told, word, reason):
     assert becomes(running, 200)
     told.write_text(word)
+    assert wait_until(lambda: reason in json.loads(get(running.server.port, "/-/ready")[1])["checks"]["as told"], 10)
     assert becomes(running, 503)
-    _, body = get(running.server.port, "/-/ready")
-    assert reason in json.loads(body)["checks"]["as told"]
     assert get(running.server.port, "/")[0] == 200
     assert wait_until(lambda: probe(running)[0] == 1, 10)
     assert f"as told: {reason}" in probe(running)[1]
