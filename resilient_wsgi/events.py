@@ -192,6 +192,18 @@ class WorkerLoaded(Event):
 
 
 @dataclass(frozen=True)
+class PeerStuck(Event):
+    """A worker was seen to be stuck without an app by another one."""
+
+    component: ClassVar[str] = "readiness"
+    text: ClassVar[str] = "worker {worker} (pid {pid}) {problem}; {action}"
+    worker: int
+    pid: int
+    problem: str
+    action: str
+
+
+@dataclass(frozen=True)
 class InstanceEnded(Event):
     """No worker ever had an app, so the whole instance ends."""
 

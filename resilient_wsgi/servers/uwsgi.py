@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
-from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
 
@@ -24,6 +24,9 @@ READY_RPC = "resilient_wsgi_ready"
 QUIET_CODE = 29
 FAILED_APP_CODE = 22
 DEFAULT_LISTEN = 100  # core/init.c
+
+# uwsgi.accepting() returns a None that it does not own: before 3.12 each call takes one reference to it away
+_given_back: List[None] = []
 
 
 class UwsgiServer(Server):
@@ -148,6 +151,19 @@ class UwsgiServer(Server):
         """End this worker at once; the master starts it anew, without counting it as an error."""
         self._system.exit(QUIET_CODE)
         raise AssertionError
+
+    def set_accepting(self, accepts: bool) -> None:
+        """Set the flag that `touch-chain-reload` waits for. uWSGI itself sets it before it runs `hook-accepting`."""
+        uwsgi.accepting(1 if accepts else 0)
+        _given_back.append(None)
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app."""
+        return bool(uwsgi.workers()[worker - 1]["apps"])
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Send SIGHUP, by which a worker finishes its request and goes, or SIGKILL; the master starts it anew."""
+        os.kill(pid, signal.SIGKILL if kill else signal.SIGHUP)
 
     def trap_exit(self, callback: Callback) -> Callback:
         """Set a trap in libc's `exit()`, by which uWSGI ends a worker without an app if `need-app` is set."""
