@@ -8,10 +8,12 @@ functions run when it stops.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
+from . import listen_queue
 from .base import WORKER, Identity
 from .plain import PlainServer
 
@@ -26,11 +28,30 @@ class GunicornServer(PlainServer):
 
     def __init__(self, system: System = SYSTEM) -> None:
         super().__init__(system)
+        self._listening: Tuple[int, ...] = ()
+        self._listening_of = 0
         os.register_at_fork(after_in_child=self.started)
 
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
         return Identity(WORKER, 0, self._system.getpid(), os.getppid())
+
+    def drain(self) -> bool:
+        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
+        os.kill(self._system.getpid(), signal.SIGTERM)
+        return True
+
+    def leave(self) -> NoReturn:
+        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance: gunicorn/arbiter.py)."""
+        self._system.exit(0)
+        raise AssertionError  # a test's System may return
+
+    def listening(self) -> Tuple[int, ...]:
+        """Return the listening descriptors, which gunicorn tells nobody: found among those of this process."""
+        pid = self._system.getpid()
+        if self._listening_of != pid:
+            self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
+        return self._listening
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""
