@@ -54,6 +54,7 @@ def block_in_write():
 
 
 def gone():
+    print("the app runs", file=sys.stderr, flush=True)
     until = time.monotonic() + 10
     while not request.client_gone() and time.monotonic() < until:
         time.sleep(0.02)
@@ -81,5 +82,9 @@ def app(environ, start_response):
     return [answer]
 
 
-resilient_wsgi.install()
+def status():
+    return {each.name: each.means for each in installation.status()}["request"][-1].encode()
+
+
+installation = resilient_wsgi.install()
 application = resilient_wsgi.wrap(app)

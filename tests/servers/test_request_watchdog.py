@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import signal
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from lab import load
-from lab.processes import Gunicorn, Server, ToolMissing, wait_until
-from resilient_wsgi import cli
-from resilient_wsgi.request import shared
+from lab.processes import Gunicorn, ToolMissing, wait_until
+from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, stacks
 
 pytestmark = pytest.mark.servers
-
-ROOT = Path(__file__).parents[2]
-APP = "tests.servers.request_app"
-COMMON = {
-    "module": APP,
-    "pythonpath": str(ROOT),
-    "master": True,
-    "need-app": True,
-    "listen": 100,
-    "disable-logging": True,
-    "enable-threads": True,
-}
-HOOKS = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
-
-
-@contextlib.contextmanager
-def running(options=(), environment=(), **more):
-    """A uWSGI instance of which nothing is left in shared memory either."""
-    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()}
-    try:
-        with Server({**COMMON, **dict(options)}, env=env, **more) as server:
-            yield server
-    finally:
-        shared.sweep()
-
-
-def get(server, path, patience=20.0):
-    return load.get(server.port, path, patience)
-
-
-def body(server, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=20) as response:
-        return response.read().decode()
 
 
 @pytest.mark.parametrize("mode", [{}, {"lazy-apps": True}, HOOKS, {**HOOKS, "lazy-apps": True}], ids=" ".join)
@@ -158,17 +120,9 @@ def test_harakiri_is_told_of_and_an_orderly_end_is_not():
 
 def worker_in(server, what):
     for pid in server.workers():
-        output = stacks(pid)
-        if what in output:
+        if what in stacks(pid)[0]:
             return pid
     return 0
-
-
-def stacks(pid):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        cli.main(["stacks", str(pid)])
-    return out.getvalue()
 
 
 def test_gunicorn_with_threads_has_a_watchdog_too():
