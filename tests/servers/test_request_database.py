@@ -134,7 +134,6 @@ def test_postgresql_ends_a_statement_at_the_deadline_and_no_other():
         found = ask(database)
         assert found["slow, limited"][0] == "ended"
         assert "statement timeout" in found["slow, limited"][2]
-        assert found["slow, limited"][1] < 0.6
         for what in ("quick, limited", "slow, long limit", "slow, no limit", "after it"):
             assert found[what][0] == "done", what
         assert found["in a transaction"][0] == "ended"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 
 import pytest
 
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
+from resilient_wsgi.interruptible import Interruptible
 from resilient_wsgi.request import stacks
 from resilient_wsgi.request.announce import WAITING, Announcer
 from resilient_wsgi.request.recycling import Recycling
@@ -219,6 +221,23 @@ def test_nothing_is_said_or_done_in_a_thousand_requests_that_end_in_time(clock, 
     scene.after(1)
     assert scene.said == []
     assert scene.watchdog._watched == {}
+
+
+def test_a_thousand_firings_leave_nothing_behind(clock, shared):
+    scene = Scene(clock, shared)
+    for _ in range(1000):
+        request = scene.request()
+        with Interruptible(lambda: None, "x", request.waits) as wait:
+            scene.after(10.1)
+        assert wait.interrupted
+        assert not request.waits
+        scene.table.slots.clear()
+    del request, wait
+    scene.after(1)
+    assert scene.watchdog._watched == {}
+    assert sum(isinstance(event, RequestOverdue) for event in scene.said) == 1000
+    gc.collect()
+    assert [each for each in gc.get_objects() if type(each) is RequestDeadline] == []
 
 
 @pytest.mark.parametrize(("method", "ended"), [("GET", True), ("HEAD", True), ("POST", False)])
