@@ -41,7 +41,7 @@ section { margin-top: 2.6rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0 0 .7rem; padding: 0; list-style: none; font-size: .85rem; color: var(--soft); }
 .legend i { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } svg text.panel { fill: var(--ink); font-weight: 600; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 4px; } svg text.panel { fill: var(--ink); font-weight: 600; }
 svg .words { fill: var(--accent); } svg .moment { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 3; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .area { fill: var(--accent); opacity: .18; } svg .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }

@@ -64,7 +64,7 @@ def svg(series: Series, scale: Scale, title: str) -> str:
         else:
             parts.append(_area(panel, series.queue if name == PANELS[1][0] else series.blocked))
         y += height + GAP
-    parts += _moments(series, scale.seconds, y - GAP)
+    parts = _moments(series, scale.seconds, y - GAP) + parts
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
         + "".join(parts)

@@ -92,11 +92,79 @@ class ThreadAbandoned(Event):
     """A background thread did not end within its grace and was left behind, so that the process could end."""
 
     component: ClassVar[str] = "threads"
-    text: ClassVar[str] = "thread {name!r} did not stop within {grace:g} s ({reason}) and was left behind, in\n{stack}"
+    text: ClassVar[str] = (
+        "thread {name!r} did not stop within {grace:g} s ({reason}) and was left behind, in\n{stack}\n"
+        "it was started in\n{started}"
+    )
     name: str
     reason: str
     grace: float
     stack: str
+    started: str
+
+
+@dataclass(frozen=True)
+class ThreadHoldsExit(Event):
+    """Report mode: a thread that is waited for at the exit, and that would have been left behind after its grace."""
+
+    component: ClassVar[str] = "threads"
+    text: ClassVar[str] = (
+        "the exit waits for thread {name!r}; mode is report, nothing was done; it stands in\n{stack}\n"
+        "it was started in\n{started}"
+    )
+    name: str
+    stack: str
+    started: str
+
+
+@dataclass(frozen=True)
+class ThreadFailed(Event):
+    """A registered background thread, or one run of a periodic one, ended with an exception."""
+
+    component: ClassVar[str] = "threads"
+    level: ClassVar[int] = logging.ERROR
+    text: ClassVar[str] = "background thread {name!r} failed: {error}"
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class GhostThread(Event):
+    """A thread was started before the fork and does not run in this process."""
+
+    component: ClassVar[str] = "threads"
+    text: ClassVar[str] = (
+        "thread {name!r} does not run in this process: it was started before the fork (THREADS.RESTART starts it anew), in\n"
+        "{started}"
+    )
+    name: str
+    started: str
+
+
+@dataclass(frozen=True)
+class ThreadRestarted(Event):
+    """A thread that was started before the fork was started anew in this process."""
+
+    component: ClassVar[str] = "threads"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = (
+        "thread {name!r} was started before the fork and is started anew; it was started in\n{started}"
+    )
+    name: str
+    started: str
+
+
+@dataclass(frozen=True)
+class ExecutorRevived(Event):
+    """An executor that was used before the fork was given new threads in this process."""
+
+    component: ClassVar[str] = "threads"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = (
+        "executor of thread {name!r} was used before the fork and has new threads; it was used in\n{started}"
+    )
+    name: str
+    started: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +178,30 @@ class LoadFailed(Event):
     error: str
     attempt: int
     pause: float
+
+
+@dataclass(frozen=True)
+class WorkerLoaded(Event):
+    """A worker has its app, after loads that failed."""
+
+    component: ClassVar[str] = "readiness"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = "worker {worker} has its app again, after {failures} failed loads"
+    worker: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class InstanceEnded(Event):
+    """No worker ever had an app, so the whole instance ends."""
+
+    component: ClassVar[str] = "readiness"
+    level: ClassVar[int] = logging.CRITICAL
+    text: ClassVar[str] = (
+        "no worker ever loaded the app ({tries} tries or more of each): the instance ends. Last: {error}"
+    )
+    tries: int
+    error: str
 
 
 @dataclass(frozen=True)
@@ -309,10 +401,16 @@ def subscribe(callback: Subscriber) -> Callable[[], None]:
 def emit(event: Event) -> None:
     """Count an event, log it, tell the subscribers. Never raises."""
     with _guard:
-        next(_counter(type(event)))
         logger = logging.getLogger(f"resilient_wsgi.{event.component}")
         if logger.isEnabledFor(event.level):
             logger.log(event.level, "%s", event)
+    tell(event)
+
+
+def tell(event: Event) -> None:
+    """Do the same without logging it, for who has said it himself and may not wait for a handler's lock."""
+    with _guard:
+        next(_counter(type(event)))
     for subscriber in _subscribers:
         with _guard:
             subscriber(event)
@@ -322,8 +420,8 @@ def counts() -> Dict[str, int]:
     """Return how many events of each kind there were in this process, by the name of the event's class."""
     if _counters_pid != os.getpid():
         return {}
-    # count's only argument in its pickle form is the next number, which is how many there were
-    return {kind.__name__: counter.__reduce__()[1][0] for kind, counter in list(_counters.items())}  # type: ignore[misc]
+    # a count shows its next number, which is how many there were, only as `count(12)`; its pickle form goes with 3.14
+    return {kind.__name__: int(repr(counter)[len("count(") : -1]) for kind, counter in list(_counters.items())}
 
 
 def _counter(kind: Type[Event]) -> Iterator[int]:

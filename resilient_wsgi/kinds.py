@@ -86,20 +86,20 @@ class Share(Kind):
         return number
 
 
-class Words(Kind):
-    """Several words: a list, or one string with commas between them."""
+class Names(Kind):
+    """Several words: a sequence of strings, or one string with commas between them."""
 
-    accepts = "a list of words, or one string with commas"
+    accepts = "a list of names, or names with commas between them"  # type: ignore[assignment]
 
     def read(self, value: Any) -> Tuple[str, ...]:
-        """Return the words."""
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        """Return the words, without blanks around them."""
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in words):
             raise ValueError(type(value).__name__)
-        return tuple(part.strip() for part in parts if part.strip())
+        return tuple(word.strip() for word in words if word.strip())
 
 
-class Paths(Words):
+class Paths(Names):
     """Patterns of paths."""
 
     accepts = "a list of path patterns (`/api/*`; `*` also matches `/`), or one string with commas"

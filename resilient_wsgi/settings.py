@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type
 
-from .kinds import Choice, Hosts, Kind, PathLimits, Paths, Seconds, Share, Signal, Whole, Words
+from .kinds import Choice, Hosts, Kind, Names, PathLimits, Paths, Seconds, Share, Signal, Whole
 
 ENFORCE, REPORT, OFF = "enforce", "report", "off"
 MODE = Choice(ENFORCE, REPORT, OFF)
@@ -81,11 +81,34 @@ class Threads:
     grace: float = option(
         1.0, Seconds(), "How long all background threads together get to end, once told to stop.", "s"
     )
+    untold_grace: float = option(
+        0.5,
+        Seconds(),
+        "How long a thread gets that nobody can tell to stop (never more than GRACE): it may be about to end by itself.",
+        "s",
+    )
     fuse: int = option(
         10,
         Whole(at_least=2),
         "A worker that has begun to exit and is not gone after this is killed by its master.",
         "s",
+    )
+    adopt: str = option(
+        AUTO,
+        SWITCH,
+        "Know the threads that the app and its libraries start, tell those to stop for which there is a way, and do not let "
+        "the others hold up the exit; `auto`: under a server.",
+    )
+    restart: Sequence[str] = option(
+        (),
+        Names(),
+        "Threads started before the fork, by patterns of their names, that are started anew in each worker after it.",
+    )
+    stop_attributes: Sequence[str] = option(
+        (),
+        Names(),
+        "Attributes by which threads of the app can be told to stop, on the thread or the object whose method it runs: an "
+        "event that is set, or a method that is called, such as `stop_event` or `stop`.",
     )
 
 
@@ -98,6 +121,12 @@ class Readiness:
     max_pause: float = option(30.0, Seconds(), "The longest such pause; it doubles with each failure in a row.", "s")
     attempts: int = option(
         3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
+    )
+    startup_timeout: Optional[float] = option(
+        60.0,
+        Seconds(above=0, none="a load may take for ever"),
+        "A load in a worker that takes longer is ended, with the stacks of all its threads in the log.",
+        "s",
     )
 
 
@@ -129,7 +158,7 @@ class Request:
     )
     trusted_headers: Tuple[str, ...] = option(
         (),
-        Words(),
+        Names(),
         "Headers that may shorten the deadline: `grpc-timeout` in its own form, any other in milliseconds "
         "(`X-Request-Timeout-Ms`, `X-Envoy-Expected-Rq-Timeout-Ms`). A front that passes them on from outside lets clients "
         "shorten their own requests.",

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
 from . import listen_queue
-from .base import WORKER, Identity
+from .base import MASTER, PROCESS, WORKER, Identity
 from .plain import PlainServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+_PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
 
 
 class GunicornServer(PlainServer):
@@ -27,14 +31,31 @@ class GunicornServer(PlainServer):
     name = "gunicorn"
 
     def __init__(self, system: System = SYSTEM) -> None:
+        # the arbiter itself imports the app with preload_app, and must not be taken for a worker
+        self._arbiter = 0 if _inside_worker() else system.getpid()
+        self._first_worker = 0 if self._arbiter else system.getpid()
         super().__init__(system)
         self._listening: Tuple[int, ...] = ()
         self._listening_of = 0
         os.register_at_fork(after_in_child=self.started)
 
+    def started(self) -> None:
+        """Note that this worker has started; the arbiter, and what a worker forks, is none."""
+        if self.identity().role == WORKER:
+            super().started()
+
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
-        return Identity(WORKER, 0, self._system.getpid(), os.getppid())
+        pid, parent = self._system.getpid(), os.getppid()
+        if pid == self._arbiter:
+            return Identity(MASTER, 0, pid, pid)
+        if pid == self._first_worker or parent == self._arbiter:
+            return Identity(WORKER, 0, pid, parent)
+        return Identity(PROCESS, 0, pid, parent)
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is gunicorn's."""
+        return path.startswith(_PACKAGE)
 
     def drain(self) -> bool:
         """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
@@ -62,6 +83,15 @@ class GunicornServer(PlainServer):
         """Return True over TCP: gunicorn speaks HTTP there."""
         sock = environ.get("gunicorn.socket")
         return sock is None or sock.family.name != "AF_UNIX"
+
+
+def _inside_worker() -> bool:
+    frame: Optional[FrameType] = sys._getframe()  # noqa: SLF001 - who imports us is all there is to know it by
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(os.path.join(_PACKAGE, "workers")):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def running() -> bool:

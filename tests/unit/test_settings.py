@@ -45,8 +45,7 @@ def test_a_section_may_be_the_word_of_its_mode(word):
 
 
 def test_every_option_can_be_set_from_the_environment():
-    defaults = {option.variable: option.default for option in table() if not isinstance(option.default, dict)}
-    environ = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in defaults.items()}
+    environ = {o.variable: ",".join(o.default) if isinstance(o.default, tuple) else str(o.default) for o in table()}
     assert sources.read(environ=environ) == Settings()
 
 
