@@ -89,7 +89,7 @@ class Share(Kind):
 class Names(Kind):
     """Several words: a sequence of strings, or one string with commas between them."""
 
-    accepts = "a list of names, or names with commas between them"  # type: ignore[assignment]
+    accepts = "a list of names, or names with commas between them"
 
     def read(self, value: Any) -> Tuple[str, ...]:
         """Return the words, without blanks around them."""
