@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import List, Optional
 
-from . import __version__, cli_status
+from . import __version__, cli_stacks, cli_status
 
 # each offers add_arguments(parser) and run(arguments) -> exit code
-VERBS = {"status": cli_status}
+VERBS = {"stacks": cli_stacks, "status": cli_status}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

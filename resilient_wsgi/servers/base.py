@@ -198,6 +198,18 @@ class Server:
         del seconds
         return False
 
+    def drain(self) -> bool:
+        """Have this worker take no more requests and end when those that run are done; return whether that can be had.
+
+        Only where the server replaces a worker that ends. A request that never ends holds it up: `leave` does not wait.
+        """
+        return False
+
+    def uses_signal(self, number: int) -> str:
+        """Return what the server is configured to use a signal for, `""` for nothing."""
+        del number
+        return ""
+
     def leave(self) -> NoReturn:
         """End this process at once, so that the master starts a fresh one; runs no exit handlers."""
         self._system.exit(1)

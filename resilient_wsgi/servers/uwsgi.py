@@ -147,6 +147,17 @@ class UwsgiServer(Server):
             if self.threads() > 1:
                 uwsgi_signals.end_when_woken()
 
+    def drain(self) -> bool:
+        """Do what a graceful reload of this worker does; without a master nobody would replace it."""
+        if not uwsgi.masterpid() or not uwsgi.worker_id():
+            return False
+        os.kill(self._system.getpid(), signal.SIGHUP)  # core/uwsgi.c, gracefully_kill
+        return True
+
+    def uses_signal(self, number: int) -> str:
+        """Return the option that names this signal."""
+        return "harakiri-graceful-signal" if self._number("harakiri-graceful-signal") == number else ""
+
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""
         self._system.exit(QUIET_CODE)
