@@ -11,7 +11,7 @@ from bench.report import machine, spread
 ROUNDS = 15
 WHAT = {
     "`import resilient_wsgi`": "import resilient_wsgi",
-    "`resilient_wsgi.install()` after it": "import resilient_wsgi; resilient_wsgi.install()",
+    "the same with `install()`": "import resilient_wsgi; resilient_wsgi.install()",
     "`import requests`": "import requests",
     "`import django.db`": "import django.db",
 }
