@@ -12,18 +12,19 @@ from typing import Dict, List
 from bench.report import alternating, machine
 from lab.processes import Server
 from lab.processes.base import find_tool
+from lab.processes.uwsgi import Option
 
 ROUNDS = 9
 SECONDS = 3
 ROOT = Path(__file__).parents[1]
 
-PLAIN = {"module": "bench.hello_app"}
-GUARDED = {
+PLAIN: Dict[str, Option] = {"module": "bench.hello_app"}
+GUARDED: Dict[str, Option] = {
     "module": "bench.hello_guarded",
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
 }
-COMMON = {
+COMMON: Dict[str, Option] = {
     "master": True,
     "processes": 1,
     "listen": 1024,

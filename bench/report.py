@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 from importlib import metadata
-from typing import Dict, Sequence
+from typing import Mapping, Sequence
 
 
 def machine(*packages: str) -> str:
@@ -26,7 +26,7 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.4g} ({min(values):.4g}-{max(values):.4g})"
 
 
-def alternating(title: str, unit: str, runs: Dict[str, Sequence[float]], base: str) -> str:
+def alternating(title: str, unit: str, runs: Mapping[str, Sequence[float]], base: str) -> str:
     """Return a Markdown table of alternating runs, with the ratio of each median to that of `base`.
 
     The ratio is the median of the ratios of neighbouring runs, which a slow change of the machine's speed cannot move.

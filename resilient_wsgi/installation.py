@@ -147,5 +147,5 @@ def _set(installation: Installation) -> None:
 
 
 def _component(name: str) -> Component:
-    component: Component = importlib.import_module(f".{name}", __package__)  # type: ignore[assignment]
+    component: Component = importlib.import_module(f".{name}", __package__)
     return component

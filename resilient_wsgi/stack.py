@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Iterable
+from typing import TYPE_CHECKING, Callable, Iterable, List
 
 from . import installation, servers, sources
 from .settings import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Layer = Callable[["WSGIApplication"], "WSGIApplication"]
 
 INSIDE = "resilient_wsgi.wrapped"
 
@@ -23,9 +25,12 @@ class Wrapped:
         self.__wrapped__ = app
         self._entry = _stack(app, settings)
         self._ready = servers.detect().ready
+        self._served = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self._ready()  # where no hook of the server has said so, the first request does
+        if not self._served:  # where no hook of the server has said so, the first request does; no master serves any
+            self._ready()
+            self._served = True
         if (
             INSIDE in environ or _bypassed
         ):  # an outer one is at work already: Django's handler inside `wrap(get_wsgi_application())`
@@ -62,9 +67,11 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 
 
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    from . import request, stderr
+    from . import readiness, request, stderr
 
-    inward = []
+    inward: List[Layer] = []
+    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
+        inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
     if settings.stderr.mode != OFF:
         inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
     if settings.request.mode != OFF:

@@ -18,7 +18,7 @@ class FakeClock(System):
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         """Return the time in seconds."""
         return self.now
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
 from .hooks import Callback, Phase
@@ -16,12 +16,31 @@ MASTER, WORKER, MULE, SPOOLER, PROCESS = "master", "worker", "mule", "spooler", 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this process is: its role, its number among the workers (0: not a worker), its pid and that of its master."""
+    """Who this process is: its role, its number among the workers (0: not a worker), its pid and that of its master.
+
+    `number` is its number among those of its role, 0 where they have none.
+    """
 
     role: str
     worker: int
     pid: int
     master_pid: int
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A worker that is about to load its app, in a server that would halt if that fails.
+
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another".
+    """
+
+    arbiter: int
+    worker: int
+    workers: int
+    exit_code: int
+    notify: Callable[[], object]
+    wanted: Callable[[], bool]
 
 
 class Server:
@@ -31,10 +50,13 @@ class Server:
     """
 
     name = "plain"
+    may_leave = False  # whether a process of this server may end by `leave()`: somebody wanted its end, and replaces it
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._system = system
+        self._child = Phase("child", system=system)
         self._start = Phase("start", system=system)
+        self._loaded = Phase("loaded", system=system)
         self._ready = Phase("ready", system=system)
         self._stop = Phase("stop", latest_first=True, system=system)
 
@@ -42,9 +64,20 @@ class Server:
         """Return who this process is."""
         return Identity(PROCESS, 0, self._system.getpid(), 0)
 
+    def on_child_start(self, callback: Callback) -> None:
+        """Run `callback` in each child of the master after the fork, worker or not, before anything else of ours."""
+        self._child.add(callback)
+
     def on_worker_start(self, callback: Callback) -> None:
         """Run `callback` in each worker after the fork, before requests."""
         self._start.add(callback)
+
+    def on_worker_loaded(self, callback: Callback) -> None:
+        """Run `callback` in each worker when its load is over, well or badly, and before it accepts anything.
+
+        Only where the server has such a point (uWSGI with `hook-accepting`); elsewhere it never runs.
+        """
+        self._loaded.add(callback)
 
     def on_worker_ready(self, callback: Callback) -> None:
         """Run `callback` in each worker when its app is loaded, before it takes requests where the server lets us."""
@@ -56,11 +89,16 @@ class Server:
 
     def forget(self, callback: Callback) -> None:
         """Take a callback away again from wherever it was added."""
-        for phase in (self._start, self._ready, self._stop):
+        for phase in (self._child, self._start, self._loaded, self._ready, self._stop):
             phase.remove(callback)
+
+    def forked(self) -> None:
+        """Note that this process is a new one. Called by the server's own hooks; calling it again does nothing."""
+        self._child.reach()
 
     def started(self) -> None:
         """Note that this worker has started. Called by the server's own hooks; calling it again does nothing."""
+        self._child.reach()
         self._start.reach()
 
     def ready(self) -> None:
@@ -85,6 +123,18 @@ class Server:
         """Return whether this worker has an app, None where that cannot be known."""
         return None
 
+    def load_problem(self) -> str:
+        """Return what is wrong with what this worker has loaded, in words; empty if nothing is, or it cannot be known."""
+        return ""
+
+    def loads_in_worker(self) -> bool:
+        """Return whether each worker loads the app for itself, after the fork."""
+        return False
+
+    def workers(self) -> int:
+        """Return how many workers there are at most, 0 where that is not known."""
+        return 0
+
     def asked_backlog(self) -> Optional[int]:
         """Return the length of listen queue that the configuration asks for, None where it is not known."""
         return None
@@ -103,10 +153,62 @@ class Server:
         del environ
         return True
 
+    def obey(self) -> None:
+        """Have this worker end when it is told to in the cases in which the server itself would lose that."""
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is the server's own code: what threads it starts, it also ends."""
+        del path
+        return False
+
+    def trap_exit(self, callback: Callback) -> Callback:
+        """Have `callback` called when the server's own code ends this process while it loads its app.
+
+        Return a function that takes that away again: it must be called before the worker serves.
+        """
+        del callback
+        return lambda: None
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker, None where a load that fails is seen to by other means, or by nobody."""
+        return None
+
+    def set_accepting(self, accepts: bool) -> None:
+        """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app, by its number; None where that cannot be known."""
+        del worker
+        return None
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
+        del pid, kill
+
+    def fail_exit_when(self, failed: Callable[[], object]) -> None:
+        """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
+        del failed
+
+    def readiness_means(self) -> Tuple[str, ...]:
+        """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""
+        return ()
+
     def set_fuse(self, seconds: int) -> bool:
-        """Have this worker killed from outside unless it is gone within `seconds`; return whether that can be had."""
+        """Have this worker killed from outside unless it is gone within `seconds` (0: no more); return whether it can be had."""
         del seconds
         return False
+
+    def drain(self) -> bool:
+        """Have this worker take no more requests and end when those that run are done; return whether that can be had.
+
+        Only where the server replaces a worker that ends. A request that never ends holds it up: `leave` does not wait.
+        """
+        return False
+
+    def uses_signal(self, number: int) -> str:
+        """Return what the server is configured to use a signal for, `""` for nothing."""
+        del number
+        return ""
 
     def leave(self) -> NoReturn:
         """End this process at once, so that the master starts a fresh one; runs no exit handlers."""
@@ -114,7 +216,7 @@ class Server:
         raise AssertionError  # a test's System may return
 
     def end_instance(self) -> None:
-        """Ask for the end of the whole server with a code that its supervisor sees as a failure."""
+        """Ask the whole server to end."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.identity()}>"

@@ -1,9 +1,8 @@
-from ..errors import Unavailable
+"""Waits for threads: every worker ends when it is told to, and no thread is lost on the way in."""
 
+from .component import install, uninstall
+from .periodic import every
+from .registry import registry, sleep, stop_event, stopping
+from .spawn import AlreadyStopping, spawn
 
-def install(options=None):
-    raise Unavailable("not there yet")
-
-
-def uninstall():
-    pass
+__all__ = ["AlreadyStopping", "every", "install", "registry", "sleep", "spawn", "stop_event", "stopping", "uninstall"]

@@ -1,0 +1,42 @@
+"""Put the component in place and take it away again."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+from .. import servers
+from ..settings import AUTO, ON, REPORT, Threads
+from . import adopt, exit as exits, ghosts
+
+
+def install(options: Optional[Threads] = None) -> Sequence[str]:
+    """Bound the exit of this process and its children, and adopt threads; return by which means.
+
+    In a process without a server nothing of the interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon
+    thread may well be the one that does the work. Registered threads are stopped everywhere.
+    """
+    options = Threads() if options is None else options
+    server = servers.detect()
+    adopting = options.adopt == ON or (options.adopt == AUTO and server.name != "plain")
+    bounding = options.mode != REPORT and (adopting or server.name != "plain")
+    if adopting:
+        adopt.install()
+    else:
+        adopt.uninstall()
+    ghosts.configure(options.restart if options.mode != REPORT else ())
+    exits.bound(options, bounding=bounding)
+    return _means(options, adopting=adopting, bounding=bounding)
+
+
+def _means(options: Threads, *, adopting: bool, bounding: bool) -> List[str]:
+    means = ["threading.Thread.start"] if adopting else []
+    if bounding:
+        means.append(f"exit bounded to {options.grace:g} s")
+    return means or ["registered threads only"]
+
+
+def uninstall() -> None:
+    """Give `threading` back what is its own. Registered threads go on, and are stopped with their process."""
+    adopt.uninstall()
+    ghosts.configure(())
+    exits.unbound()

@@ -1,0 +1,63 @@
+"""Where a thread was started and where it stands now: what an operator needs to find the line that must change."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+import threading
+import traceback
+from types import CodeType, FrameType
+from typing import List, Optional, Tuple
+
+DEPTH = 6  # enough for an executor's two and the app's own
+_PASSED = (threading.__file__, os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"))
+
+
+class Origin:
+    """The process and the lines in which a thread was started.
+
+    Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until somebody asks.
+    """
+
+    __slots__ = ("_places", "pid")
+
+    def __init__(self, frame: Optional[FrameType]) -> None:
+        self.pid = os.getpid()
+        places: List[Tuple[CodeType, int]] = []
+        self._places = places
+        left = DEPTH
+        while frame is not None and left:
+            places.append((frame.f_code, frame.f_lasti))
+            frame = frame.f_back
+            left -= 1
+
+    def starter(self) -> str:
+        """Return the file whose code started the thread: the innermost that is not `threading` or an executor."""
+        files = (code.co_filename for code, _ in self._places)
+        return next((file for file in files if not file.startswith(_PASSED)), "")
+
+    def __str__(self) -> str:
+        """Return the lines, outermost first, as a traceback shows them."""
+        rows = [
+            (code.co_filename, _line(code, instruction), code.co_name, None)
+            for code, instruction in reversed(self._places)
+            if not code.co_filename.startswith("<frozen importlib")
+        ]
+        return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    lines = [line for start, line in dis.findlinestarts(code) if start <= instruction and line]
+    return lines[-1] if lines else code.co_firstlineno
+
+
+UNKNOWN = "  (started before resilient_wsgi.threads was installed)"
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Return the lines in which a thread of this process stands, outermost first."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    stack = traceback.extract_stack(frame) if frame is not None else []
+    own = [line for line in stack if line.filename not in ("<frozen threading>", threading.__file__)] or stack
+    return "".join(traceback.format_list(own)).rstrip() or "  (no Python code)"

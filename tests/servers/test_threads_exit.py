@@ -1,0 +1,104 @@
+"""A real uWSGI with the wsgi.py of the incident: plain it hangs until mercy, guarded it is gone."""
+
+from __future__ import annotations
+
+import re
+import signal
+import textwrap
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lab.processes import Server, wait_until
+
+pytestmark = pytest.mark.servers
+
+MERCY = 3
+HANGS = """
+    import threading, time
+
+    def refresh_prices():
+        while True:
+            time.sleep(10)
+
+    threading.Thread(target=refresh_prices, name="refresh-prices").start()
+"""
+APPLICATION = """
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"ok"]
+"""
+MODES = pytest.mark.parametrize("lazy", [False, True], ids=["prefork", "lazy-apps"])
+
+
+@pytest.fixture
+def instance(tmp_path):
+    def make(code, *, guarded=True, env=None, **options):
+        (tmp_path / "wsgi.py").write_text(textwrap.dedent(code) + textwrap.dedent(APPLICATION))
+        ini = {
+            "master": True, "processes": 2, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": MERCY,
+            "wsgi-file": str(tmp_path / "wsgi.py"), **{name.replace("_", "-"): value for name, value in options.items()},
+        }  # fmt: skip
+        if not ini["lazy-apps"]:
+            del ini["lazy-apps"]
+        if guarded:
+            ini["shared-import"] = "resilient_wsgi.uwsgi"
+        return Server(ini, env={"PYTHONPATH": str(tmp_path), **(env or {})})
+
+    return make
+
+
+def get(server):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as answer:
+        return answer.read()
+
+
+def replaced(server, old, patience=15.0):
+    """Wait until the workers are others."""
+    return wait_until(lambda: not set(old) & set(server.workers()) and len(server.workers()) == len(old), patience)
+
+
+def serves(pid):
+    """Say whether a worker has installed its own signal handlers: before that, uWSGI loses the signal for a reload."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    caught = int(re.search(r"^SigCgt:\s*(\w+)", text, re.MULTILINE)[1], 16)
+    return bool(caught >> (signal.SIGPIPE - 1) & 1)  # the last that core/uwsgi.c:uwsgi_worker_run installs
+
+
+def serving(server):
+    """Wait until each worker serves, and return them."""
+    assert get(server) == b"ok"
+    assert wait_until(lambda: all(serves(pid) for pid in server.workers()), 10)
+    return server.workers()
+
+
+@MODES
+def test_without_the_library_a_thread_without_an_end_holds_up_reload_and_stop_until_mercy(instance, lazy):
+    with instance(HANGS, guarded=False, lazy_apps=lazy) as server:
+        old = serving(server)
+        server.signal(signal.SIGHUP)
+        assert replaced(server, old)
+        assert "NO MERCY" in server.log()
+        serving(server)
+        assert server.stop(signal.SIGTERM) >= MERCY - 1  # counted in whole seconds
+
+
+@MODES
+@pytest.mark.parametrize("threads", [1, 4])
+def test_with_one_line_in_the_ini_the_same_app_reloads_and_stops_at_once(instance, lazy, threads):
+    with instance(HANGS, lazy_apps=lazy, threads=threads, worker_reload_mercy=30) as server:
+        old = serving(server)
+        server.signal(signal.SIGHUP)
+        assert wait_until(lambda: not set(old) & set(server.workers()), 10)
+        assert replaced(server, old)
+        serving(server)
+        assert server.stop(signal.SIGTERM) < 10  # mercy is 30: the exact figure is the benchmark's business
+        log = server.log()
+    assert "NO MERCY" not in log
+    assert "refresh-prices" in log
+    if lazy:
+        assert "time.sleep(10)" in log  # where it stood
+        assert 'name="refresh-prices").start()' in log  # where it was started
+    else:
+        assert "does not run in this process" in log
