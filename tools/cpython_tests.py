@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 TESTS = ("test_threading", "test_thread", "test_concurrent_futures", "test_threading_local")
-TIMEOUT = 1200
+TIMEOUT = 900
 ROOT = Path(__file__).resolve().parents[1]
 SWITCH = """import sys
 if not hasattr(sys, "_resilient_wsgi_test"):
@@ -51,8 +52,8 @@ def failures(python: Path, test: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                [python, "-m", "test", "-v", test],
-                cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
+                [python, "-m", "test", "-v", "--timeout=300", test],
+                cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return [f"no end within {TIMEOUT} s"]
@@ -77,5 +78,7 @@ def compare(python: str) -> bool:
 
 
 if __name__ == "__main__":
+    # started in the background, a shell has it ignored, children inherit that, and tests wait for it for ever
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = [compare(python) for python in sys.argv[1:] or [sys.executable]]
     sys.exit(0 if all(results) else 1)
