@@ -65,19 +65,25 @@ def origin(thread: threading.Thread) -> Optional[Origin]:
     return found
 
 
+def listed() -> List[threading.Thread]:
+    """Return the threads that `threading` knows, but for the main one and those that it did not start.
+
+    Not by `threading.enumerate()`: it takes a lock, which a thread that the fork has left behind may hold.
+    """
+    active = list(threading._active.values())  # type: ignore[attr-defined]
+    not_started = (threading._MainThread, threading._DummyThread)  # type: ignore[attr-defined]
+    return [thread for thread in active if not isinstance(thread, not_started)]
+
+
 def alive() -> List[threading.Thread]:
     """Return the threads that run in this process, but for the calling one, the main one and those of the server."""
     server = servers.detect()
     tasks = _tasks()
     mine = threading.current_thread()
-    # not threading.enumerate(): it takes a lock, which a thread that the fork has left behind may hold
     return [
         thread
-        for thread in list(threading._active.values())  # type: ignore[attr-defined]
-        if thread is not mine
-        and not isinstance(thread, (threading._MainThread, threading._DummyThread))  # type: ignore[attr-defined]
-        and _runs_here(thread, tasks)
-        and not server.owns(_starter(thread))
+        for thread in listed()
+        if thread is not mine and _runs_here(thread, tasks) and not server.owns(_starter(thread))
     ]
 
 
