@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test test-servers check bench docs settings-doc system clean
+.PHONY: demo test check matrix bench docs settings-doc system clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -17,6 +17,10 @@ check: $(VENV)/.check
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/unit
+
+# every CPython at hand (pyenv's too, through its shims); what is not there is shown as skipped
+matrix: $(VENV)/.check system
+	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-3])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox
 
 bench: $(STAMP) system
 	$(PY) -m bench

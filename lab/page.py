@@ -33,14 +33,15 @@ body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 84rem; background: 
 h1 { margin: 0; font-size: 1.7rem; } h2 { margin: 0; font-size: 1.25rem; } h3 { margin: 0 0 .3rem; font-size: 1rem; }
 .lead, .about { color: var(--soft); margin: .2rem 0 1rem; }
 section { margin-top: 2.6rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.2rem; }
+.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.2rem; }
+@media (max-width: 56rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem 1.1rem; min-width: 0; }
 .card.guarded { border-top: 3px solid var(--ok); } .card.plain { border-top: 3px solid var(--s500); }
 .seen { margin: 0 0 .8rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0 0 .7rem; padding: 0; list-style: none; font-size: .85rem; color: var(--soft); }
 .legend i { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } svg text.panel { fill: var(--ink); font-weight: 600; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 4px; } svg text.panel { fill: var(--ink); font-weight: 600; }
 svg .words { fill: var(--accent); } svg .moment { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 3; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .area { fill: var(--accent); opacity: .18; } svg .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
@@ -48,7 +49,8 @@ svg .area { fill: var(--accent); opacity: .18; } svg .line { fill: none; stroke:
 .s500, .other { fill: var(--s500); background: var(--s500); } .s502 { fill: var(--s502); background: var(--s502); }
 .s504 { fill: var(--s504); background: var(--s504); } .none { fill: var(--none); background: var(--none); }
 .refused { fill: var(--refused); background: var(--refused); }
-.holds { margin: .8rem 0 0; padding: 0; list-style: none; font-size: .9rem; }
+h4 { margin: .9rem 0 .2rem; font-size: .9rem; }
+.holds { margin: 0; padding: 0; list-style: none; font-size: .9rem; }
 .holds li { padding-left: 1.4em; text-indent: -1.4em; }
 .holds b { display: inline-block; width: 1.4em; text-indent: 0; color: var(--ok); } .holds .no, .holds .no b { color: var(--s500); }
 details { margin-top: .7rem; font-size: .85rem; } summary { cursor: pointer; color: var(--soft); }
@@ -97,6 +99,7 @@ def _card(outcome: Outcome, scale: plot.Scale) -> str:
     return (
         f'<div class="card {result.kind}"><h3>{result.kind}</h3><p class="seen">{escape(result.seen)}</p>'
         + plot.svg(result.series, scale, f"{result.incident}, {result.kind}")
+        + f"<h4>{'What must hold' if result.guarded else 'The incident, as it was described'}</h4>"
         + '<ul class="holds">'
         + "".join(_statement(statement, truth) for statement, truth in result.holds)
         + "</ul>"

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 WIDTH = 600
 LEFT, RIGHT, TOP = 52, 12, 44
-GAP = 34
+GAP = 40
 PANELS = (("answers per second", 170), ("waiting in the listen queue", 80), ("blocked threads", 60))
-HEIGHT = TOP + sum(height for _, height in PANELS) + GAP * len(PANELS) + 14
+HEIGHT = TOP + sum(height for _, height in PANELS) + GAP * (len(PANELS) - 1) + 20
 BIN_SECONDS = 0.5
 # in the order in which they are stacked; each has a colour of its own in the style sheet of the page
 STATUSES = {
@@ -28,7 +28,7 @@ STATUSES = {
     NO_ANSWER: "none",
     REFUSED: "refused",
 }
-LABEL_WIDTH = 5.6  # of a letter at 11 px, roughly
+LABEL_WIDTH = 6.0  # of a letter at 11 px, roughly
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def svg(series: Series, scale: Scale, title: str) -> str:
         else:
             parts.append(_area(panel, series.queue if name == PANELS[1][0] else series.blocked))
         y += height + GAP
-    parts += _moments(series, scale.seconds, y - GAP)
+    parts = _moments(series, scale.seconds, y - GAP) + parts
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
         + "".join(parts)
@@ -99,7 +99,7 @@ class _Panel:
     def frame(self, name: str) -> List[str]:
         """Return title, grid, and both axes with their units."""
         bottom = self.top + self.height
-        parts = [f'<text class="panel" x="{LEFT}" y="{self.top - 7}">{name}</text>']
+        parts = [f'<text class="panel" x="{LEFT}" y="{self.top - 9}">{name}</text>']
         for value in _ticks(self.most, 4 if self.height > 100 else 2):
             y = self.y(value)
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')

@@ -40,6 +40,12 @@ class Result:
         """Put a statement and whether it is true on record."""
         self.holds.append((statement, bool(truth)))
 
+    def add(self, part: Result) -> None:
+        """Take over figures, excerpts and statements of a part that was run by itself."""
+        self.figures.update(part.figures)
+        self.excerpts += part.excerpts
+        self.holds += part.holds
+
     def failures(self) -> List[str]:
         """Return the statements that are not true."""
         return [statement for statement, truth in self.holds if not truth]

@@ -1,9 +1,65 @@
+"""The listen queue, told at start with the numbers: what was asked, what holds, what limits it, what to set."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, List, Optional, Sequence
+
+from . import servers
 from .errors import Unavailable
+from .events import BacklogSmall, emit
+from .servers import listen_queue
+from .servers.base import WORKER, Server
+from .settings import Backlog
 
 
-def install(options=None):
-    raise Unavailable("not there yet")
+def install(options: Optional[Backlog] = None) -> Sequence[str]:
+    """Look at this server's listen queues and emit `BacklogSmall` for each that is too short; return each in words.
+
+    In the master, or in the first worker if the app is loaded there only. Raises `Unavailable` where no listening socket is known.
+    """
+    options = options or Backlog()
+    server = servers.detect()
+    queues = list(_queues(server))
+    if not queues:
+        msg = f"no listening socket is known here ({server.name})"
+        raise Unavailable(msg)
+    identity = server.identity()
+    if identity.role != WORKER or identity.worker == 1:
+        for event in check(queues, server.asked_backlog(), listen_queue.somaxconn(), options.minimum):
+            emit(event)
+    return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
 
-def uninstall():
-    pass
+def uninstall() -> None:
+    """Do nothing: it was said."""
+
+
+def check(
+    queues: Sequence[listen_queue.Listener], asked: Optional[int], allowed: int, minimum: int
+) -> Iterator[BacklogSmall]:
+    """Return an event for each queue that is shorter than asked, or than `minimum` connections."""
+    for queue in queues:
+        wanted = max(asked or 0, minimum)
+        if queue.limit < wanted:
+            yield BacklogSmall(
+                queue.name, asked or queue.limit, queue.limit, allowed, remedy(queue.limit, wanted, allowed)
+            )
+
+
+def remedy(effective: int, wanted: int, allowed: int) -> str:
+    """Return what to set so that a queue has room for `wanted` connections."""
+    steps: List[str] = []
+    if allowed and allowed < wanted:
+        steps.append(
+            f"set net.core.somaxconn = {wanted} on the host or in the container (sysctl; each network namespace has its own: "
+            "with a larger listen uWSGI refuses to start)"
+        )
+    steps.append(f"set listen = {wanted} in the uWSGI configuration")
+    return f"A burst of more than {effective} connections is refused or waits for retries of TCP. To do: {', then '.join(steps)}."
+
+
+def _queues(server: Server) -> Iterator[listen_queue.Listener]:
+    for fd in server.listening():
+        with contextlib.suppress(OSError):  # a datagram socket has no queue
+            yield listen_queue.of_descriptor(fd)

@@ -67,6 +67,11 @@ class Installation:
         if _current is self:
             _current = None
 
+    def reinstall(self) -> None:
+        """Put everything in place again, after `uninstall()`, with the same settings."""
+        _set(self)
+        self.configure(self.settings)
+
     def configure(self, settings: Settings) -> None:
         """Install, reconfigure or take away each component, as the settings have it."""
         self.settings = settings
@@ -142,5 +147,5 @@ def _set(installation: Installation) -> None:
 
 
 def _component(name: str) -> Component:
-    component: Component = importlib.import_module(f".{name}", __package__)  # type: ignore[assignment]
+    component: Component = importlib.import_module(f".{name}", __package__)
     return component

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Iterable
+from typing import TYPE_CHECKING, Callable, Iterable, List
 
-from . import installation, sources
+from . import installation, servers, sources
 from .settings import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+Layer = Callable[["WSGIApplication"], "WSGIApplication"]
+
 INSIDE = "resilient_wsgi.wrapped"
+
+_bypassed = False
 
 
 class Wrapped:
@@ -20,9 +24,16 @@ class Wrapped:
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self.__wrapped__ = app
         self._entry = _stack(app, settings)
+        self._ready = servers.detect().ready
+        self._served = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if INSIDE in environ:  # an outer one is at work already: Django's handler inside `wrap(get_wsgi_application())`
+        if not self._served:  # where no hook of the server has said so, the first request does; no master serves any
+            self._ready()
+            self._served = True
+        if (
+            INSIDE in environ or _bypassed
+        ):  # an outer one is at work already: Django's handler inside `wrap(get_wsgi_application())`
             return self.__wrapped__(environ, start_response)
         environ[INSIDE] = True
         return self._entry(environ, start_response)
@@ -32,6 +43,12 @@ class Wrapped:
 
     def __repr__(self) -> str:
         return f"<Wrapped {self.__wrapped__!r}>"
+
+
+def bypass(on: bool) -> None:
+    """Have every wrapped app called directly, or again through its middleware. For `testing.off`."""
+    global _bypassed
+    _bypassed = on
 
 
 def wrap(app: WSGIApplication) -> WSGIApplication:
@@ -50,9 +67,11 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 
 
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    from . import request, stderr
+    from . import readiness, request, stderr
 
-    inward = []
+    inward: List[Layer] = []
+    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
+        inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
     if settings.stderr.mode != OFF:
         inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
     if settings.request.mode != OFF:

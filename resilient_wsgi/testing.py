@@ -1,2 +1,99 @@
-def off():
-    raise NotImplementedError
+"""Helpers for the tests of those who use the library: a stalled pipe, a hung server, a clock to turn, events to look at."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import contextmanager
+from typing import Iterator, List, Tuple
+
+from . import events, installation
+from .system import System
+
+
+class FakeClock(System):
+    """A `System` whose clock goes only when it is told to: `clock.advance(5)`."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.now += seconds
+
+    sleep = advance  # type: ignore[assignment]
+
+
+@contextmanager
+def captured_events() -> Iterator[List[events.Event]]:
+    """Collect the events of a block into the list that it yields."""
+    happened: List[events.Event] = []
+    unsubscribe = events.subscribe(happened.append)
+    try:
+        yield happened
+    finally:
+        unsubscribe()
+
+
+@contextmanager
+def stalled_pipe() -> Iterator[int]:
+    """Yield the writing end of a pipe that is full and that nobody reads: a plain write to it never returns."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        try:
+            while True:
+                os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        os.set_blocking(writing, True)
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextmanager
+def hung_server() -> Iterator[Tuple[str, int]]:
+    """Run a server on 127.0.0.1 that accepts every connection and never says a word; yield its address."""
+    accepted: List[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            try:
+                while True:
+                    accepted.append(listening.accept()[0])
+            except OSError:
+                return
+
+        thread = threading.Thread(target=accept, daemon=True, name="hung_server")
+        thread.start()
+        try:
+            yield listening.getsockname()[:2]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in accepted:
+                connection.close()
+
+
+@contextmanager
+def off() -> Iterator[None]:
+    """Switch the whole library off for a block, and on again as it was; wrapped apps are called directly meanwhile."""
+    from . import stack
+
+    was = installation.current()
+    if was is not None:
+        was.uninstall()
+    stack.bypass(True)
+    try:
+        yield
+    finally:
+        stack.bypass(False)
+        if was is not None:
+            was.reinstall()

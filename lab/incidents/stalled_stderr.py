@@ -24,9 +24,10 @@ PROCESSES = 2
 COUNT = 3000
 CLIENTS = 8
 PACED = load.Rate("/noisy?lines=1", 100)  # at first, so that one can watch
-PACED_SECONDS = 3.0
+PACED_SECONDS = 2.5
 PATIENCE_SECONDS = 1.5
-OBEY_SECONDS = 4.0
+STUCK_SECONDS = 3.0  # a master that has not moved by then never will
+OBEY_SECONDS = 15.0  # a master that obeys has to start Django again on a busy machine
 
 
 def run(guarded: bool) -> Result:
@@ -36,9 +37,11 @@ def run(guarded: bool) -> Result:
     result.series = stalled.sampler.series
     _judge_stalled(result, stalled)
     _judge_closed(result, closed)
-    stuck = "stuck for good" if not guarded else "the master obeys"
+    stuck = "and goes on answering" if stalled.still_answers else "stuck for good"
+    obeys = "obeys" if stalled.reloads and stalled.ends else "does not obey"
     result.seen = (
-        f"nobody reads: {stalled.good} of {COUNT} answered, {stuck}; no reader: {closed.good} of {COUNT} answered, "
+        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master {obeys}; "
+        f"no reader: {closed.good} of {len(closed.answers)} answered, "
         f"{closed.cpu_percent:.0f} % CPU"
     )
     return result
@@ -52,6 +55,7 @@ class _Run:
     blocked: int = 0
     close_wait: int = 0
     cpu_percent: float = 0.0
+    runnable: float = 0.0
     still_answers: bool = False
     reloads: bool = False
     ends: bool = False
@@ -92,41 +96,55 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
             run.still_answers = load.get(server.port, "/", PATIENCE_SECONDS).good
             run.blocked = blocked_threads(server.workers())
             run.close_wait = close_wait_count(server.port)
-            run.cpu_percent = _cpu_percent([server.pid, *server.workers()])
+            _watch_processor(run, [server.pid, *server.workers()])
             if "read" in ends and guarded:
                 run.words = _drain(ends["read"], server)
             if "read" in ends or guarded:
-                _give_orders(run, server)
+                _give_orders(run, server, OBEY_SECONDS if guarded else STUCK_SECONDS)
             sampler.add_answers(run.answers)
     return run
 
 
 def _load(run: _Run, server: Server) -> None:
-    """Send COUNT requests, at a walk first and then as fast as they are answered; give up when nothing is answered."""
+    """Send COUNT requests, at a walk first and then as fast as they are answered; stop when nothing is answered."""
     begin = time.monotonic()
     with load.Load(server.port, [PACED], patience=PATIENCE_SECONDS, seconds=PACED_SECONDS) as walk:
         time.sleep(PACED_SECONDS)
-    run.sampler.mark("full speed")
-    run.answers = walk.answers + load.closed_loop(
-        server.port,
-        PACED.path,
-        count=COUNT - len(walk.answers),
-        clients=CLIENTS,
-        patience=PATIENCE_SECONDS,
-        give_up=lambda answers: len(answers) >= CLIENTS and not any(answer.good for answer in answers[-CLIENTS:]),
-    )
+    run.answers = walk.answers
+    if not _nothing_comes(run.answers):
+        run.sampler.mark("full speed")
+        run.answers += load.closed_loop(
+            server.port,
+            PACED.path,
+            count=COUNT - len(walk.answers),
+            clients=CLIENTS,
+            patience=PATIENCE_SECONDS,
+            give_up=_nothing_comes,
+        )
     run.seconds = time.monotonic() - begin
 
 
-def _cpu_percent(pids: List[int]) -> float:
-    """Return the processor time that these processes use in a second without load, in percent of one core."""
+def _nothing_comes(answers: List[load.Answer]) -> bool:
+    return len(answers) >= CLIENTS and not any(answer.good for answer in answers[-CLIENTS:])
+
+
+def _watch_processor(run: _Run, pids: List[int]) -> None:
+    """Note what these processes use of the processor in a second without load.
+
+    The share of a core says little on a busy machine, where even a loop without end gets only its part; that it wants to run
+    whenever one looks is true on any.
+    """
     begin, before = time.monotonic(), sum(map(procfs.cpu_seconds, pids))
-    time.sleep(1.0)
-    return 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    looks = []
+    while time.monotonic() < begin + 1.0:
+        looks.append(any(found is not None and found.state == "R" for found in map(procfs.stat, pids)))
+        time.sleep(0.02)
+    run.cpu_percent = 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    run.runnable = sum(looks) / len(looks)
 
 
 def _drain(read_end: int, server: Server) -> str:
-    """Read the pipe again, let the server write some more, and return all that came."""
+    """Read the pipe, let the server write some more, return all that came; then leave the pipe to fill up again."""
     os.set_blocking(read_end, False)
     text = b""
     for _ in range(5):
@@ -134,29 +152,32 @@ def _drain(read_end: int, server: Server) -> str:
             while True:
                 text += os.read(read_end, 1 << 16)
         load.burst(server.port, PACED.path, PROCESSES * 4, PATIENCE_SECONDS)
+    load.closed_loop(
+        server.port, PACED.path, count=COUNT // 4, clients=CLIENTS, patience=PATIENCE_SECONDS
+    )  # full again
     return text.decode(errors="replace")
 
 
-def _give_orders(run: _Run, server: Server) -> None:
+def _give_orders(run: _Run, server: Server, patience: float) -> None:
     """Reload and stop it by signals, as an operator would."""
     old = set(server.workers())
     run.sampler.mark("SIGHUP")
     server.signal(signal.SIGHUP)
-    end = time.monotonic() + OBEY_SECONDS
+    end = time.monotonic() + patience
     while time.monotonic() < end and not run.reloads:
         fresh = server.alive() and not old & set(server.workers()) and len(server.workers()) == PROCESSES
         run.reloads = fresh and load.get(server.port, "/", PATIENCE_SECONDS).good
         time.sleep(0.05)
     run.sampler.mark("SIGTERM")
     with contextlib.suppress(ProcessError):
-        server.stop(signal.SIGTERM, patience=OBEY_SECONDS)
+        server.stop(signal.SIGTERM, patience=patience)
         run.ends = True
 
 
 def _judge_stalled(result: Result, run: _Run) -> None:
     result.figures.update(
         {
-            "nobody reads: answered": f"{run.good} of {COUNT}",
+            "nobody reads: answered": f"{run.good} of {len(run.answers)}",
             "nobody reads: seconds": round(run.seconds, 1),
             "nobody reads: blocked threads": run.blocked,
             "nobody reads: CLOSE_WAIT": run.close_wait,
@@ -180,12 +201,12 @@ def _judge_stalled(result: Result, run: _Run) -> None:
 
 
 def _judge_closed(result: Result, run: _Run) -> None:
-    result.figures["no reader: answered"] = f"{run.good} of {COUNT}"
+    result.figures["no reader: answered"] = f"{run.good} of {len(run.answers)}"
     result.figures["no reader: CPU, %"] = round(run.cpu_percent)
     if result.guarded:
         result.check(f"no reader: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("no reader: idle when nobody asks (under 20 % CPU)", run.cpu_percent < 20)
+        result.check("no reader: idle when nobody asks", run.runnable < 0.3)
         result.check("no reader: the master reloads and ends when told to", run.reloads and run.ends)
     else:
         result.check("no reader: few are answered", run.good < 100)
-        result.check("no reader: burns a core (SIGPIPE storm)", run.cpu_percent > 80)
+        result.check("no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8)

@@ -30,7 +30,7 @@ class ProcessError(RuntimeError):
     """A server did not start, ended too early, or did not do in time what was waited for; the text ends with its log."""
 
 
-class ToolMissing(Exception):  # noqa: N818 - it is no error of the program: what needs the tool is skipped
+class ToolMissing(Exception):
     """A program that is needed is not installed. The text is "<name> not found"."""
 
 

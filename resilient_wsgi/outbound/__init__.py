@@ -1,9 +1,7 @@
-from ..errors import Unavailable
+"""Waits for others: no outbound HTTP call outlives its limits, whatever the other side does."""
 
+from .installing import install, uninstall
+from .policy import timeouts, unlimited
+from .report import Site, sites
 
-def install(options=None):
-    raise Unavailable("not there yet")
-
-
-def uninstall():
-    pass
+__all__ = ["Site", "install", "sites", "timeouts", "uninstall", "unlimited"]

@@ -1,13 +1,11 @@
-from ..errors import Unavailable
+"""Waits for an app: a worker that has none never answers, and comes back by itself."""
 
+from __future__ import annotations
 
-def install(options=None):
-    raise Unavailable("not there yet")
+from .checks import check
+from .component import install, uninstall
+from .loader import load
+from .middleware import ReadinessMiddleware
+from .status import drain
 
-
-def uninstall():
-    pass
-
-
-def load(spec):
-    raise NotImplementedError
+__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]

@@ -1,13 +1,20 @@
-from ..errors import Unavailable
+"""Waits of and for clients: each request has a deadline, somebody watches it, and no work is done for who is gone."""
 
+from __future__ import annotations
 
-def install(options=None):
-    raise Unavailable("not there yet")
+from .client_gone import ClientGoneMiddleware, client_gone
+from .component import install, middleware, uninstall
+from .deadline import DeadlineMiddleware
+from .queue import QueueMiddleware
+from .watchdog import Watchdog
 
-
-def uninstall():
-    pass
-
-
-def middleware(options):
-    return []
+__all__ = [
+    "ClientGoneMiddleware",
+    "DeadlineMiddleware",
+    "QueueMiddleware",
+    "Watchdog",
+    "client_gone",
+    "install",
+    "middleware",
+    "uninstall",
+]

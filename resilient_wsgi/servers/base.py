@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
 from .hooks import Callback, Phase
@@ -28,6 +28,21 @@ class Identity:
     number: int = 0
 
 
+@dataclass(frozen=True)
+class Boot:
+    """A worker that is about to load its app, in a server that would halt if that fails.
+
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another".
+    """
+
+    arbiter: int
+    worker: int
+    workers: int
+    exit_code: int
+    notify: Callable[[], object]
+    wanted: Callable[[], bool]
+
+
 class Server:
     """A process without a server: base and fallback of the others.
 
@@ -41,6 +56,7 @@ class Server:
         self._system = system
         self._child = Phase("child", system=system)
         self._start = Phase("start", system=system)
+        self._loaded = Phase("loaded", system=system)
         self._ready = Phase("ready", system=system)
         self._stop = Phase("stop", latest_first=True, system=system)
 
@@ -56,6 +72,13 @@ class Server:
         """Run `callback` in each worker after the fork, before requests."""
         self._start.add(callback)
 
+    def on_worker_loaded(self, callback: Callback) -> None:
+        """Run `callback` in each worker when its load is over, well or badly, and before it accepts anything.
+
+        Only where the server has such a point (uWSGI with `hook-accepting`); elsewhere it never runs.
+        """
+        self._loaded.add(callback)
+
     def on_worker_ready(self, callback: Callback) -> None:
         """Run `callback` in each worker when its app is loaded, before it takes requests where the server lets us."""
         self._ready.add(callback)
@@ -66,7 +89,7 @@ class Server:
 
     def forget(self, callback: Callback) -> None:
         """Take a callback away again from wherever it was added."""
-        for phase in (self._child, self._start, self._ready, self._stop):
+        for phase in (self._child, self._start, self._loaded, self._ready, self._stop):
             phase.remove(callback)
 
     def forked(self) -> None:
@@ -100,6 +123,18 @@ class Server:
         """Return whether this worker has an app, None where that cannot be known."""
         return None
 
+    def load_problem(self) -> str:
+        """Return what is wrong with what this worker has loaded, in words; empty if nothing is, or it cannot be known."""
+        return ""
+
+    def loads_in_worker(self) -> bool:
+        """Return whether each worker loads the app for itself, after the fork."""
+        return False
+
+    def workers(self) -> int:
+        """Return how many workers there are at most, 0 where that is not known."""
+        return 0
+
     def asked_backlog(self) -> Optional[int]:
         """Return the length of listen queue that the configuration asks for, None where it is not known."""
         return None
@@ -126,10 +161,54 @@ class Server:
         del path
         return False
 
+    def trap_exit(self, callback: Callback) -> Callback:
+        """Have `callback` called when the server's own code ends this process while it loads its app.
+
+        Return a function that takes that away again: it must be called before the worker serves.
+        """
+        del callback
+        return lambda: None
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker, None where a load that fails is seen to by other means, or by nobody."""
+        return None
+
+    def set_accepting(self, accepts: bool) -> None:
+        """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app, by its number; None where that cannot be known."""
+        del worker
+        return None
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
+        del pid, kill
+
+    def fail_exit_when(self, failed: Callable[[], object]) -> None:
+        """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
+        del failed
+
+    def readiness_means(self) -> Tuple[str, ...]:
+        """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""
+        return ()
+
     def set_fuse(self, seconds: int) -> bool:
-        """Have this worker killed from outside unless it is gone within `seconds`; return whether that can be had."""
+        """Have this worker killed from outside unless it is gone within `seconds` (0: no more); return whether it can be had."""
         del seconds
         return False
+
+    def drain(self) -> bool:
+        """Have this worker take no more requests and end when those that run are done; return whether that can be had.
+
+        Only where the server replaces a worker that ends. A request that never ends holds it up: `leave` does not wait.
+        """
+        return False
+
+    def uses_signal(self, number: int) -> str:
+        """Return what the server is configured to use a signal for, `""` for nothing."""
+        del number
+        return ""
 
     def leave(self) -> NoReturn:
         """End this process at once, so that the master starts a fresh one; runs no exit handlers."""
@@ -137,7 +216,7 @@ class Server:
         raise AssertionError  # a test's System may return
 
     def end_instance(self) -> None:
-        """Ask for the end of the whole server with a code that its supervisor sees as a failure."""
+        """Ask the whole server to end."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.identity()}>"

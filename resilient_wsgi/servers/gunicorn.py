@@ -8,12 +8,14 @@ functions run when it stops.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
-from .base import MASTER, PROCESS, WORKER, Identity
+from . import listen_queue
+from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .plain import PlainServer
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
+LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 
 
 class GunicornServer(PlainServer):
@@ -33,6 +36,8 @@ class GunicornServer(PlainServer):
         self._arbiter = 0 if _inside_worker() else system.getpid()
         self._first_worker = 0 if self._arbiter else system.getpid()
         super().__init__(system)
+        self._listening: Tuple[int, ...] = ()
+        self._listening_of = 0
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
@@ -52,6 +57,33 @@ class GunicornServer(PlainServer):
     def owns(self, path: str) -> bool:
         """Return whether a file is gunicorn's."""
         return path.startswith(_PACKAGE)
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
+
+        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
+        """
+        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
+            return None
+        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
+
+    def drain(self) -> bool:
+        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
+        os.kill(self._system.getpid(), signal.SIGTERM)
+        return True
+
+    def leave(self) -> NoReturn:
+        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance: gunicorn/arbiter.py)."""
+        self._system.exit(0)
+        raise AssertionError  # a test's System may return
+
+    def listening(self) -> Tuple[int, ...]:
+        """Return the listening descriptors, which gunicorn tells nobody: found among those of this process."""
+        pid = self._system.getpid()
+        if self._listening_of != pid:
+            self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
+        return self._listening
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
-from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
 
 from ..system import SYSTEM, System
-from . import listen_queue, uwsgi_signals
+from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_signals
 from .base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
+from .hooks import Callback
 from .uwsgi_hooks import chain
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ READY_RPC = "resilient_wsgi_ready"
 # 29 is UWSGI_QUIET_CODE: a plain respawn without a word. 15 would take the worker out of the pool (cheaper), 22 would say
 # that the app failed and, with need-app, end the instance (core/master.c)
 QUIET_CODE = 29
+FAILED_APP_CODE = 22
 DEFAULT_LISTEN = 100  # core/init.c
+
+# uwsgi.accepting() returns a None that it does not own: before 3.12 each call takes one reference to it away
+_given_back: List[None] = []
 
 
 class UwsgiServer(Server):
@@ -43,15 +48,29 @@ class UwsgiServer(Server):
         if self.identity().role == WORKER:  # imported by the app in lazy-apps: the fork is behind us
             self.started()
         self._raw_http: Optional[bool] = None
+        self._can_fail = False
+        self._master_trap: Optional[uwsgi_native.ExitTrap] = None
+        self._hooked = ""
 
     def _forked(self) -> None:
         self.forked()
+        self._remove_master_trap()
         if self.identity().role == WORKER:
             self.started()
+
+    def stopping(self) -> None:
+        """Run what is to be run when this process ends; its interpreter is finalized next."""
+        super().stopping()
+        self._remove_master_trap()  # uWSGI's gateways come here without a fork hook
+
+    def _remove_master_trap(self) -> None:
+        if self._master_trap is not None:
+            self._master_trap.remove()
 
     def _accepting(self) -> bytes:
         # whatever happens: uWSGI ends the instance if an accepting hook returns nothing, or no bytes (core/hooks.c)
         try:
+            self._loaded.reach()
             self.ready()
         finally:
             return b"1"  # noqa: B012
@@ -79,6 +98,19 @@ class UwsgiServer(Server):
         """Return whether this worker has an app; None outside a worker."""
         worker = uwsgi.worker_id()
         return bool(uwsgi.workers()[worker - 1]["apps"]) if worker else None
+
+    def load_problem(self) -> str:
+        """Return what is wrong with what this worker has loaded: no app at all, no app for a mount, or not a callable."""
+        worker = uwsgi.worker_id()
+        return uwsgi_apps.problem(uwsgi.workers()[worker - 1]["apps"], uwsgi.opt) if worker else ""
+
+    def loads_in_worker(self) -> bool:
+        """Return whether one of the options `lazy-apps` and `lazy` is set."""
+        return any(uwsgi_apps.is_true(uwsgi.opt.get(option)) for option in ("lazy-apps", "lazy"))
+
+    def workers(self) -> int:
+        """Return the option `processes`."""
+        return int(uwsgi.numproc)
 
     def asked_backlog(self) -> Optional[int]:
         """Return the option `listen`, or uWSGI's default."""
@@ -115,13 +147,72 @@ class UwsgiServer(Server):
             if self.threads() > 1:
                 uwsgi_signals.end_when_woken()
 
+    def drain(self) -> bool:
+        """Do what a graceful reload of this worker does; without a master nobody would replace it."""
+        if not uwsgi.masterpid() or not uwsgi.worker_id():
+            return False
+        os.kill(self._system.getpid(), signal.SIGHUP)  # core/uwsgi.c, gracefully_kill
+        return True
+
+    def uses_signal(self, number: int) -> str:
+        """Return the option that names this signal."""
+        return "harakiri-graceful-signal" if self._number("harakiri-graceful-signal") == number else ""
+
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""
         self._system.exit(QUIET_CODE)
         raise AssertionError
 
+    def set_accepting(self, accepts: bool) -> None:
+        """Set the flag that `touch-chain-reload` waits for. uWSGI itself sets it before it runs `hook-accepting`."""
+        uwsgi.accepting(1 if accepts else 0)
+        _given_back.append(None)
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app."""
+        return bool(uwsgi.workers()[worker - 1]["apps"])
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Send SIGHUP, by which a worker finishes its request and goes, or SIGKILL; the master starts it anew."""
+        os.kill(pid, signal.SIGKILL if kill else signal.SIGHUP)
+
+    def trap_exit(self, callback: Callback) -> Callback:
+        """Set a trap in libc's `exit()`, by which uWSGI ends a worker without an app if `need-app` is set."""
+        trap = uwsgi_native.ExitTrap(callback)
+        return trap.remove if trap.set() else super().trap_exit(callback)
+
+    def readiness_means(self) -> Tuple[str, ...]:
+        """Return whether the hook is there and what code the instance ends with."""
+        hook = self._hooked or "MISSING: hook-accepting = rpc:resilient_wsgi_ready, so workers without an app do accept"
+        end = "code 22" if self._can_fail else "code 0: the C library or this build of uWSGI does not let us change it"
+        return hook, f"if no worker ever loads, the instance ends ({end})"
+
+    def fail_exit_when(self, failed: Callable[[], object]) -> None:
+        """Have the instance end with code 22 if `failed()` is true when the master exits. To be called in the master.
+
+        In prefork this also sets `need-app`, by which a load that fails in the master ends it with that code at once.
+        """
+        master = self._system.getpid()
+
+        def exiting() -> None:
+            if self._system.getpid() == master and failed():
+                uwsgi_native.exit_again(FAILED_APP_CODE)
+
+        self._master_trap = uwsgi_native.ExitTrap(exiting)
+        self._can_fail = self._master_trap.set()
+        if not self.loads_in_worker():
+            self._can_fail &= uwsgi_native.set_option("need-app", "true")
+        self._hooked = self._hook()
+
+    def _hook(self) -> str:
+        wanted = f"rpc:{READY_RPC}"
+        last = uwsgi.opt.get("hook-accepting", b"").decode()
+        if wanted in (last, uwsgi_native.first_value("hook-accepting")):
+            return "hook-accepting"
+        return "hook-accepting (added)" if uwsgi_native.set_option("hook-accepting", wanted) else ""
+
     def end_instance(self) -> None:
-        """Ask the master to end with a brutal stop."""
+        """Ask the master to end with a plain stop; its code is what `fail_exit_when` has arranged."""
         os.kill(uwsgi.masterpid(), signal.SIGINT)
 
     def _number(self, option: str) -> int:

@@ -1,17 +1,19 @@
-from ..errors import Unavailable
+"""Waits for the reader of the log: nothing that is written to standard error can block, and what is lost is known."""
 
+from .descriptor import Taken, take_over
+from .handler import NonBlockingHandler
+from .installing import install, uninstall
+from .middleware import ErrorsMiddleware
+from .spill import Dropped
+from .stream import NonBlockingStream
 
-def install(options=None):
-    raise Unavailable("not there yet")
-
-
-def uninstall():
-    pass
-
-
-class ErrorsMiddleware:
-    def __init__(self, app, options):
-        self.app = app
-
-    def __call__(self, environ, start_response):
-        return self.app(environ, start_response)
+__all__ = [
+    "Dropped",
+    "ErrorsMiddleware",
+    "NonBlockingHandler",
+    "NonBlockingStream",
+    "Taken",
+    "install",
+    "take_over",
+    "uninstall",
+]

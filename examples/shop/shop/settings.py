@@ -3,7 +3,7 @@
 SHOP_DATABASE       path of the SQLite file
 SHOP_PARTNER_URL    what the view "offers" calls
 SHOP_SLOW_SECONDS   how long the view "slow" works (default 0.5)
-SHOP_RESILIENT      1: with resilient_wsgi (needs resilient_wsgi.wrap in wsgi.py as well)
+SHOP_RESILIENT      1: with resilient_wsgi, as a Django app
 """
 
 import os

@@ -25,8 +25,3 @@ if os.environ.get("SHOP_BACKGROUND_THREAD") == "1":
     threading.Thread(target=refresh_prices, name="refresh-prices").start()
 
 application = get_wsgi_application()
-
-if os.environ.get("SHOP_RESILIENT") == "1":
-    import resilient_wsgi
-
-    application = resilient_wsgi.wrap(application)

@@ -1,0 +1,15 @@
+"""The app of the benchmark: as little as there can be. `guarded` is the same with the library's middleware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+    """Answer."""
+    del environ
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]

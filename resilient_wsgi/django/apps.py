@@ -1,0 +1,38 @@
+"""Reads Django's settings and calls the core."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+
+from ..errors import ConfigurationError
+from ..installation import install_for_django
+from ..settings import ENFORCE, ON
+from . import handler
+from .checks import check_installation, check_settings
+
+
+class ResilientConfig(AppConfig):
+    """Installs every component that is on, and puts the middleware around Django's WSGI handler."""
+
+    name = "resilient_wsgi.django"
+    label = "resilient_wsgi"
+    verbose_name = "resilient_wsgi"
+
+    def ready(self) -> None:
+        """Install. Mistakes in the settings are left to the system check, which lists them; nothing is installed then."""
+        checks.register(check_settings, "resilient_wsgi")
+        checks.register(check_installation, "resilient_wsgi")
+        try:
+            installed = install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
+        except ConfigurationError:
+            # raising here would take `manage.py check` away, which says it better; but a server must not start unprotected
+            if handler.serving():
+                raise
+            return
+        handler.patch()
+        if installed.settings.request.database_timeout == ON and installed.settings.request.mode == ENFORCE:
+            from . import database
+
+            database.install()

@@ -1,0 +1,58 @@
+"""System checks: mistakes in the settings, components that could not be installed, a host whose listen queues are short."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning as CheckWarning
+
+from .. import backlog, installation, sources
+from ..errors import ConfigurationError
+from ..servers.listen_queue import somaxconn
+from ..settings import OFF
+
+
+def check_settings(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
+    """E001 for each mistake in the settings."""
+    del app_configs
+    try:
+        sources.read(django=getattr(settings, "RESILIENT_WSGI", {}))
+    except ConfigurationError as error:
+        hint = "docs/settings.md lists every option; the environment and install() are read as well."
+        return [Error(mistake, hint=hint, id="resilient_wsgi.E001") for mistake in error.mistakes]
+    return []
+
+
+def check_installation(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
+    """W001: the host limits listen queues; W002: a component that is on could not be installed."""
+    del app_configs
+    installed = installation.current()
+    if installed is None:
+        return []
+    return [*_check_host(installed), *_check_components(installed)]
+
+
+def _check_host(installed: installation.Installation) -> List[CheckMessage]:
+    options, allowed = installed.settings.backlog, somaxconn()
+    if options.mode == OFF or not allowed or allowed >= options.minimum:
+        return []
+    message = (
+        f"net.core.somaxconn is {allowed} in this network namespace: no listen queue here can hold more connections, and "
+        f"uWSGI refuses to start with a larger `listen`. BACKLOG.MINIMUM is {options.minimum}."
+    )
+    return [CheckWarning(message, hint=backlog.remedy(allowed, options.minimum, allowed), id="resilient_wsgi.W001")]
+
+
+def _check_components(installed: installation.Installation) -> List[CheckMessage]:
+    # outside a server there are no listening sockets, and no app to wait for: that is no news
+    expected = ("backlog", "readiness", "threads")
+    return [
+        CheckWarning(
+            f"{status.name} is not installed: {status.why_not}",
+            hint=f"Switch it off with {status.name.upper()}.MODE = 'off' if that is intended.",
+            id="resilient_wsgi.W002",
+        )
+        for status in installed.status()
+        if not status.on and status.mode != OFF and status.name not in expected
+    ]

@@ -1,0 +1,40 @@
+"""The middleware of `wrap()` around Django's WSGI handler, so that wsgi.py needs no change."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Iterable
+
+from django.core.handlers.wsgi import WSGIHandler
+
+from .. import servers
+from ..stack import wrap
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_STACK = "_resilient_wsgi_stack"
+
+
+def patch() -> None:
+    """Have every WSGIHandler, made before or later, called through the middleware. Patching twice is patching once."""
+    original = WSGIHandler.__call__
+    if getattr(original, "resilient_wsgi", False):
+        return
+
+    def __call__(self: Any, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:  # noqa: N807
+        # made at the first call, when all settings are known; two threads may both make it, which does no harm
+        stack = self.__dict__.get(_STACK)
+        if stack is None:
+            stack = self.__dict__[_STACK] = wrap(MethodType(original, self))
+        result: Iterable[bytes] = stack(environ, start_response)
+        return result
+
+    __call__.resilient_wsgi = True  # type: ignore[attr-defined]
+    __call__.__wrapped__ = original  # type: ignore[attr-defined]
+    WSGIHandler.__call__ = __call__
+
+
+def serving() -> bool:
+    """Return whether this process is there to serve requests, not to run a management command."""
+    return servers.detect().name != "plain"

@@ -1,0 +1,166 @@
+"""Socket timeouts that follow the exchange: no single read or write waits longer than what is left.
+
+A socket's timeout is for one system call, so whoever sends a byte a second never meets it. Here it is set anew as the time
+runs out, which costs nothing until it does: as long as more time is left than a read may be silent, it stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import ssl
+import time
+from typing import Any, Callable, Iterator, Optional
+
+from .exchange import SLACK, Exchange
+
+_TLS_RECORD_BYTES = 16 * 1024
+SLICE_BYTES = 64 * 1024
+
+_readinto = socket.SocketIO.readinto
+
+
+class BoundedSocketIO(socket.SocketIO):
+    """The raw stream of a response whose reads end with the exchange. It closes with the response, and then restores."""
+
+    _exchange: Optional[Exchange] = None
+    _own: Optional[float] = None
+    _set: Optional[float] = None
+    _sock: Any
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        """Read as the base does; raise `TimedOut` when a limit of ours is met."""
+        exchange, sock = self._exchange, self._sock
+        if exchange is None or sock is None:
+            return _readinto(self, buffer)
+        now_set = sock.gettimeout()
+        if now_set != self._set:  # by somebody else since: urllib3 does so, docker's client does
+            self._own = self._set = now_set
+        own = self._own
+        if not waits(own):
+            return _readinto(self, buffer)
+        wait = exchange.limits.read.seconds if own is None else own
+        try:
+            if wait > exchange.end - time.monotonic():
+                wait = exchange.wait(wait)
+            if now_set is None or not -SLACK < wait - now_set < SLACK:
+                self._set = set_timeout(sock, wait)
+            return _readinto(self, buffer)
+        except socket.timeout:
+            self._timed_out(exchange, sock)
+            raise
+
+    def restore(self) -> None:
+        """Give the socket its own timeout back, and leave it alone from here on."""
+        sock, self._exchange = self._sock, None
+        if self._set == self._own or sock is None:
+            return
+        try:
+            if sock.gettimeout() == self._set:
+                sock.settimeout(self._own)
+        except OSError:  # closed by now
+            return
+
+    def close(self) -> None:
+        """Close the stream; the socket lives on in a pool, with its own timeout."""
+        if not self.closed:
+            self.restore()
+        super().close()
+
+    def _timed_out(self, exchange: Exchange, sock: Any) -> None:
+        """Raise what our limit demands; return if it was the caller's own timeout."""
+        if self._own is not None and not exchange.expired():
+            return
+        error = exchange.failure if exchange.failure and exchange.expired() else None
+        error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
+        cut(sock)
+        raise error from None
+
+
+def bound_reads(response: Any, exchange: Exchange) -> None:
+    """Have the reads of an `http.client.HTTPResponse` that was just made end with the exchange."""
+    raw = getattr(response.fp, "raw", None)
+    # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for one, takes the socket
+    # out of it. Made anew, it would have to count references to the socket in private attributes.
+    if type(raw) is socket.SocketIO and hasattr(raw._sock, "settimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
+        raw.__class__ = BoundedSocketIO
+        raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
+        raw._own = raw._set = raw._sock.gettimeout()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:
+    """Write all of `data` with `write`, in pieces each of which may take no longer than what is left of the exchange."""
+    sock = conn.sock
+    own = sock.gettimeout()
+    if not waits(own):
+        write(conn, data)
+        return
+    if exchange.phase != "connect" or not exchange.connecting:  # a tunnel's is part of connecting
+        exchange.phase = "send"
+    silence = exchange.limits.read.seconds if own is None else own
+    now_set = own
+    try:
+        for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
+            wait = exchange.wait(silence)
+            if now_set is None or not -SLACK < wait - now_set < SLACK:
+                now_set = set_timeout(sock, wait)
+            write(conn, piece)
+    except socket.timeout:
+        if own is not None and not exchange.expired():
+            raise
+        error = exchange.failure if exchange.failure and exchange.expired() else None
+        error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
+        cut(sock)
+        raise error from None
+    finally:
+        if now_set != own:
+            restore_timeout(sock, own)
+
+
+def _pieces(data: Any, sock: Any, own: Optional[float]) -> Iterator[Any]:
+    """Cut data where one call would allow more, or less, than it should.
+
+    `sendall` of a TLS socket waits its timeout for each record. That of a plain one waits it for everything: as the
+    caller wants it if the timeout is the caller's, too strict for a limit of silence.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        size = _TLS_RECORD_BYTES
+    elif own is None:
+        size = SLICE_BYTES
+    else:
+        size = 0
+    view = memoryview(data).cast("B") if size and len(data) > size else None
+    if view is None:
+        yield data
+        return
+    for start in range(0, len(view), size):
+        yield view[start : start + size]
+
+
+def waits(timeout: Any) -> bool:
+    """Tell whether a socket with this timeout waits: a non-blocking one does not, and a test's mock has no timeout at all."""
+    return timeout is None or (isinstance(timeout, (int, float)) and timeout > 0)
+
+
+def set_timeout(sock: Any, seconds: float) -> Optional[float]:
+    """Set a socket's timeout and return what it is now: the socket rounds it."""
+    sock.settimeout(None if seconds == math.inf else seconds)
+    value: Optional[float] = sock.gettimeout()
+    return value
+
+
+def cut(sock: Any) -> None:
+    """Make sure that a connection in the middle of an exchange is of no use to anybody: no pool may give it out again."""
+    try:
+        # not SSLSocket.shutdown, which also drops the TLS layer, so that a later read would be of the bare socket
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except (OSError, TypeError):  # closed already; not a socket but something like it
+        return
+
+
+def restore_timeout(sock: Any, own: Optional[float]) -> None:
+    """Give a socket its own timeout back, if it is still open."""
+    try:
+        sock.settimeout(own)
+    except OSError:  # closed by now
+        return

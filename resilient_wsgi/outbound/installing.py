@@ -1,0 +1,61 @@
+"""Put the limits on the HTTP clients, those that are loaded and those that will be; take them off again."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any, List, Optional, Sequence, Set
+
+import wrapt
+
+from ..settings import OFF, Outbound
+from . import call, policy, report
+from .patches import ALL
+from .patching import Patches
+from .policy import Policy
+
+_patches = Patches()
+_hooked: Set[str] = set()
+_patched: Set[str] = set()
+
+
+def install(options: Optional[Outbound] = None) -> Sequence[str]:
+    """Put the limits on `http.client`, `urllib.request`, `urllib3`, `requests` and `httpx`, or change them.
+
+    No client is imported: those that are not loaded yet are patched when they are. Calls that are under way keep the
+    limits they began with. Returns by which means.
+    """
+    policy.replace(Policy(Outbound() if options is None else options))
+    for client in ALL:
+        if client.MODULE not in _hooked:
+            _hooked.add(client.MODULE)  # a hook cannot be taken away, so it is set once and asks whether it is wanted
+            wrapt.register_post_import_hook(functools.partial(_loaded, client), client.MODULE)
+        elif client.MODULE in sys.modules:
+            _loaded(client, sys.modules[client.MODULE])
+    return _means()
+
+
+def uninstall() -> None:
+    """Take the limits off, and restore what was there before. Calls under way end within the limits they began with."""
+    policy.replace(Policy(Outbound(mode=OFF)))
+    _patches.restore()
+    _patched.clear()
+    report.forget()
+
+
+def _loaded(client: Any, module: Any) -> None:
+    if policy.current().on:
+        with call.guard:
+            client.patch(module, _patches)
+            _patched.add(client.MODULE)
+
+
+def _means() -> List[str]:
+    means = []
+    now = [client.MODULE for client in ALL if client.MODULE in _patched]
+    later = [client.MODULE for client in ALL if client.MODULE not in _patched]
+    if now:
+        means.append(f"patched: {' '.join(now)}")
+    if later:
+        means.append(f"when imported: {' '.join(later)}")
+    return means

@@ -1,0 +1,47 @@
+"""urllib.request: one exchange over all redirects of `urlopen`. The rest is http.client's; the total covers the body."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from .. import call, native
+from ..exchange import as_number
+from ..native import TimedOut
+from ..patching import Patches
+
+MODULE = "urllib.request"
+
+
+def patch(module: Any, patches: Patches) -> None:
+    """Wrap the opener."""
+    patches.wrap(module.OpenerDirector, "open", _open)
+
+
+def _open(original: Callable[..., Any]) -> Callable[..., Any]:
+    def opens(opener: Any, *args: Any, **kwargs: Any) -> Any:
+        asked = args[0] if args else kwargs.get("fullurl", "")
+        url = asked if isinstance(asked, str) else getattr(asked, "full_url", "")
+        if not url.lower().startswith("http"):  # a file, ftp, data: none of ours
+            return original(opener, *args, **kwargs)
+        timeout = args[2] if len(args) > 2 else kwargs.get("timeout", 0)
+        return call.around(
+            original,
+            (opener, *args),
+            kwargs,
+            url,
+            _translate,
+            none_given=timeout is None,
+            timeout_given=(as_number(timeout) or 0) > 0,
+            flagged=False,
+        )
+
+    return opens
+
+
+def _translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
+    """Return what comes before the answer as a URLError with the reason in it; a timeout while waiting for it is none."""
+    from urllib.error import URLError
+
+    if error is failure or not isinstance(error, URLError) or isinstance(error, TimedOut):
+        return None
+    return native.make((type(error), TimedOut), str(failure), {"reason": failure, "phase": failure.phase})  # type: ignore[no-any-return]

@@ -1,0 +1,182 @@
+"""Which limits hold for a call: the defaults, those of the host, those of a block around it.
+
+The caller's own numbers and the request's deadline are not known here; `exchange` puts them together.
+"""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
+
+from ..errors import ConfigurationError
+from ..kinds import Seconds
+from ..settings import ENFORCE, OFF, REPORT, Outbound
+
+_CACHED_HOSTS = 1024
+
+
+class Limit(NamedTuple):
+    """A number of seconds, and who set it, in words for a message."""
+
+    seconds: float
+    source: str
+
+
+class Limits(NamedTuple):
+    """The three limits of a call."""
+
+    connect: Limit
+    read: Limit
+    total: Limit
+
+
+NAMES = Limits._fields
+
+
+class Block(NamedTuple):
+    """What `timeouts()` and `unlimited()` say for the block that they are around: only what was given."""
+
+    limits: Mapping[str, Limit]
+    reason: str = ""
+
+
+def unlimited_by(source: str) -> Limits:
+    """Return limits that limit nothing."""
+    none = Limit(math.inf, source)
+    return Limits(none, none, none)
+
+
+class Policy:
+    """The settings of the section, made ready to be asked in each call."""
+
+    def __init__(self, options: Outbound) -> None:
+        self.options = options
+        self.on = options.mode != OFF
+        self.report = options.mode == REPORT
+        # whether anybody wants to know what the caller said about timeouts: it costs a look in each call
+        self.curious = self.report or options.explicit_none != ENFORCE
+        self._hosts = {pattern.lower(): limits for pattern, limits in options.hosts.items()}
+        self.by_host = bool(options.hosts)  # whether the host must be known
+        self.default = Limits(
+            *(Limit(getattr(options, f"{name}_timeout"), f"default {name.upper()}_TIMEOUT") for name in NAMES)
+        )
+        self._cache: Dict[Tuple[str, Optional[int]], Limits] = {}
+
+    def limits(self, host: str, port: Optional[int]) -> Limits:
+        """Return what holds for a host: the settings and, over them, the block that is being executed."""
+        found = self._for_host(host, port) if self._hosts else self.default
+        block = _block.get()
+        return found if block is None else found._replace(**block.limits)
+
+    def _for_host(self, host: str, port: Optional[int]) -> Limits:
+        key = (host, port)
+        if key not in self._cache:
+            if len(self._cache) >= _CACHED_HOSTS:  # a crawler's
+                self._cache.clear()
+            self._cache[key] = self._look_up(host.lower().strip("[]"), port)
+        return self._cache[key]
+
+    def _look_up(self, host: str, port: Optional[int]) -> Limits:
+        limits = self.default
+        for pattern in reversed(_patterns(host, port)):
+            for name, seconds in self._hosts.get(pattern, {}).items():
+                short = name.partition("_")[0]
+                limits = limits._replace(**{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}")})
+        return limits
+
+
+def _patterns(host: str, port: Optional[int]) -> List[str]:
+    """Return the patterns that match a host, the most specific first."""
+    names = [f"[{host}]" if ":" in host else host]
+    labels = host.split(".")
+    if ":" not in host:
+        names += ["*." + ".".join(labels[i:]) for i in range(1, len(labels))]
+    return [pattern for name in names for pattern in (f"{name}:{port}", name)]
+
+
+policy = Policy(Outbound(mode=OFF))
+
+
+def current() -> Policy:
+    """Return the policy that is in force; its `on` is False where nothing is installed."""
+    return policy
+
+
+def replace(new: Policy) -> None:
+    """Put another policy in force, for calls that begin from now on."""
+    global policy
+    policy = new
+
+
+_block: ContextVar[Optional[Block]] = ContextVar("resilient_wsgi.outbound.block", default=None)
+
+
+block = _block.get  # the innermost `timeouts()` or `unlimited()` that is being executed, None outside of all
+
+
+class _Around:
+    """A context manager that has `_limits` hold in its block. One object may be used again, also within itself."""
+
+    def __init__(self, limits: Dict[str, Limit], reason: str = "") -> None:
+        self._limits = limits
+        self._reason = reason
+        self._outer: List[Optional[Block]] = []
+
+    def __enter__(self) -> None:
+        outer = _block.get()
+        self._outer.append(outer)
+        inherited = outer.limits if outer else {}
+        _block.set(Block({**inherited, **self._limits}, self._reason))
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        _block.set(self._outer.pop())
+
+
+class timeouts(_Around):  # noqa: N801 - reads as a function: `with timeouts(total=5):`
+    """Have these limits, in seconds, for the outbound HTTP calls of a block: `with timeouts(total=5):`.
+
+    They hold for each call on its own, over the settings and `HOSTS`; what is not given stays as it was around the
+    block. They hold in this thread (context) only. A number that a caller within gives as its client's `timeout` is kept
+    as connect and read limit; `total` holds over it. No call outlives the deadline of the request.
+    Raises `ConfigurationError` (a `ValueError`) for what is not a positive finite number.
+    """
+
+    def __init__(
+        self, connect: Optional[float] = None, read: Optional[float] = None, total: Optional[float] = None
+    ) -> None:
+        given = {"connect": connect, "read": read, "total": total}
+        mistakes = [m for name, value in given.items() if value is not None for m in _mistakes(name, value)]
+        if mistakes:
+            raise ConfigurationError(mistakes)
+        super().__init__(
+            {name: Limit(float(s), f"outbound.timeouts({name}=)") for name, s in given.items() if s is not None}
+        )
+
+
+class unlimited(_Around):  # noqa: N801 - reads as a function
+    """Lift the three limits for the outbound HTTP calls of a block: `with unlimited("nightly export"):`.
+
+    The reason is for whoever reads the code and the events. What is left of the request's deadline still holds: a worker
+    that outlives it is killed. Raises `ConfigurationError` if no reason is given.
+    """
+
+    def __init__(self, reason: str) -> None:
+        if not isinstance(reason, str) or not reason.strip():
+            msg = f"outbound.unlimited({reason!r}): it takes the reason, in words"
+            raise ConfigurationError([msg])
+        super().__init__(unlimited_by(f"outbound.unlimited({reason!r})")._asdict(), reason)
+
+
+def _mistakes(name: str, value: Any) -> List[str]:
+    kind = Seconds(above=0)
+    try:
+        if isinstance(value, str):
+            raise ValueError(value)  # noqa: TRY301 - code has numbers; only the environment has nothing but strings
+        kind.read(value)
+    except ValueError:
+        return [f"outbound.timeouts({name}={value!r}): it takes {kind.accepts}"]
+    return []

@@ -1,0 +1,68 @@
+"""Put readiness in place in this process: from `shared-import` in uWSGI's master."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List, Optional, Sequence
+
+from .. import servers
+from ..errors import Unavailable
+from ..settings import ENFORCE, Readiness
+from . import failure, status
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+_worker: Optional[Worker] = None
+
+
+def install(options: Optional[Readiness] = None) -> Sequence[str]:
+    """Have workers without an app leave, or reconfigure that; return by which means.
+
+    Raises `Unavailable` where workers cannot be watched from their start.
+    """
+    global _worker
+    status.options = options = options or Readiness()
+    server = servers.detect()
+    if _worker is not None:
+        _worker.options = options
+    elif server.name != "uwsgi":
+        msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
+        raise Unavailable(msg)
+    elif server.identity().worker:
+        msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
+        raise Unavailable(msg)
+    else:
+        _worker = _put(server, options)
+    return _means(server)
+
+
+def uninstall() -> None:
+    """Leave workers alone."""
+    global _worker
+    if _worker is not None:
+        for callback in (_worker.start, _worker.loaded):
+            servers.detect().forget(callback)
+        _worker.let_go()
+        failure.unwatch()
+        _worker = status.board = None
+
+
+def _put(server: servers.Server, options: Readiness) -> Worker:
+    # ctypes, mmap: only where they are used
+    from . import master
+    from .board import Board
+    from .worker import Worker
+
+    status.board = Board(server.workers())
+    worker = Worker(server, status.board, options)
+    failure.watch()
+    server.on_worker_start(worker.start)
+    server.on_worker_loaded(worker.loaded)
+    server.fail_exit_when(worker.instance_failed)
+    if options.startup_timeout and options.mode == ENFORCE and not server.loads_in_worker():
+        master.limit_load(options.startup_timeout)
+    return worker
+
+
+def _means(server: servers.Server) -> List[str]:
+    return ["a worker without an app leaves before it accepts", *server.readiness_means()]

@@ -1,0 +1,58 @@
+"""What went wrong when an app was loaded: the last exception that the server printed in this process."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, Callable, List, Optional, Type
+
+_Hook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
+
+_before: Optional[_Hook] = None
+_last = ""
+# what is left to work with when the load has used up all memory; given back as soon as it is over
+_reserve: List[bytearray] = []
+RESERVE_BYTES = 512 * 1024
+
+
+def watch() -> None:
+    """Have `sys.excepthook` tell us. uWSGI calls it for each load that fails with an exception (`PyErr_Print`)."""
+    global _before
+    if _before is None:
+        _before, sys.excepthook = sys.excepthook, _excepthook
+
+
+def unwatch() -> None:
+    """Put back what was there before, unless somebody else has set another one meanwhile."""
+    global _before
+    if _before is not None and sys.excepthook is _excepthook:
+        sys.excepthook = _before
+        _before = None
+
+
+def keep_reserve() -> None:
+    """Put some memory aside."""
+    if not _reserve:
+        _reserve.append(bytearray(RESERVE_BYTES))
+
+
+def release_reserve() -> None:
+    """Give it back to the allocator."""
+    _reserve.clear()
+
+
+def last() -> str:
+    """Return the last line of the traceback that this process (or the master before it) printed, "" if there was none."""
+    return _last
+
+
+def _excepthook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+    global _last
+    release_reserve()
+    try:
+        _last = traceback.format_exception_only(kind, error)[-1].strip()
+    except MemoryError:
+        _last = "MemoryError"
+    if _before is not None:
+        _before(kind, error, trace)

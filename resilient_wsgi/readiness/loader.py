@@ -1,0 +1,96 @@
+"""`load`: import an app by name, with errors that say what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Iterable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+SPEC = re.compile(r"^(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)(:(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)(?P<call>\(\))?)?$")
+
+
+def load(spec: str) -> WSGIApplication:
+    """Import the app `"pkg.mod:attr"` and return it in the middleware of `resilient_wsgi.wrap`.
+
+    `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments. What the import raises
+    comes out unchanged. A wrong name raises what Python itself would (`ModuleNotFoundError`, `AttributeError`), with the
+    nearest name that exists; `ValueError` for another form, `TypeError` for what cannot be called. Under gunicorn (without
+    `preload_app`) nothing is raised as long as another try may help: the worker pauses and is started anew.
+    """
+    from .. import installation, servers, sources
+    from ..stack import wrap
+
+    boot = servers.detect().boot()
+    if boot is None:
+        return wrap(find(spec))
+    from .boot import attempt
+
+    installed = installation.current()
+    options = (installed.settings if installed else sources.read()).readiness
+    return wrap(attempt(lambda: find(spec), boot, options))
+
+
+def find(spec: str) -> Any:
+    """Return what `spec` names, without the middleware around it."""
+    match = SPEC.match(spec) if isinstance(spec, str) else None
+    if match is None:
+        msg = f'an app is named as "package.module:attribute", not {spec!r}{_suggest_form(spec)}'
+        raise ValueError(msg)
+    app: Any = _module(match["module"])
+    for name in (match["attribute"] or "application").split("."):
+        app = _attribute(app, name, spec)
+    if match["call"]:
+        app = app()
+    if not callable(app):
+        msg = f"{spec!r} is not a WSGI application: {app!r:.200} cannot be called"
+        raise TypeError(msg)
+    return app
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        # one that the app itself fails to import is the app's error, and comes out as it is
+        if missing != name and not name.startswith(f"{missing}."):
+            raise
+        msg = f"no module {missing!r} (of {name!r}){_nearest(missing, _siblings(missing))}"
+        raise ModuleNotFoundError(msg, name=missing, path=error.path) from None
+
+
+def _attribute(owner: Any, name: str, spec: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        msg = f"{spec!r}: {owner!r:.200} has no {name!r}{_nearest(name, dir(owner))}"
+        raise AttributeError(msg) from None
+
+
+def _siblings(name: str) -> Iterable[str]:
+    """Return the names of the modules that are where `name` should be."""
+    parent, _, _ = name.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else sys.path
+    prefix = f"{parent}." if parent else ""
+    return [prefix + module.name for module in pkgutil.iter_modules(path)] if path is not None else []
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _suggest_form(spec: object) -> str:
+    if not isinstance(spec, str):
+        return ""
+    path, _, attribute = spec.partition(":")
+    guess = re.sub(r"\.py$", "", path.strip().strip("/")).replace("/", ".") + (
+        f":{attribute.strip()}" if attribute else ""
+    )
+    return f"; did you mean {guess!r}?" if SPEC.match(guess) else ""

@@ -1,0 +1,70 @@
+"""What uWSGI's Python module does not offer, reached in the program itself through ctypes.
+
+All of it is optional: where a symbol is missing (pyuwsgi loads uWSGI as a module, whose symbols are not global; musl has no
+working `__cxa_finalize`) the functions return False, and the caller says in `status()` what cannot be had.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Callable, List, Optional
+
+_program = ctypes.CDLL(None)
+_kept: List[Any] = []  # uWSGI keeps pointers to what it was given
+CAN_TRAP_EXIT = hasattr(_program, "gnu_get_libc_version")
+
+
+def set_option(name: str, value: str) -> bool:
+    """Set an option of this process's uWSGI as its configuration would; return whether that could be done.
+
+    In the master, before the first fork, it holds for the whole instance (core/config.c, `uwsgi_manage_opt`).
+    """
+    manage = getattr(_program, "uwsgi_manage_opt", None)
+    if manage is None:
+        return False
+    # buffers that can be written to: hooks cut their value in pieces while they run (core/hooks.c, uwsgi_hooks_run)
+    key, text = ctypes.create_string_buffer(name.encode()), ctypes.create_string_buffer(value.encode())
+    _kept.extend((key, text))
+    return bool(manage(key, text))
+
+
+def first_value(name: str) -> Optional[str]:
+    """Return the first value of an option. `uwsgi.opt` has only the last one of those that were given several times."""
+    get = getattr(_program, "uwsgi_get_exported_opt", None)
+    if get is None:
+        return None
+    get.restype = ctypes.c_char_p
+    value = get(name.encode())
+    return None if value is None else value.decode(errors="replace")
+
+
+def exit_again(code: int) -> None:
+    """Give an exit that is under way another code. glibc goes on with the exit functions that are left; others need not."""
+    _program.exit(code)
+
+
+class ExitTrap:
+    """Have a function called when this process calls libc's `exit()`, until the trap is taken away again.
+
+    uWSGI ends a worker whose load failed by `exit(22)` (with `need-app`, and always for a mounted file), without running
+    any Python: this is the only way to get there first. It must be gone before the interpreter is finalized.
+    """
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Optional[Callable[[], object]] = callback
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._called)
+        self._handle = ctypes.c_int()  # its address tells this registration from all others
+
+    def set(self) -> bool:
+        """Set the trap; return whether that could be done."""
+        return CAN_TRAP_EXIT and _program["__cxa_atexit"](self._function, None, ctypes.byref(self._handle)) == 0
+
+    def remove(self) -> None:
+        """Take it away. libc has no other way than to call it."""
+        if self._callback is not None:
+            self._callback = None
+            _program["__cxa_finalize"](ctypes.byref(self._handle))
+
+    def _called(self, _argument: object) -> None:
+        if self._callback is not None:
+            self._callback()

@@ -1,0 +1,71 @@
+"""Write docs/settings.md from the one table: `python -m resilient_wsgi.settings_doc > docs/settings.md`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, List, Sequence
+
+from .settings import PREFIX, SECTIONS, Option, table
+
+HEAD = f"""# Settings
+
+This page is made from the table in `resilient_wsgi/settings.py`. Times are seconds.
+
+Precedence: arguments of `install()`, then `settings.{PREFIX}` (Django), then the environment, then the default; but an off
+switch in the environment always wins: `{PREFIX}=off` for all, `{PREFIX}_OUTBOUND=off` for a section.
+
+```python
+{PREFIX} = {{"OUTBOUND": {{"TOTAL_TIMEOUT": 20}}, "STDERR": "off"}}  # settings.py, or install({{...}})
+```
+```ini
+; uwsgi.ini (a comment of its own line: behind a value uWSGI takes it for part of the value)
+env = {PREFIX}_OUTBOUND_TOTAL_TIMEOUT=20
+```
+
+What `shared-import = resilient_wsgi.uwsgi` puts in place before the app is loaded (STDERR, THREADS, READINESS, BACKLOG) is
+set by the environment: Django's settings are not known yet. When the app is loaded, they are applied on top.
+
+A mistake (an unknown name, a wrong type, a negative time) is one error that lists all of them; under Django a system check
+error, in `shared-import` a message in the log, and the default is used.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [HEAD]
+    for section, cls in SECTIONS.items():
+        rows = [option for option in table() if option.section == section]
+        parts.append(f"## {section}\n\n{cls.__doc__}\n\n{_rows(rows)}")
+    return "\n".join(parts)
+
+
+def _rows(options: Sequence[Option]) -> str:
+    head = "| option | takes | default | what it is |\n| --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| `{o.name}` | {_cell(o.kind.accepts)} | {_default(o.default, o.unit)} | {_cell(o.sentence)} |\n"
+        for o in options
+    )
+
+
+def _default(value: Any, unit: str) -> str:
+    return f"`{value}`" + (f" {unit}" if unit and value is not None else "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main(arguments: List[str]) -> int:
+    """Print the page, or with `--check FILE` tell whether the file is current."""
+    if arguments[:1] == ["--check"]:
+        with open(arguments[1], encoding="utf-8") as file:
+            current = file.read() == render()
+        if not current:
+            print(f"{arguments[1]} is not current: run make settings-doc", file=sys.stderr)  # noqa: T201
+        return 0 if current else 1
+    sys.stdout.write(render())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""Make the descriptors of standard output and error themselves non-blocking, for C code in this process and its forks.
+
+A write of uWSGI's own (request log, master, harakiri) is `writev` in C. So the pipe is opened anew through /proc, which
+makes a description of our own, and that is put in the place of the inherited one: flags of a description that a shell or
+a supervisor shares are never touched, unless asked for with `share=True`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from fcntl import F_GETFL, F_SETFL
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from ..errors import Unavailable
+from ..events import DescriptorTakenOver, emit
+from ..system import SYSTEM, System
+from . import children
+from .means import kind
+
+STANDARD = (1, 2)
+REOPENED = "reopened"
+SHARED = "O_NONBLOCK on the shared description"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A descriptor that cannot block any more: its kind and by which means."""
+
+    fd: int
+    kind: str
+    means: str
+
+    def __str__(self) -> str:
+        return f"descriptor {self.fd} ({self.kind}): {self.means}"
+
+
+_taken: Dict[int, Taken] = {}
+
+
+def taken() -> Tuple[Taken, ...]:
+    """Return what was taken over, here or in the process that this one was forked from."""
+    return tuple(_taken.values())
+
+
+def take_over(*, share: bool = False, log_fds: bool = False, system: System = SYSTEM) -> Tuple[Taken, ...]:
+    """Make standard output and error non-blocking where they are pipes, and every other descriptor of the same pipes.
+
+    Call it before the first fork, and as the user who made the pipe: another may not open it. Calling it again changes
+    nothing. It cannot be undone, as children may have the descriptors.
+
+    With `share`, what cannot be opened anew (sockets; pipes of another user) gets O_NONBLOCK on the description that it
+    has, which everybody who shares it will notice. With `log_fds`, also other inherited pipes whose reader is elsewhere:
+    uWSGI's log-master keeps the original standard error so.
+
+    Returns all that is taken over now. Raises `Unavailable` with the reasons if a pipe or socket is there and none could be.
+    Children that are started through `subprocess` still get a descriptor that blocks, as they expect.
+    """
+    reasons: List[str] = []
+    for fd in _candidates(log_fds, system):
+        try:
+            _take(fd, share, system)
+        except OSError as error:  # noqa: PERF203
+            reasons.append(f"descriptor {fd} ({kind(fd, system)}) cannot be opened anew: {error.strerror}")
+    if reasons and not _taken:
+        raise Unavailable("; ".join(reasons))
+    if _taken:
+        children.install()
+    return taken()
+
+
+def _take(fd: int, share: bool, system: System) -> None:
+    if fd in _taken:
+        return
+    what = kind(fd, system)
+    flags = system.fcntl(fd, F_GETFL)
+    if flags & os.O_NONBLOCK and (what == "socket" or flags & os.O_ACCMODE == os.O_RDWR):
+        means = REOPENED if what == "pipe" else "non-blocking already"  # uWSGI has executed itself: a reload
+    else:
+        means = _reopen(fd, share, system)
+    if what == "pipe":
+        children.remember(fd, system)
+    _taken[fd] = Taken(fd, what, means)
+    emit(DescriptorTakenOver(fd, what, means))
+
+
+def _reopen(fd: int, share: bool, system: System) -> str:
+    try:
+        # for reading too: so the pipe has a reader as long as we live, and the real one's death is EAGAIN when it is full,
+        # not EPIPE with a SIGPIPE, which uWSGI's handler answers by writing to the same pipe (unbit/uwsgi #1786)
+        private = system.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        if not share:
+            raise
+        system.fcntl(fd, F_SETFL, system.fcntl(fd, F_GETFL) | os.O_NONBLOCK)
+        return SHARED
+    try:
+        system.dup2(private, fd, os.get_inheritable(fd))
+    finally:
+        system.close(private)
+    return REOPENED
+
+
+def _candidates(log_fds: bool, system: System) -> Iterable[int]:
+    """Return the descriptors to take over: those that this process writes to, of the same pipe or socket as 1 or 2."""
+    others = set(_open_descriptors()) - set(children.descriptors())
+    found = {fd: look for fd in sorted(others) for look in [_look(fd, system)] if look is not None}
+    standard = {found[fd].inode for fd in STANDARD if fd in found}
+    read_here = {look.inode for look in found.values() if look.mode == os.O_RDONLY}
+    for fd, look in found.items():
+        if look.mode == os.O_RDONLY or look.inode in read_here:
+            continue
+        if look.kind == "socket":
+            if fd in STANDARD:
+                yield fd
+        elif look.inode in standard or (log_fds and look.mode == os.O_WRONLY and os.get_inheritable(fd)):
+            # Python's own pipes (to a child's standard input, say) are not inheritable, uWSGI's dup() is
+            yield fd
+
+
+@dataclass(frozen=True)
+class _Look:
+    kind: str
+    mode: int
+    inode: Tuple[int, int]
+
+
+def _look(fd: int, system: System) -> Optional[_Look]:
+    try:
+        what = kind(fd, system)
+        status = system.fstat(fd)
+        mode = system.fcntl(fd, F_GETFL) & os.O_ACCMODE
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return None
+        raise
+    return _Look(what, mode, (status.st_dev, status.st_ino)) if what in ("pipe", "socket") else None
+
+
+def _open_descriptors() -> List[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return list(STANDARD)

@@ -1,0 +1,62 @@
+"""A `logging` handler that cannot block."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Optional
+
+from .shared import shared
+from .stream import NonBlockingStream
+
+
+class NonBlockingHandler(logging.Handler):
+    """Writes records to standard error, or to another `NonBlockingStream`, without a lock and without waiting.
+
+    In Django's `LOGGING`: `"handlers": {"console": {"class": "resilient_wsgi.stderr.NonBlockingHandler"}}`.
+
+    The lock of other handlers is where all threads stand when one of them cannot write; here one line is one write.
+    """
+
+    terminator = "\n"
+
+    def __init__(self, stream: Optional[NonBlockingStream] = None, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.stream = shared(2) if stream is None else stream
+
+    def __repr__(self) -> str:
+        return f"<NonBlockingHandler {self.stream!r} ({logging.getLevelName(self.level)})>"
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Have no lock."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record if the filters let it pass; return whether they did."""
+        # not the base's, which from Python 3.13 on insists on a lock
+        passed = self.filter(record)
+        if not passed:
+            return False
+        self.emit(record if passed is True else passed)  # a filter may give another record instead (3.12)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record as one line, or more if its text has more."""
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say what is wrong with a record, to the same stream: the base would write to `sys.stderr`, which may block."""
+        if logging.raiseExceptions:
+            where = f"{record.pathname}:{record.lineno}"
+            self.stream.write(
+                f"{traceback.format_exc()}This log record could not be formatted: {record.msg!r}, {where}\n"
+            )
+
+    def flush(self) -> None:
+        """Write what waits, as far as there is room."""
+        self.stream.flush()

@@ -1,0 +1,48 @@
+"""`wsgi.errors`: ours in the place of the server's, where that is standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Iterable
+
+from ..guard import Guard
+from .shared import shared
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_guard = Guard("stderr")
+
+
+class ErrorsMiddleware:
+    """Puts a stream that cannot block into `environ["wsgi.errors"]`, if the server's own writes to standard error too.
+
+    What a server or a test has put there that goes elsewhere stays. At the end of the app's call it writes what waits.
+    """
+
+    __slots__ = ("_app", "_stream", "_theirs", "_writer")
+
+    def __init__(self, app: WSGIApplication, options: object = None) -> None:
+        del options  # those of the shared stream are set by install()
+        self._app = app
+        self._stream = shared(2)
+        self._writer = self._stream.writer
+        self._theirs: Any = self._stream  # the last one that was found to be standard error: uWSGI's is always the same
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        theirs = environ.get("wsgi.errors")
+        if theirs is self._theirs or self._is_standard_error(theirs):
+            environ["wsgi.errors"] = self._stream
+        answer = self._app(environ, start_response)
+        if self._writer.busy:
+            with _guard:
+                self._writer.drain()
+        return answer
+
+    def _is_standard_error(self, theirs: Any) -> bool:
+        try:
+            same = theirs is None or theirs.fileno() == self._writer.fd
+        except Exception:  # no descriptor, or none that it tells
+            return False
+        if same:
+            self._theirs = theirs
+        return same

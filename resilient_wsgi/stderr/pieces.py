@@ -1,0 +1,37 @@
+"""Cut what is to be written into pieces that a pipe takes whole or not at all."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from .kernel import PIPE_BUF
+
+GOES_ON = b" [...]\n"
+CONTINUED = b"[...] "
+
+
+def cut(data: bytes, limit: int = PIPE_BUF) -> Iterator[bytes]:
+    r"""Yield `data` in pieces of at most `limit` bytes, of whole lines where they fit.
+
+    A longer line is cut between two characters of UTF-8, and where it is cut one piece ends with ` [...]\n` and the next
+    begins with `[...] `, so that each piece is a line of its own, whatever other processes write in between.
+    """
+    while len(data) > limit:
+        end = data.rfind(b"\n", 0, limit) + 1
+        if end:
+            yield data[:end]
+            data = data[end:]
+        else:
+            end = boundary(data, limit - len(GOES_ON))
+            yield data[:end] + GOES_ON
+            data = CONTINUED + data[end:]
+    if data:
+        yield data
+
+
+def boundary(data: bytes, end: int) -> int:
+    """Return the last place up to `end` that is between two characters. What is not UTF-8 is cut at `end`."""
+    for place in range(end, max(end - 4, 0), -1):
+        if data[place] & 0xC0 != 0x80:
+            return place
+    return end

@@ -1,0 +1,123 @@
+"""What waits for room on a descriptor, bounded, and the count of what was dropped because the bound was reached."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from typing import Deque, NamedTuple
+
+from .pieces import cut
+
+NEWEST, OLDEST = "newest", "oldest"
+# how many arrivals are put in order at once, and how many may pile up while the thread that does it is kept from going on
+BATCH = 64
+CROWD = 4096
+
+
+class Dropped(NamedTuple):
+    """How much was dropped: lines, and their bytes."""
+
+    lines: int
+    size_bytes: int
+
+
+class Spill:
+    """What one process could not write yet.
+
+    Anybody may call `add`, in a signal handler too: it is one append. All else belongs to whoever holds `token`, which is
+    only ever tried, never waited for: so a signal handler or a fork that finds it held goes on. `bound_bytes` is kept to
+    within a batch of arrivals.
+    """
+
+    __slots__ = (
+        "_keep",
+        "_overrun",
+        "_overrun_bytes",
+        "arrivals",
+        "bound_bytes",
+        "dropped_bytes",
+        "dropped_lines",
+        "kept",
+        "kept_bytes",
+        "reported",
+        "since",
+        "tail",
+        "token",
+    )
+
+    def __init__(self, bound_bytes: int, keep: str) -> None:
+        self.bound_bytes = bound_bytes
+        self._keep = keep
+        self.arrivals: Deque[bytes] = deque()
+        self.kept: Deque[bytes] = deque()
+        self.kept_bytes = 0
+        self.tail = b""  # the rest of a piece of which some has gone: it must follow before anything else
+        self.dropped_lines = 0
+        self.dropped_bytes = 0
+        self.reported = Dropped(0, 0)
+        self.since = 0.0
+        self.token = threading.Lock()
+        self._overrun = itertools.count()
+        self._overrun_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Spill {len(self)} bytes, dropped {self.dropped.lines} lines>"
+
+    def __len__(self) -> int:
+        return len(self.tail) + self.kept_bytes + sum(map(len, tuple(self.arrivals)))
+
+    def configure(self, bound_bytes: int, keep: str) -> None:
+        """Change the bound, and which lines are kept at it; it holds from the next write on."""
+        self.bound_bytes, self._keep = bound_bytes, keep
+
+    @property
+    def empty(self) -> bool:
+        """Return whether nothing waits."""
+        return not (self.arrivals or self.kept or self.tail)
+
+    @property
+    def dropped(self) -> Dropped:
+        """Return what was dropped since this process began, or since its fork."""
+        # the pickle form of a count holds its next number, which is how often it was asked
+        overrun = int(self._overrun.__reduce__()[1][0])
+        return Dropped(self.dropped_lines + overrun, self.dropped_bytes + self._overrun_bytes)
+
+    @property
+    def unsaid(self) -> Dropped:
+        """Return what was dropped and not yet said in the log."""
+        dropped, reported = self.dropped, self.reported
+        return Dropped(dropped.lines - reported.lines, dropped.size_bytes - reported.size_bytes)
+
+    def said(self, dropped: Dropped) -> None:
+        """Note that so much has been said. More may have been dropped since."""
+        lines, size_bytes = self.reported
+        self.reported = Dropped(lines + dropped.lines, size_bytes + dropped.size_bytes)
+
+    def settle(self) -> None:
+        """Put the arrivals behind what is kept, and drop what is over the bound. Only for the holder of the token."""
+        arrivals = self.arrivals
+        while arrivals:
+            # joined, because a hundred lines then cost one write and one look at the bound
+            batch = b"".join([arrivals.popleft() for _ in range(min(len(arrivals), BATCH))])
+            for piece in cut(batch):
+                self.kept.append(piece)
+                self.kept_bytes += len(piece)
+            while self.kept_bytes > self.bound_bytes:
+                self.drop(self.kept.popleft() if self._keep == NEWEST else self.kept.pop())
+
+    def drop(self, piece: bytes) -> None:
+        """Count a piece, which was kept, as dropped."""
+        self.kept_bytes -= len(piece)
+        self.dropped_lines += piece.count(b"\n")
+        self.dropped_bytes += len(piece)
+
+    def overrun(self) -> None:
+        """Drop the oldest arrival without the token, because whoever holds it does not get to run."""
+        try:
+            piece = self.arrivals.popleft()
+        except IndexError:
+            return
+        for _ in range(piece.count(b"\n")):
+            next(self._overrun)  # atomic, which += is not
+        self._overrun_bytes += len(piece)

@@ -1,0 +1,258 @@
+"""The writer: whole lines to one descriptor, by whoever, without ever waiting for the reader."""
+
+from __future__ import annotations
+
+import errno
+from typing import Dict, Iterator, Optional, Tuple
+
+from ..events import LinesDropped, tell
+from ..system import SYSTEM, System
+from .forks import mark
+from .kernel import PIPE_BUF
+from .means import REFUSED, Means, ladder
+from .spill import BATCH, CROWD, NEWEST, Dropped, Spill
+
+# seconds without a system call after the descriptor was full, and after it was broken (reader gone, disk full)
+GATE = 0.05
+BROKEN_GATE = 1.0
+# how much one caller writes on behalf of others: 64 pieces of 4 KiB take about 0.1 ms
+DRAIN_PIECES = 64
+ROUNDS = 16
+DEFAULT_SPILL_BYTES = 256 * 1024
+
+
+class Writer:
+    """Writes to one descriptor and does not wait. Never raises `OSError`.
+
+    While there is room and nothing waits, a write is one system call and touches no shared state. Else it goes to the
+    spill, and after the gate the next caller writes what waits, in order, with one line before it that says what was
+    dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
+
+    Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a reader that splices
+    the pipe into a full socket does not hold the kernel's lock of the pipe.
+    """
+
+    __slots__ = (
+        "_gate",
+        "_getpid",
+        "_identity",
+        "_keep",
+        "_ladder",
+        "_mark",
+        "_means",
+        "_now",
+        "_spill",
+        "_spill_bytes",
+        "_spills",
+        "_system",
+        "busy",
+        "fd",
+        "send",
+    )
+
+    def __init__(
+        self, fd: int, *, spill_bytes: int = DEFAULT_SPILL_BYTES, keep: str = NEWEST, system: System = SYSTEM
+    ) -> None:
+        self.fd = fd
+        # nothing may be sent past what waits, or while there is no room: `put` looks at this, and so does the stream
+        self.busy = False
+        self._spill_bytes = spill_bytes
+        self._keep = keep
+        self._system = system
+        self._now, self._getpid = system.monotonic, system.getpid
+        self._gate = 0.0
+        self._mark = mark(system)
+        self._spills: Dict[int, Spill] = {}
+        self._renew()
+        self._means: Optional[Means] = None
+        self._ladder: Iterator[Means] = iter(())
+        self.choose()
+
+    def __repr__(self) -> str:
+        return f"<Writer fd={self.fd} via={self.via} dropped={self.dropped.lines}>"
+
+    @property
+    def via(self) -> str:
+        """Return the name of the means; `nothing` where the descriptor is closed."""
+        return self._means.name if self._means else "nothing"
+
+    @property
+    def dropped(self) -> Dropped:
+        """Return what this process has dropped."""
+        return self.spill().dropped
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how much waits for room in this process."""
+        return len(self.spill())
+
+    def spill(self) -> Spill:
+        """Return what waits in this process: another object in each."""
+        if not self._mark[0]:
+            self._renew()
+        return self._spill
+
+    def choose(self) -> None:
+        """Choose the means anew: after `take_over`, or when the descriptor has been replaced."""
+        self._identity = self._look()
+        self._ladder = ladder(self.fd, self._system)
+        try:
+            found = self._step()
+        except OSError:
+            found = False
+        if not found:  # it is closed
+            self._means, self.send, self.busy = None, self._broken, True
+
+    def configure(self, *, spill_bytes: int, keep: str) -> None:
+        """Change how much is kept while there is no room, and whether the newest or the oldest of it."""
+        self._spill_bytes, self._keep = spill_bytes, keep
+        self.spill().configure(spill_bytes, keep)
+
+    def put(self, data: bytes) -> None:
+        """Write whole lines, or the beginning of one if its end may be torn from it."""
+        if self.busy or len(data) > PIPE_BUF:
+            self.hold(data)
+            return
+        try:
+            gone = self.send(data)
+        except OSError as error:
+            self.failed(data, error)
+        else:
+            if gone != len(data):
+                self.torn(data[gone:])
+
+    def hold(self, data: bytes) -> None:
+        """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
+        if not self._mark[0]:
+            self._renew()
+        arrivals = self._spill.arrivals
+        arrivals.append(data)
+        if self._now() >= self._gate:
+            self._drain(self._spill)
+        elif len(arrivals) >= BATCH:
+            self._settle(self._spill)
+
+    def failed(self, data: bytes, error: OSError) -> None:
+        """Have this wait, which `send` has refused."""
+        self._refused(error)
+        self.hold(data)
+
+    def torn(self, tail: bytes) -> None:
+        """Have this follow before anything else: the rest of what `send` took a part of (a disk that is full)."""
+        self.spill().tail += tail
+        self.busy = True
+
+    def drain(self) -> None:
+        """Write what waits, as far as there is room, unless the gate is closed."""
+        if self._now() >= self._gate:
+            self._drain(self.spill())
+
+    def flush(self, seconds: float) -> bool:
+        """Write what waits, and wait at most so long for room; return whether all is written. For the end of a process."""
+        end = self._now() + seconds
+        spill = self.spill()
+        while True:
+            self._drain(spill)
+            left = end - self._now()
+            if spill.empty or left <= 0:
+                return spill.empty
+            self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
+
+    def _renew(self) -> None:
+        # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
+        pid = self._getpid()
+        self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
+        self._spills = {pid: self._spill}
+        self._mark[0] = 1
+
+    def _settle(self, spill: Spill) -> None:
+        if spill.token.acquire(False):
+            try:
+                spill.settle()
+            finally:
+                spill.token.release()
+        elif len(spill.arrivals) > CROWD:
+            spill.overrun()
+
+    def _drain(self, spill: Spill) -> None:
+        # whoever fails to get the token leaves its lines to the holder, who therefore looks again after it let go
+        for _ in range(ROUNDS):
+            if not spill.token.acquire(False):
+                return
+            try:
+                self._pour(spill)
+                self.busy = not (spill.empty and self._means is not None and self._means.atomic)
+            finally:
+                spill.token.release()
+            if not spill.arrivals or self._now() < self._gate:
+                return
+            self.busy = True
+
+    def _pour(self, spill: Spill) -> None:
+        spill.settle()
+        for _ in range(DRAIN_PIECES):
+            unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
+            data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
+            if not data:
+                return
+            try:
+                gone = self.send(data)
+            except OSError as error:
+                if self._refused(error):
+                    continue
+                spill.settle()
+                return
+            if unsaid.size_bytes:
+                spill.said(unsaid)
+                tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, self._now() - spill.since))
+            elif not spill.tail:
+                spill.kept_bytes -= len(spill.kept.popleft())
+            spill.tail = data[gone:]
+
+    def _notice(self, spill: Spill, unsaid: Dropped) -> bytes:
+        if not unsaid.size_bytes:
+            return b""
+        seconds = self._now() - spill.since
+        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
+        return (text % (*unsaid, seconds, self._getpid())).encode()
+
+    def _refused(self, error: OSError) -> bool:
+        """Note why a write failed; return whether to try again at once, by other means."""
+        if error.errno in REFUSED and (self._was_replaced() or self._step()):
+            return True
+        self.busy = True
+        now = self._now()
+        self._gate = now + (GATE if isinstance(error, BlockingIOError) else BROKEN_GATE)
+        spill = self.spill()
+        if not spill.unsaid.size_bytes:
+            spill.since = now
+        if error.errno == errno.EBADF:
+            self.choose()
+        return False
+
+    def _was_replaced(self) -> bool:
+        # `dup2` over it, as when a daemon is made or a log is rotated: the next rung of the old ladder may harm a file
+        if self._look() == self._identity:
+            return False
+        self.choose()
+        return self._means is not None
+
+    def _look(self) -> Tuple[int, int]:
+        try:
+            status = self._system.fstat(self.fd)
+        except OSError:
+            return 0, 0
+        return status.st_dev, status.st_ino
+
+    def _step(self) -> bool:
+        means = next(self._ladder, None)
+        if means is None:
+            return False
+        if self._means is not None:
+            self._means.close()
+        self._means, self.send, self.busy = means, means.write, not means.atomic
+        return True
+
+    def _broken(self, data: bytes) -> int:
+        del data
+        raise OSError(errno.EBADF, "closed")

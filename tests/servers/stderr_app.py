@@ -1,0 +1,29 @@
+"""An app that writes a line of 200 bytes for each request, each time to another of the places that are there."""
+
+import itertools
+import os
+import sys
+import time
+
+from_before = sys.stderr.write
+numbers = itertools.count()
+
+
+def application(environ, start_response):
+    number = next(numbers)
+    line = f"line {os.getpid()} {number:09} ".ljust(199, ".")
+    write = (sys.stderr.write, environ["wsgi.errors"].write, sys.stdout.write, from_before)[number % 4]
+    write(line + "\n")
+    answer = f"{os.getpid()} {number}".encode()
+    if environ["PATH_INFO"] == "/hang":
+        time.sleep(60)
+    start_response("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]
+
+
+def installed(environ, start_response):
+    """The same, with the library put in place by the first request of a worker."""
+    import resilient_wsgi.stderr
+
+    resilient_wsgi.stderr.install()
+    return application(environ, start_response)

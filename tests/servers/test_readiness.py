@@ -1,0 +1,167 @@
+"""A worker that has no app never answers, and comes back by itself: real uWSGI, each with one way of failing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+import pytest
+
+from bench.readiness_cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
+from lab import load, procfs
+from lab.processes import ProcessError, wait_until
+from resilient_wsgi.readiness.board import PAUSING, Board
+
+pytestmark = pytest.mark.servers
+
+REQUESTS = 200
+LONG_PAUSE = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "25"}
+ONE_TRY = {"RESILIENT_WSGI_READINESS_ATTEMPTS": "1"}
+
+
+def ask(running, count=REQUESTS):
+    return load.by_status(load.closed_loop(running.server.port, "/", count=count, clients=8, patience=20.0))
+
+
+def pausing(running, workers=4):
+    """Wait until this many workers pause before their next load."""
+
+    def count():
+        return sum(slot.state == PAUSING for slot in Board.of_instance(running.server.pid).slots())
+
+    assert wait_until(lambda: count() == workers, 10)
+
+
+def ended(running, within=25.0):
+    """Return the exit code."""
+    assert wait_until(lambda: not running.server.alive(), within), running.server.error("still runs")
+    return running.server.returncode
+
+
+def test_plain_uwsgi_answers_500_for_ever_from_workers_whose_load_failed():
+    with instance(options(guarded=False), fail_first="import") as running:
+        assert wait_until(lambda: running.tokens_left() == 0, 10)
+        for _ in range(2):
+            assert ask(running).get("500", 0) > REQUESTS // 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_makes_a_load_fail_no_request_gets_a_500_and_all_workers_come_back(kind):
+    with instance(options(), fail_first=kind) as running:
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength(), running.server.error("did not come back")
+        assert len(running.events("has no app")) == 2
+        assert "respawning too fast" not in running.server.log()
+
+
+@pytest.mark.parametrize("naming", [naming for naming in NAMINGS if naming != "module"])
+def test_however_the_app_is_named_workers_come_back(naming):
+    with instance(options(naming, need_app=True), fail_first="attribute") as running:
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength(), running.server.error("did not come back")
+
+
+def test_workers_that_fail_when_they_are_respawned_come_back():
+    with instance(options()) as running:
+        assert running.full_strength()
+        running.fail_next("memory", 3)
+        running.respawn(2)
+        assert ask(running) == {"200": REQUESTS}
+        assert wait_until(lambda: running.tokens_left() == 0, 10)
+        assert running.full_strength(), running.server.error("did not come back")
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_a_load_that_fails_in_the_master_ends_the_instance_with_a_code_of_failure(naming):
+    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*no_such_module"):
+        with instance(options(naming, lazy=False), always="import"):
+            pass
+
+
+def test_a_load_that_hangs_in_the_master_is_ended_with_its_stack_if_that_is_wanted():
+    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*takes longer than 2 s[\s\S]*in go_wrong"):
+        with instance(options(lazy=False), always="hang"):
+            pass
+
+
+def test_a_load_in_the_master_that_ends_in_time_is_not_ended_later():
+    with instance(options(lazy=False), env={"RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}) as running:
+        time.sleep(1.5)
+        running.respawn(2)
+        running.server.wait_for_log("Respawned uWSGI worker", count=2)
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength()
+
+
+def test_something_that_is_not_an_app_ends_a_prefork_instance_with_a_code_of_failure():
+    with instance(options(lazy=False, http="127.0.0.1:0"), always="callable") as running:
+        assert ended(running) == 22
+        assert "'application' of module 'readiness_app' is not callable: 'this is text'" in running.server.log()
+        assert "no python application found" not in running.server.log()
+
+
+@pytest.mark.parametrize("kind", ["import", "killed"])
+def test_if_no_worker_ever_loads_the_instance_ends_with_a_code_of_failure(kind):
+    with instance(options(), always=kind, env={"RESILIENT_WSGI_READINESS_ATTEMPTS": "2"}) as running:
+        assert ended(running) == 22
+        assert len(running.events("the instance ends")) == 1
+        assert "respawning too fast" not in running.server.log()
+
+
+def test_as_long_as_one_worker_serves_the_others_keep_trying_with_growing_pauses():
+    with instance(options(processes=2), env={**ONE_TRY, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "0.5"}) as running:
+        assert running.full_strength()
+        running.fail_next("import", 1000)
+        running.respawn(1)
+        running.server.wait_for_log(r"attempt 3", 20)
+        assert ask(running) == {"200": REQUESTS}
+        pauses = [float(pause) for pause in re.findall(r"next try in ([\d.]+) s", running.server.log())]
+        assert pauses[0] <= 0.5 < pauses[1] <= 1.0 < pauses[2] <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(signal.SIGINT, {}), (signal.SIGTERM, {"die_on_term": True}), (signal.SIGINT, {"threads": 2})],
+)
+def test_a_stop_cuts_the_pause_short(number, more):
+    with instance(options(**more), always="import", env=LONG_PAUSE) as running:
+        pausing(running)
+        assert running.server.stop(number, patience=20.0) < 5.0
+
+
+def test_a_reload_cuts_the_pause_short():
+    with instance(options(), fail_first="import", loads=4, env=LONG_PAUSE) as running:
+        pausing(running)
+        begin = time.monotonic()
+        running.server.signal(signal.SIGHUP)
+        assert running.full_strength()
+        assert time.monotonic() - begin < 15.0
+
+
+def test_the_master_sleeps_while_workers_pause():
+    with instance(options(), always="import", env=LONG_PAUSE) as running:
+        pausing(running)
+        before = procfs.cpu_seconds(running.server.pid)
+        time.sleep(2.0)
+        assert procfs.cpu_seconds(running.server.pid) - before < 0.2
+
+
+@pytest.mark.parametrize("kind", ["import", "exit"])
+def test_a_urlconf_that_cannot_be_imported_is_a_load_that_failed(kind):
+    with instance(options(module="readiness_django_app"), fail_first=kind) as running:
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength(), running.server.error("did not come back")
+        assert len(running.events("has no app (ROOT_URLCONF 'readiness_django_urls'")) == 2
+
+
+def test_in_report_mode_nothing_is_done_but_it_is_said():
+    with instance(options(), fail_first="import", env={"RESILIENT_WSGI_READINESS_MODE": "report"}) as running:
+        running.server.wait_for_log("has no app", count=2)
+        assert ask(running).get("500", 0) > 0
+
+
+def test_the_app_that_the_environment_names_is_loaded_once_before_the_fork():
+    with instance(options(LOADED_BY_US, lazy=False)) as running:
+        assert ask(running) == {"200": REQUESTS}
+        assert len(running.events("WSGI app 0")) == 1

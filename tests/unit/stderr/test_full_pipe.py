@@ -1,0 +1,174 @@
+"""A pipe that nobody reads: nothing waits, nothing is torn, and what is lost is counted and said."""
+
+import re
+import threading
+
+import pytest
+
+from resilient_wsgi import events
+from resilient_wsgi.stderr import NonBlockingStream
+from resilient_wsgi.system import System
+
+NOTICE = re.compile(rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n")
+
+
+class Clock(System):
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def numbered(count, size=100):
+    return [f"{number:09}".ljust(size - 1, ".") + "\n" for number in range(count)]
+
+
+def read_back(stream, pipe, clock):
+    """Return all lines that come out of the pipe while the stream writes what waits."""
+    got = b""
+    while True:
+        chunk = pipe.read()
+        got += chunk
+        clock.now += 10
+        stream.flush()
+        if not chunk and not stream.writer.waiting_bytes:
+            return got
+
+
+def told(text):
+    """Return what the notices in it say together, and the text without them."""
+    said = [(int(lines), int(size)) for lines, size in NOTICE.findall(text)]
+    return (sum(lines for lines, _ in said), sum(size for _, size in said)), NOTICE.sub(b"", text)
+
+
+@pytest.mark.parametrize("keep", ["newest", "oldest"])
+def test_every_line_is_read_or_counted_and_said(pipe, clock, keep):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=20_000, keep=keep, system=clock)
+    lines = numbered(5000)
+    for line in lines:
+        stream.write(line)
+    said, got = told(read_back(stream, pipe, clock))
+    rest = got.decode().splitlines(keepends=True)
+    assert [line for line in rest if line not in lines] == []
+    assert rest == sorted(rest)
+    assert said == (len(lines) - len(rest), 100 * (len(lines) - len(rest)))
+    assert stream.dropped == said
+    # of 100 bytes the pipe takes 655 or so, the spill nearly 200
+    assert (lines[700] in rest) is (keep == "oldest")
+    assert (lines[4900] in rest) is (keep == "newest")
+
+
+def test_the_spill_keeps_to_its_bound(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=10_000, system=clock)
+    pipe.fill()
+    for line in numbered(3000):
+        stream.write(line)
+        assert stream.writer.waiting_bytes <= 10_000 + 64 * 100
+    assert stream.writer.waiting_bytes > 5_000
+
+
+def test_no_spill_at_all_still_counts(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
+    pipe.fill()
+    for line in numbered(64):
+        stream.write(line)
+    assert stream.writer.waiting_bytes + stream.dropped.size_bytes == 6400
+    clock.now += 1
+    stream.flush()
+    assert stream.dropped == (64, 6400)
+
+
+def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
+    calls = []
+
+    class Counting(Clock):
+        def pwritev(self, *arguments):
+            calls.append(arguments)
+            raise BlockingIOError
+
+    system = Counting()
+    stream = NonBlockingStream(pipe.write_end, system=system)
+    for _ in range(50):
+        stream.write("x\n")
+    first = len(calls)
+    assert first <= 2
+    system.now += 0.06
+    stream.write("x\n")
+    assert len(calls) == first + 1
+
+
+def test_the_event_says_what_was_dropped(pipe, clock):
+    seen = []
+    unsubscribe = events.subscribe(seen.append)
+    try:
+        stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
+        pipe.fill()
+        for line in numbered(64):
+            stream.write(line)
+        read_back(stream, pipe, clock)
+    finally:
+        unsubscribe()
+    dropped = [event for event in seen if isinstance(event, events.LinesDropped)]
+    assert sum(event.lines for event in dropped) == 64
+    assert sum(event.size_bytes for event in dropped) == 6400
+
+
+def test_a_reader_that_is_gone_raises_nothing_and_is_counted(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
+    pipe.close_reader()
+    for line in numbered(500):
+        stream.write(line)
+    clock.now += 10
+    stream.flush()
+    assert stream.dropped == (500, 50_000)
+
+
+def test_a_line_longer_than_the_pipe_takes_at_once_is_cut_and_marked(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, system=clock)
+    stream.write("ä" * 5000 + "\n")
+    pieces = pipe.read().decode().splitlines(keepends=True)
+    assert all(len(piece.encode()) <= 4096 for piece in pieces)
+    assert all(piece.endswith(" [...]\n") for piece in pieces[:-1])
+    assert all(piece.startswith("[...] ") for piece in pieces[1:])
+    assert "".join(pieces).replace(" [...]\n[...] ", "") == "ä" * 5000 + "\n"
+
+
+def test_a_line_that_never_ends_is_written_in_pieces(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, system=clock)
+    for _ in range(100):
+        stream.write("x" * 100)
+    stream.write("\n")
+    assert pipe.read().replace(b" [...]\n[...] ", b"") == b"x" * 10_000 + b"\n"
+
+
+def test_draining_waits_for_the_reader_for_a_bounded_time(pipe):
+    stream = NonBlockingStream(pipe.write_end)
+    pipe.fill()
+    stream.write("late\n")
+    assert stream.drain(0.05) is False
+    threading.Timer(0.05, pipe.read).start()
+    assert stream.drain(30) is True
+    assert pipe.read() == b"late\n"
+
+
+def test_lines_that_arrive_while_nobody_can_put_them_in_order_are_bounded_and_counted(pipe, clock):
+    """As when a thread holds the token and does not get to run."""
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=20_000, system=clock)
+    pipe.fill()
+    stream.write("first\n")
+    with stream.writer.spill().token:
+        for line in numbered(10_000):
+            stream.write(line)
+        assert stream.writer.waiting_bytes < 500_000
+    assert stream.dropped.lines > 5000
+    said, got = told(read_back(stream, pipe, clock))
+    assert said == stream.dropped
+    assert got.count(b"\n") + said[0] == 10_001

@@ -1,0 +1,80 @@
+"""What the lab shows in the end: the table and the page."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lab import page, plot, table
+from lab.outcome import Outcome, attempt
+from lab.processes import ToolMissing
+from lab.result import Result
+from lab.sampler import Series
+
+
+@pytest.fixture
+def result():
+    series = Series(
+        seconds=4.0,
+        answers=[(0.2, "200"), (0.3, "200"), (1.0, "504"), (3.9, "no answer")],
+        queue=[(0.1, 0), (2.0, 65), (3.9, 3)],
+        blocked=[(0.1, 0), (2.0, 4)],
+        moments=[(1.0, "partner hangs"), (1.2, "and <recovers>")],
+    )
+    found = Result("hung-upstream", guarded=True, seen="0 harakiris", series=series)
+    found.check("no harakiri", truth=True)
+    return found
+
+
+def test_answers_per_second_are_counted_in_bins(result):
+    rates = result.series.answers_per_second(0.5)
+    assert rates["200"][0] == 4.0
+    assert rates["504"][2] == 2.0
+    assert sum(map(sum, rates.values())) == 8.0
+
+
+def test_a_missing_tool_is_shown_as_skipped_and_is_no_failure():
+    def run(guarded):
+        raise ToolMissing("nginx not found")
+
+    outcome = attempt(run, guarded=False)
+    assert outcome.as_described
+    assert "skipped: nginx not found" in table.render({"hung-upstream": [outcome]})
+    assert "skipped: nginx not found" in page.render({"hung-upstream": [outcome]}, 1.0)
+
+
+def test_an_experiment_that_breaks_off_is_a_failure_and_says_why():
+    def run(guarded):
+        raise ValueError("no such thing")
+
+    outcome = attempt(run, guarded=True)
+    assert not outcome.as_described
+    assert "no such thing" in outcome.words
+
+
+def test_a_statement_that_is_not_true_is_said_in_the_table_and_on_the_page(result):
+    result.check("the sky is green", truth=False)
+    outcomes = {"hung-upstream": [attempt(lambda guarded: result, guarded=True)]}
+    assert not outcomes["hung-upstream"][0].as_described
+    assert "NOT AS IT MUST BE: the sky is green" in re.sub(r"[│\s]+", " ", table.render(outcomes, width=200))
+    assert "<li class=no><b>✗</b>the sky is green" in page.render(outcomes, 1.0)
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_escapes_what_it_shows(result):
+    text = page.render({"hung-upstream": [Outcome("guarded", result, result.seen)]}, 60.0)
+    assert not re.findall(r"https?://|src=|@import|url\(", text)
+    assert "and &lt;recovers&gt;" in text
+    assert "<recovers>" not in text
+
+
+def test_both_plots_of_an_incident_have_the_same_scale(result):
+    longer = Series(seconds=9.0, queue=[(1.0, 130)])
+    scale = plot.Scale.of([result.series, longer])
+    assert (scale.seconds, scale.queue, scale.answers) == (9.0, 130, 4.0)
+
+
+@pytest.mark.parametrize("width", [60, 100, 240])
+def test_all_lines_of_the_table_are_equally_long(result, width):
+    lines = table.render({"hung-upstream": [Outcome("plain", None, "x " * 200)]}, width).splitlines()
+    assert len({len(line) for line in lines}) == 1
