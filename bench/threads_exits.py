@@ -39,6 +39,7 @@ def touch(word):
     open(os.path.join(HERE, f"{word}-{os.getpid()}"), "w").close()
 
 atexit.register(touch, "atexit")
+request_ended = threading.Event()
 
 def start(target, name="stubborn"):
     threading.Thread(target=target, name=name).start()
@@ -57,6 +58,7 @@ def application(environ, start_response):
         touch("slow")
         time.sleep(float(environ["QUERY_STRING"]))
     start_response("200 OK", [])
+    request_ended.set()
     return [b"ok"]
 """
 
@@ -85,7 +87,9 @@ def begin():
 import ctypes
 def loop():
     while True:
-        time.sleep(3)
+        request_ended.wait()
+        request_ended.clear()
+        time.sleep(0.15)
         ctypes.PyDLL(None).sleep(3)
 def begin():
     start(loop)
