@@ -1,24 +1,43 @@
 """No WSGI worker waits for ever: `install()` puts the components in place, `wrap()` the middleware around an app.
 
-Each name is imported when it is first used: the exec probe of `readiness` is a new process every few seconds.
+Names are looked up when they are first used, because all of the library takes longer to import than a module that wants
+only `resilient_wsgi.deadline` should have to wait.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import deadline, errors, events, outbound, readiness, request, stderr, testing, threads
     from .errors import ConfigurationError, DeadlineExceeded
     from .installation import Installation, install
     from .readiness import load
     from .stack import wrap
     from .testing import off
 
-__all__ = ["ConfigurationError", "DeadlineExceeded", "Installation", "install", "load", "off", "wrap"]
+__all__ = [
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "Installation",
+    "deadline",
+    "errors",
+    "events",
+    "install",
+    "load",
+    "off",
+    "outbound",
+    "readiness",
+    "request",
+    "stderr",
+    "testing",
+    "threads",
+    "wrap",
+]
 __version__ = "0.1.0"
 
-_HOMES = {
+# the module of each name that is not a module itself
+_MODULES = {
     "ConfigurationError": "errors",
     "DeadlineExceeded": "errors",
     "Installation": "installation",
@@ -29,10 +48,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+def __getattr__(name: str) -> object:
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+    from importlib import import_module
+
+    module = import_module(f".{_MODULES.get(name, name)}", __name__)
+    value: object = getattr(module, name) if name in _MODULES else module
+    globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

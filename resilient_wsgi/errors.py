@@ -29,5 +29,9 @@ class DeadlineExceeded(ResilientError, TimeoutError):
     """
 
 
+class RequestTimedOut(DeadlineExceeded):
+    """Raised in the app at the deadline of its request, where `REQUEST.SOFT_TIMEOUT` asks for that."""
+
+
 class Unavailable(ResilientError):
     """Raised by a component's `install` where it can do nothing, with the reason for `status()`."""

@@ -71,6 +71,113 @@ class Whole(Kind):
         return number
 
 
+class Share(Kind):
+    """A part of a whole."""
+
+    accepts = "a number from 0 to 1"
+
+    def read(self, value: Any) -> float:
+        """Return the number."""
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError(type(value).__name__)
+        number = float(value)
+        if not 0 <= number <= 1:
+            raise ValueError(number)
+        return number
+
+
+class Names(Kind):
+    """Several words: a sequence of strings, or one string with commas between them."""
+
+    accepts = "a list of names, or names with commas between them"
+
+    def read(self, value: Any) -> Tuple[str, ...]:
+        """Return the words, without blanks around them."""
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in words):
+            raise ValueError(type(value).__name__)
+        return tuple(word.strip() for word in words if word.strip())
+
+
+class Paths(Names):
+    """Patterns of paths."""
+
+    accepts = "a list of path patterns (`/api/*`; `*` also matches `/`), or one string with commas"
+
+    def read(self, value: Any) -> Tuple[str, ...]:
+        """Return the patterns."""
+        patterns = super().read(value)
+        for pattern in patterns:
+            if not pattern.startswith(("/", "*")):
+                msg = f"{pattern!r} matches no path: it begins with neither / nor *"
+                raise Wrong(msg)
+        return patterns
+
+
+class PathLimits(Kind):
+    """Seconds by pattern of path; JSON in the environment."""
+
+    accepts = '{"/path/pattern*": seconds or None (no other limit than harakiri)}'
+
+    def read(self, value: Any) -> Dict[str, Optional[float]]:
+        """Return the table."""
+        table = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(table, Mapping):
+            raise ValueError(type(value).__name__)
+        seconds = Seconds(above=0, none="no limit")
+        patterns = Paths().read(list(table))
+        return {pattern: seconds.read(limit) for pattern, limit in zip(patterns, table.values())}
+
+
+class Signal(Kind):
+    """The name of a real-time signal, counted from SIGRTMIN because its number differs between C libraries.
+
+    All others are refused by name: the server uses them, or the interpreter does.
+    """
+
+    accepts = "SIGRTMIN+N with N from 0 to 30, or None (not used)"
+
+    def read(self, value: Any) -> Optional[str]:
+        """Return the name in upper case, None for none."""
+        name = str(value).strip().upper().replace(" ", "")
+        if name in ("NONE", "OFF", ""):
+            return None
+        if re.fullmatch(r"SIGRTMIN(\+([12]?\d|30))?", name):
+            return name
+        if name.startswith("SIG") or name.lstrip("-").isdigit():
+            raise Wrong(_refused(name))
+        raise ValueError(value)
+
+
+def _refused(name: str) -> str:
+    if not name.startswith("SIG"):
+        return f"{name} is a number: signals are named here, because numbers differ between systems"
+    use = SERVER_SIGNALS.get(name, "the interpreter, the C library or an app may use it")
+    return f"{name} is not free: {use}"
+
+
+SERVER_SIGNALS = {
+    "SIGHUP": "uWSGI and gunicorn reload by it",
+    "SIGINT": "uWSGI and gunicorn stop by it",
+    "SIGTERM": "uWSGI reloads or stops by it, gunicorn stops",
+    "SIGQUIT": "uWSGI stops or reloads by it, gunicorn stops",
+    "SIGUSR1": "uWSGI prints its statistics at it, gunicorn opens its logs anew",
+    "SIGUSR2": "uWSGI prints a worker's state at it, gunicorn upgrades itself",
+    "SIGWINCH": "uWSGI wakes idle workers by it, gunicorn stops its workers",
+    "SIGTSTP": "uWSGI pauses by it",
+    "SIGURG": "uWSGI's Emperor uses it",
+    "SIGTTIN": "gunicorn starts a worker at it",
+    "SIGTTOU": "gunicorn stops a worker at it",
+    "SIGABRT": "gunicorn ends a worker that is late by it",
+    "SIGALRM": "uWSGI without a master has its harakiri by it",
+    "SIGCHLD": "the server learns by it that a worker has ended",
+    "SIGPIPE": "writes to closed connections raise it",
+    "SIGSEGV": "a crash raises it",
+    "SIGKILL": "it cannot be handled",
+    "SIGSTOP": "it cannot be handled",
+}
+
+
 class Choice(Kind):
     """One of a few words. `True` and `False` are read as `on`/`enforce` and `off` where those are among them."""
 
@@ -97,7 +204,7 @@ class Choice(Kind):
 class Yes(Kind):
     """True or False."""
 
-    accepts = "true | false"  # type: ignore[assignment]
+    accepts = "true | false"
 
     def read(self, value: Any) -> bool:
         """Return the truth."""
@@ -112,26 +219,13 @@ class Yes(Kind):
 class Text(Kind):
     """Any text."""
 
-    accepts = "a text"  # type: ignore[assignment]
+    accepts = "a text"
 
     def read(self, value: Any) -> str:
         """Return the text."""
         if not isinstance(value, str):
             raise ValueError(type(value).__name__)
         return value
-
-
-class Names(Kind):
-    """Several words: a sequence of strings, or one string with commas between them."""
-
-    accepts = "a list of names, or names with commas between them"  # type: ignore[assignment]
-
-    def read(self, value: Any) -> Tuple[str, ...]:
-        """Return the words, without blanks around them."""
-        words = value.split(",") if isinstance(value, str) else value
-        if not isinstance(words, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in words):
-            raise ValueError(type(value).__name__)
-        return tuple(word.strip() for word in words if word.strip())
 
 
 HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")

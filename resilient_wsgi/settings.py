@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type
 
-from .kinds import Choice, Hosts, Kind, Names, Seconds, Text, Whole, Yes
+from .kinds import Choice, Hosts, Kind, Names, PathLimits, Paths, Seconds, Share, Signal, Text, Whole, Yes
 
 ENFORCE, REPORT, OFF = "enforce", "report", "off"
 MODE = Choice(ENFORCE, REPORT, OFF)
@@ -160,7 +160,7 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Request:
-    """Waits of and for clients: the deadline of a request, clients that are gone."""
+    """Waits of and for clients: the deadline of a request, its watchdog, the queue, clients that are gone."""
 
     mode: str = mode("requests pass as they are.")
     timeout: Optional[float] = option(
@@ -172,12 +172,99 @@ class Request:
         "How long before harakiri (which itself fires up to 1 s early) the deadline lies, to answer in.",
         "s",
     )
+    paths: Mapping[str, Optional[float]] = option(
+        {},
+        PathLimits(),
+        "Deadlines by path, in the place of TIMEOUT; the first pattern that matches counts. Harakiri stays the limit.",
+    )
+    router_timeout: Optional[float] = option(
+        None,
+        Seconds(above=0, none="not known"),
+        "How long the router in front waits: what a request has waited in the queue (X-Request-Start) is taken off, and its "
+        "deadline lies no later.",
+        "s",
+    )
+    trusted_headers: Tuple[str, ...] = option(
+        (),
+        Names(),
+        "Headers that may shorten the deadline: `grpc-timeout` in its own form, any other in milliseconds "
+        "(`X-Request-Timeout-Ms`, `X-Envoy-Expected-Rq-Timeout-Ms`). A front that passes them on from outside lets clients "
+        "shorten their own requests.",
+    )
+    database_timeout: str = option(
+        OFF,
+        Choice(ON, OFF),
+        "Django: let PostgreSQL, MySQL, MariaDB and SQLite end a statement that would outlast the deadline. Costs the first "
+        "three a round trip for each statement.",
+    )
+    slow_after: Optional[float] = option(
+        None,
+        Seconds(above=0, none="80 % of the deadline"),
+        "A request that has run for this long is reported with the stacks of all threads.",
+        "s",
+    )
+    grace: float = option(
+        5.0, Seconds(), "A request that still runs this long after its deadline has its worker replaced.", "s"
+    )
+    drain: float = option(
+        10.0, Seconds(), "How long the other requests of a worker that is to be replaced get to finish.", "s"
+    )
+    recycles_per_minute: int = option(
+        6, Whole(), "How many workers of the whole instance are replaced for that in a minute at most; 0: none."
+    )
+    soft_timeout: str = option(
+        OFF,
+        Choice(ON, OFF),
+        "Raise `RequestTimedOut` in the app at the deadline, by SOFT_SIGNAL: wherever the code is, also in the middle of a "
+        "transaction. Only where a worker has one thread.",
+    )
+    soft_signal: Optional[str] = option("SIGRTMIN+11", Signal(), "The signal of SOFT_TIMEOUT.")
+    stacks_signal: Optional[str] = option(
+        "SIGRTMIN+10",
+        Signal(),
+        "The signal at which a worker writes the stacks of its threads into a file of its own, for `resilient-wsgi stacks`.",
+    )
+    gil_timeout: Optional[float] = option(
+        None,
+        Seconds(above=0, none="off"),
+        "A worker in which no Python code can run for this long, because C code holds the GIL, writes its stacks and ends.",
+        "s",
+    )
+    record: str = option(
+        ON,
+        Choice(ON, OFF),
+        "Keep in shared memory what each worker does, so that the next one can say what a killed one was doing.",
+    )
     client_gone: str = option(
         AUTO,
         SWITCH,
         "Skip requests whose client has hung up; `auto`: only behind the uwsgi protocol or a UNIX socket, because a "
         "client on a raw HTTP socket may half-close and still wait for its answer.",
     )
+    client_left: str = option(
+        OFF,
+        Choice(OFF, REPORT, "end"),
+        "A client that hangs up while its request runs: not looked for, an event, or (GET and HEAD) the request's waits are "
+        "ended too. Where: as for CLIENT_GONE.",
+    )
+    shed: str = option(
+        ENFORCE, MODE, "Requests that waited too long in the queue: answer 503, only an event, or not looked at."
+    )
+    max_queue_wait: Optional[float] = option(
+        30.0,
+        Seconds(above=0, none="no limit"),
+        "A request that waited longer (X-Request-Start) is shed, if the listen queue agrees that there is a queue.",
+        "s",
+    )
+    queue_target: Optional[float] = option(
+        None,
+        Seconds(above=0, none="MAX_QUEUE_WAIT alone"),
+        "If for a second every request waited longer than this, those that waited longer than twice this are shed.",
+        "s",
+    )
+    max_shed_share: float = option(0.8, Share(), "At most this share of the requests is shed, in case the header lies.")
+    critical: Tuple[str, ...] = option((), Paths(), "Requests that are never shed; health probes never are.")
+    sheddable: Tuple[str, ...] = option((), Paths(), "Requests that are shed first: at half the wait that others are.")
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,12 @@ class Wrapped:
         self.__wrapped__ = app
         self._entry = _stack(app, settings)
         self._ready = servers.detect().ready
+        self._served = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self._ready()  # where no hook of the server has said so, the first request does
+        if not self._served:  # where no hook of the server has said so, the first request does; no master serves any
+            self._ready()
+            self._served = True
         if (
             INSIDE in environ or _bypassed
         ):  # an outer one is at work already: Django's handler inside `wrap(get_wsgi_application())`

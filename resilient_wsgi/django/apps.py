@@ -8,6 +8,7 @@ from django.core import checks
 
 from ..errors import ConfigurationError
 from ..installation import install_for_django
+from ..settings import ENFORCE, ON
 from . import handler
 from .checks import check_installation, check_settings
 
@@ -24,10 +25,14 @@ class ResilientConfig(AppConfig):
         checks.register(check_settings, "resilient_wsgi")
         checks.register(check_installation, "resilient_wsgi")
         try:
-            install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
+            installed = install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
         except ConfigurationError:
             # raising here would take `manage.py check` away, which says it better; but a server must not start unprotected
             if handler.serving():
                 raise
             return
         handler.patch()
+        if installed.settings.request.database_timeout == ON and installed.settings.request.mode == ENFORCE:
+            from . import database
+
+            database.install()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional
 
 from ..deadline import Deadline, replace
+from .running import RequestDeadline, Slot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-def with_deadline(result: Iterable[bytes], deadline: Deadline, environ: WSGIEnvironment) -> Iterable[bytes]:
-    """Return an iterable under whose iteration and `close()` the deadline holds.
+def with_deadline(
+    result: Iterable[bytes],
+    deadline: Optional[Deadline],
+    environ: WSGIEnvironment,
+    slot: Slot,
+    request: RequestDeadline,
+) -> Iterable[bytes]:
+    """Return an iterable under whose iteration and `close()` the deadline holds, and after which the request is over.
 
     Lists and tuples have no code to run. What came from `wsgi.file_wrapper` is returned untouched: the server sends it
     by itself, and uWSGI knows it by its address (plugins/python/wsgi_subhandler.c, `async_sendfile == async_result`).
     """
     if type(result) in (list, tuple) or _is_file(result, environ):
         return result
-    return Body(result, deadline)
+    return Body(result, deadline, slot, request)
 
 
 def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
@@ -32,12 +39,16 @@ def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
 class Body:
     """Iterate as the app's iterable does, and close it when the server closes us: as often as it does, at the same time."""
 
-    __slots__ = ("_deadline", "_iterator", "_result")
+    __slots__ = ("_deadline", "_iterator", "_request", "_result", "_slot")
 
-    def __init__(self, result: Iterable[bytes], deadline: Deadline) -> None:
+    def __init__(
+        self, result: Iterable[bytes], deadline: Optional[Deadline], slot: Slot, request: RequestDeadline
+    ) -> None:
         self._result = result
         self._deadline = deadline
-        self._iterator: Iterator[bytes] | None = None
+        self._slot = slot
+        self._request = request
+        self._iterator: Optional[Iterator[bytes]] = None
 
     def __iter__(self) -> Body:
         return self
@@ -53,11 +64,11 @@ class Body:
 
     def close(self) -> None:
         """Close the app's iterable, if it can be closed."""
-        close = getattr(self._result, "close", None)
-        if close is None:
-            return
         before = replace(self._deadline)
         try:
-            close()
+            close = getattr(self._result, "close", None)
+            if close is not None:
+                close()
         finally:
+            self._slot.finish(self._request)
             replace(before)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, Optional
+import math
+import sys
+from threading import get_ident
+from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
-from .. import deadline as carried
-from ..deadline import Deadline
-from ..events import RequestSlow, emit
+from .. import deadline as carried, servers
+from ..errors import RequestTimedOut
+from ..guard import Guard
 from ..system import SYSTEM, System
 from .body import with_deadline
+from .records import write_request
+from .running import RequestDeadline, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -16,82 +21,105 @@ if TYPE_CHECKING:
 # the master looks once a second at whole seconds, so harakiri comes up to one second early (core/utils.c, set_harakiri)
 HARAKIRI_EARLY = 1.0
 
+Granted = Callable[["WSGIEnvironment"], float]
+
 # a function call less for each: this is in the way of every request
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
 
+_guard = Guard("request")
 
-def granted(timeout: Optional[float], harakiri: Optional[float], reserve: float) -> Optional[float]:
-    """Return the seconds that a request gets: REQUEST.TIMEOUT or what harakiri leaves, the smaller; None for no limit.
 
-    Harakiri leaves `harakiri - 1 - reserve`, but at least a quarter of itself: with `harakiri = 1` there would be nothing.
+def harakiri_leaves(harakiri: Optional[float], reserve: float) -> float:
+    """Return the seconds that harakiri leaves a request: `harakiri - 1 - reserve`, but at least a quarter of itself.
+
+    With `harakiri = 1` there would be nothing. Without harakiri it is infinity.
     """
-    if harakiri is None:
-        return timeout
-    left = max(harakiri - HARAKIRI_EARLY - reserve, harakiri / 4)
-    return left if timeout is None else min(timeout, left)
-
-
-class RequestDeadline(Deadline):
-    """A deadline that names its request, in words made only when somebody asks."""
-
-    __slots__ = ("_environ",)
-
-    def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System) -> None:
-        self.at = now + limit
-        self.limit = limit
-        self._environ = environ
-        self._system = system
-
-    @property
-    def source(self) -> str:  # type: ignore[override]
-        """Return which request it is the deadline of."""
-        return "request deadline of {} {}".format(*named(self._environ))
+    return math.inf if harakiri is None else max(harakiri - HARAKIRI_EARLY - reserve, harakiri / 4)
 
 
 class DeadlineMiddleware:
-    """Set the deadline for each request, its response's iteration and `close()` included.
+    """Set the deadline for each request, its response's iteration and `close()` included, and let the watchdog see it.
 
-    Nothing is interrupted by it: outbound HTTP ends in time, and so does code that asks `deadline.remaining()`.
-    `seconds` is the time that a request gets.
+    `seconds` is the time that a request gets, infinity for as long as it likes; `granted`, where it is given, is asked for
+    each. With `enforced=False` the watchdog sees the request, but no deadline holds in it.
     """
 
-    def __init__(self, app: WSGIApplication, seconds: float, system: System = SYSTEM) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: WSGIApplication,
+        seconds: float = math.inf,
+        granted: Optional[Granted] = None,
+        *,
+        enforced: bool = True,
+        watch_client: bool = False,
+        soft: bool = False,
+        system: System = SYSTEM,
+    ) -> None:
+        self._app = _answering(app) if soft else app
         self._seconds = seconds
+        self._granted = granted
+        self._enforced = enforced
+        self._watch_client = watch_client
         self._system = system
         self._now = system.monotonic
+        self._slots = running.slots
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        deadline: Deadline = RequestDeadline(self._now(), self._seconds, environ, self._system)
-        around = _get()
-        if around is not None and around.at < deadline.at:
-            deadline = around
-        before = _set(deadline)
+        try:
+            seconds = self._seconds if self._granted is None else self._granted(environ)
+            request = RequestDeadline(self._now(), seconds, environ, self._system)
+            slot = self._slots.get(get_ident()) or running.add_thread()
+            slot.request = request
+            record = slot.record
+            if record is not None:
+                what = environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]
+                write_request(record.memory, record.at, 1, request.start, what.encode("latin-1", "replace"), b"")
+            if self._watch_client:
+                request.client_fd = _client_fd(environ)
+            around = _get()
+            holds = request if around is None or request.at <= around.at else _with_waits_of(request, around)
+        except Exception as error:
+            _guard.report(error)
+            return self._app(environ, start_response)
+        over = True
+        before = _set(holds if self._enforced and holds.at != math.inf else around)
         try:
             result = self._app(environ, start_response)
+            if type(result) is list:
+                return result
+            body = with_deadline(result, holds if self._enforced else around, environ, slot, request)
+            over = body is result
+            return body
         finally:
+            if over:
+                slot.request = None
+                if record is not None:
+                    record.memory[record.at] = 0
             _reset(before)
-        return with_deadline(result, deadline, environ)
 
 
-class SlowReport:
-    """Report mode: set no deadline, but say which calls of the app took longer than theirs would have been."""
+def _with_waits_of(request: RequestDeadline, around: carried.Deadline) -> carried.Deadline:
+    """Return the shorter deadline around the request, under which waits are the request's, for the watchdog to end."""
+    around.waits = request.waits
+    return around
 
-    def __init__(self, app: WSGIApplication, seconds: float, system: System = SYSTEM) -> None:
-        self._app = app
-        self._seconds = seconds
-        self._system = system
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        began = self._system.monotonic()
+def _client_fd(environ: WSGIEnvironment) -> int:
+    server = servers.detect()
+    fd = None if server.client_may_half_close(environ) else server.client_fd(environ)
+    return -1 if fd is None else fd
+
+
+def _answering(app: WSGIApplication) -> WSGIApplication:
+    """Return an app that answers 503 where a soft timeout comes out of it."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            return self._app(environ, start_response)
-        finally:
-            elapsed = self._system.monotonic() - began
-            if elapsed > self._seconds:
-                emit(RequestSlow(*named(environ), elapsed, self._seconds))
+            return app(environ, start_response)
+        except RequestTimedOut:
+            text = b"The request took too long.\n"
+            headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
+            start_response("503 Service Unavailable", headers, sys.exc_info())
+            return [text]
 
-
-def named(environ: WSGIEnvironment) -> tuple[str, str]:
-    """Return method and path of a request, for messages: without the query, which may hold secrets."""
-    return environ.get("REQUEST_METHOD", "?"), environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return answer

@@ -153,8 +153,8 @@ class Server:
         del environ
         return True
 
-    def obey_while_starting(self) -> None:
-        """Have this worker end at once when it is told to before it serves, where the server would lose the signal."""
+    def obey(self) -> None:
+        """Have this worker end when it is told to in the cases in which the server itself would lose that."""
 
     def owns(self, path: str) -> bool:
         """Return whether a file is the server's own code: what threads it starts, it also ends."""
@@ -197,6 +197,18 @@ class Server:
         """Have this worker killed from outside unless it is gone within `seconds` (0: no more); return whether it can be had."""
         del seconds
         return False
+
+    def drain(self) -> bool:
+        """Have this worker take no more requests and end when those that run are done; return whether that can be had.
+
+        Only where the server replaces a worker that ends. A request that never ends holds it up: `leave` does not wait.
+        """
+        return False
+
+    def uses_signal(self, number: int) -> str:
+        """Return what the server is configured to use a signal for, `""` for nothing."""
+        del number
+        return ""
 
     def leave(self) -> NoReturn:
         """End this process at once, so that the master starts a fresh one; runs no exit handlers."""

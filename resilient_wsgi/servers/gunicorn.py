@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
+from . import listen_queue
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .plain import PlainServer
 
@@ -35,6 +36,8 @@ class GunicornServer(PlainServer):
         self._arbiter = 0 if _inside_worker() else system.getpid()
         self._first_worker = 0 if self._arbiter else system.getpid()
         super().__init__(system)
+        self._listening: Tuple[int, ...] = ()
+        self._listening_of = 0
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
@@ -64,6 +67,23 @@ class GunicornServer(PlainServer):
         if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
             return None
         return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
+
+    def drain(self) -> bool:
+        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
+        os.kill(self._system.getpid(), signal.SIGTERM)
+        return True
+
+    def leave(self) -> NoReturn:
+        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance: gunicorn/arbiter.py)."""
+        self._system.exit(0)
+        raise AssertionError  # a test's System may return
+
+    def listening(self) -> Tuple[int, ...]:
+        """Return the listening descriptors, which gunicorn tells nobody: found among those of this process."""
+        pid = self._system.getpid()
+        if self._listening_of != pid:
+            self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
+        return self._listening
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""

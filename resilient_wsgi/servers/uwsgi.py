@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
-import re
 import signal
 from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
 
 from ..system import SYSTEM, System
-from . import listen_queue, uwsgi_apps, uwsgi_native
+from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_signals
 from .base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
 from .hooks import Callback
 from .uwsgi_hooks import chain
@@ -141,21 +140,23 @@ class UwsgiServer(Server):
         uwsgi.set_user_harakiri(seconds)
         return True
 
-    def obey_while_starting(self) -> None:
-        """Let the signals that end a worker end it at once, until uWSGI installs its own handlers.
+    def obey(self) -> None:
+        """Have this worker end when it is told to where uWSGI would lose that (see uwsgi_signals.py)."""
+        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves(self._system):
+            uwsgi_signals.end_while_starting()
+            if self.threads() > 1:
+                uwsgi_signals.end_when_woken()
 
-        It does so when the worker begins to serve (core/uwsgi.c:uwsgi_worker_run). Until then, in lazy-apps for as long as
-        the app loads, the worker has the master's handlers, which in a worker do nothing that ends it: the signal is lost
-        and the master waits for its mercy.
-        """
-        if self.identity().role == WORKER and uwsgi.masterpid() and not self._serves():
-            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
+    def drain(self) -> bool:
+        """Do what a graceful reload of this worker does; without a master nobody would replace it."""
+        if not uwsgi.masterpid() or not uwsgi.worker_id():
+            return False
+        os.kill(self._system.getpid(), signal.SIGHUP)  # core/uwsgi.c, gracefully_kill
+        return True
 
-    def _serves(self) -> bool:
-        # SIGUSR2 is caught by nobody but a worker that has begun to serve
-        caught = re.search(r"^SigCgt:\s*(\w+)$", self._system.read_text("/proc/self/status"), re.MULTILINE)
-        return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
+    def uses_signal(self, number: int) -> str:
+        """Return the option that names this signal."""
+        return "harakiri-graceful-signal" if self._number("harakiri-graceful-signal") == number else ""
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""

@@ -230,3 +230,51 @@ def test_status_ends_with_one_when_a_queue_is_full(capsys):
 def test_status_of_what_is_not_there_is_a_clear_error(arguments, says, capsys):
     assert cli.main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+VIEWS = """
+from django.http import HttpResponse
+from django.urls import path
+from django.views import View
+from resilient_wsgi import deadline
+
+def tell(request):
+    return HttpResponse(str(deadline.remaining()))
+
+def short(request):
+    return tell(request)
+short.resilient_wsgi_deadline = 5
+
+def long(request):
+    return tell(request)
+long.resilient_wsgi_deadline = 500
+
+class Report(View):
+    resilient_wsgi_deadline = 7
+    def get(self, request):
+        return tell(request)
+
+urlpatterns = [path("short", short), path("long", long), path("report", Report.as_view()), path("other", tell)]
+"""
+
+
+def test_a_view_s_attribute_shortens_the_deadline_of_its_requests(project):
+    folder = project("{}")
+    (folder / "urls.py").write_text(VIEWS)
+    with open(folder / "settings.py", "a", encoding="utf-8") as file:
+        file.write('MIDDLEWARE = ["resilient_wsgi.django.middleware.ViewDeadlineMiddleware"]\n')
+    code = """
+from django.core.wsgi import get_wsgi_application
+from wsgiref.util import setup_testing_defaults
+application = get_wsgi_application()
+for path in ("/short", "/long", "/report", "/other"):
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    print(b"".join(application(environ, lambda *a: None)).decode())
+"""
+    answers = python(code, cwd=folder, DJANGO_SETTINGS_MODULE="settings", RESILIENT_WSGI_REQUEST_TIMEOUT="60")
+    short, long, report, other = map(float, answers.splitlines())
+    assert 4 < short <= 5
+    assert 6 < report <= 7
+    assert 50 < long <= 60
+    assert 50 < other <= 60

@@ -45,7 +45,7 @@ def test_a_section_may_be_the_word_of_its_mode(word):
 
 
 def test_every_option_can_be_set_from_the_environment():
-    environ = {o.variable: "" if o.default == () else str(o.default) for o in table()}
+    environ = {o.variable: ",".join(o.default) if isinstance(o.default, tuple) else str(o.default) for o in table()}
     assert sources.read(environ=environ) == Settings()
 
 
@@ -78,6 +78,43 @@ def test_no_timeout_is_accepted_where_that_means_something(value):
 def test_a_count_that_is_no_whole_number_is_a_mistake(value):
     (mistake,) = mistakes(arguments={"STDERR": {"SPILL_BYTES": value}})
     assert "it takes a whole number, 0 or more" in mistake
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("SIGUSR2", "SIGUSR2 is not free: uWSGI prints a worker's state at it, gunicorn upgrades itself"),
+        ("SIGHUP", "SIGHUP is not free: uWSGI and gunicorn reload by it"),
+        ("SIGXCPU", "SIGXCPU is not free"),
+        ("44", "44 is a number: signals are named here"),
+        ("SIGRTMIN+31", "is not free"),
+    ],
+)
+def test_a_signal_that_is_not_free_is_refused_by_name(value, why):
+    (mistake,) = mistakes(arguments={"REQUEST": {"STACKS_SIGNAL": value}})
+    assert why in mistake
+
+
+def test_a_signal_may_be_none():
+    settings = sources.read({"REQUEST": {"STACKS_SIGNAL": None, "SOFT_SIGNAL": "sigrtmin+3"}}, environ={})
+    assert (settings.request.stacks_signal, settings.request.soft_signal) == (None, "SIGRTMIN+3")
+
+
+@pytest.mark.parametrize(
+    "option", [{"PATHS": {"export": 5}}, {"PATHS": {"/x": -1}}, {"PATHS": 5}, {"CRITICAL": "pay"}, {"CRITICAL": 5},
+               {"MAX_SHED_SHARE": 1.5}, {"MAX_SHED_SHARE": True}, {"TRUSTED_HEADERS": [5]}]
+)  # fmt: skip
+def test_what_a_table_of_paths_a_list_or_a_share_cannot_be_is_a_mistake(option):
+    assert mistakes(arguments={"REQUEST": option})
+
+
+def test_paths_are_read_from_json_and_from_commas():
+    environ = {
+        "RESILIENT_WSGI_REQUEST_PATHS": '{"/x*": 5, "/y": null}',
+        "RESILIENT_WSGI_REQUEST_CRITICAL": "/pay, /buy/*",
+    }
+    request = sources.read(environ=environ).request
+    assert (request.paths, request.critical) == ({"/x*": 5.0, "/y": None}, ("/pay", "/buy/*"))
 
 
 @pytest.mark.parametrize("pattern", ["http://x", "*", "a*b", "x:port", "", "*.a.b:99999999", 7])

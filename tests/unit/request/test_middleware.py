@@ -10,14 +10,14 @@ from wsgiref import handlers, util, validate
 import pytest
 
 from resilient_wsgi import deadline
-from resilient_wsgi.events import ClientGone, RequestSlow
-from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware
+from resilient_wsgi.events import ClientGone
+from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, client_gone
 from resilient_wsgi.request.client_gone import hung_up
-from resilient_wsgi.request.deadline import SlowReport, granted
-from resilient_wsgi.servers import Server
+from resilient_wsgi.request.running import running
+from resilient_wsgi.servers import Server, use
 from resilient_wsgi.settings import Request
 from resilient_wsgi.stack import wrap
-from resilient_wsgi.testing import FakeClock, captured_events
+from resilient_wsgi.testing import captured_events
 
 
 def environ(**more):
@@ -28,15 +28,6 @@ def environ(**more):
 
 def start_response(status, headers, exc_info=None):
     start_response.status = status
-
-
-def test_a_request_has_what_harakiri_leaves():
-    assert granted(None, 30, 0.5) == 28.5
-    assert granted(10, 30, 0.5) == 10
-    assert granted(60, 30, 0.5) == 28.5
-    assert granted(7, None, 0.5) == 7
-    assert granted(None, None, 0.5) is None
-    assert granted(None, 1, 0.5) == 0.25
 
 
 def test_the_deadline_holds_in_the_call_the_iteration_and_the_close():
@@ -112,17 +103,33 @@ def test_what_the_servers_file_wrapper_made_is_returned_untouched():
     assert type(result) is util.FileWrapper
 
 
-def test_report_mode_says_what_took_too_long_and_sets_no_deadline():
-    clock = FakeClock()
-
+def test_in_report_mode_no_deadline_holds_but_the_request_is_seen():
     def app(environ, start_response):
         assert deadline.current() is None
-        clock.advance(6)
+        assert [request.limit for _, request in running.requests()] == [5]
         return []
 
-    with captured_events() as happened:
-        SlowReport(app, 5, clock)(environ(), start_response)
-    assert happened == [RequestSlow("GET", "/shop/pay", 6, 5)]
+    DeadlineMiddleware(app, 5, enforced=False)(environ(), start_response)
+    assert running.requests() == []
+
+
+def test_a_request_is_in_the_table_until_its_response_is_closed():
+    body = DeadlineMiddleware(lambda e, s: iter([b"1"]), 5)(environ(), start_response)
+    assert list(body) == [b"1"]
+    assert len(running.requests()) == 1
+    body.close()
+    assert running.requests() == []
+
+
+def test_a_response_that_nobody_closes_gives_way_to_the_next_request_of_its_thread():
+    unclosed = DeadlineMiddleware(lambda e, s: iter([b"1"]), 5)(environ(), start_response)
+    DeadlineMiddleware(lambda e, s: [], 5)(environ(), start_response)
+    assert running.requests() == []
+    unclosed.close()
+
+
+def test_an_environ_without_the_usual_keys_reaches_the_app():
+    assert DeadlineMiddleware(lambda e, s: [b"x"], 5)({}, start_response) == [b"x"]
 
 
 class Connected(Server):
@@ -181,6 +188,25 @@ def test_in_report_mode_a_gone_client_is_said_and_the_app_is_called():
         server.client.close()
         assert called(server, mode="report")
         assert [type(e) for e in happened] == [ClientGone]
+
+
+def test_an_app_can_ask_whether_its_client_is_still_there():
+    answers = []
+
+    def app(environ, start_response):
+        answers.append(client_gone())
+        server.client.close()
+        answers.append(client_gone())
+        return []
+
+    with Connected() as server:
+        use(server)
+        try:
+            DeadlineMiddleware(app, 5)(environ(), start_response)
+        finally:
+            use(None)
+    assert answers == [False, True]
+    assert client_gone() is False
 
 
 def test_a_failure_of_our_own_never_reaches_the_app(caplog):

@@ -1,0 +1,88 @@
+"""Print the stacks of all threads of each worker of a running instance, with the requests that run in it.
+
+Works from outside, by the pid of the master or of one worker, also when all threads are blocked in a write or C code holds
+the GIL. The workers need nothing but an app that was wrapped (REQUEST.STACKS_SIGNAL). Needs the right to send them signals
+and to read their /proc/PID/fd (the same user, or root). Exit code 1 if no worker has answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import time
+from typing import Iterator, List, Optional
+
+from .cli_status import family, target_pid
+from .request import on_signal
+from .request.records import Region, regions
+from .request.shared import Shared, find
+from .system import SYSTEM, System
+
+PATIENCE = 3.0
+# the dump is complete when it has not grown for this long: it has no end mark
+QUIET = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `stacks` takes."""
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("pid", nargs="?", type=int, help="pid of the master, or of one worker")
+    target.add_argument("--pidfile", help="file with that pid")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the stacks; return 1 if there were none."""
+    answered = 0
+    for process in family(target_pid(arguments)):
+        found = on_signal.find(process.pid)
+        if found is None:
+            continue
+        text = ask(process.pid, *found)
+        answered += bool(text)
+        print("\n".join([f"=== {process.pid} {process.command}", *_requests(process.pid), text or "no answer", ""]))  # noqa: T201
+    if not answered:
+        print("no process here writes its stacks at a signal: is the app wrapped, REQUEST.STACKS_SIGNAL set?")  # noqa: T201
+    return 0 if answered else 1
+
+
+def ask(pid: int, path: str, signum: int, system: System = SYSTEM) -> str:
+    """Return what a process writes at the signal, `""` if that does not come within some seconds."""
+    with open(path, "r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # somebody else may ask at the same time
+        file.truncate(0)
+        os.kill(pid, signum)
+        until = system.monotonic() + PATIENCE
+        size = grown = 0.0
+        while system.monotonic() < until:
+            now = os.fstat(file.fileno()).st_size
+            if now != size:
+                size, grown = now, system.monotonic()
+            elif size and system.monotonic() - grown > QUIET:
+                break
+            time.sleep(0.01)
+        file.seek(0)
+        return file.read().decode(errors="replace").rstrip()
+
+
+def _requests(pid: int) -> Iterator[str]:
+    region = _region(pid)
+    if region is None:
+        return
+    now = time.monotonic()
+    found = sorted(region.requests(), key=lambda request: request.begun)
+    for request in found:
+        doing = f", waiting for {request.doing}" if request.doing else ""
+        yield f"{request.what} for {now - request.begun:.2f} s{doing}"
+    if not found:
+        yield "no request runs"
+
+
+def _region(pid: int) -> Optional[Region]:
+    path = find(pid)
+    if path is None:
+        return None
+    # it stays open: the memory is read while the lines are made, and the program ends soon
+    shared = Shared(os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
+    mine: List[Region] = [region for region in regions(shared) if region.owner[0] == pid]
+    return mine[0] if mine else None

@@ -1,0 +1,51 @@
+"""Deadlines of views, as an attribute: `resilient_wsgi.django.middleware.ViewDeadlineMiddleware` in MIDDLEWARE."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from .. import deadline
+from ..deadline import Deadline
+from ..guard import Guard
+
+ATTRIBUTE = "resilient_wsgi_deadline"
+
+_guard = Guard("request")
+
+
+class ViewDeadlineMiddleware:
+    """Have at most as many seconds for a view as its attribute `resilient_wsgi_deadline` says.
+
+    A function has it set, a class-based view has it in its class:
+
+        class Report(View):
+            resilient_wsgi_deadline = 5
+
+    It can only shorten the deadline of the request, from the moment at which the view is found until the response comes back
+    to here: the rendering of a template included, a streamed body not. (`@deadline.limit(5)` on a view holds for its call.)
+    """
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        """Pass the request on."""
+        before = deadline.current()
+        try:
+            return self._get_response(request)
+        finally:
+            deadline.replace(before)
+
+    def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> None:
+        """Shorten the deadline, if the view says so."""
+        del request, args, kwargs
+        seconds = getattr(view, ATTRIBUTE, None) or getattr(getattr(view, "view_class", None), ATTRIBUTE, None)
+        if seconds is None:
+            return
+        with _guard:
+            around = deadline.current()
+            mine = Deadline.after(seconds, f"{ATTRIBUTE} of {getattr(view, '__qualname__', view)}")
+            if around is not None:
+                mine.waits = around.waits
+            if around is None or mine.at < around.at:
+                deadline.replace(mine)

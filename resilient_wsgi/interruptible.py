@@ -1,0 +1,61 @@
+"""A wait that another thread can end, and that nobody touches any more once it is over."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Callable, Optional, Set, Type
+
+
+class Interruptible:
+    """One wait: made by `deadline.interruptible()`, used once as a context manager.
+
+    `doing` says what is waited for, `interrupted` whether it was ended from outside. The lock makes leaving the block wait
+    for a `callback` that runs just then: after it, the socket is the pool's.
+    """
+
+    __slots__ = ("_armed", "_callback", "_lock", "_waits", "doing", "interrupted")
+
+    def __init__(self, callback: Callable[[], object], doing: str, waits: Optional[Set[Interruptible]]) -> None:
+        self.doing = doing
+        self.interrupted = False
+        self._callback = callback
+        self._waits = waits
+        self._lock = threading.Lock()
+        self._armed = False
+
+    def __enter__(self) -> Interruptible:  # noqa: PYI034 - typing.Self is newer than 3.9
+        if self._waits is not None:
+            self._armed = True
+            self._waits.add(self)
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.disarm()
+
+    def disarm(self) -> bool:
+        """Have `callback` not called from here on, and return whether it was: then the socket is of no more use."""
+        with self._lock:
+            self._armed = False
+        if self._waits is not None:
+            self._waits.discard(self)
+        return self.interrupted
+
+    def interrupt(self) -> bool:
+        """End the wait, if it is still under way; return whether it was. For the watchdog."""
+        with self._lock:
+            if not self._armed:
+                return False
+            self._armed = False
+            self.interrupted = True
+            try:
+                self._callback()
+            except Exception:  # closed meanwhile: the wait has ended by itself
+                return True
+            return True
+
+    def __repr__(self) -> str:
+        state = "interrupted" if self.interrupted else "armed" if self._armed else "over"
+        return f"<Interruptible {self.doing!r} {state}>"

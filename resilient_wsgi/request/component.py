@@ -1,0 +1,100 @@
+"""What `wrap()` puts around an app, and what each worker has beside it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
+
+from .. import servers
+from ..errors import Unavailable
+from ..servers import Server
+from ..settings import OFF, ON, REPORT, Request
+from .client_gone import ClientGoneMiddleware
+from .deadline import DeadlineMiddleware, harakiri_leaves
+from .granted import by_request, ordinary
+from .process import Process, usable
+from .queue import QueueMiddleware
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+Layer = Callable[["WSGIApplication"], "WSGIApplication"]
+
+_process: Optional[Process] = None
+
+
+def middleware(options: Optional[Request] = None) -> List[Layer]:
+    """Return what is to be put around an app, the outermost first; each worker gets what they need beside them."""
+    options = options or Request()
+    server = servers.detect()
+    layers: List[Layer] = []
+    if options.client_gone != OFF:
+        layers.append(functools.partial(ClientGoneMiddleware, options=options, server=server))
+    if options.shed != OFF or options.router_timeout is not None:
+        layers.append(functools.partial(QueueMiddleware, options=options, server=server))
+    leaves = harakiri_leaves(server.harakiri(), options.reserve)
+    if _watching(options, leaves) or options.record == ON:
+        layers.append(
+            functools.partial(
+                DeadlineMiddleware,
+                seconds=ordinary(options, leaves),
+                granted=by_request(options, leaves),
+                enforced=options.mode != REPORT,
+                watch_client=options.client_left != OFF,
+                soft=options.soft_timeout == ON,
+            )
+        )
+    _watch(options, server, leaves)
+    return layers
+
+
+def install(options: Optional[Request] = None) -> Sequence[str]:
+    """Return what is done in the apps that are wrapped: `wrap()` and the Django app put it in place."""
+    options = options or Request()
+    server = servers.detect()
+    leaves = harakiri_leaves(server.harakiri(), options.reserve)
+    seconds = ordinary(options, leaves)
+    return (
+        "in wrapped apps",
+        f"deadline {seconds:g} s"
+        if seconds != math.inf
+        else "no deadline: neither harakiri nor REQUEST.TIMEOUT is set",
+        f"clients that are gone: {options.client_gone}",
+        f"watchdog: {'on' if _watching(options, leaves) else 'not needed'}",
+        _stacks(options, server),
+    )
+
+
+def uninstall() -> None:
+    """End the watchdog and all that is beside it. Middleware stays around the app that it was put around."""
+    global _process
+    if _process is not None:
+        servers.detect().forget(_process.start)
+        servers.detect().forget(_process.stop)
+        _process.stop()
+        _process = None
+
+
+def _watching(options: Request, leaves: float) -> bool:
+    limited = ordinary(options, leaves) != math.inf or by_request(options, leaves) is not None
+    return limited or options.slow_after is not None or options.gil_timeout is not None or options.client_left != OFF
+
+
+def _watch(options: Request, server: Server, leaves: float) -> None:
+    """Have each worker get what it needs: one for all wrapped apps, by the options of the last."""
+    global _process
+    if _process is not None and _process.options == options and _process.server is server:
+        return
+    uninstall()
+    _process = Process(options, server, watching=_watching(options, leaves))
+    server.on_worker_ready(_process.start)
+    server.on_worker_stop(_process.stop)
+
+
+def _stacks(options: Request, server: Server) -> str:
+    name = options.stacks_signal
+    try:
+        return f"stacks at {name}" if name is not None and usable(name, server) else "no stacks: STACKS_SIGNAL is None"
+    except Unavailable as reason:
+        return f"no stacks: {reason}"

@@ -1,0 +1,179 @@
+"""What each worker has for its requests: a watchdog, a place in the shared memory, the signal for stacks. By pid.
+
+It begins when the worker is ready (the hook of the server, or the first request) and ends when it stops; never in a master.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import List, Optional
+
+from ..errors import Unavailable
+from ..events import WorkerKilled
+from ..guard import Guard
+from ..servers import Server
+from ..settings import ON, REPORT, Request
+from . import on_signal
+from .announce import Announcer
+from .heartbeat import Heartbeat
+from .on_signal import OnSignal
+from .records import Region, regions
+from .recycling import Recycling
+from .running import running
+from .shared import Shared, open_for
+from .soft import SoftTimeout
+from .watchdog import Watchdog
+
+_guard = Guard("request")
+
+
+class Process:
+    """What this process has. `start` and `stop` are the server's callbacks; `means` says what there is, for `status()`."""
+
+    def __init__(self, options: Request, server: Server, *, watching: bool) -> None:
+        self.options = options
+        self.server = server
+        self._watching = watching
+        self._pid = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.shared: Optional[Shared] = None
+        self.region: Optional[Region] = None
+        self.watchdog: Optional[Watchdog] = None
+        self.announcer = Announcer()
+        self._on_signal: Optional[OnSignal] = None
+        self._soft: Optional[SoftTimeout] = None
+        self._beat_file: Optional[int] = None
+
+    def start(self) -> None:
+        """Put everything in place in this process. A part that cannot be had is left out, and the others are not."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._clear()  # what a parent had is the parent's
+        running.forget()
+        with _guard:
+            self._share()
+        with _guard, contextlib.suppress(Unavailable):
+            self._listen_for_signals()
+        if self._watching:
+            with _guard:
+                self.watchdog = self._make_watchdog()
+                self.watchdog.start()
+
+    def stop(self) -> None:
+        """Take it all away, in an orderly end of this process."""
+        if self._pid != os.getpid():
+            return
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.announcer.wait(0.5)
+        with _guard:
+            self._give_back()
+        if self._on_signal is not None:
+            self._on_signal.close()
+        if self._soft is not None:
+            self._soft.close()
+        self._pid = 0
+        self._clear()
+
+    def _share(self) -> None:
+        identity = self.server.identity()
+        if not identity.master_pid or (self.options.record != ON and not self.options.recycles_per_minute):
+            return
+        self.shared = shared = open_for(identity.master_pid)
+        with shared.lock():
+            if self.options.record == ON:
+                self.region = self._claim(shared, identity.worker)
+        if self.region is not None:
+            running.records = self.region.records()
+            self._open_beat_file(shared)
+
+    def _claim(self, shared: Shared, worker: int) -> Optional[Region]:
+        """Return a free region, made ours, and tell what those were doing whose workers were killed."""
+        free: List[Region] = []
+        for region in regions(shared):
+            if region.orphaned():
+                self._tell(region, _beat_path(shared, region))
+                region.give_back()
+            if not region.owner[0]:
+                free.append(region)
+        if not free:
+            return None
+        free[0].take(os.getpid(), worker)
+        return free[0]
+
+    def _tell(self, region: Region, beat_path: str) -> None:
+        pid, worker = region.owner
+        dump = _take_text(beat_path) or region.dump()
+        for found in region.requests():
+            elapsed = max(0.0, region.last_seen - found.begun)
+            self.announcer(WorkerKilled(worker, pid, found.what, elapsed, found.doing, dump))
+            dump = ""
+
+    def _open_beat_file(self, shared: Shared) -> None:
+        if self.options.gil_timeout is not None and self.region is not None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._beat_file = os.open(_beat_path(shared, self.region), flags, 0o600)
+
+    def _listen_for_signals(self) -> None:
+        stacks, soft = self.options.stacks_signal, self.options.soft_signal
+        if stacks is not None and usable(stacks, self.server):
+            self._on_signal = OnSignal(on_signal.number(stacks))
+        if self.options.soft_timeout != ON or soft in (None, stacks) or self.server.threads() != 1:
+            return
+        if soft is not None and usable(soft, self.server):
+            self._soft = SoftTimeout(on_signal.number(soft))
+
+    def _make_watchdog(self) -> Watchdog:
+        options, recycling, heartbeat = self.options, None, None
+        if self.shared is not None and options.recycles_per_minute:
+            recycling = Recycling(options, self.server, self.shared, self.announcer, self._before_leaving)
+        if options.gil_timeout is not None and options.mode != REPORT:
+            heartbeat = Heartbeat(options.gil_timeout, 2 if self._beat_file is None else self._beat_file)
+        return Watchdog(
+            options, self.announcer, recycling=recycling, region=self.region, soft=self._soft, heartbeat=heartbeat
+        )
+
+    def _before_leaving(self) -> None:
+        self.announcer.wait(0.5)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        region, shared = self.region, self.shared
+        self.region = None
+        if shared is None:
+            return
+        with shared.lock():
+            if region is not None:
+                region.give_back()
+                if self._beat_file is not None:
+                    _take_text(_beat_path(shared, region))
+            if not any(other.owner[0] for other in regions(shared)):
+                shared.remove()
+
+
+def usable(name: str, server: Server) -> bool:
+    """Return whether a signal is free. Raises `Unavailable`, with its use, if it is not."""
+    use = server.uses_signal(on_signal.number(name))
+    if use:
+        msg = f"{name} is not free: the server has it for {use}"
+        raise Unavailable(msg)
+    return True
+
+
+def _beat_path(shared: Shared, region: Region) -> str:
+    return f"{shared.path}.{region.number}"
+
+
+def _take_text(path: str) -> str:
+    """Return what a worker wrote when it ended because of the GIL, and remove it; `""` if there is nothing."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(16384)
+        os.unlink(path)
+    except OSError:
+        return ""
+    return text

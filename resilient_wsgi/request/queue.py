@@ -1,0 +1,122 @@
+"""Requests that have waited too long in the listen queue: answered 503, so that those behind them are in time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
+
+from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
+from ..guard import Guard
+from ..servers import Server, listen_queue
+from ..settings import OFF, REPORT, Request
+from ..system import SYSTEM, System
+from .paths import matcher, path_of
+from .queue_time import Calibration, parse
+from .running import WAITED, named
+from .shedding import Shedding, Spell
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PROBES = ("*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz", "*/ready", "*/ping",
+          "*/status", "*/-/healthy", "*/-/ready", "*/up", "*/heartbeat", "*/__heartbeat__", "*/__lbheartbeat__")  # fmt: skip
+PROBERS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Consul Health Check", "HAProxy", "Prometheus/")
+BODY = b"Too busy. Try again later.\n"
+# the kernel is asked for the queue's length at most this often
+ASK_EVERY = 0.02
+
+_guard = Guard("request")
+
+
+class QueueMiddleware:
+    """Answer 503 with `Retry-After` where a request waited longer than allowed and the kernel agrees that there is a queue.
+
+    It notes how long the request waited in `environ["resilient_wsgi.waited"]`. Without the header `X-Request-Start` or
+    `X-Queue-Start` it does nothing, and whenever something is doubtful it lets the request pass: a stamp that cannot be meant,
+    a listen queue that is empty or not known, more requests shed than `MAX_SHED_SHARE` allows.
+    """
+
+    def __init__(self, app: WSGIApplication, options: Request, server: Server, system: System = SYSTEM) -> None:
+        self._app = app
+        self._server = server
+        self._now = system.monotonic
+        self._wall_time = system.wall_time
+        self._reports = REPORT in (options.mode, options.shed)
+        self._looks = options.shed != OFF and (options.max_queue_wait or options.queue_target) is not None
+        self._never = matcher([*options.critical, *PROBES])
+        self._first = matcher(options.sheddable)
+        self._calibration = Calibration()
+        self._shedding = Shedding(options)
+        self._spell = Spell(self._shedding)
+        self._depth: Tuple[float, int] = (-math.inf, 0)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        header = environ.get("HTTP_X_REQUEST_START") or environ.get("HTTP_X_QUEUE_START")
+        if header is not None:
+            shed = None
+            try:
+                shed = self._judge(header, environ)
+            except Exception as error:
+                _guard.report(error)
+            if shed is not None and not self._reports:
+                return self._refuse(shed, start_response)
+        return self._app(environ, start_response)
+
+    def _judge(self, header: str, environ: WSGIEnvironment) -> Optional[RequestShed]:
+        """Return what is to be said of a request that is shed, None for one that passes."""
+        stamp = parse(header)
+        if stamp is None:
+            return None
+        now = self._now()
+        waited = self._calibration.waited(stamp, self._wall_time(), now)
+        if waited is None:
+            return None
+        environ[WAITED] = waited
+        if not self._looks or self._shedding.passes(waited, now):
+            return None
+        return self._judge_slowly(environ, waited, now)
+
+    def _judge_slowly(self, environ: WSGIEnvironment, waited: float, now: float) -> Optional[RequestShed]:
+        path = path_of(environ)
+        allowed = self._shedding.allowed(sheddable=bool(self._first(path)))
+        event = None if waited <= allowed else self._late(environ, path, waited, allowed, now)
+        if event is None:
+            self._shedding.passed()
+            self._say_over(now)
+        return event
+
+    def _late(
+        self, environ: WSGIEnvironment, path: str, waited: float, allowed: float, now: float
+    ) -> Optional[RequestShed]:
+        if self._never(path) or environ.get("HTTP_USER_AGENT", "").startswith(PROBERS):
+            return None
+        depth = self._ask(now)
+        if not depth or not self._shedding.may_shed():
+            return None
+        event = RequestShed(*named(environ), waited, allowed, depth)
+        if self._spell.shed(now):
+            emit(SheddingBegan(allowed, depth))
+        emit(event)
+        return event
+
+    def _ask(self, now: float) -> int:
+        asked, depth = self._depth
+        if now - asked >= ASK_EVERY:
+            depth = listen_queue.depth(self._server.listening()) or 0
+            self._depth = now, depth
+        return depth
+
+    def _say_over(self, now: float) -> None:
+        ended = self._spell.over(now)
+        if ended is not None:
+            emit(SheddingEnded(*ended))
+
+    def _refuse(self, event: RequestShed, start_response: StartResponse) -> List[bytes]:
+        headers = [
+            ("Content-Type", "text/plain"),
+            ("Content-Length", str(len(BODY))),
+            ("Retry-After", str(max(1, math.ceil(event.waited)))),
+            ("Cache-Control", "no-store"),
+        ]
+        start_response("503 Service Unavailable", headers)
+        return [BODY]

@@ -1,0 +1,129 @@
+"""What each worker does, in shared memory, so that the next one can say what a killed one was doing."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Iterator, List, Tuple
+
+from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, started
+
+# pid, number of the worker, when the process was started (clock ticks), when its watchdog last looked (monotonic)
+_OWNER = struct.Struct("=iiQd")
+_SEEN = struct.Struct("=d")
+SEEN_AT = 16
+# busy, when it began (monotonic), method and path, what it waits for
+_REQUEST = struct.Struct("=B7xd160s80s")
+_DOING = struct.Struct("=80s")
+DOING_AT = _REQUEST.size - _DOING.size
+RECORD_BYTES = 256
+FIRST_RECORD = 64
+RECORDS = 16
+DUMP_AT = FIRST_RECORD + RECORDS * RECORD_BYTES
+DUMP_BYTES = REGION_BYTES - DUMP_AT - 2
+_LENGTH = struct.Struct("=H")
+
+# write_request(record.memory, record.at, 1, begun, what, b"") notes a request: called like this in the way of every one
+write_request = _REQUEST.pack_into
+
+
+class Record:
+    """The place for what one thread does."""
+
+    __slots__ = ("at", "memory")
+
+    def __init__(self, shared: Shared, at: int) -> None:
+        self.memory = shared.memory
+        self.at = at
+
+    def clear(self) -> None:
+        """Note that the request is over."""
+        self.memory[self.at] = 0
+
+    def write_doing(self, what: str) -> None:
+        """Note what it waits for."""
+        _DOING.pack_into(self.memory, self.at + DOING_AT, what.encode(errors="replace"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A request that stands in a region: what, since when (monotonic), what it waits for."""
+
+    what: str
+    begun: float
+    doing: str
+
+
+class Region:
+    """The place of one worker."""
+
+    def __init__(self, shared: Shared, number: int) -> None:
+        self._shared = shared
+        self._memory = shared.memory
+        self.number = number
+        self._at = HEAD_BYTES + number * REGION_BYTES
+
+    def records(self) -> List[Record]:
+        """Return the places for its threads; the first stands last, to be popped."""
+        first = self._at + FIRST_RECORD
+        return [Record(self._shared, first + n * RECORD_BYTES) for n in reversed(range(RECORDS))]
+
+    def take(self, pid: int, worker: int) -> None:
+        """Make it that of a worker, with nothing in it."""
+        self._memory[self._at : self._at + REGION_BYTES] = bytes(REGION_BYTES)
+        _OWNER.pack_into(self._memory, self._at, pid, worker, started(pid), 0.0)
+
+    def give_back(self) -> None:
+        """Note that its worker has ended in an orderly way."""
+        _OWNER.pack_into(self._memory, self._at, 0, 0, 0, 0.0)
+
+    def seen(self, now: float) -> None:
+        """Note that the watchdog has looked."""
+        _SEEN.pack_into(self._memory, self._at + SEEN_AT, now)
+
+    def write_dump(self, text: str) -> None:
+        """Keep the beginning of the last stacks."""
+        data = text.encode(errors="replace")[:DUMP_BYTES]
+        at = self._at + DUMP_AT
+        self._memory[at + 2 : at + 2 + len(data)] = data
+        _LENGTH.pack_into(self._memory, at, len(data))
+
+    @property
+    def owner(self) -> Tuple[int, int]:
+        """Pid and number of its worker; the pid is 0 if nobody has it."""
+        pid, worker, _, _ = _OWNER.unpack_from(self._memory, self._at)
+        return pid, worker
+
+    @property
+    def last_seen(self) -> float:
+        """When the watchdog last looked; 0 if it never did."""
+        seen: float = _SEEN.unpack_from(self._memory, self._at + SEEN_AT)[0]
+        return seen
+
+    def orphaned(self) -> bool:
+        """Return whether its worker was killed: it has not given it back, and is no more."""
+        pid, _, when, _ = _OWNER.unpack_from(self._memory, self._at)
+        return bool(pid) and started(pid) != when
+
+    def requests(self) -> Iterator[Found]:
+        """Return what stands in it."""
+        for n in range(RECORDS):
+            at = self._at + FIRST_RECORD + n * RECORD_BYTES
+            busy, begun, what, doing = _REQUEST.unpack_from(self._memory, at)
+            if busy:
+                yield Found(_text(what), begun, _text(doing))
+
+    def dump(self) -> str:
+        """Return the last stacks."""
+        at = self._at + DUMP_AT
+        (length,) = _LENGTH.unpack_from(self._memory, at)
+        return bytes(self._memory[at + 2 : at + 2 + min(length, DUMP_BYTES)]).decode(errors="replace")
+
+
+def regions(shared: Shared) -> List[Region]:
+    """Return all of them."""
+    return [Region(shared, number) for number in range(REGIONS)]
+
+
+def _text(data: bytes) -> str:
+    return data.partition(b"\0")[0].decode(errors="replace")

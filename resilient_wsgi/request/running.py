@@ -1,0 +1,115 @@
+"""The table of running requests: a slot for each thread, written by that thread alone, read by the watchdog. No lock.
+
+Writing an attribute is one step for the interpreter, and nobody but its thread writes a slot's `request`. It is the thread
+that names the slot, not the request, so one whose `close()` never came is overwritten by the next.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+
+from ..deadline import Deadline
+from ..system import System
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from .records import Record
+
+
+WAITED = "resilient_wsgi.waited"  # seconds in the queue, put there by QueueMiddleware
+
+
+class RequestDeadline(Deadline):
+    """A deadline that names its request, in words made only when somebody asks. `at` is infinity where there is none."""
+
+    __slots__ = ("client_fd", "client_gone", "environ", "start")
+
+    def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System) -> None:
+        self.at = now + limit
+        self.limit = limit
+        self.waits = set()
+        self._system = system
+        self.start = now
+        self.environ = environ
+        self.client_fd = -1
+        self.client_gone = False
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        """Return which request it is the deadline of."""
+        return "request deadline of {} {}".format(*named(self.environ))
+
+    @property
+    def due(self) -> float:
+        """When it has to be over: `at`, unless that was brought forward because the client is gone."""
+        return self.start + self.limit
+
+    @property
+    def waited(self) -> float:
+        """How long it waited in the queue before, as far as that is known."""
+        seconds: float = self.environ.get(WAITED, 0.0)
+        return seconds
+
+    def doing(self) -> str:
+        """Return what it waits for, as far as that is known, `""` for nothing that would be known."""
+        return ", ".join([wait.doing for wait in list(self.waits) if wait.doing])
+
+
+class Slot:
+    """What one thread works on: `request` is None between requests. `record` is its place in shared memory, if it has one."""
+
+    __slots__ = ("record", "request", "thread")
+
+    def __init__(self, thread: int, record: Optional[Record]) -> None:
+        self.thread = thread
+        self.request: Optional[RequestDeadline] = None
+        self.record = record
+
+    def finish(self, request: RequestDeadline) -> None:
+        """Note that a request is over, unless the thread has begun another one since."""
+        if self.request is request:
+            self.request = None
+            if self.record is not None:
+                self.record.clear()
+
+
+class Running:
+    """The slots of this process's threads."""
+
+    def __init__(self) -> None:
+        self.slots: Dict[int, Slot] = {}
+        self.records: List[Record] = []  # places in shared memory that no thread has taken yet
+
+    def add_thread(self) -> Slot:
+        """Return a new slot for the calling thread. Threads that are no more leave theirs to the next of the same name."""
+        thread = get_ident()
+        try:
+            record: Optional[Record] = self.records.pop()
+        except IndexError:
+            record = None
+        slot = self.slots[thread] = Slot(thread, record)
+        return slot
+
+    def requests(self) -> List[Tuple[int, RequestDeadline]]:
+        """Return thread and request of all that run, the oldest first. For the watchdog: the table may change meanwhile."""
+        found = [(slot.thread, request) for slot in list(self.slots.values()) if (request := slot.request) is not None]
+        return sorted(found, key=lambda pair: pair[1].start)
+
+    def forget(self) -> None:
+        """Begin anew, in a new process."""
+        self.slots.clear()
+        self.records = []
+
+    def __repr__(self) -> str:
+        return f"<Running {len(self.requests())} requests in {len(self.slots)} threads>"
+
+
+# one for the process, whatever the number of wrapped apps
+running = Running()
+
+
+def named(environ: WSGIEnvironment) -> Tuple[str, str]:
+    """Return method and path of a request, for messages: without the query, which may hold secrets."""
+    return environ.get("REQUEST_METHOD", "?"), environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")

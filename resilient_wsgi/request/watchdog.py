@@ -1,0 +1,172 @@
+"""The watchdog: one thread for each process that looks at the running requests and ends what must be ended.
+
+At `SLOW_AFTER` it says so, with all stacks. At the deadline it ends the request's waits, and goes on doing so as long as the
+request begins new ones. Past deadline and grace it has the worker replaced. Whatever it does takes no lock of the app's and
+writes nothing that could block: events are told by another thread.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import Callable, Dict, List, Optional, Tuple
+
+from ..events import Event, RequestOverdue, RequestSlow
+from ..guard import Guard
+from ..settings import OFF, ON, REPORT, Request
+from ..system import SYSTEM, System
+from . import left, stacks
+from .heartbeat import Heartbeat
+from .records import Region
+from .recycling import Recycling
+from .running import RequestDeadline, Running, named, running
+from .soft import SoftTimeout
+
+# a request that begins while the thread sleeps may have a deadline as short as any: it is acted upon this much late
+TICK = 0.25
+SHORTEST_SLEEP = 0.01
+# between two dumps: in an incident all requests become slow at the same time
+STACKS_EVERY = 1.0
+# where SLOW_AFTER is not set
+SLOW_SHARE = 0.8
+
+_guard = Guard("request")
+
+
+class Watched:
+    """What has been done about a request."""
+
+    __slots__ = ("overdue", "request", "slow")
+
+    def __init__(self, request: RequestDeadline) -> None:
+        self.request = request
+        self.slow = False
+        self.overdue = False
+
+
+class Watchdog:
+    """Looks at the running requests. `start()` gives it a thread; tests call `look()` with a clock of their own."""
+
+    def __init__(
+        self,
+        options: Request,
+        announce: Callable[[Event], object],
+        *,
+        recycling: Optional[Recycling] = None,
+        region: Optional[Region] = None,
+        soft: Optional[SoftTimeout] = None,
+        heartbeat: Optional[Heartbeat] = None,
+        table: Running = running,
+        system: System = SYSTEM,
+    ) -> None:
+        self._options = options
+        self._report = options.mode == REPORT
+        self._announce = announce
+        self._recycling = recycling
+        self._region = region
+        self._soft = soft if options.soft_timeout == ON else None
+        self._heartbeat = heartbeat
+        self._table = table
+        self._system = system
+        self._watched: Dict[int, Watched] = {}
+        self._last_stacks = -math.inf
+        self._stop = threading.Event()
+        self._thread: Optional[threading.Thread] = None
+
+    def start(self) -> None:
+        """Begin to look, in a thread of its own. It is a daemon: the end of the process does not wait for it."""
+        self._thread = threading.Thread(target=self._run, name="resilient_wsgi watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self, patience: float = 1.0) -> None:
+        """End the thread, unless it is about to replace this worker: then it is what lets the process go."""
+        if self._recycling is not None and self._recycling.under_way:
+            return
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(patience)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
+    def _run(self) -> None:
+        pid = os.getpid()
+        sleep = 0.0
+        while not self._stop.wait(sleep) and os.getpid() == pid:
+            sleep = TICK
+            with _guard:
+                sleep = self.look()
+
+    def look(self) -> float:
+        """Look once at all requests, do what is due, and return how long to sleep."""
+        now = self._system.monotonic()
+        if self._heartbeat is not None:
+            self._heartbeat.beat(now)
+        requests = self._table.requests()
+        if self._region is not None:
+            self._region.seen(now)
+        next_due = now + TICK
+        for thread, request in requests:
+            next_due = min(next_due, self._see(thread, request, now, requests))
+        if self._recycling is not None:
+            self._recycling.go_on(now, requests)
+        if len(self._watched) > len(requests):
+            self._watched = {thread: w for thread, w in self._watched.items() if (thread, w.request) in requests}
+        return max(SHORTEST_SLEEP, next_due - now)
+
+    def _see(
+        self, thread: int, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]
+    ) -> float:
+        watched = self._watched.get(thread)
+        if watched is None or watched.request is not request:
+            watched = self._watched[thread] = Watched(request)
+        self._note(thread, request)
+        slow_at = request.start + (self._options.slow_after or SLOW_SHARE * request.limit)
+        if now >= slow_at and not watched.slow:
+            watched.slow = True
+            self._say_slow(request, now, requests)
+        if now >= request.at:
+            self._end_waits(thread, watched, now)
+            late = now >= request.due + self._options.grace
+            if self._recycling is not None and late and stacks.in_request(thread):
+                self._recycling.begin(request, now)
+        elif self._options.client_left != OFF and request.client_fd >= 0:
+            left.look(request, now, self._options.client_left == REPORT or self._report, self._announce)
+        return min(at for at in (slow_at, request.at, now + TICK) if at > now)
+
+    def _note(self, thread: int, request: RequestDeadline) -> None:
+        slot = self._table.slots.get(thread)
+        if slot is not None and slot.record is not None and slot.request is request:
+            slot.record.write_doing(request.doing())
+
+    def _say_slow(self, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]) -> None:
+        text = ""
+        if now - self._last_stacks >= STACKS_EVERY:
+            self._last_stacks = now
+            text = self._stacks(requests, now)
+        method, path = named(request.environ)
+        elapsed = now - request.start
+        self._announce(RequestSlow(method, path, elapsed, request.limit, request.waited, request.doing(), text))
+
+    def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
+        works_on = {
+            thread: "{} {} for {:.2f} s".format(*named(request.environ), now - request.start)
+            for thread, request in requests
+        }
+        text = stacks.render(works_on, without=threading.get_ident())
+        if self._region is not None:
+            self._region.write_dump(text)
+        return text
+
+    def _end_waits(self, thread: int, watched: Watched, now: float) -> None:
+        request = watched.request
+        waits = list(request.waits)
+        count = len(waits) if self._report else sum(wait.interrupt() for wait in waits)
+        by = ""
+        if self._soft is not None and not self._report and self._soft.interrupt(thread, request):
+            by = "; RequestTimedOut is raised in it"
+        if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
+            watched.overdue = True
+            method, path = named(request.environ)
+            self._announce(RequestOverdue(method, path, now - request.start, request.limit, count, by))

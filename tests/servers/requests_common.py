@@ -1,0 +1,55 @@
+"""What the server tests of requests share."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import urllib.request
+from pathlib import Path
+
+from lab import load
+from lab.processes import Server
+from resilient_wsgi import cli
+from resilient_wsgi.request import shared
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.servers.request_app"
+COMMON = {
+    "module": APP,
+    "pythonpath": str(ROOT),
+    "master": True,
+    "need-app": True,
+    "listen": 100,
+    "disable-logging": True,
+    "enable-threads": True,
+}
+HOOKS = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
+
+
+@contextlib.contextmanager
+def running(options=(), environment=(), **more):
+    """A uWSGI instance of which nothing is left in shared memory either."""
+    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()}
+    try:
+        with Server({**COMMON, **dict(options)}, env=env, **more) as server:
+            yield server
+    finally:
+        shared.sweep()
+
+
+def get(server, path, patience=20.0):
+    return load.get(server.port, path, patience)
+
+
+def body(server, path, headers=()):
+    asked = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=dict(headers))
+    with urllib.request.urlopen(asked, timeout=20) as response:
+        return response.read().decode()
+
+
+def stacks(*arguments):
+    """What `resilient-wsgi stacks` prints, and its exit code."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = cli.main(["stacks", *map(str, arguments)])
+    return out.getvalue(), code

@@ -1,0 +1,196 @@
+"""What is left of a deadline reaches the database: real PostgreSQL, and SQLite. MySQL's statements are only looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from lab.processes import wait_until
+from lab.processes.base import ToolMissing, find_tool
+from tests.servers.requests_common import ROOT
+
+pytestmark = pytest.mark.servers
+
+SCRIPT = """
+import json, sys, time
+import django
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["resilient_wsgi.django"],
+    DATABASES={"default": json.loads(sys.argv[1])},
+    RESILIENT_WSGI={"REQUEST": {"DATABASE_TIMEOUT": sys.argv[2]}},
+)
+django.setup()
+from django.db import OperationalError, connection, transaction
+from resilient_wsgi import deadline
+
+SLOW, QUICK = SQL = {
+    "postgresql": ("SELECT pg_sleep(0.7)", "SELECT 1"),
+    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT count(*) FROM n", "SELECT 1"),
+}[connection.vendor]
+
+
+def run(sql):
+    begin = time.monotonic()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            cursor.fetchall()
+    except OperationalError as error:
+        return ["ended", round(time.monotonic() - begin, 2), str(error).splitlines()[0]]
+    return ["done", round(time.monotonic() - begin, 2), ""]
+
+
+found = {}
+with deadline.limit(0.1):
+    found["slow, limited"] = run(SLOW)
+    found["quick, no time left"] = run(QUICK)
+with deadline.limit(60):
+    found["quick, limited"] = run(QUICK)
+    found["slow, long limit"] = run(SLOW)
+found["slow, no limit"] = run(SLOW)
+if connection.vendor == "postgresql":
+    with deadline.limit(0.3):
+        try:
+            with transaction.atomic():
+                found["in a transaction"] = run(SLOW)
+        except Exception as error:
+            found["of the transaction"] = str(error)
+    found["after it"] = run(SLOW)
+    with deadline.limit(60):
+        run(QUICK)
+    with transaction.atomic():
+        run(QUICK)
+        transaction.set_rollback(True)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        found["left behind"] = cursor.fetchone()[0]
+print(json.dumps(found))
+"""
+
+
+def ask(database, switch="on"):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(database), switch],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def postgresql():
+    """A server of its own in a temporary folder, on a UNIX socket alone. As root it becomes the user postgres."""
+    try:
+        initdb, postgres = (find_tool(name, "/usr/lib/postgresql/15/bin") for name in ("initdb", "postgres"))
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    if importlib.util.find_spec("psycopg") is None and importlib.util.find_spec("psycopg2") is None:
+        pytest.skip("psycopg not found")
+    user = {}
+    if os.geteuid() == 0:
+        try:
+            account = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    folder = tempfile.mkdtemp(prefix="rw-pg-")
+    if user:
+        os.chown(folder, user["user"], user["group"])
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
+    server = None
+    try:
+        subprocess.run(
+            [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"], check=True, timeout=60, **quiet
+        )
+        options = ["-F", "-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
+        server = subprocess.Popen([postgres, "-D", f"{folder}/data", *options], **quiet)
+        assert wait_until(lambda: os.path.exists(f"{folder}/.s.PGSQL.5432"), 20)
+        yield {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "app", "HOST": folder}
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_postgresql_ends_a_statement_at_the_deadline_and_no_other():
+    with postgresql() as database:
+        found = ask(database)
+        assert found["slow, limited"][0] == "ended"
+        assert "statement timeout" in found["slow, limited"][2]
+        for what in ("quick, limited", "slow, long limit", "slow, no limit", "after it"):
+            assert found[what][0] == "done", what
+        assert found["in a transaction"][0] == "ended"
+        assert found["left behind"] == "0"
+        assert ask(database, "off")["slow, limited"][0] == "done"
+
+
+def test_sqlite_ends_a_statement_at_the_deadline_and_no_other():
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    found = ask(database)
+    assert found["slow, limited"][0] == "ended"
+    assert "interrupted" in found["slow, limited"][2]
+    for what in ("quick, limited", "slow, long limit", "slow, no limit"):
+        assert found[what][0] == "done", what
+    assert ask(database, "off")["slow, limited"][0] == "done"
+
+
+@pytest.mark.parametrize(
+    ("mariadb", "statements"),
+    [
+        (False, ["SET SESSION max_execution_time = 4", "SET SESSION max_execution_time = DEFAULT"]),
+        (True, ["SET SESSION max_statement_time = 4", "SET SESSION max_statement_time = DEFAULT"]),
+    ],
+)
+def test_mysql_is_told_what_is_left(mariadb, statements):
+    code = """
+import django
+from django.conf import settings
+settings.configure()
+django.setup()
+from resilient_wsgi import deadline
+from resilient_wsgi.django.database import limited
+
+told = []
+
+class Cursor:
+    execute = staticmethod(told.append)
+    def close(self): pass
+
+class Connection:
+    vendor, needs_rollback, in_atomic_block, mysql_is_mariadb = "mysql", False, False, %r
+    connection = type("Raw", (), {"cursor": staticmethod(Cursor)})
+
+def run():
+    return limited(lambda *given: "result", "SELECT 1", None, False, {"connection": connection})
+
+connection = Connection()
+with deadline.limit(4.9999):
+    assert run() == "result"
+assert run() == "result"
+assert run() == "result"
+print("|".join(told))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code % mariadb], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.strip().split("|")
+    assert first.startswith(statements[0])
+    assert second == statements[1]

@@ -1,0 +1,145 @@
+"""The watchdog on real servers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lab import load
+from lab.processes import Gunicorn, ToolMissing, wait_until
+from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, stacks
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("mode", [{}, {"lazy-apps": True}, HOOKS, {**HOOKS, "lazy-apps": True}], ids=" ".join)
+def test_each_worker_has_one_watchdog_and_the_master_none(mode):
+    with running({**mode, "processes": 2}, {"TIMEOUT": 5}) as server:
+        assert body(server, "/threads").count("watchdog") == 1
+        assert body(server, "/threads").count("watchdog") == 1
+        assert len(os.listdir(f"/proc/{server.pid}/task")) == 1
+
+
+def test_there_is_no_watchdog_where_nothing_has_a_limit():
+    with running() as server:
+        assert "watchdog" not in body(server, "/threads")
+
+
+def test_a_request_next_to_fast_traffic_is_ended_in_time_and_its_siblings_are_unharmed():
+    """harakiri would not: each request of a sibling that finishes disarms it for the whole worker."""
+    with running({"threads": 2, "harakiri": 3}) as server:
+        fast = [load.Rate("/", 4)]
+        with load.Load(server.port, fast, seconds=10) as traffic:
+            begin = time.monotonic()
+            assert body(server, "/hang") == "interrupted"
+            took = time.monotonic() - begin
+        assert 1.4 < took < 2.9
+        assert all(answer.good for answer in traffic.answers)
+        server.wait_for_log("GET /hang has run for .* waiting for silent.example")
+        server.wait_for_log("thread '[^']*', in GET /hang for")
+        server.wait_for_log(r"  hang \(.*request_app.py:")
+        server.wait_for_log("GET /hang has passed its deadline of 1.5 s; 1 waits ended")
+        assert "HARAKIRI" not in server.log()
+
+
+def test_a_worker_with_a_request_that_nothing_ends_is_replaced_and_its_siblings_finish():
+    with running({"threads": 2}, {"TIMEOUT": 0.5, "GRACE": 0.3, "DRAIN": 8}) as server, ThreadPoolExecutor(2) as pool:
+        first = body(server, "/pid")
+        stuck = pool.submit(get, server, "/recv")
+        time.sleep(0.6)
+        sibling = pool.submit(body, server, "/sleep/0.45")
+        server.wait_for_log("takes no more requests and will be replaced: GET /recv has run for")
+        assert sibling.result() == "slept"
+        assert wait_until(lambda: server.workers() and server.workers()[0] != int(first), 10)
+        assert body(server, "/pid") != first
+        assert not stuck.result().good
+        assert "was killed in" not in server.log()
+
+
+def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
+    environment = {"TIMEOUT": 0.3, "GRACE": 0.2, "RECYCLES_PER_MINUTE": 1}
+    with running({"processes": 3, "lazy-apps": True}, environment) as server, ThreadPoolExecutor(3) as pool:
+        before = set(server.workers())
+        asked = [pool.submit(get, server, "/recv", 3.0) for _ in range(3)]
+        server.wait_for_log("stays, because enough workers were replaced in this minute", count=2)
+        assert wait_until(lambda: len(set(server.workers()) - before) == 1, 5)
+        assert [answer.result().good for answer in asked] == [False] * 3
+        assert len(set(server.workers()) & before) == 2
+
+
+def test_a_soft_timeout_answers_503_and_the_worker_lives():
+    with running({}, {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}) as server:
+        pid = body(server, "/pid")
+        for _ in range(2):
+            assert get(server, "/recv").status == "503"
+        assert body(server, "/pid") == pid
+        server.wait_for_log("RequestTimedOut is raised in it", count=2)
+
+
+def test_a_soft_timeout_is_not_done_where_a_worker_has_threads():
+    with running({"threads": 2}, {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}) as server:
+        assert body(server, "/sleep/1") == "slept"
+
+
+def test_a_worker_whose_gil_is_held_writes_its_stacks_and_ends():
+    with running(HOOKS, {"TIMEOUT": 30, "GIL_TIMEOUT": 1}) as server:
+        pid = body(server, "/pid")
+        assert body(server, "/sleep/1.5") == "slept"
+        assert not get(server, "/hold-the-gil").good
+        server.wait_for_log(r"was killed in GET /hold-the-gil(?s:.)*in hold_the_gil")
+        assert body(server, "/pid") != pid
+
+
+def test_a_killed_worker_is_told_of_by_the_next_one():
+    with running({**HOOKS, "processes": 2}, {"TIMEOUT": 30}) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, server, "/hang")
+        pid = next(p for p in iter(lambda: worker_in(server, "GET /hang"), None) if p)
+        time.sleep(0.6)
+        os.kill(pid, signal.SIGKILL)
+        asked.result()
+        (line,) = server.wait_for_log(r"worker \d \(pid (\d+)\) was killed in (.*)")
+        assert int(line.group(1)) == pid
+        assert re.match(r"GET /hang after (0.[3-9]|1).* s, waiting for silent.example \(headers\)", line.group(2))
+
+
+def test_harakiri_is_told_of_and_an_orderly_end_is_not():
+    with running({**HOOKS, "harakiri": 2}, {"RECYCLES_PER_MINUTE": 0}) as server:
+        get(server, "/recv")
+        server.wait_for_log(r"was killed in GET /recv after \d")
+        before = server.log().count("was killed in")
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("Gracefully killing worker|gracefully")
+        assert body(server, "/") == "hello"
+        assert server.log().count("was killed in") == before
+
+
+def worker_in(server, what):
+    for pid in server.workers():
+        if what in stacks(pid)[0]:
+            return pid
+    return 0
+
+
+def test_gunicorn_with_threads_has_a_watchdog_too():
+    env = {
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "0.5",
+        "RESILIENT_WSGI_REQUEST_GRACE": "0.3",
+        "PYTHONPATH": str(ROOT),
+    }
+    try:
+        gunicorn = Gunicorn(APP, ["--threads=2", "--timeout=30"], env=env)
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    with gunicorn as server, ThreadPoolExecutor(1) as pool:
+        assert body(server, "/hang") == "interrupted"
+        pid = body(server, "/pid")
+        stuck = pool.submit(get, server, "/recv")
+        server.wait_for_log("takes no more requests and will be replaced")
+        assert wait_until(lambda: server.workers() and str(server.workers()[0]) != pid, 10)
+        assert body(server, "/pid") != pid
+        assert not stuck.result().good

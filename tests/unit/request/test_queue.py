@@ -1,0 +1,251 @@
+"""The queue: how long a request has waited, and who is sent away for it."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+import pytest
+from hypothesis import given, strategies as st
+
+from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
+from resilient_wsgi.request.queue import QueueMiddleware
+from resilient_wsgi.request.queue_time import Calibration, parse
+from resilient_wsgi.servers import Server, listen_queue
+from resilient_wsgi.settings import Request
+from resilient_wsgi.testing import FakeClock, captured_events
+
+NOW = 1_700_000_000.125
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t=1700000000.125", "1700000000.125", "t=1700000000125", "1700000000125", "t=1700000000125000",
+        "1700000000125000", "1700000000125000000", " 1700000000.125 ", "t=1700000000.125, t=1700000001.000",
+        "1700000000125.0",
+    ],
+)  # fmt: skip
+def test_a_stamp_is_read_in_seconds_milli_micro_and_nanoseconds(text):
+    assert parse(text) == pytest.approx(NOW, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "t=", "soon", "t=soon", "12", "-1700000000", "nan", "t=nan", "0", ",", "t=,1"])
+def test_what_is_no_stamp_is_none(text):
+    assert parse(text) is None
+
+
+@given(st.text())
+def test_no_header_makes_it_raise_or_look_plausible_by_accident(text):
+    stamp = parse(text)
+    assert stamp is None or stamp > 0
+    if stamp is not None:
+        waited = Calibration().waited(stamp, NOW, 0.0)
+        assert waited is None or waited == 0
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0, 0.4])
+def test_a_clock_that_is_off_makes_no_request_look_old(skew):
+    calibration, waits = Calibration(), [0.01, 0.0, 3.0, 0.02]
+    told = [calibration.waited(NOW - skew, NOW + wait, 0.0) for wait in waits]
+    assert told == pytest.approx([0.0, 0.0, 3.0, 0.02], abs=1e-6)
+
+
+def test_a_clock_that_is_days_off_tells_nothing():
+    assert Calibration().waited(NOW - 86400, NOW, 0.0) is None
+
+
+def test_a_clock_that_is_set_is_followed_within_minutes():
+    calibration = Calibration()
+    calibration.waited(NOW, NOW, 0.0)
+    assert calibration.waited(NOW, NOW + 100, 1.0) == 100  # either it waited, or the clock was set
+    for minute in range(1, 8):
+        waited = calibration.waited(NOW, NOW + 100, 60.0 * minute)
+    assert waited == 0
+
+
+class Queued(Server):
+    """A server whose listen queue is a real one, as long as the test wants it."""
+
+    def __init__(self):
+        super().__init__()
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=10)
+        self._waiting = []
+
+    def listening(self):
+        return (self.socket.fileno(),)
+
+    def let_wait(self, count):
+        while len(self._waiting) < count:
+            self._waiting.append(socket.create_connection(self.socket.getsockname()))
+
+    def close(self):
+        for connection in (*self._waiting, self.socket):
+            connection.close()
+
+
+class Clock(FakeClock):
+    def wall_time(self):
+        return NOW + self.now
+
+
+@pytest.fixture
+def scene():
+    made = []
+
+    class Scene:
+        def __init__(self, depth=3, offset=0.0, **options):
+            self.server, self.clock, self.calls = Queued(), Clock(), 0
+            made.append(self)
+            self.server.let_wait(depth)
+            self.middleware = QueueMiddleware(self.app, Request(**options), self.server, self.clock)
+            self.ask(offset)  # shows what the clocks differ by
+
+        def app(self, environ, start_response):
+            self.calls += 1
+            self.waited = environ.get("resilient_wsgi.waited")
+            return []
+
+        def ask(self, waited, path="/buy", **environ):
+            """Return whether the app was called."""
+            before = self.calls
+            stamp = f"t={self.clock.wall_time() - waited:.3f}"
+            environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "HTTP_X_REQUEST_START": stamp, **environ}
+            self.body = self.middleware(environ, self.start_response)
+            return self.calls > before
+
+        def start_response(self, status, headers):
+            self.status, self.headers = status, dict(headers)
+
+    yield Scene
+    for one in made:
+        one.server.close()
+
+
+def test_the_length_of_the_queue_is_the_kernel_s(scene):
+    made = scene(depth=3)
+    assert listen_queue.depth(made.server.listening()) == 3
+
+
+def test_a_request_that_waited_too_long_is_answered_503_with_retry_after(scene):
+    made = scene(max_queue_wait=5.0)
+    assert made.ask(4.9)
+    assert made.waited == pytest.approx(4.9, abs=0.01)
+    assert not made.ask(5.2)
+    assert made.status == "503 Service Unavailable"
+    assert made.headers["Retry-After"] == "6"
+    assert int(made.headers["Content-Length"]) == len(b"".join(made.body))
+
+
+def test_nothing_is_shed_while_the_kernel_says_that_the_queue_is_empty(scene):
+    assert scene(depth=0, max_queue_wait=5.0).ask(100)
+
+
+def test_nothing_is_shed_where_the_queue_is_not_known(scene, monkeypatch):
+    made = scene(max_queue_wait=5.0)
+    monkeypatch.setattr(made.server, "listening", lambda: ())
+    assert made.ask(100)
+
+
+def test_a_request_without_the_header_passes_and_so_does_one_whose_header_is_garbage(scene):
+    made = scene(max_queue_wait=5.0)
+    assert made.ask(100, HTTP_X_REQUEST_START="yesterday")
+    assert made.ask(100, HTTP_X_REQUEST_START="")
+    assert made.ask(100, HTTP_X_REQUEST_START="t=1")
+
+
+def test_the_other_header_is_read_too(scene):
+    made = scene(max_queue_wait=5.0)
+    stamp = f"{made.clock.wall_time() - 7:.6f}"
+    assert not made.ask(0, HTTP_X_REQUEST_START="", HTTP_X_QUEUE_START=stamp)
+
+
+@pytest.mark.parametrize(
+    ("path", "agent"),
+    [("/healthz", ""), ("/shop/-/ready", ""), ("/", "kube-probe/1.29"), ("/", "ELB-HealthChecker/2.0")],
+)
+def test_a_health_probe_is_never_shed(scene, path, agent):
+    assert scene(max_queue_wait=5.0).ask(100, path, HTTP_USER_AGENT=agent)
+
+
+def test_what_is_critical_is_never_shed_and_what_is_sheddable_first(scene):
+    made = scene(max_queue_wait=6.0, critical=("/pay*",), sheddable=("/ads/*",))
+    assert made.ask(100, "/pay/now")
+    assert made.ask(4, "/buy")
+    assert not made.ask(4, "/ads/1")
+    assert made.ask(2, "/ads/1")
+
+
+def test_never_more_than_the_share_is_shed_in_case_the_header_lies(scene):
+    made = scene(max_queue_wait=5.0, max_shed_share=0.5)
+    shed = sum(not made.ask(100) for _ in range(2000))
+    assert 0.48 < shed / 2000 < 0.52
+
+
+def test_a_share_of_one_sheds_all_of_them(scene):
+    made = scene(max_queue_wait=5.0, max_shed_share=1.0)
+    assert not any(made.ask(100) for _ in range(200))
+
+
+def test_a_share_of_nothing_sheds_none(scene):
+    made = scene(max_queue_wait=5.0, max_shed_share=0.0)
+    assert all(made.ask(100) for _ in range(200))
+
+
+@pytest.mark.parametrize("how", [{"shed": "report"}, {"mode": "report"}])
+def test_report_says_what_would_be_shed_and_sheds_nothing(scene, how):
+    made = scene(max_queue_wait=5.0, **how)
+    with captured_events() as happened:
+        assert made.ask(7)
+    assert [type(event) for event in happened] == [SheddingBegan, RequestShed]
+
+
+def test_an_overload_is_told_when_it_begins_and_when_it_ends(scene):
+    made = scene(max_queue_wait=5.0)
+    with captured_events() as happened:
+        for _ in range(3):
+            assert not made.ask(7)
+            made.clock.advance(1)
+        assert made.ask(0)
+        made.clock.advance(20)
+        assert made.ask(0)
+        assert made.ask(0)
+    loud = [event for event in happened if type(event) is not RequestShed]
+    assert [type(event) for event in loud] == [SheddingBegan, SheddingEnded]
+    assert (loud[1].shed, loud[1].seconds) == (3, 2)
+
+
+def test_a_burst_is_borne_but_not_an_overload_in_which_all_requests_wait(scene):
+    made = scene(queue_target=0.5)
+    for waited in (3, 2, 1, 0.1) * 3:  # a burst: somebody always gets through at once
+        assert made.ask(waited)
+        made.clock.advance(0.3)
+    for _ in range(8):
+        made.ask(2)
+        made.clock.advance(0.3)
+    assert not made.ask(2)
+    assert made.ask(0.9)
+    made.ask(0.1)
+    made.clock.advance(1.1)
+    made.ask(0.1)
+    made.clock.advance(1.1)
+    assert made.ask(2)
+
+
+def test_a_failure_of_our_own_lets_the_request_pass(scene, monkeypatch, caplog):
+    made = scene(max_queue_wait=5.0)
+    monkeypatch.setattr(made.server, "listening", lambda: 1 / 0)
+    assert made.ask(100)
+    assert "error inside resilient_wsgi" in caplog.text
+
+
+@pytest.mark.parametrize("offset", [0.0, 3600.0, -3600.0])
+def test_ordinary_traffic_is_never_shed_whatever_the_clocks_and_headers_are(scene, offset):
+    """Requests that hardly wait, behind a clock that is off and drifts, some with garbage in the header."""
+    made, chance = scene(max_queue_wait=5.0, queue_target=0.5, offset=offset), random.Random(7)
+    garbage = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400")
+    for number in range(30_000):
+        drift = offset + number * 1e-6
+        header = {} if number % 50 else {"HTTP_X_REQUEST_START": chance.choice(garbage)}
+        assert made.ask(drift + chance.expovariate(200), **header)
+        made.clock.advance(0.001)

@@ -1,0 +1,215 @@
+"""The memory that the workers of an instance share, and what stands in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from resilient_wsgi.request import rate, shared
+from resilient_wsgi.request.process import Process
+from resilient_wsgi.request.records import RECORDS, regions, write_request
+from resilient_wsgi.request.running import running
+from resilient_wsgi.request.shared import open_for, started
+from resilient_wsgi.servers import Identity, Server
+from resilient_wsgi.settings import Request
+from resilient_wsgi.testing import captured_events
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "folder", lambda: str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def dead():
+    """The pid of a process that is no more, and when it was started."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    when = started(child.pid)
+    child.communicate(b"\n")
+    return child.pid, when
+
+
+def test_all_who_open_it_for_one_master_see_the_same():
+    first, second = open_for(os.getpid()), open_for(os.getpid())
+    first.memory[5000] = 7
+    assert second.memory[5000] == 7
+    assert first.path == second.path
+    first.close()
+    second.close()
+
+
+def test_what_a_dead_instance_has_left_is_swept_and_that_of_a_living_one_is_not(folder, dead):
+    mine = open_for(os.getpid())
+    uid = os.geteuid()
+    for name in (
+        f"resilient_wsgi.{uid}.{dead[0]}.{dead[1]}",
+        f"resilient_wsgi.{uid}.{dead[0]}.{dead[1]}.3",
+        "other.1.2.3",
+    ):
+        (folder / name).touch()
+    shared.sweep()
+    assert {path.name for path in folder.iterdir()} == {os.path.basename(mine.path), "other.1.2.3"}
+    mine.close()
+
+
+def test_a_link_in_its_place_is_refused(folder):
+    mine = open_for(os.getpid())
+    mine.close()
+    os.unlink(mine.path)
+    os.symlink("/etc/passwd", mine.path)
+    with pytest.raises(OSError, match="Too many levels"):
+        open_for(os.getpid())
+
+
+def test_one_that_was_removed_between_opening_and_locking_is_not_used():
+    first = open_for(os.getpid())
+    with first.lock():
+        first.remove()
+    second = open_for(os.getpid())
+    first.memory[5000] = 7
+    assert second.memory[5000] == 0
+    first.close()
+    second.close()
+
+
+def test_a_lock_dies_with_its_holder():
+    mine = open_for(os.getpid())
+    code = f"import fcntl, os; f = os.open({mine.path!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    with mine.lock():
+        pass
+    mine.close()
+
+
+def test_a_lock_that_is_held_for_ever_is_an_error_and_no_wait_for_ever():
+    mine = open_for(os.getpid())
+    code = f"import fcntl, os; f = os.open({mine.path!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); print('x', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    with pytest.raises(OSError, match=r"temporarily unavailable|denied"), mine.lock():
+        pass
+    holder.communicate(b"\n")
+    mine.close()
+
+
+def test_a_minute_s_rate_is_counted_over_all_who_share_it():
+    first, second = open_for(os.getpid()), open_for(os.getpid())
+    assert [rate.take(one, 3) for one in (first, second, first, second)] == [True, True, True, False]
+    assert not rate.take(first, 0)
+    first.close()
+    second.close()
+
+
+class Worker(Server):
+    def __init__(self, number=3):
+        super().__init__()
+        self.number = number
+        self.master_pid = os.getpid()
+
+    def identity(self):
+        return Identity("worker", self.number, os.getpid(), self.master_pid)
+
+
+def began(options=None, number=3):
+    process = Process(options or Request(), Worker(number), watching=False)
+    process.start()
+    return process
+
+
+def test_a_killed_worker_is_told_of_once_by_whoever_comes_next(dead):
+    first = began()
+    region = first.region
+    record = running.add_thread().record
+    write_request(record.memory, record.at, 1, 100.0, b"POST /pay", b"")
+    record.write_doing("api.example (body)")
+    region.seen(131.0)
+    region.write_dump("thread 'MainThread', in POST /pay")
+    pid = os.getpid()
+    region_of_dead(region, dead)
+    with captured_events() as happened:
+        for number in (1, 2):
+            process = began(number=number)
+            assert process.announcer.wait(10)
+            process.stop()
+    (event,) = happened
+    assert str(event) == (
+        f"worker 3 (pid {dead[0]}) was killed in POST /pay after 31.0 s, waiting for api.example (body)\n"
+        "thread 'MainThread', in POST /pay"
+    )
+    assert os.getpid() == pid
+
+
+def region_of_dead(region, dead):
+    """Have the region be that of a process that is no more, with what stands in it."""
+    from resilient_wsgi.request.records import _OWNER
+
+    seen = region.last_seen
+    _OWNER.pack_into(region._memory, region._at, dead[0], 3, dead[1], seen)
+
+
+def test_an_orderly_end_leaves_nothing(folder):
+    process = began()
+    assert [path.name for path in folder.iterdir()] == [os.path.basename(process.shared.path)]
+    with captured_events() as happened:
+        process.stop()
+        again = began()
+        assert again.announcer.wait(10)
+        again.stop()
+    assert happened == []
+    assert list(folder.iterdir()) == []
+
+
+def test_the_last_one_that_ends_removes_it(folder):
+    first, second = began(), Process(Request(), Worker(4), watching=False)
+    second.start()
+    first.stop()
+    assert len(list(folder.iterdir())) == 1
+    second.stop()
+    assert list(folder.iterdir()) == []
+
+
+def test_threads_beyond_those_that_have_a_place_are_served_without(folder):
+    process = began()
+    slots = [running.add_thread() for _ in range(RECORDS + 2)]
+    assert [slot.record is not None for slot in slots] == [True] * RECORDS + [False] * 2
+    process.stop()
+
+
+def test_a_path_of_any_length_and_any_characters_fits():
+    process = began()
+    record = running.add_thread().record
+    write_request(record.memory, record.at, 1, 1.0, ("GET /" + "ü" * 1000).encode("latin-1"), b"")
+    (found,) = process.region.requests()
+    assert found.what.startswith("GET /")
+    record.clear()
+    assert list(process.region.requests()) == []
+    process.stop()
+
+
+def test_without_shared_memory_everything_else_works(folder, caplog):
+    os.chmod(folder, 0o500)
+    if os.access(folder, os.W_OK):  # root may write anywhere
+        os.rmdir(folder)
+    process = began()
+    assert process.region is None
+    assert running.add_thread().record is None
+    process.stop()
+    assert "error inside resilient_wsgi" in caplog.text
+    if not folder.exists():
+        folder.mkdir()
+
+
+def test_a_child_that_is_forked_begins_anew():
+    process = began()
+    child = os.fork()
+    if child == 0:
+        mine = process._pid == os.getpid()
+        process.start()
+        os._exit(0 if not mine and process._pid == os.getpid() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert sum(bool(region.owner[0]) for region in regions(process.shared)) == 2  # it has not given back
+    process.stop()

@@ -1,0 +1,295 @@
+"""What the watchdog does, and when: by a clock that the test turns."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+
+import pytest
+
+from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
+from resilient_wsgi.interruptible import Interruptible
+from resilient_wsgi.request import stacks
+from resilient_wsgi.request.announce import WAITING, Announcer
+from resilient_wsgi.request.recycling import Recycling
+from resilient_wsgi.request.running import RequestDeadline, Running, Slot
+from resilient_wsgi.request.shared import SIZE_BYTES, Shared
+from resilient_wsgi.request.watchdog import Watchdog
+from resilient_wsgi.servers import Identity, Server
+from resilient_wsgi.settings import Request
+from resilient_wsgi.testing import FakeClock, captured_events
+
+
+class Replaceable(Server):
+    """A server that replaces a worker that leaves, and notes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.did = []
+
+    def identity(self):
+        return Identity("worker", 3, 4711, 4710)
+
+    def drain(self):
+        self.did.append("drain")
+        return True
+
+    def leave(self):
+        self.did.append("leave")
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def shared(tmp_path):
+    with open(tmp_path / "shared", "w+b") as file:
+        file.truncate(SIZE_BYTES)
+        yield Shared(file.fileno(), file.name)
+
+
+class Scene:
+    """A table with requests, a watchdog that looks at it, and what it said and did."""
+
+    def __init__(self, clock, shared, **options):
+        self.clock, self.table, self.said, self.server = clock, Running(), [], Replaceable()
+        options = Request(**options)
+        recycling = Recycling(options, self.server, shared, self.said.append, lambda: None)
+        self.watchdog = Watchdog(options, self.said.append, recycling=recycling, table=self.table, system=clock)
+
+    def request(self, path="/pay", limit=10.0, method="GET", thread=None):
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
+        thread = threading.get_ident() if thread is None else thread
+        slot = self.table.slots[thread] = Slot(thread, None)
+        slot.request = RequestDeadline(self.clock.monotonic(), limit, environ, self.clock)
+        return slot.request
+
+    def after(self, seconds):
+        self.clock.advance(seconds)
+        return self.watchdog.look()
+
+    def kinds(self):
+        return [type(event) for event in self.said]
+
+
+@pytest.fixture
+def in_app(monkeypatch):
+    """The test's thread counts as one in which an app runs."""
+    monkeypatch.setattr(stacks, "in_request", lambda thread: True)
+
+
+@pytest.fixture
+def another_thread():
+    stopped = threading.Event()
+    thread = threading.Thread(target=stopped.wait, name="another")
+    thread.start()
+    yield
+    stopped.set()
+    thread.join()
+
+
+def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(clock, shared, another_thread):
+    scene = Scene(clock, shared)
+    request = scene.request()
+    request.waits.add(type("Wait", (), {"doing": "api.example (body)"})())
+    scene.after(7.9)
+    assert scene.said == []
+    scene.after(0.2)
+    scene.after(0.2)
+    (slow,) = scene.said
+    assert (slow.method, slow.path, slow.limit, slow.waiting_for) == ("GET", "/pay", 10, "api.example (body)")
+    assert "thread 'another'\n" in slow.stacks
+    assert "wait (" in slow.stacks
+    assert str(slow).startswith(
+        "GET /pay has run for 8.10 s of 10 s (waited 0.00 s in the queue before), waiting for api."
+    )
+
+
+def test_slow_after_can_be_set_also_where_there_is_no_deadline(clock, shared):
+    scene = Scene(clock, shared, slow_after=2.0)
+    scene.request(limit=float("inf"))
+    scene.after(2.1)
+    scene.after(1000)
+    assert scene.kinds() == [RequestSlow]
+
+
+def test_stacks_are_written_once_a_second_though_many_requests_become_slow(clock, shared, another_thread):
+    scene = Scene(clock, shared)
+    for thread in range(3):
+        scene.request(thread=thread)
+    scene.after(8.1)
+    scene.request(thread=4, limit=0.1)
+    scene.after(1.0)
+    assert [bool(event.stacks) for event in scene.said if type(event) is RequestSlow] == [True, False, False, True]
+
+
+def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_begins_later(clock, shared):
+    scene = Scene(clock, shared)
+    request, ended = scene.request(), []
+
+    class Wait:
+        doing = ""
+
+        def interrupt(self):
+            ended.append(self)
+            return True
+
+    request.waits.add(Wait())
+    scene.after(9.9)
+    assert ended == []
+    scene.after(0.2)
+    assert len(ended) == 1
+    request.waits.clear()
+    request.waits.add(Wait())
+    scene.after(0.2)
+    assert len(ended) == 2
+    assert [e.interrupted for e in scene.said if type(e) is RequestOverdue] == [1]
+
+
+def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(clock, shared, in_app):
+    scene = Scene(clock, shared, grace=5.0)
+    scene.request("/stuck", thread=1)
+    scene.after(14.9)
+    scene.request("/other", thread=2)
+    assert scene.server.did == []
+    scene.after(0.2)
+    scene.after(0.3)
+    scene.after(0.3)
+    assert scene.server.did == ["drain"]
+    scene.table.slots[2].request = None
+    scene.after(0.3)
+    scene.after(0.3)
+    assert scene.server.did == ["drain", "leave"]
+    (event,) = (e for e in scene.said if type(e) is WorkerRecycled)
+    assert event.done
+    assert (
+        str(event) == "worker 3 (pid 4711) takes no more requests and will be replaced: GET /stuck has run for 15.1 s"
+    )
+
+
+def test_the_others_do_not_hold_it_up_for_ever(clock, shared, in_app):
+    scene = Scene(clock, shared, grace=5.0, drain=10.0)
+    scene.request(thread=1)
+    scene.after(15.1)
+    scene.request(limit=100.0, thread=2)
+    scene.after(9.8)
+    assert scene.server.did == ["drain"]
+    scene.after(0.3)
+    assert scene.server.did == ["drain", "leave"]
+
+
+def test_a_worker_whose_thread_is_not_in_the_app_is_not_replaced(clock, shared):
+    """The server sends the answer to a slow client, or nobody has closed the response."""
+    scene = Scene(clock, shared)
+    scene.request()
+    scene.after(100)
+    assert scene.server.did == []
+
+
+def test_no_more_workers_of_the_instance_are_replaced_than_the_rate_allows(clock, shared, in_app):
+    done = []
+    for _ in range(4):
+        scene = Scene(clock, shared, recycles_per_minute=2)
+        scene.request()
+        scene.after(15.1)
+        done += [e.done for e in scene.said if type(e) is WorkerRecycled]
+    assert done == [True, True, False, False]
+
+
+def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared, in_app):
+    scene = Scene(clock, shared, mode="report")
+    request = scene.request()
+    request.waits.add(object())
+    request.waits = {type("Wait", (), {"doing": "", "interrupt": lambda self: pytest.fail("interrupted")})()}
+    scene.after(8.1)
+    scene.after(2)
+    scene.after(6)
+    assert scene.kinds() == [RequestSlow, RequestOverdue, WorkerRecycled]
+    assert not scene.said[-1].done
+    assert scene.server.did == []
+
+
+def test_nothing_is_said_or_done_in_a_thousand_requests_that_end_in_time(clock, shared):
+    scene = Scene(clock, shared)
+    for _ in range(1000):
+        scene.request()
+        scene.after(5)
+        scene.table.slots.clear()
+    scene.after(1)
+    assert scene.said == []
+    assert scene.watchdog._watched == {}
+
+
+def test_a_thousand_firings_leave_nothing_behind(clock, shared):
+    scene = Scene(clock, shared)
+    for _ in range(1000):
+        request = scene.request()
+        with Interruptible(lambda: None, "x", request.waits) as wait:
+            scene.after(10.1)
+        assert wait.interrupted
+        assert not request.waits
+        scene.table.slots.clear()
+    del request, wait
+    scene.after(1)
+    assert scene.watchdog._watched == {}
+    assert sum(isinstance(event, RequestOverdue) for event in scene.said) == 1000
+    gc.collect()
+    assert [each for each in gc.get_objects() if type(each) is RequestDeadline] == []
+
+
+@pytest.mark.parametrize(("method", "ended"), [("GET", True), ("HEAD", True), ("POST", False)])
+def test_a_client_that_leaves_ends_what_may_be_ended(clock, shared, method, ended):
+    scene = Scene(clock, shared, client_left="end")
+    request, interrupted = scene.request(method=method), []
+    request.waits.add(type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})())
+    client, accepted = socket.socketpair()
+    with client, accepted:
+        request.client_fd = accepted.fileno()
+        scene.after(0.2)
+        assert scene.said == []
+        client.close()
+        scene.after(0.2)
+        scene.after(0.2)
+    assert scene.kinds() == [ClientLeft]
+    assert bool(interrupted) is ended
+    assert (request.remaining() <= 0) is ended
+
+
+def test_it_sleeps_until_something_is_due_and_never_long(clock, shared):
+    scene = Scene(clock, shared)
+    assert scene.after(0) == 0.25
+    scene.request()
+    assert scene.after(7.9) == pytest.approx(0.1)
+
+
+def test_events_are_told_by_another_thread_and_what_is_too_much_is_counted():
+    announce, go_on, began = Announcer(), threading.Event(), threading.Event()
+    with captured_events() as happened:
+        from resilient_wsgi import events
+
+        def hang(event):
+            began.set()
+            go_on.wait(30)
+
+        unsubscribe = events.subscribe(hang)
+        announce(ClientLeft("GET", "/", 1.0, 0))
+        assert began.wait(10)
+        for _ in range(WAITING + 3):
+            announce(ClientLeft("GET", "/", 1.0, 0))
+        assert announce.lost == 3
+        assert not announce.wait(0.01)
+        go_on.set()
+        assert announce.wait(10)
+        unsubscribe()
+    assert len(happened) == WAITING + 1
+
+
+def test_the_thread_ends_when_it_is_told_to(clock, shared):
+    scene = Scene(clock, shared)
+    before = threading.active_count()
+    scene.watchdog.start()
+    scene.watchdog.stop()
+    assert threading.active_count() == before
