@@ -20,10 +20,15 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Hostile:
     """A server of its own for each connection; the path says how it behaves."""
 
-    def __init__(self, context: Optional[ssl.SSLContext] = None, seconds: float = LONG) -> None:
+    def __init__(
+        self,
+        context: Optional[ssl.SSLContext] = None,
+        seconds: float = LONG,
+        address: Tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.seconds = seconds
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(address, backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.over = threading.Event()
         self.connections = 0
@@ -136,6 +141,11 @@ def drip_gzip(server: Hostile, sock: socket.socket, argument: str) -> None:
     server.drip(sock, body)
 
 
+def upgrade(server: Hostile, sock: socket.socket, argument: str) -> None:
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    server.drip(sock, b"x" * 30)
+
+
 def redirect(server: Hostile, sock: socket.socket, argument: str) -> None:
     left = int(argument)
     server.over.wait(server.seconds / 8)
@@ -155,7 +165,7 @@ def upload(server: Hostile, sock: socket.socket, argument: str) -> None:
     """Read a little now and then, never everything: each single write of the client's gets on."""
     end = time.monotonic() + server.seconds
     while time.monotonic() < end and not server.over.wait(0.3):
-        if not sock.recv(4096):
+        if not sock.recv(256 * 1024):
             return
 
 
@@ -171,7 +181,7 @@ def big(server: Hostile, sock: socket.socket, argument: str) -> None:
 BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
     function.__name__: function
     for function in (
-        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload, big, events,
+        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload, big, events, upgrade,
     )
 }  # fmt: skip
 
@@ -203,15 +213,15 @@ def black_holes(count: int = 1) -> Iterator[Tuple[List[str], int]]:
 
 @contextlib.contextmanager
 def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
-    """Have host names with these addresses; one without any takes `stall` seconds to be found unknown."""
+    """Have host names with these addresses; any of `.stalled.test` takes `stall` seconds to be found unknown."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if host not in table:
-            return real(host, port, *args, **kwargs)
-        if not table[host]:
+        if str(host).endswith(".stalled.test"):
             time.sleep(stall)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        if host not in table:
+            return real(host, port, *args, **kwargs)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in table[host]]
 
     socket.getaddrinfo = getaddrinfo

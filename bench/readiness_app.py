@@ -1,5 +1,7 @@
 """An app whose load goes wrong, in the way and as often as files in a folder say; each is used up by one load."""
 
+# mypy: ignore-errors
+
 import os
 import sys
 import time
@@ -18,7 +20,36 @@ def take():
     return None
 
 
-def go_wrong(kind):
+def run_short():
+    """Have the operating system refuse one large piece of memory; small ones are left."""
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (32 << 20), resource.RLIM_INFINITY))
+    bytearray(64 << 20)
+
+
+def starve():
+    """Use up all memory that the operating system gives, in ever smaller pieces, keep it, and go on until Python gives up."""
+    import builtins
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), resource.RLIM_INFINITY))
+    builtins.hoard = hoard = []
+    for size in (1 << 20, 1 << 16, 1 << 12, 600):
+        try:
+            while True:
+                hoard.append(bytearray(size))
+        except MemoryError:  # noqa: PERF203
+            pass
+    while True:
+        hoard.append([0] * 8)
+
+
+def go_wrong(kind):  # noqa: C901 - a list of what may happen
     if kind == "import":
         import no_such_module  # noqa: F401
     elif kind == "syntax":
@@ -29,6 +60,10 @@ def go_wrong(kind):
         raise ImproperlyConfigured("SECRET_KEY must not be empty")
     elif kind == "memory":
         raise MemoryError
+    elif kind == "short":
+        run_short()
+    elif kind == "starved":
+        starve()
     elif kind == "exit":
         sys.exit(3)
     elif kind == "hang":
@@ -46,9 +81,12 @@ go_wrong(KIND)
 
 
 def answer(_environ, start_response):
-    import uwsgi
+    try:
+        import uwsgi
 
-    body = b"%d" % uwsgi.worker_id()
+        body = b"%d" % uwsgi.worker_id()
+    except ImportError:
+        body = b"%d" % os.getpid()
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Worker", body.decode())])
     time.sleep(float(os.environ.get("WORK", "0")))
     return [body]

@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Set
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Set
 
 from lab import load
 from lab.processes import Server, wait_until
@@ -27,7 +27,7 @@ NAMINGS: Dict[str, Dict[str, Option]] = {
     LOADED_BY_US: {"module": LOADED_BY_US},
 }
 KINDS = (
-    "import", "syntax", "configured", "memory", "exit", "attribute", "callable", "hang", "killed", "crash",
+    "import", "syntax", "configured", "memory", "short", "starved", "exit", "attribute", "callable", "hang", "killed", "crash",
 )  # fmt: skip
 STARTUP_TIMEOUT = 2
 
@@ -43,6 +43,12 @@ class Instance:
         """Have the next `loads` loads fail."""
         for number in range(loads):
             (self._tokens / f"{number}-{kind}").touch()
+
+    def clear(self) -> None:
+        """Have no load fail any more."""
+        for token in self._tokens.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a load was quicker
+                token.unlink()
 
     def tokens_left(self) -> int:
         """Return how many of them have not failed yet."""
@@ -81,22 +87,25 @@ def options(naming: str = "module", *, lazy: bool = True, guarded: bool = True, 
 
 @contextlib.contextmanager
 def instance(
-    chosen: Dict[str, Option],
+    chosen: Mapping[str, Option],
     *,
     fail_first: str = "",
     loads: int = 2,
     always: str = "",
+    may_hang: str = "",
     env: Dict[str, str] | None = None,
     ready: str = "^spawned uWSGI worker",
+    listen_on: str = "http",
 ) -> Iterator[Instance]:
     """Start an instance whose first loads fail, or all of them; it is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="readiness-") as tokens:
-        environment = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
-        environment.update(TOKENS=tokens, ALWAYS=always, WORK="0.005", **(env or {}))
-        environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))
+        environment: Dict[str, str | None] = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
+        environment.update({"TOKENS": tokens, "ALWAYS": always, "WORK": "0.005", **(env or {})})
+        if "hang" in (fail_first, always, may_hang):
+            environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))
         if LOADED_BY_US in chosen.values():
             environment["RESILIENT_WSGI_APPLICATION"] = APP
-        server = Server(chosen, env=environment, ready=ready, ready_count=1)
+        server = Server(chosen, env=environment, ready=ready, ready_count=1, listen_on=listen_on)
         made = Instance(server, Path(tokens))
         if fail_first:
             made.fail_next(fail_first, loads)

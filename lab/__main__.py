@@ -23,7 +23,8 @@ REPORT = Path(__file__).resolve().parent / "report" / "index.html"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; return 0 if every run went as it must, 1 if not."""
     chosen = _parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that servers are ended then, too
+        signal.signal(number, signal.default_int_handler)
     begin = time.monotonic()
     outcomes: Dict[str, List[Outcome]] = {}
     for incident in chosen.incidents or INCIDENTS:
@@ -57,4 +58,7 @@ def _run(incident: str, *, guarded: bool) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; all servers are ended")

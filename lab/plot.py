@@ -28,7 +28,7 @@ STATUSES = {
     NO_ANSWER: "none",
     REFUSED: "refused",
 }
-LABEL_WIDTH = 5.6  # of a letter at 11 px, roughly
+LABEL_WIDTH = 6.0  # of a letter at 11 px, roughly
 
 
 @dataclass(frozen=True)

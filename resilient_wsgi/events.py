@@ -192,6 +192,18 @@ class WorkerLoaded(Event):
 
 
 @dataclass(frozen=True)
+class PeerStuck(Event):
+    """A worker was seen to be stuck without an app by another one."""
+
+    component: ClassVar[str] = "readiness"
+    text: ClassVar[str] = "worker {worker} (pid {pid}) {problem}; {action}"
+    worker: int
+    pid: int
+    problem: str
+    action: str
+
+
+@dataclass(frozen=True)
 class InstanceEnded(Event):
     """No worker ever had an app, so the whole instance ends."""
 
@@ -403,7 +415,8 @@ def emit(event: Event) -> None:
     with _guard:
         logger = logging.getLogger(f"resilient_wsgi.{event.component}")
         if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", event)
+            # before logging is configured (in the master) a line is printed as it is, without the name of its logger
+            logger.log(event.level, "%s" if logger.hasHandlers() else f"{logger.name}: %s", event)
     tell(event)
 
 

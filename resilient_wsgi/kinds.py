@@ -201,6 +201,33 @@ class Choice(Kind):
         return word
 
 
+class Yes(Kind):
+    """True or False."""
+
+    accepts = "true | false"
+
+    def read(self, value: Any) -> bool:
+        """Return the truth."""
+        word = str(value).strip().lower()
+        if word in ("true", "1", "yes", "on"):
+            return True
+        if word in ("false", "0", "no", "off"):
+            return False
+        raise ValueError(value)
+
+
+class Text(Kind):
+    """Any text."""
+
+    accepts = "a text"
+
+    def read(self, value: Any) -> str:
+        """Return the text."""
+        if not isinstance(value, str):
+            raise ValueError(type(value).__name__)
+        return value
+
+
 HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")
 
 

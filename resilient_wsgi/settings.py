@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type
 
-from .kinds import Choice, Hosts, Kind, Names, PathLimits, Paths, Seconds, Share, Signal, Whole
+from .kinds import Choice, Hosts, Kind, Names, PathLimits, Paths, Seconds, Share, Signal, Text, Whole, Yes
 
 ENFORCE, REPORT, OFF = "enforce", "report", "off"
 MODE = Choice(ENFORCE, REPORT, OFF)
@@ -117,17 +117,45 @@ class Readiness:
     """Waits for an app: a worker that has none leaves and is started anew."""
 
     mode: str = mode("a worker without an app stays and answers 500, as uWSGI has it.")
-    first_pause: float = option(1.0, Seconds(), "Pause of a worker before it leaves, after its first failed load.", "s")
+    first_pause: float = option(
+        1.0,
+        Seconds(),
+        "Pause after a worker's first failed load, spent by the one that takes its place before it loads.",
+        "s",
+    )
     max_pause: float = option(30.0, Seconds(), "The longest such pause; it doubles with each failure in a row.", "s")
     attempts: int = option(
         3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
     )
     startup_timeout: Optional[float] = option(
-        60.0,
-        Seconds(above=0, none="a load may take for ever"),
-        "A load in a worker that takes longer is ended, with the stacks of all its threads in the log.",
+        None,
+        Seconds(none="60 in lazy-apps, no limit in prefork"),
+        "A load that takes longer is ended, with the stacks of all its threads in the log; 0: no limit.",
         "s",
     )
+    check_urlconf: bool = option(
+        True,
+        Yes(),
+        "With Django, import the URLconf before a worker accepts; one that cannot be is a load that failed.",
+    )
+    warm_up: float = option(
+        5.0, Seconds(), "The longest that a worker waits before it accepts until all readiness checks say yes.", "s"
+    )
+    queue_mark: int = option(
+        0, Whole(), "A worker is not ready while this many connections or more wait in the listen queue; 0: never mind."
+    )
+    token: str = option(
+        "", Text(), "Who sends it as `X-Readiness-Token` sees the details of `/-/ready`; others do not."
+    )
+    probe_paths: bool = option(True, Yes(), "Answer `/-/live` and `/-/ready` in `wrap()`.")
+    drain_delay: float = option(
+        5.0, Seconds(), "How long a draining worker goes on serving as before, while others learn of it.", "s"
+    )
+    drain_timeout: float = option(25.0, Seconds(), "It goes after this at the latest, whatever is in the queue.", "s")
+    heal_peers: bool = option(
+        False, Yes(), "Recycle a worker that is stuck without an app, at most one in 10 s; it is reported in any case."
+    )
+    peer_stuck_after: float = option(30.0, Seconds(), "How long that must have been so.", "s")
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,11 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 
 
 def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    from . import request, stderr
+    from . import readiness, request, stderr
 
     inward: List[Layer] = []
+    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
+        inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
     if settings.stderr.mode != OFF:
         inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
     if settings.request.mode != OFF:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from ..guard import Guard
-from ..settings import REPORT
 from . import policy, report
 from .exchange import Exchange, Target, active
 from .native import TimedOut
@@ -13,26 +12,25 @@ from .native import TimedOut
 guard = Guard("outbound")
 
 Translate = Callable[[Exception, TimedOut], Optional[Exception]]
+"""Returns the client's own exception for one that a limit of ours has caused; None if it is that already."""
 
 
 def begin(target: Target, none_given: bool = False, flagged: bool = True) -> Optional[Exchange]:
     """Return a new exchange, None where nothing is installed."""
-    if not policy.policy.on:
-        return None
-    with guard:
-        return Exchange(target, none_given, flagged)
-    return None
+    return Exchange(target, none_given, flagged) if policy.policy.on else None
 
 
 def around(
-    call: Callable[[], Any],
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
     target: Target,
     translate: Translate,
     *,
     none_given: bool = False,
+    timeout_given: bool = True,
     streams: bool = False,
     flagged: bool = True,
-    timeout_given: bool = True,
 ) -> Any:
     """Call a client within an exchange: its own if it is the outermost one, that which is under way if it is not.
 
@@ -40,13 +38,13 @@ def around(
     """
     exchange = active.get()
     if exchange is not None:
-        return joined(call, exchange, target, translate)
-    exchange = begin(target, none_given, flagged)
-    if exchange is None:
-        return call()
+        return joined(function, args, kwargs, exchange, target, translate)
+    if not policy.policy.on:
+        return function(*args, **kwargs)
+    exchange = Exchange(target, none_given, flagged)
     token = active.set(exchange)
     try:
-        return call()
+        return function(*args, **kwargs)
     except Exception as error:
         translated = _translated(error, exchange, translate)
         if translated is None:
@@ -56,30 +54,37 @@ def around(
         active.reset(token)
         if streams:
             exchange.release()
-        observe(exchange, timeout_given, none_given)
+        if policy.policy.curious:
+            observe(exchange, timeout_given, none_given)
 
 
-def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
-    """Note a call that is over where somebody wants to know: in report mode, or of an explicit None."""
-    if exchange.report or (none_given and policy.policy.options.explicit_none == REPORT):
-        with guard:
-            report.observe(exchange, timeout_given, none_given)
-
-
-def joined(call: Callable[[], Any], exchange: Exchange, target: Optional[Target], translate: Translate) -> Any:
+def joined(  # noqa: PLR0917 - by position, as it is called twice in each request
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    exchange: Exchange,
+    target: Optional[Target],
+    translate: Translate,
+) -> Any:
     """Call a client that another one uses, or the next hop of a redirect."""
     if exchange.report:
-        return call()
+        return function(*args, **kwargs)
     try:
         if target is not None:
             exchange.visit(target)
             exchange.check("redirect")
-        return call()
+        return function(*args, **kwargs)
     except Exception as error:
         translated = _translated(error, exchange, translate)
         if translated is None:
             raise
         raise translated from error
+
+
+def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
+    """Note a call that is over where somebody wants to know: in report mode, or of an explicit None."""
+    with guard:
+        report.observe(exchange, timeout_given, none_given)
 
 
 def _translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:

@@ -50,8 +50,12 @@ def create_connection(
 
     exchange.phase = "connect"
     sock = (_race if _is_native() else _in_turn)(exchange, infos, new_socket)
+    try:
+        set_timeout(sock, exchange.wait(math.inf))
+    except BaseException:
+        sock.close()
+        raise
     exchange.phase = "tls"
-    set_timeout(sock, exchange.wait(math.inf))
     return sock
 
 
@@ -61,11 +65,14 @@ def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List
     exchange.phase = "dns"
     if _is_address(host):  # nothing to wait for
         return socket.getaddrinfo(*question)
+    exchange.begin_names()
     left = exchange.wait(math.inf)
     try:
-        return resolver.ask(question, None if left == math.inf else left)
+        found = resolver.ask(question, None if left == math.inf else left)
     except resolver.NotInTime:
         raise exchange.give_up(exchange.why) from None
+    exchange.end_names()
+    return found
 
 
 def _is_address(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .. import deadline, events
+from ..deadline import Deadline
 from ..settings import ENFORCE
 from . import policy
 from .native import TimedOut
@@ -23,8 +24,12 @@ active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exc
 # a wait may end this much beside its limit: what setting a socket's timeout anew in each read would cost is not worth it
 SLACK = 0.002
 
+_CALLER = "the caller's timeout"
+_DNS_AT_LEAST = 1.0
 _NO_LIMIT = Limit(math.inf, "")
 
+# a deadline finds its words only when they are asked for
+Why = Union[Limit, Deadline]
 Target = Union[str, Tuple[str, Optional[int]]]
 
 
@@ -34,50 +39,46 @@ class Exchange:
     `why` is the limit that `end` comes from. While a connection is being made, both are those of the connect limit.
     """
 
-    __slots__ = (
-        "_connect",
-        "_deadline",
-        "_target",
-        "_total",
-        "connecting",
-        "end",
-        "failure",
-        "flagged",
-        "limits",
-        "phase",
-        "report",
-        "start",
-        "why",
-    )  # fmt: skip
+    # what most exchanges never change is kept in the class: making one is part of the cost of every call
+    phase = "connect"
+    connecting = False
+    report = False
+    failure: Optional[TimedOut] = None
+    end: float
+    why: Why
+    _connect: Tuple[float, Why]
+    _total: Tuple[float, Why]
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = time.monotonic()
-        self.end: float
-        self.why: Limit
-        self.report = policy.policy.report
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
-        self.phase = "connect"
-        self.connecting = False
-        self.failure: Optional[TimedOut] = None
-        self._deadline = deadline.current()
-        self._total = self._connect = (math.inf, _NO_LIMIT)
         self.visit(target, none_given)
-        self._end_at(self.start + self.limits.total.seconds, self.limits.total)
+        total = self.limits.total
+        self.why = total
+        self.end = self.start + total.seconds
+        self._deadline = last = deadline.CURRENT.get()
+        if last is not None and last.at < self.end:
+            self.end, self.why = last.at, last
+        if policy.policy.report:
+            self.report = True
 
     def visit(self, target: Target, none_given: bool = False) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""
         self._target = target
-        now = policy.policy
-        if none_given and now.options.explicit_none != ENFORCE and policy.block() is None:
+        now, block = policy.policy, policy.block()
+        if none_given and now.options.explicit_none != ENFORCE and block is None:
             self.limits: Limits = policy.unlimited_by("the caller's timeout=None")
-        elif now.by_host:
-            self.limits = now.limits(*self._address())
+        elif block is None and not now.by_host:
+            self.limits = now.default
         else:
-            self.limits = now.limits("", None)
+            self.limits = now.limits(*self._address())
 
     def release(self) -> None:
         """Lift the total: the caller reads the body itself from here on. Silence and the request's deadline stay limited."""
-        self._end_at(math.inf, _NO_LIMIT)
+        self.end, self.why = math.inf, _NO_LIMIT
+        last = self._deadline
+        if last is not None:
+            self.end, self.why = last.at, last
 
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
@@ -96,12 +97,13 @@ class Exchange:
         """Tell whether the whole exchange is out of time: nothing is to be tried again."""
         return self.end <= time.monotonic() + SLACK
 
-    def ended_by(self, silence: Limit) -> Limit:
+    def ended_by(self, silence: Limit) -> Why:
         """Return which limit ended a wait: that of the silence, or the end of the exchange."""
         return self.why if self.expired() else silence
 
-    def give_up(self, limit: Limit, saying: str = "") -> TimedOut:
+    def give_up(self, why: Why, saying: str = "") -> TimedOut:
         """Return the exception to raise, and remember it for the client's outer layers, which may hide it."""
+        limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
         elapsed = time.monotonic() - self.start
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
@@ -118,17 +120,32 @@ class Exchange:
 
     def begin_connect(self, own: Optional[float]) -> None:
         """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
-        limit = self.limits.connect if own is None else Limit(own, "the caller's timeout")
+        limit = self.limits.connect if own is None else Limit(own, _CALLER)
         self._connect = (time.monotonic() + limit.seconds, limit)
         self.resume_connect()
+
+    def begin_names(self) -> None:
+        """Let DNS have a second where the caller's own number is less: to the clients themselves, DNS is no part of it."""
+        limit = self._connect[1]
+        if isinstance(limit, Limit) and limit.source is _CALLER:
+            self._end_by(time.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
+
+    def end_names(self) -> None:
+        """Have the caller's own number hold from here on, for all addresses and TLS together."""
+        limit = self._connect[1]
+        if isinstance(limit, Limit) and limit.source is _CALLER:
+            self._connect = (time.monotonic() + limit.seconds, limit)
+            self._end_by(*self._connect)
+
+    def _end_by(self, end: float, why: Why) -> None:
+        self.end, self.why = (end, why) if end < self._total[0] else self._total
 
     def resume_connect(self) -> None:
         """Let what is left of the connect limit be the end again, for the part of connecting that comes now."""
         self._total = (self.end, self.why)
         self.connecting = True
         self.phase = "connect"
-        if self._connect[0] < self.end:
-            self.end, self.why = self._connect
+        self._end_by(*self._connect)
 
     def end_connect(self) -> None:
         """Let the end of the whole exchange hold again."""
@@ -151,12 +168,6 @@ class Exchange:
             return parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
         except ValueError:  # the client will say what is wrong with the URL
             return "", None
-
-    def _end_at(self, end: float, why: Limit) -> None:
-        last = self._deadline
-        if last is not None and last.at < end:
-            end, why = last.at, Limit(last.limit, last.source)
-        self.end, self.why = end, why
 
 
 def as_number(timeout: Any) -> Optional[float]:

@@ -44,7 +44,7 @@ def uninstall() -> None:
 
 
 def _loaded(client: Any, module: Any) -> None:
-    if policy.current().on and client.MODULE not in _patched:
+    if policy.current().on:
         with call.guard:
             client.patch(module, _patches)
             _patched.add(client.MODULE)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
 from ..kinds import Seconds
-from ..settings import OFF, REPORT, Outbound
+from ..settings import ENFORCE, OFF, REPORT, Outbound
 
 _CACHED_HOSTS = 1024
 
@@ -55,20 +55,18 @@ class Policy:
         self.options = options
         self.on = options.mode != OFF
         self.report = options.mode == REPORT
+        # whether anybody wants to know what the caller said about timeouts: it costs a look in each call
+        self.curious = self.report or options.explicit_none != ENFORCE
         self._hosts = {pattern.lower(): limits for pattern, limits in options.hosts.items()}
-        self._default = Limits(
+        self.by_host = bool(options.hosts)  # whether the host must be known
+        self.default = Limits(
             *(Limit(getattr(options, f"{name}_timeout"), f"default {name.upper()}_TIMEOUT") for name in NAMES)
         )
         self._cache: Dict[Tuple[str, Optional[int]], Limits] = {}
 
-    @property
-    def by_host(self) -> bool:
-        """Tell whether hosts have limits of their own, so that the host must be known."""
-        return bool(self._hosts)
-
     def limits(self, host: str, port: Optional[int]) -> Limits:
         """Return what holds for a host: the settings and, over them, the block that is being executed."""
-        found = self._for_host(host, port) if self._hosts else self._default
+        found = self._for_host(host, port) if self._hosts else self.default
         block = _block.get()
         return found if block is None else found._replace(**block.limits)
 
@@ -81,7 +79,7 @@ class Policy:
         return self._cache[key]
 
     def _look_up(self, host: str, port: Optional[int]) -> Limits:
-        limits = self._default
+        limits = self.default
         for pattern in reversed(_patterns(host, port)):
             for name, seconds in self._hosts.get(pattern, {}).items():
                 short = name.partition("_")[0]
@@ -115,9 +113,7 @@ def replace(new: Policy) -> None:
 _block: ContextVar[Optional[Block]] = ContextVar("resilient_wsgi.outbound.block", default=None)
 
 
-def block() -> Optional[Block]:
-    """Return the innermost `timeouts()` or `unlimited()` that is being executed, None outside of all."""
-    return _block.get()
+block = _block.get  # the innermost `timeouts()` or `unlimited()` that is being executed, None outside of all
 
 
 class _Around:

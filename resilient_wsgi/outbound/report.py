@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
 from .. import events
+from ..settings import REPORT
+from . import policy
 from .exchange import Exchange
 
 _MOST_SITES = 1000
@@ -49,6 +51,8 @@ def forget() -> None:
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     """Note a call that has ended, if it had no timeout or took longer than it may."""
+    if not exchange.report and not (none_given and policy.policy.options.explicit_none == REPORT):
+        return
     elapsed = time.monotonic() - exchange.start
     if elapsed > exchange.limits.total.seconds:
         problem = f"beyond {exchange.limits.total.seconds:g} s ({exchange.limits.total.source})"

@@ -104,12 +104,20 @@ class Resolver:
                         self._threads -= 1
                         return
                 continue
-            if lookup.waiting:  # else those who asked have given up meanwhile
+            if self._is_wanted(lookup):
                 lookup.run()
-            with self._lock:
-                self._lookups.pop(lookup.question, None)
-            lookup.done.set()
+                with self._lock:
+                    del self._lookups[lookup.question]
+                lookup.done.set()
             del lookup
+
+    def _is_wanted(self, lookup: _Lookup) -> bool:
+        """Tell whether anybody still waits for the answer; if not, forget the question."""
+        with self._lock:
+            if lookup.waiting:
+                return True
+            del self._lookups[lookup.question]
+            return False
 
 
 _resolver: Optional[Resolver] = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from .checks import check
 from .component import install, uninstall
 from .loader import load
+from .middleware import ReadinessMiddleware
+from .status import drain
 
-__all__ = ["install", "load", "uninstall"]
+__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]

@@ -5,19 +5,19 @@ A reload of the instance starts with an empty one: the new master is a new progr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import mmap
 import os
-from contextlib import contextmanager
 from typing import Iterator, List, Optional
 
 NAME = "resilient_wsgi_readiness"
 ERROR_BYTES = 256
 
 # what a slot's worker does
-NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT = range(6)
-STATES = ("not started", "pausing", "loading", "serving", "failed to load", "left")
+NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED = range(7)
+STATES = ("started", "pausing", "loading", "serving", "failed to load", "left", "drained")
 
 
 class Slot(ctypes.Structure):
@@ -28,26 +28,43 @@ class Slot(ctypes.Structure):
         ("state", ctypes.c_int),
         ("spawns", ctypes.c_int),
         ("failures", ctypes.c_int),  # in a row
+        ("ready", ctypes.c_int),
+        ("reported", ctypes.c_int),  # the pid that a peer has said of that it is stuck
         ("since", ctypes.c_double),  # in this state
+        ("looked", ctypes.c_double),  # when `ready` was found out
         ("next_try", ctypes.c_double),
         ("error_text", ctypes.c_char * ERROR_BYTES),
+        ("problem_text", ctypes.c_char * ERROR_BYTES),
     )
     pid: int
     state: int
     spawns: int
     failures: int
+    ready: int
+    reported: int
     since: float
+    looked: float
     next_try: float
     error_text: bytes
+    problem_text: bytes
 
     @property
     def error(self) -> str:
-        """The last failure, in words."""
+        """The last failure of a load, in words."""
         return self.error_text.decode(errors="replace")
 
     @error.setter
     def error(self, text: str) -> None:
         self.error_text = text.encode(errors="replace")[: ERROR_BYTES - 1]
+
+    @property
+    def problem(self) -> str:
+        """Why the worker is not ready, in words."""
+        return self.problem_text.decode(errors="replace")
+
+    @problem.setter
+    def problem(self, text: str) -> None:
+        self.problem_text = text.encode(errors="replace")[: ERROR_BYTES - 1]
 
     def __repr__(self) -> str:
         return f"<Slot pid={self.pid} {STATES[self.state]} failures={self.failures}>"
@@ -62,12 +79,37 @@ class Head(ctypes.Structure):
         ("ending", ctypes.c_int),
         ("respawn_run", ctypes.c_int),
         ("last_spawn", ctypes.c_double),
+        ("draining", ctypes.c_double),  # since when; 0 if it is not
+        ("healed", ctypes.c_double),  # when a peer was recycled last
     )
     slots: int
     ever_loaded: int
     ending: int
     respawn_run: int
     last_spawn: float
+    draining: float
+    healed: float
+
+
+def find(master: int) -> str:
+    """Return the path by which the board of a running instance can be opened, from its master's pid.
+
+    Needs the right to read /proc/PID/fd: the same user, or root. Raises `ProcessLookupError`, `PermissionError`, and
+    `FileNotFoundError` if that process has none.
+    """
+    folder = f"/proc/{master}/fd"
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        msg = f"there is no process {master}"
+        raise ProcessLookupError(msg) from None
+    for name in names:
+        path = f"{folder}/{name}"
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if os.readlink(path).startswith(f"/memfd:{NAME}"):
+                return path
+    msg = f"process {master} is no uWSGI master with `shared-import = resilient_wsgi.uwsgi`"
+    raise FileNotFoundError(msg)
 
 
 class Board:
@@ -77,16 +119,41 @@ class Board:
     when its holder dies.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, fd: Optional[int] = None) -> None:
+        """Make a new one, or, with the descriptor of one that is there, take part in it."""
         size = ctypes.sizeof(Head) + workers * ctypes.sizeof(Slot)
-        self._fd: Optional[int] = None
-        if hasattr(os, "memfd_create"):  # has a name, by which it is found from outside, and can be locked
-            self._fd = os.memfd_create(NAME)
-            os.ftruncate(self._fd, size)
-        self._memory = mmap.mmap(-1 if self._fd is None else self._fd, size)
+        if fd is None and hasattr(
+            os, "memfd_create"
+        ):  # has a name, by which it is found from outside, and can be locked
+            fd = os.memfd_create(NAME)
+            os.ftruncate(fd, size)
+        self._fd = fd
+        self._memory = mmap.mmap(-1 if fd is None else fd, size)
         self.head = Head.from_buffer(self._memory)
         self.head.slots = workers
         self._slots = (Slot * workers).from_buffer(self._memory, ctypes.sizeof(Head))
+
+    @classmethod
+    def of_instance(cls, master: int) -> Board:
+        """Return the board of a running instance, to look at and to drain it by. Raises as `find`."""
+        fd = os.open(find(master), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            board = cls(Head.from_buffer_copy(os.pread(fd, ctypes.sizeof(Head), 0)).slots, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        board.close()  # the memory stays
+        return board
+
+    def close(self) -> None:
+        """Give its descriptor back: it is found from outside no more, and cannot be locked. The memory stays."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def slots(self) -> List[Slot]:
+        """Return all slots, the first worker's first."""
+        return list(self._slots)
 
     def __repr__(self) -> str:
         return f"<Board {list(self._slots)}>"
@@ -100,7 +167,7 @@ class Board:
         """Return the slots of the workers that were started at all."""
         return [slot for slot in self._slots if slot.spawns]
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep the others out. The app may have closed the descriptor: then it is done without."""
         locked = self._try(fcntl.LOCK_EX)
@@ -111,10 +178,8 @@ class Board:
                 self._try(fcntl.LOCK_UN)
 
     def _try(self, operation: int) -> bool:
-        try:
+        with contextlib.suppress(OSError):
             if self._fd is not None:
                 fcntl.lockf(self._fd, operation)
                 return True
-        except OSError:
-            pass
         return False

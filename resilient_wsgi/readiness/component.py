@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .. import servers
 from ..errors import Unavailable
-from ..settings import Readiness
-from . import failure
+from ..settings import ENFORCE, Readiness
+from . import failure, status
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -21,7 +21,7 @@ def install(options: Optional[Readiness] = None) -> Sequence[str]:
     Raises `Unavailable` where workers cannot be watched from their start.
     """
     global _worker
-    options = options or Readiness()
+    status.options = options = options or Readiness()
     server = servers.detect()
     if _worker is not None:
         _worker.options = options
@@ -42,20 +42,25 @@ def uninstall() -> None:
     if _worker is not None:
         for callback in (_worker.start, _worker.loaded):
             servers.detect().forget(callback)
+        _worker.let_go()
         failure.unwatch()
-        _worker = None
+        _worker = status.board = None
 
 
 def _put(server: servers.Server, options: Readiness) -> Worker:
     # ctypes, mmap: only where they are used
+    from . import master
     from .board import Board
     from .worker import Worker
 
-    worker = Worker(server, Board(server.workers()), options)
+    status.board = Board(server.workers())
+    worker = Worker(server, status.board, options)
     failure.watch()
     server.on_worker_start(worker.start)
     server.on_worker_loaded(worker.loaded)
     server.fail_exit_when(worker.instance_failed)
+    if options.startup_timeout and options.mode == ENFORCE and not server.loads_in_worker():
+        master.limit_load(options.startup_timeout)
     return worker
 
 

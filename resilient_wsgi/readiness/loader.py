@@ -20,11 +20,20 @@ def load(spec: str) -> WSGIApplication:
 
     `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments. What the import raises
     comes out unchanged. A wrong name raises what Python itself would (`ModuleNotFoundError`, `AttributeError`), with the
-    nearest name that exists; `ValueError` for another form, `TypeError` for what cannot be called.
+    nearest name that exists; `ValueError` for another form, `TypeError` for what cannot be called. Under gunicorn (without
+    `preload_app`) nothing is raised as long as another try may help: the worker pauses and is started anew.
     """
+    from .. import installation, servers, sources
     from ..stack import wrap
 
-    return wrap(find(spec))
+    boot = servers.detect().boot()
+    if boot is None:
+        return wrap(find(spec))
+    from .boot import attempt
+
+    installed = installation.current()
+    options = (installed.settings if installed else sources.read()).readiness
+    return wrap(attempt(lambda: find(spec), boot, options))
 
 
 def find(spec: str) -> Any:

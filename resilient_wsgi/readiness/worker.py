@@ -7,6 +7,7 @@ import faulthandler
 import math
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Callable, NoReturn
 
@@ -14,8 +15,9 @@ from .. import events
 from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
-from . import failure, pace
-from .board import FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
+from . import checks, failure, master, pace
+from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
+from .monitor import Monitor
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -24,8 +26,10 @@ STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 KILLED = "its load was killed: out of memory, a crash, or a hang that was ended"
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
+LAZY_TIMEOUT = 60.0
 MASTER_STARTS = 1.0
 LOOK_EVERY = 1.0
+WARM_UP_LOOKS = 0.05
 
 
 class Worker:
@@ -41,7 +45,8 @@ class Worker:
         self._server = server
         self._board = board
         self._system = system
-        self._trap: Callable[[], object] = lambda: None
+        self._remove_trap: Callable[[], object] = lambda: None
+        self._timed = False
 
     def __repr__(self) -> str:
         return f"<readiness of {self._server.identity()}: {self._slot()}>"
@@ -58,10 +63,15 @@ class Worker:
         with self._board.lock():
             pace.note_spawn(self._board, slot, self._system.wall_time())
         slot.pid = self._system.getpid()
+        slot.ready = 0
         self._enter(slot, NOTHING)
-        if not self._server.loads_in_worker() or self.options.mode == REPORT:
+        if self.options.mode == REPORT:
             return
         self._leave_on_stop_signals()
+        self._stay_drained(slot)
+        if not self._server.loads_in_worker():
+            master.forget()
+            return
         if killed:
             self._failed(slot, KILLED)
         if slot.failures:
@@ -69,6 +79,12 @@ class Worker:
         self._enter(slot, LOADING)
         failure.keep_reserve()
         self._set_traps()
+
+    def _stay_drained(self, slot: Slot) -> None:
+        """Take the place of a worker that went because the instance is being emptied: serve nothing, hear the stop."""
+        while self._board.head.draining:
+            self._enter(slot, DRAINED)
+            self._sleep(LOOK_EVERY)
 
     def _pause(self, slot: Slot) -> None:
         self._enter(slot, PAUSING)
@@ -115,45 +131,85 @@ class Worker:
         """Get there first when the load ends the process: by `sys.exit`, by uWSGI's own `exit(22)`, by never ending."""
         register = getattr(threading, "_register_atexit", atexit.register)
         register(lambda: self._load_exited(EXITED))
-        self._trap = self._server.trap_exit(lambda: self._load_exited(self._server.load_problem()))
-        if self.options.startup_timeout is not None:
-            faulthandler.dump_traceback_later(self.options.startup_timeout, exit=True, file=2)
-            # should the dump itself be stuck
-            self._server.set_fuse(math.ceil(self.options.startup_timeout) + FUSE_SECONDS)
+        self._remove_trap = self._server.trap_exit(lambda: self._load_exited(self._server.load_problem()))
+        limit = LAZY_TIMEOUT if self.options.startup_timeout is None else self.options.startup_timeout
+        self._timed = limit > 0
+        if self._timed:
+            faulthandler.dump_traceback_later(limit, exit=True, file=2)
+            self._server.set_fuse(math.ceil(limit) + FUSE_SECONDS)  # should the dump itself be stuck
 
     def _load_exited(self, how: str) -> None:
         slot = self._slot()
         if slot.state == LOADING and slot.pid == self._system.getpid():
             self._failed_and_leave(slot, failure.last() or how)
 
+    def _disarm(self) -> None:
+        self._remove_trap()
+        if self._timed:
+            self._timed = False
+            faulthandler.cancel_dump_traceback_later()
+            self._server.set_fuse(0)
+        failure.release_reserve()
+
+    def let_go(self) -> None:
+        """Watch over this process no more: readiness was switched off, by the app's own settings perhaps, while it loads."""
+        if self._server.identity().worker:
+            self._disarm()
+            self._enter(self._slot(), NOTHING)
+
     # When the load is over
 
     def loaded(self) -> None:
         """Decide, before the worker accepts anything, whether it may: one without an app never returns from here."""
-        slot = self._slot()
-        self._trap()
-        if self._server.loads_in_worker() and self.options.mode != REPORT and self.options.startup_timeout is not None:
-            faulthandler.cancel_dump_traceback_later()
-            self._server.set_fuse(0)
-        problem = self._server.load_problem()
-        failure.release_reserve()
+        try:
+            self._decide(self._slot())
+        except MemoryError:  # what cannot be told cannot be served either
+            self._server.leave()
+
+    def _decide(self, slot: Slot) -> None:
+        problem = self._problem()
+        self._disarm()
         if not problem:
             self._serve(slot)
         elif self.options.mode == REPORT:
-            events.emit(events.LoadFailed(self._server.identity().worker, failure.last() or problem, 1, 0.0))
+            events.emit(events.LoadFailed(self._server.identity().worker, problem, 1, 0.0))
         elif self._server.loads_in_worker():
-            self._failed_and_leave(slot, failure.last() or problem)
+            self._failed_and_leave(slot, problem)
         else:  # the master loaded it, or rather did not, and each worker that it forks will be as this one
             # it must have come to its loop, or the signal would be lost or hit Python's own handler
             self._system.sleep(MASTER_STARTS)
-            self._end_instance(failure.last() or problem)
+            self._end_instance(problem)
+
+    def _problem(self) -> str:
+        problem = self._server.load_problem()
+        if problem:
+            return failure.last() or problem
+        # an app whose URLconf cannot be imported answers 500 to everything: Django imports it in the first request
+        if self.options.check_urlconf and "django" in sys.modules:
+            from ..django import readiness
+
+            return readiness.urlconf_problem()
+        return ""
 
     def _serve(self, slot: Slot) -> None:
         if slot.failures:
             events.emit(events.WorkerLoaded(self._server.identity().worker, slot.failures))
         slot.failures = 0
         self._board.head.ever_loaded = 1
+        if self.options.mode != REPORT:
+            self._warm_up()
         self._enter(slot, SERVING)
+        Monitor(self, self._server, self._board, self._system).start()
+
+    def _warm_up(self) -> None:
+        """Wait for the readiness checks before anything is accepted, and keep a chain reload waiting even longer."""
+        checks.start()
+        if checks.passed():
+            return
+        self._server.set_accepting(False)  # the monitor says when it does
+        end = self._system.monotonic() + self.options.warm_up
+        while not checks.passed() and self._system.monotonic() < end:
+            self._system.sleep(WARM_UP_LOOKS)
 
     def _failed_and_leave(self, slot: Slot, error: str) -> NoReturn:
         try:

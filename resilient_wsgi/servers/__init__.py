@@ -6,10 +6,10 @@ import sys
 from typing import Optional
 
 from . import gunicorn
-from .base import Identity, Server
+from .base import Boot, Identity, Server
 from .plain import PlainServer
 
-__all__ = ["Identity", "Server", "detect", "use"]
+__all__ = ["Boot", "Identity", "Server", "detect", "use"]
 
 _server: Optional[Server] = None
 

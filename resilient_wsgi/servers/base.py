@@ -28,6 +28,21 @@ class Identity:
     number: int = 0
 
 
+@dataclass(frozen=True)
+class Boot:
+    """A worker that is about to load its app, in a server that would halt if that fails.
+
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another".
+    """
+
+    arbiter: int
+    worker: int
+    workers: int
+    exit_code: int
+    notify: Callable[[], object]
+    wanted: Callable[[], bool]
+
+
 class Server:
     """A process without a server: base and fallback of the others.
 
@@ -138,8 +153,8 @@ class Server:
         del environ
         return True
 
-    def obey_while_starting(self) -> None:
-        """Have this worker end at once when it is told to before it serves, where the server would lose the signal."""
+    def obey(self) -> None:
+        """Have this worker end when it is told to in the cases in which the server itself would lose that."""
 
     def owns(self, path: str) -> bool:
         """Return whether a file is the server's own code: what threads it starts, it also ends."""
@@ -153,6 +168,22 @@ class Server:
         """
         del callback
         return lambda: None
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker, None where a load that fails is seen to by other means, or by nobody."""
+        return None
+
+    def set_accepting(self, accepts: bool) -> None:
+        """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app, by its number; None where that cannot be known."""
+        del worker
+        return None
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
+        del pid, kill
 
     def fail_exit_when(self, failed: Callable[[], object]) -> None:
         """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""

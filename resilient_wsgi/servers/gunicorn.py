@@ -11,11 +11,11 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
 from . import listen_queue
-from .base import MASTER, PROCESS, WORKER, Identity
+from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .plain import PlainServer
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
+LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 
 
 class GunicornServer(PlainServer):
@@ -73,6 +74,16 @@ class GunicornServer(PlainServer):
         if self._listening_of != pid:
             self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
         return self._listening
+
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
+
+        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
+        """
+        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
+            return None
+        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""

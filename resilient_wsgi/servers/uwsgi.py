@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
-import re
 import signal
-from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
 
 from ..system import SYSTEM, System
-from . import listen_queue, uwsgi_apps, uwsgi_native
+from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_signals
 from .base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
 from .hooks import Callback
 from .uwsgi_hooks import chain
@@ -25,6 +24,9 @@ READY_RPC = "resilient_wsgi_ready"
 QUIET_CODE = 29
 FAILED_APP_CODE = 22
 DEFAULT_LISTEN = 100  # core/init.c
+
+# uwsgi.accepting() returns a None that it does not own: before 3.12 each call takes one reference to it away
+_given_back: List[None] = []
 
 
 class UwsgiServer(Server):
@@ -149,26 +151,30 @@ class UwsgiServer(Server):
         """Return the option that names this signal."""
         return "harakiri-graceful-signal" if self._number("harakiri-graceful-signal") == number else ""
 
-    def obey_while_starting(self) -> None:
-        """Let the signals that end a worker end it at once, until uWSGI installs its own handlers.
-
-        It does so when the worker begins to serve (core/uwsgi.c:uwsgi_worker_run). Until then, in lazy-apps for as long as
-        the app loads, the worker has the master's handlers, which in a worker do nothing that ends it: the signal is lost
-        and the master waits for its mercy.
-        """
-        if self.identity().role == WORKER and uwsgi.masterpid() and not self._serves():
-            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-
-    def _serves(self) -> bool:
-        # SIGUSR2 is caught by nobody but a worker that has begun to serve
-        caught = re.search(r"^SigCgt:\s*(\w+)$", self._system.read_text("/proc/self/status"), re.MULTILINE)
-        return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
+    def obey(self) -> None:
+        """Have this worker end when it is told to where uWSGI would lose that (see uwsgi_signals.py)."""
+        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves(self._system):
+            uwsgi_signals.end_while_starting()
+            if self.threads() > 1:
+                uwsgi_signals.end_when_woken()
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""
         self._system.exit(QUIET_CODE)
         raise AssertionError
+
+    def set_accepting(self, accepts: bool) -> None:
+        """Set the flag that `touch-chain-reload` waits for. uWSGI itself sets it before it runs `hook-accepting`."""
+        uwsgi.accepting(1 if accepts else 0)
+        _given_back.append(None)
+
+    def peer_has_app(self, worker: int) -> Optional[bool]:
+        """Return whether another worker has an app."""
+        return bool(uwsgi.workers()[worker - 1]["apps"])
+
+    def recycle(self, pid: int, *, kill: bool = False) -> None:
+        """Send SIGHUP, by which a worker finishes its request and goes, or SIGKILL; the master starts it anew."""
+        os.kill(pid, signal.SIGKILL if kill else signal.SIGHUP)
 
     def trap_exit(self, callback: Callback) -> Callback:
         """Set a trap in libc's `exit()`, by which uWSGI ends a worker without an app if `need-app` is set."""

@@ -13,7 +13,7 @@ import wrapt
 
 from ..system import System
 
-# place of c2pwrite and errwrite in what Popen._get_handles returns; -1: the child inherits
+# place of c2pwrite and errwrite in what Popen._get_handles returns
 PLACES = {1: 3, 2: 5}
 
 
@@ -37,6 +37,11 @@ def remember(fd: int, system: System) -> None:
     _blocking[fd] = _Blocking(private, _inode(private))
 
 
+def descriptors() -> Tuple[int, ...]:
+    """Return the descriptors that are kept for children."""
+    return tuple(blocking.fd for blocking in _blocking.values())
+
+
 def install() -> None:
     """Have `subprocess.Popen` give it to children that are to inherit ours. What others start (`os.system`) inherits ours."""
     global _patched
@@ -57,12 +62,12 @@ def uninstall() -> None:
 def _get_handles(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
     handles = list(wrapped(*args, **kwargs))
     for fd, place in PLACES.items():
-        if handles[place] == -1:
-            handles[place] = _for_child(fd)
+        if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
+            handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
     return tuple(handles)
 
 
-def _for_child(fd: int) -> int:
+def _for_child(fd: int, otherwise: int) -> int:
     # the number may be somebody else's since all unknown descriptors were closed, or ours may have been replaced
     blocking = _blocking.get(fd)
     try:
@@ -70,7 +75,7 @@ def _for_child(fd: int) -> int:
             return blocking.fd
     except OSError:
         pass
-    return -1
+    return otherwise
 
 
 def _inode(fd: int) -> Tuple[int, int]:

@@ -104,7 +104,8 @@ def _reopen(fd: int, share: bool, system: System) -> str:
 
 def _candidates(log_fds: bool, system: System) -> Iterable[int]:
     """Return the descriptors to take over: those that this process writes to, of the same pipe or socket as 1 or 2."""
-    found = {fd: look for fd in _open_descriptors() for look in [_look(fd, system)] if look is not None}
+    others = set(_open_descriptors()) - set(children.descriptors())
+    found = {fd: look for fd in sorted(others) for look in [_look(fd, system)] if look is not None}
     standard = {found[fd].inode for fd in STANDARD if fd in found}
     read_here = {look.inode for look in found.values() if look.mode == os.O_RDONLY}
     for fd, look in found.items():
@@ -139,6 +140,6 @@ def _look(fd: int, system: System) -> Optional[_Look]:
 
 def _open_descriptors() -> List[int]:
     try:
-        return sorted(int(name) for name in os.listdir("/proc/self/fd"))
+        return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         return list(STANDARD)

@@ -41,4 +41,4 @@ def streams() -> Tuple[NonBlockingStream, ...]:
 def flush() -> None:
     """Write what waits in each, within `FLUSH_TIMEOUT` seconds each. For the end of the process."""
     for stream in _streams.values():
-        stream.drain(_options.flush_timeout)
+        stream.finish(_options.flush_timeout)

@@ -41,7 +41,6 @@ class Spill:
         "kept",
         "kept_bytes",
         "reported",
-        "saying",
         "since",
         "tail",
         "token",
@@ -56,7 +55,7 @@ class Spill:
         self.tail = b""  # the rest of a piece of which some has gone: it must follow before anything else
         self.dropped_lines = 0
         self.dropped_bytes = 0
-        self.reported = self.saying = Dropped(0, 0)
+        self.reported = Dropped(0, 0)
         self.since = 0.0
         self.token = threading.Lock()
         self._overrun = itertools.count()
@@ -89,6 +88,11 @@ class Spill:
         """Return what was dropped and not yet said in the log."""
         dropped, reported = self.dropped, self.reported
         return Dropped(dropped.lines - reported.lines, dropped.size_bytes - reported.size_bytes)
+
+    def said(self, dropped: Dropped) -> None:
+        """Note that so much has been said. More may have been dropped since."""
+        lines, size_bytes = self.reported
+        self.reported = Dropped(lines + dropped.lines, size_bytes + dropped.size_bytes)
 
     def settle(self) -> None:
         """Put the arrivals behind what is kept, and drop what is over the bound. Only for the holder of the token."""

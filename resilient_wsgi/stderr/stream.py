@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, NoReturn
 
 from ..system import SYSTEM, System
 from .kernel import PIPE_BUF
-from .pieces import CONTINUED, cut
+from .pieces import cut
 from .spill import NEWEST, Dropped
 from .writer import DEFAULT_SPILL_BYTES, Writer
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Optional, Type
 
-# a line without an end is given up on before it cannot be one piece any more
-LONGEST_PARTIAL = PIPE_BUF - len(CONTINUED)
+# the longest beginning of a line that can still become one piece, with its end
+LONGEST_PARTIAL = PIPE_BUF - 1
 
 
 class NonBlockingStream(io.TextIOBase):
@@ -119,7 +119,12 @@ class NonBlockingStream(io.TextIOBase):
             self.writer.drain()
 
     def drain(self, seconds: float) -> bool:
-        """Write all that waits, also what other threads have begun, within so many seconds; return whether all went."""
+        """Do the same and wait at most so long for room; return whether all is written."""
+        self.flush()
+        return self.writer.flush(seconds)
+
+    def finish(self, seconds: float) -> bool:
+        """Do the same for all threads, whose lines may be torn by that. For the end of a process."""
         self._forget_the_parent()
         for ident in tuple(self._partial):
             self._put_begun(ident)

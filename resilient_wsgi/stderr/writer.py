@@ -191,7 +191,8 @@ class Writer:
     def _pour(self, spill: Spill) -> None:
         spill.settle()
         for _ in range(DRAIN_PIECES):
-            data = spill.tail or self._notice(spill) or (spill.kept[0] if spill.kept else b"")
+            unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
+            data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
             if not data:
                 return
             try:
@@ -201,31 +202,19 @@ class Writer:
                     continue
                 spill.settle()
                 return
-            self._went(spill, data, gone)
-
-    def _went(self, spill: Spill, data: bytes, gone: int) -> None:
-        if spill.tail:
+            if unsaid.size_bytes:
+                spill.said(unsaid)
+                tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, self._now() - spill.since))
+            elif not spill.tail:
+                spill.kept_bytes -= len(spill.kept.popleft())
             spill.tail = data[gone:]
-            return
-        if spill.unsaid.size_bytes:
-            self._said(spill)
-        else:
-            spill.kept_bytes -= len(spill.kept.popleft())
-        spill.tail = data[gone:]
 
-    def _notice(self, spill: Spill) -> bytes:
-        spill.saying = spill.dropped
-        lines, size_bytes = spill.unsaid
-        if not size_bytes:
+    def _notice(self, spill: Spill, unsaid: Dropped) -> bytes:
+        if not unsaid.size_bytes:
             return b""
         seconds = self._now() - spill.since
         text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
-        return (text % (lines, size_bytes, seconds, self._getpid())).encode()
-
-    def _said(self, spill: Spill) -> None:
-        lines, size_bytes = (now - before for now, before in zip(spill.saying, spill.reported))
-        spill.reported = spill.saying
-        tell(LinesDropped(self.fd, lines, size_bytes, self._now() - spill.since))
+        return (text % (*unsaid, seconds, self._getpid())).encode()
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""

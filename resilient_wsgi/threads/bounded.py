@@ -14,7 +14,9 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
     """Call it in a thread of its own; return whether it came back within `seconds`. What it raises is logged.
 
     The calling thread may stand in a signal handler at the end of the process: a lock that is never released, taken there,
-    would hold up the exit. The thread is none of `threading`'s, so that nobody waits for it.
+    would hold up the exit. The thread is none of `threading`'s, so that nobody waits for it. Where no thread can be
+    started, it is called in the calling one and not bounded: CPython 3.12 lets none be started once its end has begun,
+    which is when gunicorn's workers and plain processes come here; uWSGI's do before.
     """
     done = _thread.allocate_lock()
     done.acquire()
@@ -28,7 +30,6 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
 
     try:
         _thread.start_new_thread(run, ())
-    except RuntimeError as error:  # no further threads: the limit of the process, or the interpreter is at its end
-        _guard.report(error)
-        return False
+    except RuntimeError:
+        run()
     return done.acquire(timeout=seconds)

@@ -39,10 +39,10 @@ def hook_into_server() -> None:
 
 def bound(options: Threads, *, bounding: bool) -> None:
     """Set the limits; with `bounding`, the interpreter's own wait for threads at its end is bounded as well."""
-    global _options, _bounding, _original
+    global _options, _bounding, _original, _mine
     if not bounding:
         unbound()
-    _options, _bounding = options, bounding
+    _options, _bounding, _mine = options, bounding, os.getpid()
     hook_into_server()
     if bounding and _original is None:
         _original = threading._shutdown  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def _child_started() -> None:
     _mine = os.getpid()
     with _guard:
         if _bounding:
-            servers.detect().obey_while_starting()
+            servers.detect().obey()
             ghosts.lay()
         elif _options.mode == settings.REPORT:
             ghosts.name()
@@ -80,7 +80,8 @@ def stop() -> None:
         _report()
         return
     if _bounding:
-        Fuse(_options.fuse).light()
+        with _guard:
+            Fuse(_options.fuse).light()
     begun = time.monotonic()
     told = adopt.tell(_options) if _bounding else []
     left = [life.thread for life in registry.stop(reason, begun + _options.grace)]

@@ -9,7 +9,6 @@ import time
 import traceback
 
 from .. import servers
-from .bounded import bounded
 
 MARGIN = 2.0  # so that the process speaks before the master kills it
 LOG_SECONDS = 0.5
@@ -33,14 +32,20 @@ class Fuse:
         if not server.may_leave:
             return
         server.set_fuse(self._seconds)
-        _thread.start_new_thread(self._burn, ())
+        # two threads, both started now: whoever hangs may have the lock of logging, and CPython 3.12 starts none later
+        after = max(1.0, self._seconds - MARGIN)
+        _thread.start_new_thread(self._say, (after,))
+        _thread.start_new_thread(self._burn, (after + LOG_SECONDS,))
 
-    def _burn(self) -> None:
-        waited = max(1.0, self._seconds - MARGIN)
-        time.sleep(waited)
+    def _say(self, seconds: float) -> None:
+        time.sleep(seconds)
         frame = sys._current_frames().get(self._main)
-        stack = "".join(traceback.format_stack(frame)) if frame else ""
-        logger = logging.getLogger("resilient_wsgi.threads")
-        text = "the exit of this process took more than %g s and is cut short; it stood in\n%s"
-        bounded(lambda: logger.error(text, waited, stack), LOG_SECONDS)  # whoever hangs may have the lock of logging
+        logging.getLogger("resilient_wsgi.threads").error(
+            "the exit of this process took more than %g s and is cut short; it stood in\n%s",
+            seconds,
+            "".join(traceback.format_stack(frame)) if frame else "",
+        )
+
+    def _burn(self, seconds: float) -> None:
+        time.sleep(seconds)
         servers.detect().leave()

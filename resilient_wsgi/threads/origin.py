@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 import threading
@@ -9,36 +10,46 @@ import traceback
 from types import CodeType, FrameType
 from typing import List, Optional, Tuple
 
-DEPTH = 10
+DEPTH = 6  # enough for an executor's two and the app's own
 _PASSED = (threading.__file__, os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"))
 
 
 class Origin:
-    """The process and the lines in which a thread was started. Taken at each `Thread.start`, so formatted only when asked."""
+    """The process and the lines in which a thread was started.
 
-    __slots__ = ("_lines", "pid")
+    Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until somebody asks.
+    """
+
+    __slots__ = ("_places", "pid")
 
     def __init__(self, frame: Optional[FrameType]) -> None:
         self.pid = os.getpid()
-        lines: List[Tuple[CodeType, int]] = []
-        while frame is not None and len(lines) < DEPTH:
-            lines.append((frame.f_code, frame.f_lineno))
+        places: List[Tuple[CodeType, int]] = []
+        self._places = places
+        left = DEPTH
+        while frame is not None and left:
+            places.append((frame.f_code, frame.f_lasti))
             frame = frame.f_back
-        self._lines = lines
+            left -= 1
 
     def starter(self) -> str:
         """Return the file whose code started the thread: the innermost that is not `threading` or an executor."""
-        files = (code.co_filename for code, _ in self._lines)
+        files = (code.co_filename for code, _ in self._places)
         return next((file for file in files if not file.startswith(_PASSED)), "")
 
     def __str__(self) -> str:
         """Return the lines, outermost first, as a traceback shows them."""
         rows = [
-            (code.co_filename, line, code.co_name, None)
-            for code, line in reversed(self._lines)
+            (code.co_filename, _line(code, instruction), code.co_name, None)
+            for code, instruction in reversed(self._places)
             if not code.co_filename.startswith("<frozen importlib")
         ]
         return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    lines = [line for start, line in dis.findlinestarts(code) if start <= instruction and line]
+    return lines[-1] if lines else code.co_firstlineno
 
 
 UNKNOWN = "  (started before resilient_wsgi.threads was installed)"

@@ -3,6 +3,7 @@
 import itertools
 import os
 import sys
+import time
 
 from_before = sys.stderr.write
 numbers = itertools.count()
@@ -15,8 +16,14 @@ def application(environ, start_response):
     write(line + "\n")
     answer = f"{os.getpid()} {number}".encode()
     if environ["PATH_INFO"] == "/hang":
-        import time
-
         time.sleep(60)
     start_response("200 OK", [("Content-Length", str(len(answer)))])
     return [answer]
+
+
+def installed(environ, start_response):
+    """The same, with the library put in place by the first request of a worker."""
+    import resilient_wsgi.stderr
+
+    resilient_wsgi.stderr.install()
+    return application(environ, start_response)

@@ -11,6 +11,7 @@ import pytest
 from bench.readiness_cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
 from lab import load, procfs
 from lab.processes import ProcessError, wait_until
+from resilient_wsgi.readiness.board import PAUSING, Board
 
 pytestmark = pytest.mark.servers
 
@@ -24,13 +25,12 @@ def ask(running, count=REQUESTS):
 
 
 def pausing(running, workers=4):
-    """Wait until this many workers sleep before their next load."""
-    running.server.wait_for_log("Respawned uWSGI worker", count=workers)
-    assert wait_until(lambda: sum(asleep(pid) for pid in running.server.workers()) == workers, 10)
+    """Wait until this many workers pause before their next load."""
 
+    def count():
+        return sum(slot.state == PAUSING for slot in Board.of_instance(running.server.pid).slots())
 
-def asleep(pid):
-    return any("nanosleep" in wait or "select" in wait for wait in procfs.thread_waits(pid))
+    assert wait_until(lambda: count() == workers, 10)
 
 
 def ended(running, within=25.0):
@@ -77,6 +77,21 @@ def test_a_load_that_fails_in_the_master_ends_the_instance_with_a_code_of_failur
     with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*no_such_module"):
         with instance(options(naming, lazy=False), always="import"):
             pass
+
+
+def test_a_load_that_hangs_in_the_master_is_ended_with_its_stack_if_that_is_wanted():
+    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*takes longer than 2 s[\s\S]*in go_wrong"):
+        with instance(options(lazy=False), always="hang"):
+            pass
+
+
+def test_a_load_in_the_master_that_ends_in_time_is_not_ended_later():
+    with instance(options(lazy=False), env={"RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}) as running:
+        time.sleep(1.5)
+        running.respawn(2)
+        running.server.wait_for_log("Respawned uWSGI worker", count=2)
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength()
 
 
 def test_something_that_is_not_an_app_ends_a_prefork_instance_with_a_code_of_failure():
@@ -130,6 +145,14 @@ def test_the_master_sleeps_while_workers_pause():
         before = procfs.cpu_seconds(running.server.pid)
         time.sleep(2.0)
         assert procfs.cpu_seconds(running.server.pid) - before < 0.2
+
+
+@pytest.mark.parametrize("kind", ["import", "exit"])
+def test_a_urlconf_that_cannot_be_imported_is_a_load_that_failed(kind):
+    with instance(options(module="readiness_django_app"), fail_first=kind) as running:
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength(), running.server.error("did not come back")
+        assert len(running.events("has no app (ROOT_URLCONF 'readiness_django_urls'")) == 2
 
 
 def test_in_report_mode_nothing_is_done_but_it_is_said():

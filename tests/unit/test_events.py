@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -21,6 +23,15 @@ def test_an_event_is_logged_in_one_line_at_its_level(caplog):
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("resilient_wsgi.stderr", "WARNING")
     assert record.getMessage() == "12 lines (1300 bytes) dropped in 4.5 s on descriptor 2"
+
+
+def test_where_logging_is_not_configured_the_line_says_who_speaks():
+    code = (
+        "from resilient_wsgi import events; "
+        "events.emit(events.LinesDropped(fd=2, lines=12, size_bytes=1300, seconds=4.5))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == "resilient_wsgi.stderr: 12 lines (1300 bytes) dropped in 4.5 s on descriptor 2\n"
 
 
 def test_an_event_below_the_level_of_its_logger_is_counted_and_not_logged(caplog):

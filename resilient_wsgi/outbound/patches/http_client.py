@@ -1,130 +1,165 @@
 """http.client, on which urllib.request, urllib3 and requests ride: connecting, sending, reading, each bounded here.
 
-Where a client above owns the exchange, this joins it. Else the exchange begins with `putrequest` and is handed from the
-connection to the response, whose body the total covers.
+Where a client above owns the exchange, this joins it. Else the exchange begins with the first thing that is sent and is
+handed from the connection to the response, whose body the total covers.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import socket
 from typing import Any, Callable, Optional
 
-from .. import call, clamp
+from .. import call, clamp, policy
 from ..connect import create_connection
-from ..exchange import Exchange, active, as_number
+from ..exchange import SLACK, Exchange, active, as_number
 from ..patching import Patches
 
 MODULE = "http.client"
 
 _ATTRIBUTE = "_resilient_wsgi_exchange"
-_not_given = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+
+Method = Callable[..., Any]
 
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the connections and the response."""
-    patches.wrap(module.HTTPConnection, "putrequest", putrequest)
-    patches.wrap(module.HTTPConnection, "send", send)
-    patches.wrap(module.HTTPConnection, "getresponse", getresponse)
-    patches.wrap(module.HTTPResponse, "__init__", init_response)
-    patch_connect(module.HTTPConnection, patches)
+    patches.wrap(module.HTTPConnection, "send", _send)
+    patches.wrap(module.HTTPConnection, "getresponse", _getresponse)
+    patches.wrap(module.HTTPConnection, "close", _close)
+    patches.wrap(module.HTTPResponse, "__init__", _init_response)
+    patches.wrap(module.HTTPConnection, "connect", connect)
     if hasattr(module, "HTTPSConnection"):  # Python may have been built without TLS
-        patch_connect(module.HTTPSConnection, patches)
+        patches.wrap(module.HTTPSConnection, "connect", connect)
 
 
-def patch_connect(connection_class: Any, patches: Patches) -> None:
-    """Wrap `connect` of a class of connections that derives from http.client's."""
-    patches.wrap(connection_class, "connect", connect)
-
-
-def putrequest(wrapped: Callable[..., Any], conn: Any, args: Any, kwargs: Any) -> Any:
-    """Begin an exchange of the connection's own where nobody owns one."""
-    if active.get() is None:
-        conn.__dict__[_ATTRIBUTE] = _begin(conn)
-    return wrapped(*args, **kwargs)
-
-
-def connect(wrapped: Callable[..., Any], conn: Any, args: Any, kwargs: Any) -> Any:
+def connect(original: Method) -> Method:
     """Have DNS, all addresses, a proxy's tunnel and TLS share one limit; then give the socket its own timeout."""
-    exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _begin(conn)
-    if exchange is None or exchange.report or exchange.connecting:
-        return wrapped(*args, **kwargs)
-    asked, own = conn.timeout, _own_timeout(conn.timeout)
-    exchange.begin_connect(own)
-    token = active.set(exchange)
-    uses_ours = getattr(conn, "_create_connection", None) is socket.create_connection
-    try:
-        if uses_ours:
-            conn._create_connection = functools.partial(_create_connection, exchange)
-        # for a class that makes its connection in a way of its own
-        conn.timeout = _at_most(own, exchange.wait(exchange.limits.connect.seconds))
-        return wrapped(*args, **kwargs)
-    except socket.timeout as error:
-        if exchange.failure is error or not exchange.expired():
-            raise
-        raise exchange.give_up(exchange.why) from error
-    finally:
-        active.reset(token)
-        exchange.end_connect()
-        conn.timeout = asked
-        if uses_ours:
-            conn._create_connection = socket.create_connection
-        if conn.sock is not None and hasattr(conn.sock, "settimeout"):
-            clamp.restore_timeout(conn.sock, own)
+
+    def wrapper(conn: Any, *args: Any, **kwargs: Any) -> Any:
+        exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _begin(conn)
+        if exchange is None or exchange.report or exchange.connecting:
+            return original(conn, *args, **kwargs)
+        asked, own = conn.timeout, _own_timeout(conn.timeout)
+        exchange.begin_connect(own)
+        token = active.set(exchange)
+        uses_ours = getattr(conn, "_create_connection", None) is socket.create_connection
+        try:
+            if uses_ours:
+                conn._create_connection = functools.partial(_create_connection, exchange)
+            # for a class that makes its connection in a way of its own
+            conn.timeout = _at_most(own, exchange.wait(math.inf))
+            return original(conn, *args, **kwargs)
+        except socket.timeout as error:
+            if exchange.failure is error or not exchange.expired():
+                raise
+            raise exchange.give_up(exchange.why) from error
+        finally:
+            active.reset(token)
+            exchange.end_connect()
+            conn.timeout = asked
+            if uses_ours:
+                conn._create_connection = socket.create_connection
+            if hasattr(conn.sock, "settimeout"):
+                clamp.restore_timeout(conn.sock, own)
+
+    return wrapper
 
 
 def _create_connection(exchange: Exchange, address: Any, timeout: Any = None, source_address: Any = None) -> Any:
     return create_connection(exchange, address, source_address)
 
 
-def send(wrapped: Callable[..., Any], conn: Any, args: Any, kwargs: Any) -> Any:
+def _send(original: Method) -> Method:
     """Send in pieces, each within the limits; a file or an iterable block by block."""
-    exchange = active.get() or conn.__dict__.get(_ATTRIBUTE)
-    if exchange is None or exchange.report or kwargs or len(args) != 1:
-        return wrapped(*args, **kwargs)
-    if conn.sock is None and conn.auto_open:
-        conn.connect()
-    sock, data = conn.sock, args[0]
-    if sock is None or not hasattr(sock, "gettimeout"):
-        return wrapped(data)
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return clamp.send(wrapped, sock, data, exchange)
-    blocks = conn._read_readable(data) if hasattr(data, "read") else data
-    if isinstance(blocks, str) or not hasattr(blocks, "__iter__"):
-        return wrapped(data)  # which says what is wrong with it
-    for block in blocks:
-        clamp.send(wrapped, sock, block, exchange)
-    return None
+
+    def send(conn: Any, data: Any) -> Any:
+        exchange = active.get()
+        if exchange is None:
+            exchange = _own_exchange(conn)
+        if exchange is None or exchange.report:
+            return original(conn, data)
+        if conn.sock is None and conn.auto_open:
+            conn.connect()
+        if not hasattr(conn.sock, "gettimeout"):
+            return original(conn, data)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            return clamp.send(original, conn, data, exchange)
+        blocks = conn._read_readable(data) if hasattr(data, "read") else data
+        if isinstance(blocks, str) or not hasattr(blocks, "__iter__"):
+            return original(conn, data)  # which says what is wrong with it
+        for block in blocks:
+            clamp.send(original, conn, block, exchange)
+        return None
+
+    return send
 
 
-def getresponse(wrapped: Callable[..., Any], conn: Any, args: Any, kwargs: Any) -> Any:
+def _getresponse(original: Method) -> Method:
     """Wait for the headers within the limits, and hand the exchange to the response."""
-    owner = active.get()
-    exchange = owner or conn.__dict__.pop(_ATTRIBUTE, None)
-    if exchange is None:
-        return wrapped(*args, **kwargs)
-    exchange.phase = "headers"
-    token = active.set(exchange) if owner is None else None
-    try:
-        response = wrapped(*args, **kwargs)
-    finally:
-        if token is not None:
-            active.reset(token)
-            call.observe(exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None)
-    exchange.phase = "body"
-    if response.status == 101 or not exchange.flagged:
-        with call.guard:
+
+    def getresponse(conn: Any, *args: Any, **kwargs: Any) -> Any:
+        exchange = active.get()
+        if exchange is None:
+            return _getresponse_alone(original, conn, args, kwargs)
+        exchange.phase = "headers"
+        response = original(conn, *args, **kwargs)
+        exchange.phase = "body"
+        if not exchange.flagged:
             _keep_silence_only(response, exchange)
+        return response
+
+    return getresponse
+
+
+def _getresponse_alone(original: Method, conn: Any, args: Any, kwargs: Any) -> Any:
+    exchange = conn.__dict__.pop(_ATTRIBUTE, None)
+    if exchange is None:
+        return original(conn, *args, **kwargs)
+    token = active.set(exchange)
+    try:
+        exchange.phase = "headers"
+        response = original(conn, *args, **kwargs)
+        exchange.phase = "body"
+        _keep_silence_only(response, exchange)
+    finally:
+        active.reset(token)
+        if policy.policy.curious:
+            call.observe(exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None)
     return response
 
 
-def init_response(wrapped: Callable[..., Any], response: Any, args: Any, kwargs: Any) -> None:
+def _close(original: Method) -> Method:
+    """Forget the exchange: what is sent after this is another."""
+
+    def close(conn: Any) -> Any:
+        conn.__dict__.pop(_ATTRIBUTE, None)
+        return original(conn)
+
+    return close
+
+
+def _init_response(original: Method) -> Method:
     """Have the reads of the response end with the exchange."""
-    wrapped(*args, **kwargs)
-    exchange = active.get()
-    if exchange is not None and not exchange.report:
-        with call.guard:
-            clamp.bound_reads(response, exchange)
+
+    def init(response: Any, *args: Any, **kwargs: Any) -> None:
+        original(response, *args, **kwargs)
+        exchange = active.get()
+        if exchange is not None and not exchange.report:
+            try:
+                clamp.bound_reads(response, exchange)
+            except Exception as error:
+                call.guard.report(error)
+
+    return init
+
+
+def _own_exchange(conn: Any) -> Optional[Exchange]:
+    exchange: Optional[Exchange] = conn.__dict__.get(_ATTRIBUTE)
+    if exchange is None:
+        exchange = conn.__dict__[_ATTRIBUTE] = _begin(conn)
+    return exchange
 
 
 def _begin(conn: Any) -> Optional[Exchange]:
@@ -134,12 +169,13 @@ def _begin(conn: Any) -> Optional[Exchange]:
 
 def _keep_silence_only(response: Any, exchange: Exchange) -> None:
     """Lift the total for what is meant to last: a connection that was upgraded, a stream of server-sent events."""
-    if response.status == 101:
-        exchange.release()
-        if isinstance(getattr(response.fp, "raw", None), clamp.BoundedSocketIO):
-            response.fp.raw.restore()  # whoever asked for the upgrade uses the socket itself
-    elif response.headers.get_content_type() == "text/event-stream":
-        exchange.release()
+    with call.guard:
+        if response.status == 101:
+            exchange.release()
+            if isinstance(getattr(response.fp, "raw", None), clamp.BoundedSocketIO):
+                response.fp.raw.restore()  # whoever asked for the upgrade uses the socket itself
+        elif response.headers.get_content_type() == "text/event-stream":
+            exchange.release()
 
 
 def _own_timeout(timeout: Any) -> Optional[float]:
@@ -147,6 +183,6 @@ def _own_timeout(timeout: Any) -> Optional[float]:
 
 
 def _at_most(own: Optional[float], wait: float) -> Optional[float]:
-    if wait == float("inf"):
+    if wait == math.inf:
         return own
-    return wait if own is None or own > wait + 0.001 else own
+    return wait if own is None or own > wait + SLACK else own

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any, Callable, Dict, Optional
+import socket
+from importlib import import_module
+from typing import Any, Callable, Optional
 
 from .. import clamp, native
 from ..connect import create_connection
@@ -15,126 +16,161 @@ from ..policy import Limit
 
 MODULE = "httpcore"
 
+Method = Callable[..., Any]
+
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the streams, the making of connections and the wait for a pooled one."""
-    from importlib import import_module
-
     backend, pool = import_module("httpcore._backends.sync"), import_module("httpcore._sync.connection_pool")
-    patches.wrap(backend.SyncBackend, "connect_tcp", functools.partial(_connect_tcp, module, backend.SyncStream))
+    client = _Httpcore(module, backend.SyncStream)
+    patches.wrap(backend.SyncBackend, "connect_tcp", client.connect_tcp)
     waits = getattr(pool, "PoolRequest", None) or pool.RequestStatus  # the name before httpcore 1.0
-    patches.wrap(waits, "wait_for_connection", _bounded("pool", 0, module.PoolTimeout))
+    patches.wrap(waits, "wait_for_connection", client.wait_for_connection)
     for stream in (backend.SyncStream, getattr(backend, "TLSinTLSStream", None)):
         if stream is not None:
-            patches.wrap(stream, "read", _bounded("headers", 1, module.ReadTimeout))
-            patches.wrap(stream, "write", functools.partial(_write, module.WriteTimeout))
-    patches.wrap(backend.SyncStream, "start_tls", functools.partial(_start_tls, module.ConnectTimeout))
+            patches.wrap(stream, "read", client.read)
+            patches.wrap(stream, "write", client.write)
+    patches.wrap(backend.SyncStream, "start_tls", client.start_tls)
 
 
-def _bounded(phase: str, position: int, timeout_error: Any) -> Callable[..., Any]:
-    """Return a wrapper that bounds the argument `timeout`, which stands at this position."""
+class _Httpcore:
+    """The wrappers that need the exceptions of the httpcore that was imported."""
 
-    def wrapper(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        exchange = active.get()
-        if exchange is None or exchange.report:
-            return wrapped(*args, **kwargs)
-        asked = args[position] if len(args) > position else kwargs.get("timeout")
-        if phase == "headers":
-            exchange.phase = "body" if exchange.phase == "body" else phase
-            silence = _silence(asked, exchange.limits.read)
-        else:
-            exchange.phase = phase
-            silence = _silence(asked, Limit(math.inf, ""))
+    def __init__(self, module: Any, stream: Any) -> None:
+        self._module = module
+        self._stream = stream
+
+    def read(self, original: Method) -> Method:
+        """Bound a read."""
+
+        def read(stream: Any, max_bytes: int, timeout: Optional[float] = None) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                return original(stream, max_bytes, timeout)
+            if exchange.phase != "body":
+                exchange.phase = "headers"
+            silence = _silence(timeout, exchange.limits.read)
+            try:
+                return original(stream, max_bytes, _finite(exchange.wait(silence.seconds)))
+            except (TimedOut, self._module.ReadTimeout) as error:
+                ours = _ours(self._module.ReadTimeout, error, exchange, timeout, silence)
+                if ours is None:
+                    raise
+                raise ours from error
+
+        return read
+
+    def write(self, original: Method) -> Method:
+        """Write in pieces: the stream waits its timeout for each part that the kernel takes."""
+
+        def write(stream: Any, buffer: bytes, timeout: Optional[float] = None) -> None:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                original(stream, buffer, timeout)
+                return
+            exchange.phase = "send"
+            silence = _silence(timeout, exchange.limits.read)
+            try:
+                for start in range(0, len(buffer), clamp.SLICE_BYTES):
+                    wait = _finite(exchange.wait(silence.seconds))
+                    original(stream, buffer[start : start + clamp.SLICE_BYTES], wait)
+            except (TimedOut, self._module.WriteTimeout) as error:
+                ours = _ours(self._module.WriteTimeout, error, exchange, timeout, silence)
+                if ours is None:
+                    raise
+                raise ours from error
+
+        return write
+
+    def wait_for_connection(self, original: Method) -> Method:
+        """Bound the wait for a connection of the pool."""
+
+        def wait_for_connection(request: Any, timeout: Optional[float] = None) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                return original(request, timeout)
+            exchange.phase = "pool"
+            silence = _silence(timeout, Limit(math.inf, ""))
+            try:
+                return original(request, _finite(exchange.wait(silence.seconds)))
+            except (TimedOut, self._module.PoolTimeout) as error:
+                ours = _ours(self._module.PoolTimeout, error, exchange, timeout, silence)
+                if ours is None:
+                    raise
+                raise ours from error
+
+        return wait_for_connection
+
+    def connect_tcp(self, original: Method) -> Method:
+        """Connect with all addresses sharing one limit, which the TLS handshake shares too."""
+
+        def connect_tcp(backend: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                return original(backend, *args, **kwargs)
+            return self._stream(self._socket(exchange, *args, **kwargs))
+
+        return connect_tcp
+
+    def _socket(
+        self,
+        exchange: Exchange,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        local_address: Optional[str] = None,
+        socket_options: Any = None,
+    ) -> Any:
+        options = [*(socket_options or ()), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        source = None if local_address is None else (local_address, 0)
+        exchange.begin_connect(timeout)
         try:
-            wait = exchange.wait(silence.seconds)
-            return wrapped(*args[:position], timeout=None if wait == math.inf else wait)
+            return create_connection(exchange, (host, port), source, options)
         except TimedOut as error:
-            raise _as(timeout_error, error) from None
-        except timeout_error as error:
-            raise _of(timeout_error, error, exchange, asked, silence) from error
+            raise _as(self._module.ConnectTimeout, error) from None
+        except OSError as error:
+            raise self._module.ConnectError(str(error)) from error
+        finally:
+            exchange.end_connect()
 
-    return wrapper
+    def start_tls(self, original: Method) -> Method:
+        """Bound the handshake by what is left of the limit for connecting."""
 
+        def start_tls(
+            stream: Any, ssl_context: Any, server_hostname: Any = None, timeout: Optional[float] = None
+        ) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                return original(stream, ssl_context, server_hostname, timeout)
+            exchange.resume_connect()
+            exchange.phase = "tls"
+            try:
+                return original(stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf)))
+            except TimedOut as error:
+                raise _as(self._module.ConnectTimeout, error) from None
+            except self._module.ConnectTimeout as error:
+                raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why)) from error
+            finally:
+                exchange.end_connect()
 
-def _write(timeout_error: Any, wrapped: Callable[..., Any], stream: Any, args: Any, kwargs: Any) -> Any:
-    """Write in pieces: the stream waits its timeout for each part that the kernel takes."""
-    exchange = active.get()
-    if exchange is None or exchange.report or not args:
-        return wrapped(*args, **kwargs)
-    asked = args[1] if len(args) > 1 else kwargs.get("timeout")
-    silence = _silence(asked, exchange.limits.read)
-    if exchange.phase != "connect":  # a proxy's tunnel is part of connecting
-        exchange.phase = "send"
-    data = args[0]
-    try:
-        for start in range(0, len(data), clamp.SLICE_BYTES):
-            wait = exchange.wait(silence.seconds)
-            wrapped(data[start : start + clamp.SLICE_BYTES], timeout=None if wait == math.inf else wait)
-    except TimedOut as error:
-        raise _as(timeout_error, error) from None
-    except timeout_error as error:
-        raise _of(timeout_error, error, exchange, asked, silence) from error
-
-
-def _connect_tcp(module: Any, stream: Any, wrapped: Callable[..., Any], backend: Any, args: Any, kwargs: Any) -> Any:
-    """Connect with all addresses sharing one limit, which the TLS handshake shares too."""
-    exchange = active.get()
-    if exchange is None or exchange.report:
-        return wrapped(*args, **kwargs)
-    return stream(_socket(exchange, module, *args, **kwargs))
-
-
-def _socket(
-    exchange: Exchange,
-    module: Any,
-    host: str,
-    port: int,
-    timeout: Optional[float] = None,
-    local_address: Optional[str] = None,
-    socket_options: Any = None,
-) -> Any:
-    import socket
-
-    options = [*(socket_options or ()), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    source = None if local_address is None else (local_address, 0)
-    exchange.begin_connect(timeout)
-    try:
-        return create_connection(exchange, (host, port), source, options)
-    except TimedOut as error:
-        raise _as(module.ConnectTimeout, error) from None
-    except OSError as error:
-        raise module.ConnectError(str(error)) from error
-    finally:
-        exchange.end_connect()
-
-
-def _start_tls(timeout_error: Any, wrapped: Callable[..., Any], stream: Any, args: Any, kwargs: Any) -> Any:
-    exchange = active.get()
-    if exchange is None or exchange.report:
-        return wrapped(*args, **kwargs)
-    given: Dict[str, Any] = dict(zip(("ssl_context", "server_hostname", "timeout"), args), **kwargs)
-    exchange.resume_connect()
-    exchange.phase = "tls"
-    try:
-        wait = exchange.wait(math.inf)
-        return wrapped(**{**given, "timeout": None if wait == math.inf else wait})
-    except TimedOut as error:
-        raise _as(timeout_error, error) from None
-    except timeout_error:
-        raise _as(timeout_error, exchange.give_up(exchange.why)) from None
-    finally:
-        exchange.end_connect()
+        return start_tls
 
 
 def _silence(asked: Optional[float], default: Limit) -> Limit:
     return default if asked is None else Limit(asked, "the caller's timeout")
 
 
-def _of(kind: Any, error: Exception, exchange: Exchange, asked: Optional[float], silence: Limit) -> Exception:
-    """Return what to raise for a timeout: the client's own as it is, if it is the caller's limit that was met."""
+def _finite(wait: float) -> Optional[float]:
+    return None if wait == math.inf else wait
+
+
+def _ours(kind: Any, error: Any, exchange: Exchange, asked: Optional[float], silence: Limit) -> Any:
+    """Return what to raise for a timeout; None to let it pass, if it is the caller's own limit that was met."""
+    if isinstance(error, TimedOut):
+        return _as(kind, error)
     if asked is not None and not exchange.expired():
-        return error
-    return _as(kind, exchange.give_up(exchange.ended_by(silence)))  # type: ignore[no-any-return]
+        return None
+    return _as(kind, exchange.give_up(exchange.ended_by(silence)))
 
 
 def _as(kind: Any, error: TimedOut) -> Any:

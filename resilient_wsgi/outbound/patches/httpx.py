@@ -12,83 +12,98 @@ from ..patching import Patches
 
 MODULE = "httpx"
 
+Method = Callable[..., Any]
+
+_EXTENSION = "resilient_wsgi.exchange"
+
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the client, and what iterates over the body later."""
-    translate = _translator(module)
+    client = _Httpx(module)
+    patches.wrap(module.Client, "send", client.send)
+    patches.wrap(module.Client, "_send_single_request", _send_single)
+    patches.wrap(module.Response, "iter_raw", client.iter_raw)
 
-    def send(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
-        request = args[0] if args else kwargs["request"]
-        timeout = request.extensions.get("timeout") or {}
-        none_given = bool(timeout) and all(value is None for value in timeout.values())
-        return call.around(
-            lambda: wrapped(*args, **kwargs),
-            (request.url.host, request.url.port),
-            translate,
-            none_given=none_given,
-            streams=bool(kwargs.get("stream", False)),
-            timeout_given=not none_given,
-        )
 
-    def send_single(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
+class _Httpx:
+    """The wrappers that need the exceptions of the httpx that was imported."""
+
+    def __init__(self, module: Any) -> None:
+        self._request_error = module.RequestError
+        self._kind = module.ReadTimeout
+        self._kinds: Dict[str, Any] = {
+            "dns": module.ConnectTimeout,
+            "connect": module.ConnectTimeout,
+            "tls": module.ConnectTimeout,
+            "pool": module.PoolTimeout,
+            "send": module.WriteTimeout,
+        }
+
+    def translate(self, error: Exception, failure: TimedOut) -> Optional[Exception]:
+        """Return a timeout of httpx's that is also ours."""
+        if isinstance(error, DeadlineExceeded) and isinstance(error, self._request_error):
+            return None
+        known = error.__dict__ if isinstance(error, self._request_error) else {}
+        kinds = (self._kinds.get(failure.phase, self._kind),)
+        return native.make(kinds, str(failure), {"_request": None, "phase": failure.phase, **known})  # type: ignore[no-any-return]
+
+    def send(self, original: Method) -> Method:
+        """One exchange over everything that one call sends."""
+
+        def send(client: Any, request: Any, **kwargs: Any) -> Any:
+            timeout = request.extensions.get("timeout") or {}
+            none_given = bool(timeout) and all(value is None for value in timeout.values())
+            return call.around(
+                original, (client, request), kwargs, (request.url.host, request.url.port), self.translate,
+                none_given=none_given, timeout_given=not none_given, streams=kwargs.get("stream", False),
+            )  # fmt: skip
+
+        return send
+
+    def iter_raw(self, original: Method) -> Method:
+        """Read the chunks within the response's exchange, whoever reads them, and whenever."""
+
+        def iter_raw(response: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = response.extensions.get(_EXTENSION)
+            chunks = original(response, *args, **kwargs)
+            return chunks if exchange is None else self._bounded(chunks, exchange)
+
+        return iter_raw
+
+    def _bounded(self, chunks: Any, exchange: Any) -> Any:
+        try:
+            while True:
+                # not for longer than one chunk: what the app does in between is no part of the exchange
+                token = active.set(exchange)
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    return
+                finally:
+                    active.reset(token)
+                yield chunk
+        except Exception as error:
+            failure = exchange.failure
+            translated = self.translate(error, failure) if failure is not None else None
+            if translated is None:
+                raise
+            raise translated from error
+        finally:
+            chunks.close()
+
+
+def _send_single(original: Method) -> Method:
+    """Begin with a hop of the exchange, and give the exchange to the response."""
+
+    def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         exchange = active.get()
         if exchange is None or exchange.report:
-            return wrapped(*args, **kwargs)
-        url = args[0].url
-        exchange.visit((url.host, url.port))
+            return original(client, request, *args, **kwargs)
         exchange.check("redirect")
-        response = wrapped(*args, **kwargs)
+        exchange.visit((request.url.host, request.url.port))
+        response = original(client, request, *args, **kwargs)
         exchange.phase = "body"
-        response.extensions["resilient_wsgi"] = exchange
+        response.extensions[_EXTENSION] = exchange
         return response
 
-    def iter_raw(wrapped: Callable[..., Any], response: Any, args: Any, kwargs: Any) -> Any:
-        return _bounded(wrapped(*args, **kwargs), response, translate)
-
-    patches.wrap(module.Client, "send", send)
-    patches.wrap(module.Client, "_send_single_request", send_single)
-    patches.wrap(module.Response, "iter_raw", iter_raw)
-
-
-def _bounded(chunks: Any, response: Any, translate: call.Translate) -> Any:
-    """Read the chunks within the response's exchange, whoever reads them."""
-    exchange = response.extensions.get("resilient_wsgi")
-    try:
-        while True:
-            # not for longer than one chunk: what the app does in between is no part of the exchange
-            token = active.set(exchange) if exchange is not None else None
-            try:
-                chunk = next(chunks)
-            except StopIteration:
-                return
-            finally:
-                if token is not None:
-                    active.reset(token)
-            yield chunk
-    except Exception as error:
-        failure = exchange.failure if exchange is not None else None
-        translated = translate(error, failure) if failure is not None else None
-        if translated is None:
-            raise
-        raise translated from error
-    finally:
-        chunks.close()
-
-
-def _translator(module: Any) -> call.Translate:
-    kinds: Dict[str, Any] = {
-        "dns": module.ConnectTimeout,
-        "connect": module.ConnectTimeout,
-        "tls": module.ConnectTimeout,
-        "pool": module.PoolTimeout,
-        "send": module.WriteTimeout,
-    }
-
-    def translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
-        if isinstance(error, DeadlineExceeded) and isinstance(error, module.RequestError):
-            return None
-        known = error.__dict__ if isinstance(error, module.RequestError) else {}
-        attributes = {"_request": None, "phase": failure.phase, **known}
-        return native.make((kinds.get(failure.phase, module.ReadTimeout),), str(failure), attributes)  # type: ignore[no-any-return]
-
-    return translate
+    return send_single

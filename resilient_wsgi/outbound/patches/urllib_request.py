@@ -14,26 +14,34 @@ MODULE = "urllib.request"
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the opener."""
-    from urllib.error import URLError
+    patches.wrap(module.OpenerDirector, "open", _open)
 
-    def translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
-        # what comes before the answer is a URLError with the reason in it, a timeout while waiting for it is not
-        if error is failure or not isinstance(error, URLError):
-            return None
-        return native.make((type(error), TimedOut), str(failure), {"reason": failure, "phase": failure.phase})  # type: ignore[no-any-return]
 
-    def opens(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+def _open(original: Callable[..., Any]) -> Callable[..., Any]:
+    def opens(opener: Any, *args: Any, **kwargs: Any) -> Any:
         asked = args[0] if args else kwargs.get("fullurl", "")
         url = asked if isinstance(asked, str) else getattr(asked, "full_url", "")
+        if not url.lower().startswith("http"):  # a file, ftp, data: none of ours
+            return original(opener, *args, **kwargs)
         timeout = args[2] if len(args) > 2 else kwargs.get("timeout", 0)
-        given = "timeout" in kwargs and as_number(timeout) is not None
         return call.around(
-            lambda: wrapped(*args, **kwargs),
+            original,
+            (opener, *args),
+            kwargs,
             url,
-            translate,
+            _translate,
             none_given=timeout is None,
+            timeout_given=(as_number(timeout) or 0) > 0,
             flagged=False,
-            timeout_given=given,
         )
 
-    patches.wrap(module.OpenerDirector, "open", opens)
+    return opens
+
+
+def _translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
+    """Return what comes before the answer as a URLError with the reason in it; a timeout while waiting for it is none."""
+    from urllib.error import URLError
+
+    if error is failure or not isinstance(error, URLError) or isinstance(error, TimedOut):
+        return None
+    return native.make((type(error), TimedOut), str(failure), {"reason": failure, "phase": failure.phase})  # type: ignore[no-any-return]

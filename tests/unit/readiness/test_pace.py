@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -9,6 +10,20 @@ import pytest
 from resilient_wsgi.readiness import pace
 from resilient_wsgi.readiness.board import FAILED, LOADING, PAUSING, SERVING, Board
 from resilient_wsgi.settings import Readiness
+
+
+@pytest.fixture
+def make_board():
+    made = []
+
+    def make(workers):
+        made.append(Board(workers))
+        return made[-1]
+
+    yield make
+    for board in made:
+        with contextlib.suppress(OSError):
+            board.close()
 
 
 def master_sleeps(respawns, workers):
@@ -32,8 +47,8 @@ def test_the_pause_doubles_up_to_its_bound_with_a_little_chance(failures):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
-def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(workers):
-    board = Board(workers)
+def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(workers, make_board):
+    board = make_board(workers)
     slots = [board.slot(number) for number in range(1, workers + 1)]
     now, respawns = 0.0, []
     for pid, slot in enumerate(slots, 1):
@@ -55,8 +70,8 @@ def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(wo
     assert master_sleeps(respawns, workers) == 0
 
 
-def test_a_worker_among_healthy_ones_need_not_hold():
-    board = Board(4)
+def test_a_worker_among_healthy_ones_need_not_hold(make_board):
+    board = make_board(4)
     for number in range(1, 5):
         slot = board.slot(number)
         slot.pid, slot.state = number, SERVING
@@ -65,8 +80,8 @@ def test_a_worker_among_healthy_ones_need_not_hold():
     assert pace.hold(board, board.slot(4), 5.5) == 0
 
 
-def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_when_its_holder_dies():
-    board = Board(2)
+def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_when_its_holder_dies(make_board):
+    board = make_board(2)
     child = os.fork()
     if child == 0:
         board._try(2)  # LOCK_EX, never given back
@@ -80,8 +95,8 @@ def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_whe
         assert board.slot(1).failures == 0
 
 
-def test_the_board_does_without_its_descriptor_if_somebody_closed_it():
-    board = Board(1)
+def test_the_board_does_without_its_descriptor_if_somebody_closed_it(make_board):
+    board = make_board(1)
     os.close(board._fd)
     with board.lock():
         board.slot(1).failures = 1

@@ -157,3 +157,18 @@ def test_draining_waits_for_the_reader_for_a_bounded_time(pipe):
     threading.Timer(0.05, pipe.read).start()
     assert stream.drain(30) is True
     assert pipe.read() == b"late\n"
+
+
+def test_lines_that_arrive_while_nobody_can_put_them_in_order_are_bounded_and_counted(pipe, clock):
+    """As when a thread holds the token and does not get to run."""
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=20_000, system=clock)
+    pipe.fill()
+    stream.write("first\n")
+    with stream.writer.spill().token:
+        for line in numbered(10_000):
+            stream.write(line)
+        assert stream.writer.waiting_bytes < 500_000
+    assert stream.dropped.lines > 5000
+    said, got = told(read_back(stream, pipe, clock))
+    assert said == stream.dropped
+    assert got.count(b"\n") + said[0] == 10_001

@@ -1,0 +1,42 @@
+"""Empty a running uWSGI instance before it is stopped: readiness says no, what waits is served, the workers go.
+
+For Kubernetes' preStop hook: SIGTERM comes when this has ended, and finds nothing left to lose. Exit code 0: no worker
+serves any more, 1: some still did when the time was up, 2: could not be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from . import probe
+from .board import LOADING, PAUSING, SERVING, Board
+
+LOOK_EVERY = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb `drain` takes."""
+    probe.add_instance(parser)
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds to wait for the workers (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start it, wait for it, return 0 or 1."""
+    board = probe.board_of(arguments)
+    board.head.draining = board.head.draining or time.monotonic()
+    end = time.monotonic() + arguments.timeout
+    while _serving(board):
+        if time.monotonic() >= end:
+            sys.stdout.write(f"{_serving(board)} workers still serve after {arguments.timeout:g} s\n")
+            return 1
+        time.sleep(LOOK_EVERY)
+    sys.stdout.write("drained\n")
+    return 0
+
+
+def _serving(board: Board) -> int:
+    return sum(slot.state in (SERVING, LOADING, PAUSING) for slot in board.slots())

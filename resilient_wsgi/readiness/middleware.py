@@ -1,0 +1,85 @@
+"""`ReadinessMiddleware`: answers `/-/live` and `/-/ready` without calling the app."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Iterable, Mapping, Optional
+
+from ..guard import Guard
+from ..settings import Readiness
+from . import status
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LIVE, READY = "/-/live", "/-/ready"
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+# by these a proxy tells that the request is not its own
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+TOKEN_HEADER = "HTTP_X_READINESS_TOKEN"  # noqa: S105 - the name of a header
+_guard = Guard("readiness")
+
+
+class ReadinessMiddleware:
+    """Answer GET and HEAD for two paths, pass everything else to the app.
+
+    `/-/live` is 200 whenever this worker answers at all. `/-/ready` is 200 or 503, from answers that are kept: no check runs
+    in the request. The body is small JSON; what is wrong in detail only for a client on this host that no proxy speaks for,
+    or with the header `X-Readiness-Token`, if READINESS.TOKEN is set. Such requests do wait in the listen queue as any other:
+    a probe that must not is `resilient-wsgi ready`.
+
+    `paths` is the two of them; a None switches one off.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        paths: Iterable[Optional[str]] = (LIVE, READY),
+        options: Optional[Readiness] = None,
+    ) -> None:
+        self._app = app
+        self._live, self._ready = paths
+        self._token = (options or Readiness()).token
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO")
+        if path is None or path not in (self._live, self._ready):
+            return self._app(environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _answer(environ, start_response, "405 Method Not Allowed", {"status": "use GET or HEAD"})
+        if path == self._live:
+            return _answer(environ, start_response, "200 OK", {"status": "live"})
+        return self._readiness(environ, start_response)
+
+    def _readiness(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        report = [("readiness", "could not be told")]
+        with _guard:
+            report = status.report()
+        ready = not any(problem for _, problem in report)
+        body: dict[str, object] = {"status": "ready" if ready else "not ready"}
+        if self._may_see_details(environ):
+            body["checks"] = {name: problem or "ok" for name, problem in report}
+        return _answer(environ, start_response, "200 OK" if ready else "503 Service Unavailable", body)
+
+    def _may_see_details(self, environ: WSGIEnvironment) -> bool:
+        if self._token:
+            import hmac
+
+            given = environ.get(TOKEN_HEADER, "")
+            return hmac.compare_digest(given.encode("latin-1", "replace"), self._token.encode())
+        return environ.get("REMOTE_ADDR") in LOOPBACK and not any(name in environ for name in FORWARDED)
+
+
+def _answer(
+    environ: WSGIEnvironment, start_response: StartResponse, line: str, body: Mapping[str, object]
+) -> Iterable[bytes]:
+    text = json.dumps(body).encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(text))),
+        ("Cache-Control", "no-store"),
+    ]
+    if line.startswith("405"):
+        headers.append(("Allow", "GET, HEAD"))
+    start_response(line, headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]

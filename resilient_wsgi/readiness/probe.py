@@ -1,0 +1,100 @@
+"""Say whether a running uWSGI instance is ready, from outside, without a request: an exec probe.
+
+It reads the memory in which the workers keep what they know of themselves, so it does not wait behind the app's requests,
+however full the listen queue is. Exit code 0: ready (or live), 1: not, 2: could not be told (no such process, no right).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Dict, List
+
+from .board import SERVING, STATES, Board, Slot
+
+STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb `ready` takes."""
+    add_instance(parser)
+    parser.add_argument("--live", action="store_true", help="only: does the master run, and a worker that is not stuck")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="how many must be ready (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="say it as JSON")
+
+
+def add_instance(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments by which an instance is named."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pidfile", help="the file of uWSGI's option `pidfile` or `safe-pidfile`")
+    which.add_argument("--pid", type=int, help="the master's pid")
+
+
+def board_of(arguments: argparse.Namespace) -> Board:
+    """Return the board of the instance that the arguments name. Raises `OSError`, `ValueError`."""
+    pid = arguments.pid
+    if pid is None:
+        with open(arguments.pidfile, encoding="ascii") as file:
+            text = file.read().strip()
+        if not text.isdigit():
+            msg = f"{arguments.pidfile} holds {text!r:.40}, not a pid"
+            raise ValueError(msg)
+        pid = int(text)
+    return Board.of_instance(pid)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Say it in a line for each worker; return 0 or 1."""
+    board = board_of(arguments)
+    report = [worker(number, slot) for number, slot in enumerate(board.slots(), 1) if slot.spawns]
+    if arguments.live:
+        good = any(_alive(slot.pid) and not _silent(slot) for slot in board.slots())
+    else:
+        good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
+    word = ("" if good else "not ") + ("live" if arguments.live else "ready")
+    state = "draining" if board.head.draining else ""
+    _say(arguments.json, word, state, report)
+    return 0 if good else 1
+
+
+def worker(number: int, slot: Slot) -> Dict[str, object]:
+    """Return what is known of a worker."""
+    why = slot.problem or ("" if slot.state == SERVING else slot.error)
+    why = _silent(slot) or why
+    ready = slot.state == SERVING and bool(slot.ready) and not why and _alive(slot.pid)
+    return {
+        "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
+    }  # fmt: skip
+
+
+def _silent(slot: Slot) -> str:
+    silent = time.monotonic() - slot.looked
+    # `looked` may be its predecessor's: it has just begun to serve
+    if slot.state == SERVING and silent > STALE_SECONDS and time.monotonic() - slot.since > STALE_SECONDS:
+        return f"has not looked at itself for {silent:.0f} s"
+    return ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) -> None:
+    if as_json:
+        text = json.dumps({"status": word, "state": state, "workers": report})
+    else:
+        lines = [f"{word}{f' ({state})' if state else ''}"]
+        for each in report:
+            why = f": {each['why']}" if each["why"] else ""
+            lines.append(f"worker {each['worker']} (pid {each['pid']}) {each['state']}{why}")
+        text = "\n".join(lines)
+    sys.stdout.write(text + os.linesep)

@@ -1,0 +1,63 @@
+"""A partner that hangs, under a real uWSGI with harakiri: the view gets its exception in time to answer."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bench.outbound_hostile import Hostile
+from lab.processes import Server
+
+ROOT = Path(__file__).parents[2]
+HARAKIRI = 5
+CLIENTS = ("http.client", "urllib.request", "urllib3", "requests", "httpx")
+
+
+@pytest.fixture(scope="module")
+def partner():
+    with Hostile(seconds=60) as hostile:
+        yield hostile
+
+
+@pytest.fixture(scope="module", params=[1, 8], ids=lambda n: f"threads={n}")
+def server(request):
+    options = {"threads": request.param} if request.param > 1 else {}
+    with Server(
+        {
+            "master": True, "processes": 1, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
+            "harakiri": HARAKIRI, "need-app": True, **options,
+        }
+    ) as made:  # fmt: skip
+        made.threads = request.param
+        yield made
+
+
+@pytest.mark.parametrize("behaviour", ["silent", "drip_headers"])
+def test_no_view_is_killed_for_a_partner_that_hangs(server, partner, get, behaviour):
+    paths = [f"/{client}/127.0.0.1:{partner.port}/{behaviour}" for client in CLIENTS]
+    # each process or thread serves one at a time, and what waits in the listen queue is not on the clock
+    with ThreadPoolExecutor(len(paths) if server.threads > 1 else 1) as pool:
+        answers = list(
+            pool.map(lambda path: get(server.port, path).decode(), paths if server.threads > 1 else paths[:3])
+        )
+    for answer in answers:
+        assert float(answer.split()[0]) < HARAKIRI - 1
+        assert "in phase headers" in answer
+        assert "request deadline of GET /" in answer
+    assert get(server.port) == b"ok"
+    assert "HARAKIRI" not in server.log()
+
+
+def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get):
+    if server.threads == 1:
+        pytest.skip("with one thread there is one request at a time")
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(get, server.port, f"/requests/127.0.0.1:{partner.port}/silent") for _ in range(4)]
+        began = time.monotonic()
+        for _ in range(20):
+            assert get(server.port) == b"ok"
+        assert time.monotonic() - began < 2
+        assert all("gave up on 127.0.0.1" in answer.result().decode() for answer in slow)

@@ -1,0 +1,52 @@
+"""The matrix: each client against each misbehaviour of the other side, plain and TLS, on real sockets.
+
+All cells are measured in a few processes at once; the tests look at one each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.outbound_cells import TOTAL, cells
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = 6
+# what the other side does goes on for so long: a client that is not ended in time takes all of it
+SECONDS = 8
+
+
+@pytest.fixture(scope="module")
+def results():
+    command = [sys.executable, "-m", "bench.outbound_cells", "guarded"]
+    running = [
+        subprocess.Popen([*command, str(i), str(PROCESSES), str(SECONDS)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for i in range(PROCESSES)
+    ]
+    try:
+        lines = [line for process in running for line in process.communicate(timeout=110)[0].splitlines()]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    measured = [json.loads(line) for line in lines]
+    return {(result["client"], result["scenario"], result["tls"]): result for result in measured}
+
+
+@pytest.mark.parametrize("cell", cells(), ids=lambda c: f"{c.client}-{c.scenario}-{'tls' if c.tls else 'plain'}")
+def test_a_call_ends_within_its_total_in_the_clients_own_exception(results, cell):
+    result = results[cell]
+    # a pause that is too long is not begun; all else is given up on when the time is up, and not before
+    earliest = 0 if cell.scenario == "retry-after" else TOTAL - 0.01
+    assert earliest <= result["seconds"] < TOTAL * 2, result
+    assert result["own"], result
+    assert result["ours"], result
+    if cell.scenario == "retry-after":
+        assert "longer than what is left" in result["message"]
+    assert "gave up on " in result["message"]
+    assert "limit 1 s (default TOTAL_TIMEOUT)" in result["message"]

@@ -1,0 +1,177 @@
+"""Threads on the way in, on real servers: after the fork, in one worker, in a mule, under gunicorn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+import urllib.request
+
+import pytest
+
+from bench.threads_exits import gone, serves
+from lab.processes import Gunicorn, Server, wait_until
+
+pytestmark = pytest.mark.servers
+
+APP = """
+    import os, threading, time
+    from concurrent.futures import ThreadPoolExecutor
+    from resilient_wsgi import threads
+
+    def note(word):
+        os.write(2, f"{word} in {os.getpid()}\\n".encode())
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [answer(environ).encode()]
+
+    def answer(environ):
+        return "ok"
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    def write(code):
+        (tmp_path / "app.py").write_text(textwrap.dedent(APP) + textwrap.dedent(code))
+        return {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}", "PYTHONUNBUFFERED": "1"}
+
+    return write
+
+
+def uwsgi(env, **options):
+    ini = {
+        "master": True, "processes": 2, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": 60,
+        "module": "app", "shared-import": "resilient_wsgi.uwsgi", **options,
+    }  # fmt: skip
+    return Server(ini, env=env)
+
+
+def get(server):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=15) as answer:
+        return answer.read().decode()
+
+
+def noted(server, word, count):
+    """Return the pids of those who noted a word, when there are so many."""
+    return [int(match[1]) for match in server.wait_for_log(rf"^{word} in (\d+)$", count=count)]
+
+
+@pytest.mark.parametrize("lazy", [{}, {"lazy-apps": True}], ids=["prefork", "lazy-apps"])
+def test_what_is_registered_at_import_runs_once_in_each_worker_and_is_told_to_stop(app, lazy):
+    env = app("""
+        def work():
+            note("began")
+            threads.stop_event.wait()
+            note("was told")
+        threads.spawn(work)
+        threads.every(0.05)(lambda: None)
+    """)
+    with uwsgi(env, **lazy) as server:
+        workers = server.workers()
+        assert sorted(noted(server, "began", 2)) == workers
+        assert wait_until(lambda: all(serves(pid) for pid in workers), 10)
+        server.stop(signal.SIGTERM)
+        assert sorted(noted(server, "was told", 2)) == workers
+        assert "did not stop" not in server.log()
+
+
+def test_an_executor_used_before_the_fork_works_in_the_workers(app):
+    env = app("""
+        pool = ThreadPoolExecutor(1)
+        pool.submit(int).result()
+        def answer(environ):
+            return str(pool.submit(os.getpid).result(timeout=5))
+    """)
+    with uwsgi(env) as server:
+        assert int(get(server)) in server.workers()
+        assert "was used before the fork" not in server.log()  # told at the level INFO
+
+
+def test_a_thread_that_matches_restart_runs_in_each_worker(app):
+    env = app("""
+        def refresh():
+            note("refresh")
+            time.sleep(60)
+        threading.Thread(target=refresh, name="refresh-prices").start()
+    """)
+    with uwsgi({**env, "RESILIENT_WSGI_THREADS_RESTART": "refresh-*"}) as server:
+        pids = noted(server, "refresh", 3)
+        assert sorted(pids) == sorted([server.pid, *server.workers()])
+
+
+def test_one_worker_does_it_and_another_takes_over_when_that_one_is_killed(app):
+    env = app("""
+        @threads.every(0.05, where="one", name="tick")
+        def tick():
+            note("tick")
+    """)
+    with uwsgi(env, **{"lazy-apps": True}) as server:
+        pids = set(noted(server, "tick", 5))
+        assert len(pids) == 1
+        (holder,) = pids
+        os.kill(holder, signal.SIGKILL)
+        assert wait_until(lambda: gone(holder) and len(server.workers()) == 2, 10)
+        server.wait_for_log(rf"^tick in (?!{holder})\d+$", count=3)
+
+
+def test_work_for_mules_runs_in_the_mule_alone(app):
+    env = app("""
+        threads.spawn(lambda: (note("in the mule"), threads.stop_event.wait()), where="mules")
+    """)
+    with uwsgi(env, mule=True) as server:
+        (pid,) = noted(server, "in the mule", 1)
+        get(server)
+        log = server.log()
+    assert f"spawned uWSGI mule 1 (pid: {pid})" in log
+    assert log.count("in the mule in") == 1
+
+
+def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app):
+    env = app("""
+        import sys
+        note("loads")
+        time.sleep(30 if not os.path.exists("second") else 0)
+    """)
+    with Server(
+        {
+            "master": True, "lazy-apps": True, "module": "app", "worker-reload-mercy": 60, "die-on-term": True,
+            "shared-import": "resilient_wsgi.uwsgi",
+        },
+        env=env, ready="loads in",
+    ) as server:  # fmt: skip
+        (loading,) = noted(server, "loads", 1)
+        (server.directory / "second").touch()
+        server.signal(signal.SIGHUP)
+        assert wait_until(lambda: gone(loading), 10)
+        assert get(server) == "ok"
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_gunicorn_workers_run_what_is_registered_tell_it_to_stop_and_end(app, kind, preload):
+    env = app("""
+        import resilient_wsgi.threads
+        resilient_wsgi.threads.install()
+        def work():
+            note("began")
+            threads.stop_event.wait()
+            note("was told")
+        threads.spawn(work)
+        begun = []
+        def answer(environ):
+            if not begun:
+                begun.append(threading.Thread(target=time.sleep, args=(60,), name="stubborn"))
+                begun[0].start()
+            return "ok"
+    """)
+    arguments = ["--workers=1", f"--worker-class={kind}", "--threads=2", "--graceful-timeout=60", *preload]
+    with Gunicorn("app:application", arguments, env=env) as server:
+        (worker,) = noted(server, "began", 1)
+        assert worker in server.workers()
+        assert get(server) == "ok"
+        os.kill(worker, signal.SIGTERM)
+        assert wait_until(lambda: gone(worker), 20)  # the thread sleeps for 60 s
+        noted(server, "was told", 1)
+        server.wait_for_log("thread 'stubborn' did not stop")

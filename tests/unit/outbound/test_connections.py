@@ -1,0 +1,179 @@
+"""Connections: made in time, not reused once cut, their sockets left as they were."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+
+import pytest
+import requests
+import urllib3
+
+from bench.outbound_hostile import Hostile, black_holes, names
+from resilient_wsgi.errors import DeadlineExceeded
+from resilient_wsgi.outbound import install, timeouts
+from resilient_wsgi.outbound.connect import ATTEMPT_DELAY
+from resilient_wsgi.settings import Outbound
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_a_socket_has_its_own_timeout_again_after_the_response(server, timeout):
+    install(Outbound())
+    conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+    for _ in range(2):
+        conn.request("GET", "/ok")
+        assert conn.sock.gettimeout() == timeout
+        assert conn.getresponse().read() == b"ok"
+        assert conn.sock.gettimeout() == timeout
+    conn.close()
+
+
+def test_a_connection_is_kept_alive_as_without_limits():
+    install(Outbound())
+    with Hostile() as server, requests.Session() as session:
+        for _ in range(3):
+            assert session.get(f"{server.url}/ok").content == b"ok"
+        assert server.connections == 1
+
+
+def test_a_connection_that_was_cut_is_not_used_again():
+    with Hostile() as server, requests.Session() as session, urllib3.PoolManager() as manager:
+        with pytest.raises(requests.Timeout):
+            session.get(f"{server.url}/drip_body")
+        assert session.get(f"{server.url}/ok").content == b"ok"
+        assert server.connections == 2
+        with pytest.raises(urllib3.exceptions.TimeoutError):
+            manager.request("GET", f"{server.url}/drip_body", retries=False)
+        assert manager.request("GET", f"{server.url}/ok").data == b"ok"
+        assert server.connections == 4
+
+
+def test_a_connection_of_http_client_that_was_cut_is_of_no_use(server):
+    conn = http.client.HTTPConnection("127.0.0.1", server.port)
+    conn.request("GET", "/drip_body")
+    response = conn.getresponse()
+    with pytest.raises(TimeoutError):
+        response.read()
+    with pytest.raises(OSError):
+        conn.sock.send(b"GET / HTTP/1.0\r\n\r\n")
+        conn.sock.send(b"GET / HTTP/1.0\r\n\r\n")
+    response.close()
+    conn.close()
+
+
+def test_a_pool_with_one_connection_is_as_good_as_new_after_a_timeout(server):
+    with urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=1, block=True) as pool:
+        for _ in range(3):
+            with pytest.raises(urllib3.exceptions.TimeoutError):
+                pool.request("GET", "/drip_body", retries=False)
+            assert pool.request("GET", "/ok").data == b"ok"
+
+
+def test_the_second_address_is_tried_while_the_first_is_a_black_hole():
+    install(Outbound())
+    with (
+        black_holes(1) as (holes, port),
+        Hostile(address=("127.0.0.2", port)),
+        names({"two.test": [*holes, "127.0.0.2"]}),
+    ):
+        began = time.monotonic()
+        assert requests.get(f"http://two.test:{port}/ok").content == b"ok"
+        assert ATTEMPT_DELAY - 0.01 <= time.monotonic() - began < ATTEMPT_DELAY + 1
+
+
+def test_an_address_that_refuses_is_passed_over_at_once():
+    install(Outbound())
+    with Hostile(address=("127.0.0.2", 0)) as server, names({"two.test": ["127.0.0.1", "127.0.0.2"]}):
+        began = time.monotonic()
+        assert requests.get(f"http://two.test:{server.port}/ok").content == b"ok"
+        assert time.monotonic() - began < ATTEMPT_DELAY
+
+
+def test_all_addresses_share_the_limit_for_connecting():
+    install(Outbound(connect_timeout=0.4))
+    with black_holes(3) as (holes, port), names({"dead.test": holes}):
+        began = time.monotonic()
+        with pytest.raises(
+            requests.ConnectTimeout, match=r"in phase connect .* limit 0.4 s \(default CONNECT_TIMEOUT\)"
+        ):
+            requests.get(f"http://dead.test:{port}/")
+        assert 0.39 <= time.monotonic() - began < 1.2
+
+
+def test_the_callers_number_for_connecting_holds_over_all_addresses():
+    install(Outbound())
+    with black_holes(3) as (holes, port), names({"dead.test": holes}):
+        began = time.monotonic()
+        with pytest.raises(requests.ConnectTimeout, match=r"limit 0\.3 s"):
+            requests.get(f"http://dead.test:{port}/", timeout=0.3)
+        assert 0.29 <= time.monotonic() - began < 1.2
+
+
+def test_a_slow_dns_does_not_use_up_a_short_timeout_of_the_callers(monkeypatch, server):
+    install(Outbound())
+    real = socket.getaddrinfo
+
+    def slow(*question):
+        time.sleep(0.3)
+        return real("127.0.0.1", *question[1:])
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    assert requests.get(f"http://slow.test:{server.port}/ok", timeout=0.25).content == b"ok"
+
+
+def test_a_dead_dns_does_not_outlast_a_timeout_of_the_callers():
+    install(Outbound())
+    with (
+        names({}, stall=6),
+        pytest.raises(requests.ConnectTimeout, match=r"in phase dns .* limit 1.1 s \(the caller's timeout\)"),
+    ):
+        requests.get("http://one.stalled.test/", timeout=1.1)
+
+
+def test_what_is_no_matter_of_time_is_raised_as_ever():
+    unused = socket.create_server(("127.0.0.1", 0))
+    port = unused.getsockname()[1]
+    unused.close()
+    with pytest.raises(requests.ConnectionError, match="Connection refused") as caught:
+        requests.get(f"http://127.0.0.1:{port}/")
+    assert not isinstance(caught.value, DeadlineExceeded)
+    conn = http.client.HTTPConnection("127.0.0.1", port)
+    with pytest.raises(ConnectionRefusedError):
+        conn.request("GET", "/")
+    with pytest.raises(requests.ConnectionError, match="Failed to resolve") as caught, names({}, stall=0):
+        requests.get("http://unknown.stalled.test/")
+    assert not isinstance(caught.value, DeadlineExceeded)
+
+
+def test_a_handshake_that_hangs_is_part_of_connecting(server):
+    install(Outbound(connect_timeout=0.2))
+    context = ssl.create_default_context()
+    conn = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
+    with pytest.raises(TimeoutError, match=r"in phase tls .* limit 0.2 s \(default CONNECT_TIMEOUT\)"):
+        conn.request("GET", "/silent")
+    conn.close()
+
+
+def test_sockets_that_others_have_replaced_connect_in_their_own_way(monkeypatch):
+    install(Outbound(connect_timeout=0.4))
+
+    class Guarded(socket.socket):
+        def connect_ex(self, address):
+            raise AssertionError
+
+    with black_holes(1) as (holes, port), names({"two.test": [*holes, "127.0.0.2"]}):
+        with Hostile(address=("127.0.0.2", port)):
+            monkeypatch.setattr(socket, "socket", Guarded)
+            began = time.monotonic()
+            assert requests.get(f"http://two.test:{port}/ok").content == b"ok"
+            assert time.monotonic() - began < 1
+
+
+def test_a_pause_before_a_retry_that_fits_is_slept(server):
+    retries = urllib3.Retry(2, backoff_factor=0.05, status_forcelist=[503], raise_on_status=False)
+    with urllib3.PoolManager() as manager, timeouts(total=2):
+        began = time.monotonic()
+        assert manager.request("GET", f"{server.url}/retry_after/0", retries=retries).status == 503
+        assert time.monotonic() - began >= 0.09

@@ -1,0 +1,92 @@
+"""Patches: loaded before or after, wrapped by others before or after, taken away again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import requests
+import wrapt
+
+from resilient_wsgi.outbound import install, uninstall
+from resilient_wsgi.outbound.patching import Patches
+from resilient_wsgi.settings import Outbound
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_no_client_is_imported_and_those_that_come_later_are_patched():
+    output = run(
+        "import sys, resilient_wsgi.outbound as outbound\n"
+        "means = outbound.install()\n"
+        "clients = ('http.client', 'urllib.request', 'urllib3', 'requests', 'httpx', 'httpcore')\n"
+        "print([name for name in clients if name in sys.modules], means)\n"
+        "import requests, httpx, httpcore, urllib.request\n"
+        "print(all(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, urllib.request.OpenerDirector.open)))\n"
+        "print(outbound.install())\n"
+        "outbound.uninstall()\n"
+        "print(any(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, urllib.request.OpenerDirector.open)))\n"
+    )
+    assert output.splitlines() == [
+        "[] ['when imported: http.client urllib.request urllib3 requests httpcore httpx']",
+        "True",
+        "['patched: http.client urllib.request urllib3 requests httpcore httpx']",
+        "False",
+    ]
+
+
+def test_installing_twice_is_installing_once():
+    before = requests.Session.send
+    install(Outbound())
+    assert requests.Session.send is before
+    assert not hasattr(before.__wrapped__, "__wrapped__")
+
+
+def test_what_others_have_wrapped_over_ours_stays_and_passes_through(server):
+    calls = []
+
+    def theirs(wrapped, instance, args, kwargs):
+        calls.append(instance)
+        return wrapped(*args, **kwargs)
+
+    ours = requests.Session.__dict__["send"]
+    wrapt.wrap_function_wrapper(requests.Session, "send", theirs)
+    try:
+        with pytest.raises(requests.Timeout, match="gave up"):
+            requests.get(f"{server.url}/drip_body")
+        uninstall()
+        assert requests.get(f"{server.url}/ok").content == b"ok"
+        install(Outbound(total_timeout=0.1))
+        with pytest.raises(requests.Timeout, match=r"limit 0\.1 s"):
+            requests.get(f"{server.url}/drip_body")
+        assert len(calls) == 3
+    finally:
+        requests.Session.send = ours
+
+
+class Client:
+    def call(self):
+        return "real"
+
+
+class Special(Client):
+    pass
+
+
+def louder(original):
+    return lambda self: original(self).upper()
+
+
+def test_a_method_is_restored_to_the_very_same():
+    original = Client.call
+    patches = Patches()
+    patches.wrap(Client, "call", louder)
+    patches.wrap(Client, "call", louder)
+    patches.wrap(Special, "call", louder)  # inherits it
+    assert Special().call() == "REAL"
+    assert Client.call.__wrapped__ is original
+    patches.restore()
+    assert Client.call is original

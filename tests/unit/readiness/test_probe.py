@@ -1,0 +1,89 @@
+"""The exec probe and drain: what they say of a board, found by the pid of the process that made it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+import pytest
+
+from resilient_wsgi.readiness import drain_verb, probe
+from resilient_wsgi.readiness.board import DRAINED, PAUSING, SERVING, Board
+
+
+@pytest.fixture
+def board():
+    """A board of two workers (this process stands for both), found through this process's own descriptors."""
+    made = Board(2)
+    for number in (1, 2):
+        slot = made.slot(number)
+        slot.pid, slot.spawns, slot.state, slot.ready, slot.looked = os.getpid(), 1, SERVING, 1, time.monotonic()
+    yield made
+    made.close()
+
+
+def ask(verb, *arguments):
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return verb.run(parser.parse_args(arguments))
+
+
+@pytest.fixture
+def pid(board):
+    return ("--pid", str(os.getpid()))
+
+
+def test_it_is_ready_while_enough_workers_are(board, pid, capsys):
+    assert ask(probe, *pid) == 0
+    board.slot(2).state, board.slot(2).error = PAUSING, "ImportError: x"
+    assert ask(probe, *pid) == 0
+    assert ask(probe, *pid, "--workers", "2") == 1
+    assert "worker 2" in capsys.readouterr().out
+
+
+def test_a_worker_that_is_stuck_or_gone_or_says_no_does_not_count(board, pid):
+    board.slot(1).looked -= 100
+    board.slot(2).ready = 0
+    assert ask(probe, *pid) == 1
+    board.slot(2).ready, board.slot(2).pid = 1, 2**22 + 1
+    assert ask(probe, *pid) == 1
+
+
+def test_it_says_it_as_json(board, pid, capsys):
+    board.slot(2).problem, board.slot(2).ready = "cache: cold", 0
+    assert ask(probe, *pid, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["status"] == "ready"
+    assert [each["why"] for each in said["workers"]] == ["", "cache: cold"]
+
+
+def test_a_pidfile_is_read(board, tmp_path):
+    path = tmp_path / "pid"
+    path.write_text(f"{os.getpid()}\n")
+    assert ask(probe, "--pidfile", str(path), "--live") == 0
+
+
+@pytest.mark.parametrize("text", ["", "not a pid"])
+def test_a_pidfile_with_something_else_is_an_error(tmp_path, text):
+    path = tmp_path / "pid"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="not a pid"):
+        ask(probe, "--pidfile", str(path))
+
+
+def test_a_process_that_is_not_there_or_has_no_board_is_an_error():
+    with pytest.raises(ProcessLookupError, match="no process"):
+        ask(probe, "--pid", str(2**22 + 1))
+    with pytest.raises((FileNotFoundError, PermissionError)):
+        ask(probe, "--pid", "1")
+
+
+def test_draining_is_not_ready_and_drain_waits_for_the_workers(board, pid):
+    assert ask(drain_verb, *pid, "--timeout", "0.2") == 1
+    assert board.head.draining
+    assert ask(probe, *pid) == 1
+    for number in (1, 2):
+        board.slot(number).state = DRAINED
+    assert ask(drain_verb, *pid) == 0

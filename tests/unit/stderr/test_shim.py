@@ -1,0 +1,57 @@
+"""The exec shim: whatever it starts has a standard output and error that cannot block."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHIM = """
+import argparse, sys
+from resilient_wsgi.stderr import shim
+parser = argparse.ArgumentParser()
+shim.add_arguments(parser)
+sys.exit(shim.run(parser.parse_args(sys.argv[1:])))
+"""
+
+
+def start(*words, **streams):
+    return subprocess.run([sys.executable, "-c", SHIM, *words], timeout=60, check=False, **streams)
+
+
+def test_what_it_starts_cannot_block_on_its_log(pipe):
+    code = "import os\ntry:\n    while True: os.write(2, b'x' * 4096)\nexcept BlockingIOError: pass\nos.write(1, b'')"
+    assert start("--", sys.executable, "-c", code, stdout=pipe.write_end, stderr=pipe.write_end).returncode == 0
+    assert len(pipe.read()) == 65536
+    assert os.get_blocking(pipe.write_end)
+
+
+def test_arguments_and_exit_code_are_the_commands_own(pipe):
+    code = "import sys; print(sys.argv[1:]); sys.exit(7)"
+    done = start("--", sys.executable, "-c", code, "--share", "--", "x", stdout=subprocess.PIPE, stderr=pipe.write_end)
+    assert done.returncode == 7
+    assert done.stdout == b"['--share', '--', 'x']\n"
+
+
+def test_the_command_has_sigpipe_as_it_would_have_had_it(pipe):
+    done = start("sh", "-c", "kill -s PIPE $$; echo survived", stdout=subprocess.PIPE, stderr=pipe.write_end)
+    assert (done.returncode, done.stdout) == (-13, b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"), [("/does/not/exist", 127, b"No such file"), ("/", 126, b"denied")]
+)
+def test_a_command_that_cannot_be_started_is_said(pipe, command, code, words):
+    assert start("--", command, stdout=pipe.write_end, stderr=pipe.write_end).returncode == code
+    assert words in pipe.read()
+
+
+def test_no_command_is_said(pipe):
+    assert start(stdout=pipe.write_end, stderr=pipe.write_end).returncode == 2
+    assert b"needs a command" in pipe.read()
+
+
+def test_a_file_is_left_as_it_is(tmp_path):
+    with open(tmp_path / "log", "wb") as log:
+        assert start("echo", "hello", stdout=log, stderr=log).returncode == 0
+    assert (tmp_path / "log").read_text() == "hello\n"
