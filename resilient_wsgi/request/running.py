@@ -54,7 +54,7 @@ class RequestDeadline(Deadline):
 
     def doing(self) -> str:
         """Return what it waits for, as far as that is known, `""` for nothing that would be known."""
-        return ", ".join([wait.doing for wait in list(self.waits) if wait.doing])
+        return ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
 
 
 class Slot:
