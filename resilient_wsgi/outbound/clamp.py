@@ -6,12 +6,15 @@ runs out, which costs nothing until it does: as long as more time is left than a
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 import ssl
 import time
 from typing import Any, Callable, Iterator, Optional
 
+from ..deadline import interruptible
+from ..interruptible import Interruptible
 from .exchange import SLACK, Exchange
 
 _TLS_RECORD_BYTES = 16 * 1024
@@ -29,6 +32,7 @@ class BoundedSocketIO(socket.SocketIO):
     _own: Optional[float] = None
     _set: Any = _NOT_SEEN  # what we have set the timeout to; anything else is the socket's own
     _sock: Any
+    _wait: Optional[Interruptible] = None
 
     def readinto(self, buffer: Any) -> Optional[int]:
         """Read as the base does; raise `TimedOut` when a limit of ours is met."""
@@ -48,14 +52,19 @@ class BoundedSocketIO(socket.SocketIO):
             if now_set is None or not -SLACK < wait - now_set < SLACK:
                 sock.settimeout(None if wait == math.inf else wait)
                 self._set = sock.gettimeout()  # as the socket has rounded it
-            return _readinto(self, buffer)
+            count = _readinto(self, buffer)
         except socket.timeout:
             self._timed_out(exchange, sock)
             raise
+        if not count and self._wait is not None and self._wait.interrupted:
+            raise exchange.interrupted()
+        return count
 
     def restore(self) -> None:
-        """Give the socket its own timeout back, and leave it alone from here on."""
+        """Give the socket its own timeout back, and leave it alone from here on: it may be its pool's."""
         sock, self._exchange = self._sock, None
+        if self._wait is not None:
+            self._wait.disarm()
         if self._set == self._own or self._set is _NOT_SEEN or sock is None:
             return
         try:
@@ -88,6 +97,9 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
+        if exchange.in_request:
+            # the watchdog of requests may end it, and says what a slow request waits for
+            raw._wait = interruptible(functools.partial(cut, raw._sock), exchange).arm()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:

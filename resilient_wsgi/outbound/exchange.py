@@ -121,6 +121,15 @@ class Exchange:
         self.failure = error
         return error
 
+    def interrupted(self) -> TimedOut:
+        """Return the exception to raise where the watchdog of requests has ended a wait."""
+        return self.give_up(self._deadline or self.why, "ended from outside")
+
+    @property
+    def in_request(self) -> bool:
+        """Tell whether a deadline held where it began."""
+        return self._deadline is not None
+
     def _say(self, elapsed: float, limit: Limit) -> None:
         events.emit(events.OutboundTimedOut(self.host, self.phase, elapsed, limit.seconds, limit.source))
 
@@ -162,6 +171,9 @@ class Exchange:
     def host(self) -> str:
         """Return the host that is called, for messages."""
         return self._address()[0] or "an unknown host"
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.phase})"
 
     def __repr__(self) -> str:
         return f"<Exchange with {self.host}, phase {self.phase}, {self.end - time.monotonic():.3f} s left ({self.why.source})>"
