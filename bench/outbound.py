@@ -62,7 +62,7 @@ def cell(plain: Any, guarded: Any) -> str:
     """Return seconds without and with; what did not end in the client's own timeout class is marked."""
     if plain is None or guarded is None:
         return ""
-    return f"{plain['seconds']:.2f}{'' if plain['own'] else '†'} → **{guarded['seconds']:.2f}{'' if guarded['own'] else '†'}**"
+    return f"{'' if plain['over'] else '> '}{plain['seconds']:.2f}{'' if plain['own'] else '†'} → **{guarded['seconds']:.2f}{'' if guarded['own'] else '†'}**"
 
 
 def main() -> None:

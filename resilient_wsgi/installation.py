@@ -148,9 +148,9 @@ def _set(installation: Installation) -> None:
 
 
 def _now(status: ComponentStatus) -> ComponentStatus:
-    """Return the status with what a component that has `means_now()` says: more may have come since it was installed."""
-    means_now = getattr(_component(status.name), "means_now", None)
-    return dataclasses.replace(status, means=tuple(means_now())) if status.on and means_now else status
+    """Return the status with what a component that has `status_lines()` says now: more may have come since it was installed."""
+    lines = getattr(_component(status.name), "status_lines", None)
+    return dataclasses.replace(status, means=tuple(lines())) if status.on and lines else status
 
 
 def _component(name: str) -> Component:

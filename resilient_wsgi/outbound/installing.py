@@ -34,7 +34,7 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
             wrapt.register_post_import_hook(functools.partial(_loaded, client), client.MODULE)
         elif client.MODULE in sys.modules:
             _loaded(client, sys.modules[client.MODULE])
-    return means_now()
+    return status_lines()
 
 
 def uninstall() -> None:
@@ -52,7 +52,7 @@ def _loaded(client: Any, module: Any) -> None:
             _patched.add(client.MODULE)
 
 
-def means_now() -> List[str]:
+def status_lines() -> List[str]:
     """Return what is patched by now and what will be; in report mode also the call sites, the most frequent first."""
     now = [client.MODULE for client in ALL if client.MODULE in _patched]
     later = [client.MODULE for client in ALL if client.MODULE not in _patched]

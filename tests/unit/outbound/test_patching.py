@@ -52,7 +52,7 @@ with Hostile() as server:
     calls = [gevent.spawn(requests.get, server.url.replace("127.0.0.1", "localhost") + "/drip_body") for _ in range(5)]
     gevent.joinall(calls, timeout=10)
     print(time.monotonic() - began < 2, {isinstance(call.exception, requests.Timeout) for call in calls})
-    print(any("gevent" in line for line in outbound.means_now()))
+    print(any("gevent" in line for line in outbound.status_lines()))
 """
 
 
