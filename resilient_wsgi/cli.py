@@ -1,4 +1,4 @@
-"""The command `resilient-wsgi`: looks at running instances from outside."""
+"""Look at running instances from outside, and start one whose log cannot block it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ import sys
 from typing import List, Optional
 
 from . import __version__, cli_stacks, cli_status
+from .readiness import drain_verb, probe
+from .stderr import shim, unstick
 
 # each offers add_arguments(parser) and run(arguments) -> exit code
-VERBS = {"stacks": cli_stacks, "status": cli_status}
+VERBS = {
+    "drain": drain_verb,
+    "exec": shim,
+    "ready": probe,
+    "stacks": cli_stacks,
+    "status": cli_status,
+    "unstick": unstick,
+}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -58,6 +58,16 @@ class GunicornServer(PlainServer):
         """Return whether a file is gunicorn's."""
         return path.startswith(_PACKAGE)
 
+    def boot(self) -> Optional[Boot]:
+        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
+
+        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
+        """
+        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
+            return None
+        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
+
     def drain(self) -> bool:
         """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
         os.kill(self._system.getpid(), signal.SIGTERM)
@@ -74,16 +84,6 @@ class GunicornServer(PlainServer):
         if self._listening_of != pid:
             self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
         return self._listening
-
-    def boot(self) -> Optional[Boot]:
-        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
-
-        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
-        """
-        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
-            return None
-        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 
 from ..system import SYSTEM, System
@@ -17,4 +18,5 @@ class PlainServer(Server):
         self.started()
         # runs before the interpreter joins non-daemon threads, which atexit does not (CPython, threading._shutdown)
         register = getattr(threading, "_register_atexit", atexit.register)
-        register(self.stopping)
+        with contextlib.suppress(RuntimeError):  # the interpreter is at its end already
+            register(self.stopping)

@@ -140,6 +140,13 @@ class UwsgiServer(Server):
         uwsgi.set_user_harakiri(seconds)
         return True
 
+    def obey(self) -> None:
+        """Have this worker end when it is told to where uWSGI would lose that (see uwsgi_signals.py)."""
+        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves(self._system):
+            uwsgi_signals.end_while_starting()
+            if self.threads() > 1:
+                uwsgi_signals.end_when_woken()
+
     def drain(self) -> bool:
         """Do what a graceful reload of this worker does; without a master nobody would replace it."""
         if not uwsgi.masterpid() or not uwsgi.worker_id():
@@ -150,13 +157,6 @@ class UwsgiServer(Server):
     def uses_signal(self, number: int) -> str:
         """Return the option that names this signal."""
         return "harakiri-graceful-signal" if self._number("harakiri-graceful-signal") == number else ""
-
-    def obey(self) -> None:
-        """Have this worker end when it is told to where uWSGI would lose that (see uwsgi_signals.py)."""
-        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves(self._system):
-            uwsgi_signals.end_while_starting()
-            if self.threads() > 1:
-                uwsgi_signals.end_when_woken()
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""

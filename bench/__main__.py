@@ -1,0 +1,49 @@
+"""Run benchmarks one after the other: `python -m bench` the short ones, `python -m bench NAME ...` those, `--all` every one."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import List, Sequence
+
+SHORT = ("import_time", "hello", "stderr", "outbound")
+# minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test suites
+LONG = (
+    "outbound_costs",
+    "outbound_leaks",
+    "outbound_peers",
+    "readiness",
+    "stderr_torn",
+    "threads_exits",
+    "threads_reloads",
+    "threads_start",
+    "request_cost",
+    "request_overload",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for; return 1 if one of them failed."""
+    unknown = sorted(set(arguments) - {*SHORT, *LONG, "--all", "--list"})
+    if unknown or "--list" in arguments:
+        print("\n".join(f"{name:16} {_about(name)}" for name in (*SHORT, *LONG)))
+        return 2 if unknown else 0
+    chosen: List[str] = [*SHORT, *LONG] if "--all" in arguments else list(arguments or SHORT)
+    failed = [name for name in chosen if _run(name)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _about(name: str) -> str:
+    return (importlib.import_module(f"bench.{name}").__doc__ or "").splitlines()[0]
+
+
+def _run(name: str) -> int:
+    print(f"\n# {name}: {_about(name)}\n", flush=True)
+    return subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
