@@ -19,6 +19,7 @@ LONG = (
     "threads_reloads",
     "threads_start",
     "request_cost",
+    "request_false_positives",
     "request_overload",
 )
 

@@ -106,7 +106,7 @@ def interruptible(callback: Callable[[], object], doing: object = "") -> Interru
 
 
 def to_pass_on() -> Optional[str]:
-    """Return what is left, in whole milliseconds, for a header `X-Request-Timeout-Ms`; None where no deadline holds.
+    """Return what is left, in whole milliseconds, for the header `PASSED_ON`; None where no deadline holds.
 
     A length of time and not a clock's, because the clocks of two machines differ.
     """
@@ -114,6 +114,7 @@ def to_pass_on() -> Optional[str]:
     return None if left is None or left > _PASSED_ON_AT_MOST else str(int(left * 1000))
 
 
+PASSED_ON = "X-Request-Timeout-Ms"
 _PASSED_ON_AT_MOST = 1e6
 
 

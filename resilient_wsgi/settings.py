@@ -46,6 +46,11 @@ class Outbound:
         Choice(ENFORCE, "respect", REPORT),
         "What an explicit `timeout=None` of the caller gets: the defaults, no limit, or no limit and an event.",
     )
+    pass_deadline: str = option(
+        OFF,
+        Choice(ON, OFF),
+        "Send what is left of the request's deadline along, in milliseconds, as `X-Request-Timeout-Ms`.",
+    )
     hosts: Mapping[str, Mapping[str, Any]] = option(
         {},
         Hosts(),

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
 from ..kinds import Seconds
-from ..settings import ENFORCE, OFF, REPORT, Outbound
+from ..settings import ENFORCE, OFF, ON, REPORT, Outbound
 
 _CACHED_HOSTS = 1024
 
@@ -55,6 +55,7 @@ class Policy:
         self.options = options
         self.on = options.mode != OFF
         self.report = options.mode == REPORT
+        self.pass_deadline = options.pass_deadline == ON
         # whether anybody wants to know what the caller said about timeouts: it costs a look in each call
         self.curious = self.report or options.explicit_none != ENFORCE
         self._hosts = {pattern.lower(): limits for pattern, limits in options.hosts.items()}

@@ -37,7 +37,7 @@ from resilient_wsgi import deadline
 
 SLOW, QUICK = SQL = {
     "postgresql": ("SELECT pg_sleep(0.7)", "SELECT 1"),
-    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT count(*) FROM n", "SELECT 1"),
+    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400000) SELECT count(*) FROM n", "SELECT 1"),
 }[connection.vendor]
 
 
@@ -53,7 +53,7 @@ def run(sql):
 
 
 found = {}
-with deadline.limit(0.1):
+with deadline.limit(0.05):
     found["slow, limited"] = run(SLOW)
     found["quick, no time left"] = run(QUICK)
 with deadline.limit(60):
@@ -138,7 +138,6 @@ def test_postgresql_ends_a_statement_at_the_deadline_and_no_other():
             assert found[what][0] == "done", what
         assert found["in a transaction"][0] == "ended"
         assert found["left behind"] == "0"
-        assert ask(database, "off")["slow, limited"][0] == "done"
 
 
 def test_sqlite_ends_a_statement_at_the_deadline_and_no_other():

@@ -11,6 +11,7 @@ import math
 import socket
 from typing import Any, Callable, Optional
 
+from ...deadline import PASSED_ON, to_pass_on
 from .. import call, clamp, policy
 from ..connect import create_connection
 from ..exchange import SLACK, Exchange, active, as_number
@@ -25,6 +26,7 @@ Method = Callable[..., Any]
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the connections and the response."""
+    patches.wrap(module.HTTPConnection, "endheaders", _endheaders)
     patches.wrap(module.HTTPConnection, "send", _send)
     patches.wrap(module.HTTPConnection, "getresponse", _getresponse)
     patches.wrap(module.HTTPConnection, "close", _close)
@@ -70,6 +72,21 @@ def connect(original: Method) -> Method:
 
 def _create_connection(exchange: Exchange, address: Any, timeout: Any = None, source_address: Any = None) -> Any:
     return create_connection(exchange, address, source_address)
+
+
+def _endheaders(original: Method) -> Method:
+    """Send what is left of the request's deadline along, where that is asked for and the caller has not done so."""
+
+    def endheaders(conn: Any, *args: Any, **kwargs: Any) -> Any:
+        if policy.policy.pass_deadline:
+            with call.guard:
+                left = to_pass_on()
+                named = PASSED_ON.lower().encode()
+                if left is not None and not any(line.lower().startswith(named) for line in conn._buffer):
+                    conn.putheader(PASSED_ON, left)
+        return original(conn, *args, **kwargs)
+
+    return endheaders
 
 
 def _send(original: Method) -> Method:

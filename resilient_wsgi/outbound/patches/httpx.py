@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Optional
 
+from ...deadline import PASSED_ON, to_pass_on
 from ...errors import DeadlineExceeded
-from .. import call, native
+from .. import call, native, policy
 from ..exchange import active
 from ..native import TimedOut
 from ..patching import Patches
@@ -96,6 +97,11 @@ def _send_single(original: Method) -> Method:
     """Begin with a hop of the exchange, and give the exchange to the response."""
 
     def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if policy.policy.pass_deadline:
+            with call.guard:
+                left = to_pass_on()
+                if left is not None:
+                    request.headers.setdefault(PASSED_ON, left)
         exchange = active.get()
         if exchange is None or exchange.report:
             return original(client, request, *args, **kwargs)
