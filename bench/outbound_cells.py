@@ -16,6 +16,7 @@ import json
 import ssl
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
@@ -220,6 +221,7 @@ class Lab:
         self.context.check_hostname = False
         self.plain = hostile.Hostile(seconds=seconds)
         self.tls = hostile.Hostile(hostile.server_context(certificate), seconds=seconds)
+        self.seconds = seconds
         self.stack = contextlib.ExitStack()
         self.numbers = itertools.count()
         addresses, self.hole_port = self.stack.enter_context(hostile.black_holes(3))
@@ -279,6 +281,8 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
     call = lab.call(cell.scenario, cell.tls, timeout)
     client = CLIENTS[cell.client](call)
     held: Any = client.hold(lab.url(cell.tls, "drip_body")) if call.pool_of_one else None
+    release = threading.Timer(lab.seconds, lambda: _close(held))  # else nothing would ever end the wait for it
+    release.start()
     began = time.monotonic()
     raised: Any = None
     try:
@@ -286,8 +290,8 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
     except Exception as error:
         raised = error
     took = time.monotonic() - began
-    with contextlib.suppress(Exception):
-        held.__exit__(None, None, None) if hasattr(held, "__exit__") else held and held.close()
+    release.cancel()
+    _close(held)
     with contextlib.suppress(Exception):
         client.close()
     return {
@@ -298,6 +302,11 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
         "ours": "DeadlineExceeded" in [kind.__name__ for kind in type(raised).__mro__],
         "message": str(raised or ""),
     }
+
+
+def _close(held: Any) -> None:
+    with contextlib.suppress(Exception):
+        held.release_conn() if hasattr(held, "release_conn") else held.__exit__(None, None, None)
 
 
 def run(mode: str, share: int = 0, shares: int = 1, seconds: float = hostile.LONG) -> Iterator[Dict[str, Any]]:

@@ -85,12 +85,12 @@ def replace(deadline: Optional[Deadline]) -> Optional[Deadline]:
     return before
 
 
-def interruptible(callback: Callable[[], object], doing: str = "") -> Interruptible:
+def interruptible(callback: Callable[[], object], doing: object = "") -> Interruptible:
     """Return a context manager around a wait that `callback()` ends from another thread: a socket's `shutdown`, say.
 
     If the request's time is up, or its client has gone where that ends requests, `callback` is called, at most once and
     only between `__enter__` and the end of `__exit__`, so the wait ends where it waits, in an error of its own I/O. `doing`
-    says what is waited for ("api.example.com (body)"); it may be assigned anew as that changes.
+    says what is waited for ("api.example.com (body)"), as a text or as what has one; it may be assigned anew as that changes.
 
         with deadline.interruptible(lambda: sock.shutdown(socket.SHUT_RDWR), "api.example.com (headers)") as wait:
             read()

@@ -10,13 +10,13 @@ from typing import Callable, Optional, Set, Type
 class Interruptible:
     """One wait: made by `deadline.interruptible()`, used once as a context manager.
 
-    `doing` says what is waited for, `interrupted` whether it was ended from outside. The lock makes leaving the block wait
+    `str(doing)` says what is waited for, `interrupted` whether it was ended from outside. The lock makes leaving the block wait
     for a `callback` that runs just then: after it, the socket is the pool's.
     """
 
     __slots__ = ("_armed", "_callback", "_lock", "_waits", "doing", "interrupted")
 
-    def __init__(self, callback: Callable[[], object], doing: str, waits: Optional[Set[Interruptible]]) -> None:
+    def __init__(self, callback: Callable[[], object], doing: object, waits: Optional[Set[Interruptible]]) -> None:
         self.doing = doing
         self.interrupted = False
         self._callback = callback
@@ -25,15 +25,19 @@ class Interruptible:
         self._armed = False
 
     def __enter__(self) -> Interruptible:  # noqa: PYI034 - typing.Self is newer than 3.9
-        if self._waits is not None:
-            self._armed = True
-            self._waits.add(self)
-        return self
+        return self.arm()
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self.disarm()
+
+    def arm(self) -> Interruptible:
+        """Begin, where that and the end are not in one block: `disarm()` is the end."""
+        if self._waits is not None:
+            self._armed = True
+            self._waits.add(self)
+        return self
 
     def disarm(self) -> bool:
         """Have `callback` not called from here on, and return whether it was: then the socket is of no more use."""
@@ -58,4 +62,4 @@ class Interruptible:
 
     def __repr__(self) -> str:
         state = "interrupted" if self.interrupted else "armed" if self._armed else "over"
-        return f"<Interruptible {self.doing!r} {state}>"
+        return f"<Interruptible {str(self.doing)!r} {state}>"

@@ -5,8 +5,9 @@ Each name is imported when it is first used: `probe`, which is a process of its 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import names
 
 if TYPE_CHECKING:
     from .checks import check
@@ -17,20 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]
 
-_HOMES = {
-    "ReadinessMiddleware": "middleware",
-    "check": "checks",
-    "drain": "status",
-    "install": "component",
-    "load": "loader",
-    "uninstall": "component",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
-    return value
+__getattr__ = names(
+    __name__,
+    {
+        "ReadinessMiddleware": "middleware",
+        "check": "checks",
+        "drain": "status",
+        "install": "component",
+        "load": "loader",
+        "uninstall": "component",
+    },
+)

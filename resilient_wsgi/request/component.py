@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Layer = Callable[["WSGIApplication"], "WSGIApplication"]
 
 _process: Optional[Process] = None
+_wrapped = False  # whether an app was wrapped: without one there is nothing to watch
 
 
 def middleware(options: Optional[Request] = None) -> List[Layer]:
@@ -45,15 +46,22 @@ def middleware(options: Optional[Request] = None) -> List[Layer]:
                 soft=options.soft_timeout == ON,
             )
         )
+    global _wrapped
+    _wrapped = True
     _watch(options, server, leaves)
     return layers
 
 
 def install(options: Optional[Request] = None) -> Sequence[str]:
-    """Return what is done in the apps that are wrapped: `wrap()` and the Django app put it in place."""
+    """Return what is done in the apps that are wrapped: `wrap()` and the Django app put it in place.
+
+    Called again, it changes what is beside the apps; what is around them stays as it was when they were wrapped.
+    """
     options = options or Request()
     server = servers.detect()
     leaves = harakiri_leaves(server.harakiri(), options.reserve)
+    if _wrapped:
+        _watch(options, server, leaves)
     seconds = ordinary(options, leaves)
     return (
         "in wrapped apps",

@@ -73,7 +73,7 @@ class DeadlineMiddleware:
             record = slot.record
             if record is not None:
                 what = environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]
-                write_request(record.memory, record.at, 1, request.start, what.encode("latin-1", "replace"), b"")
+                write_request(record.memory, record.at, 1, request.start, what.encode(), b"")
             if self._watch_client:
                 request.client_fd = _client_fd(environ)
             around = _get()

@@ -53,11 +53,14 @@ class Process:
             return
         self._pid = os.getpid()
         self._clear()  # what a parent had is the parent's
-        running.forget()
+        running.begin(self._pid)
         with _guard:
             self._share()
+        # status() says why, where one cannot be had
         with _guard, contextlib.suppress(Unavailable):
-            self._listen_for_signals()
+            self._write_stacks_at_signal()
+        with _guard, contextlib.suppress(Unavailable):
+            self._set_soft_timeout()
         if self._watching:
             with _guard:
                 self.watchdog = self._make_watchdog()
@@ -88,7 +91,7 @@ class Process:
             if self.options.record == ON:
                 self.region = self._claim(shared, identity.worker)
         if self.region is not None:
-            running.records = self.region.records()
+            running.give(self.region.records())
             self._open_beat_file(shared)
 
     def _claim(self, shared: Shared, worker: int) -> Optional[Region]:
@@ -118,14 +121,16 @@ class Process:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             self._beat_file = os.open(_beat_path(shared, self.region), flags, 0o600)
 
-    def _listen_for_signals(self) -> None:
-        stacks, soft = self.options.stacks_signal, self.options.soft_signal
-        if stacks is not None and usable(stacks, self.server):
-            self._on_signal = OnSignal(on_signal.number(stacks))
-        if self.options.soft_timeout != ON or soft in (None, stacks) or self.server.threads() != 1:
-            return
-        if soft is not None and usable(soft, self.server):
-            self._soft = SoftTimeout(on_signal.number(soft))
+    def _write_stacks_at_signal(self) -> None:
+        name = self.options.stacks_signal
+        if name is not None and usable(name, self.server):
+            self._on_signal = OnSignal(on_signal.number(name))
+
+    def _set_soft_timeout(self) -> None:
+        name = self.options.soft_signal
+        wanted = self.options.soft_timeout == ON and name != self.options.stacks_signal and self.server.threads() == 1
+        if wanted and name is not None and usable(name, self.server):
+            self._soft = SoftTimeout(on_signal.number(name))
 
     def _make_watchdog(self) -> Watchdog:
         options, recycling, heartbeat = self.options, None, None
@@ -146,6 +151,7 @@ class Process:
         self.region = None
         if shared is None:
             return
+        running.take_back()
         with shared.lock():
             if region is not None:
                 region.give_back()

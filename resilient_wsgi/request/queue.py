@@ -42,11 +42,11 @@ class QueueMiddleware:
         self._now = system.monotonic
         self._wall_time = system.wall_time
         self._reports = REPORT in (options.mode, options.shed)
-        self._looks = options.shed != OFF and (options.max_queue_wait or options.queue_target) is not None
         self._never = matcher([*options.critical, *PROBES])
         self._first = matcher(options.sheddable)
-        self._calibration = Calibration()
+        self._waited = Calibration().waited
         self._shedding = Shedding(options)
+        self._surely_passes = math.inf if options.shed == OFF else self._shedding.surely_passes
         self._spell = Spell(self._shedding)
         self._depth: Tuple[float, int] = (-math.inf, 0)
 
@@ -55,30 +55,23 @@ class QueueMiddleware:
         if header is not None:
             shed = None
             try:
-                shed = self._judge(header, environ)
+                stamp = parse(header)
+                waited = None if stamp is None else self._waited(stamp, self._wall_time())
+                if waited is not None:
+                    environ[WAITED] = waited
+                    if waited > self._surely_passes or self._shedding.watchful:
+                        shed = self._judge(environ, waited)
             except Exception as error:
                 _guard.report(error)
             if shed is not None and not self._reports:
                 return self._refuse(shed, start_response)
         return self._app(environ, start_response)
 
-    def _judge(self, header: str, environ: WSGIEnvironment) -> Optional[RequestShed]:
+    def _judge(self, environ: WSGIEnvironment, waited: float) -> Optional[RequestShed]:
         """Return what is to be said of a request that is shed, None for one that passes."""
-        stamp = parse(header)
-        if stamp is None:
-            return None
         now = self._now()
-        waited = self._calibration.waited(stamp, self._wall_time(), now)
-        if waited is None:
-            return None
-        environ[WAITED] = waited
-        if not self._looks or self._shedding.passes(waited, now):
-            return None
-        return self._judge_slowly(environ, waited, now)
-
-    def _judge_slowly(self, environ: WSGIEnvironment, waited: float, now: float) -> Optional[RequestShed]:
         path = path_of(environ)
-        allowed = self._shedding.allowed(sheddable=bool(self._first(path)))
+        allowed = self._shedding.allowed(waited, now, sheddable=bool(self._first(path)))
         event = None if waited <= allowed else self._late(environ, path, waited, allowed, now)
         if event is None:
             self._shedding.passed()

@@ -39,31 +39,30 @@ class Calibration:
     waited less than they did.
     """
 
-    __slots__ = ("_floor", "_least", "_past", "_until")
+    __slots__ = ("_begun", "_floor", "_least", "_past", "_until")
 
     def __init__(self) -> None:
         self._past = [math.inf] * (PERIODS - 1)
         self._least = self._floor = math.inf
-        self._until = -math.inf
+        self._begun = self._until = -math.inf
 
-    def waited(self, stamp: float, wall: float, now: float) -> Optional[float]:
-        """Return how long a request has waited; `wall` and `now` are the two clocks of this machine. None: implausible."""
+    def waited(self, stamp: float, wall: float) -> Optional[float]:
+        """Return how long a request has waited; `wall` is the clock of this machine. None: implausible."""
         difference = wall - stamp
         if not -PLAUSIBLE < difference < PLAUSIBLE:
             return None
-        if now >= self._until:
-            self._next_period(now)
+        if not self._begun <= wall < self._until:  # also when the clock was set back
+            self._next_period(wall)
         if difference < self._least:
             self._least = difference
             self._floor = min(difference, *self._past)
         return difference - self._floor
 
-    def _next_period(self, now: float) -> None:
-        if self._until != -math.inf:
-            self._past = [*self._past[1:], self._least]
+    def _next_period(self, wall: float) -> None:
+        self._past = [*self._past[1:], self._least]
         self._least = math.inf
         self._floor = min(self._past)
-        self._until = now + PERIOD
+        self._begun, self._until = wall, wall + PERIOD
 
     def __repr__(self) -> str:
         return f"<Calibration {self._floor:.3f} s>"

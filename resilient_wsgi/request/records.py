@@ -12,10 +12,10 @@ from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, started
 _OWNER = struct.Struct("=iiQd")
 _SEEN = struct.Struct("=d")
 SEEN_AT = 16
-# busy, when it began (monotonic), method and path, what it waits for
-_REQUEST = struct.Struct("=B7xd160s80s")
+# busy, when it began (monotonic), method and path; of what it waits for the first byte, which empties that
+_REQUEST = struct.Struct("=B7xd119ss")
 _DOING = struct.Struct("=80s")
-DOING_AT = _REQUEST.size - _DOING.size
+DOING_AT = _REQUEST.size - 1
 RECORD_BYTES = 256
 FIRST_RECORD = 64
 RECORDS = 16
@@ -109,8 +109,9 @@ class Region:
         """Return what stands in it."""
         for n in range(RECORDS):
             at = self._at + FIRST_RECORD + n * RECORD_BYTES
-            busy, begun, what, doing = _REQUEST.unpack_from(self._memory, at)
+            busy, begun, what, _ = _REQUEST.unpack_from(self._memory, at)
             if busy:
+                (doing,) = _DOING.unpack_from(self._memory, at + DOING_AT)
                 yield Found(_text(what), begun, _text(doing))
 
     def dump(self) -> str:

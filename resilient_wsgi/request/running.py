@@ -54,7 +54,7 @@ class RequestDeadline(Deadline):
 
     def doing(self) -> str:
         """Return what it waits for, as far as that is known, `""` for nothing that would be known."""
-        return ", ".join([wait.doing for wait in list(self.waits) if wait.doing])
+        return ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
 
 
 class Slot:
@@ -81,6 +81,7 @@ class Running:
     def __init__(self) -> None:
         self.slots: Dict[int, Slot] = {}
         self.records: List[Record] = []  # places in shared memory that no thread has taken yet
+        self._pid = 0
 
     def add_thread(self) -> Slot:
         """Return a new slot for the calling thread. Threads that are no more leave theirs to the next of the same name."""
@@ -97,8 +98,24 @@ class Running:
         found = [(slot.thread, request) for slot in list(self.slots.values()) if (request := slot.request) is not None]
         return sorted(found, key=lambda pair: pair[1].start)
 
+    def begin(self, pid: int) -> None:
+        """Begin anew in a new process. In one that has requests already, another thread was faster: theirs stay."""
+        if self._pid != pid:
+            self._pid = pid
+            self.forget()
+
+    def give(self, records: List[Record]) -> None:
+        """Hand out places in shared memory: to the threads that are known, and to those that come."""
+        for slot in list(self.slots.values()):
+            slot.record = records.pop() if records else None
+        self.records = records
+
+    def take_back(self) -> None:
+        """Have nobody write into shared memory any more: it may be another worker's."""
+        self.give([])
+
     def forget(self) -> None:
-        """Begin anew, in a new process."""
+        """Forget all threads, as if there had been no requests."""
         self.slots.clear()
         self.records = []
 

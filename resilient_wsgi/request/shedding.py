@@ -27,10 +27,10 @@ class Shedding:
         "_interval_end",
         "_least",
         "_limit",
-        "_quick",
         "_share",
         "_target",
         "overloaded",
+        "surely_passes",
         "watchful",
     )
 
@@ -39,24 +39,21 @@ class Shedding:
         self._target = options.queue_target
         self._share = options.max_shed_share
         self._credit = BURST * self._share
-        # who waited less is shed in no case
-        self._quick = SHEDDABLE_SHARE * min(self._limit, math.inf if self._target is None else self._target)
+        # Who waited less is shed in no case, and nothing has to be noted of it. CoDel has to see every wait, because it is
+        # the least of them that tells: nothing surely passes.
+        self.surely_passes = SHEDDABLE_SHARE * self._limit if self._target is None else -math.inf
         self._least = math.inf
         self._interval_end = -math.inf
         self.overloaded = False
         self.watchful = False  # something was shed lately
 
-    def passes(self, waited: float, now: float) -> bool:
-        """Note a wait; return whether it is so short that nothing else has to be looked at."""
+    def allowed(self, waited: float, now: float, *, sheddable: bool) -> float:
+        """Note a wait and return how long such a request may have waited now."""
+        limit = self._limit
         if self._target is not None:
             self._note(waited, now, self._target)
-        return waited <= self._quick and not self.watchful
-
-    def allowed(self, *, sheddable: bool) -> float:
-        """Return how long such a request may have waited now."""
-        limit = self._limit
-        if self.overloaded and self._target is not None:
-            limit = min(limit, OVERLOAD_TARGETS * self._target)
+            if self.overloaded:
+                limit = min(limit, OVERLOAD_TARGETS * self._target)
         return limit * SHEDDABLE_SHARE if sheddable else limit
 
     def _note(self, waited: float, now: float, target: float) -> None:

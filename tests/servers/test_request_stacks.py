@@ -35,7 +35,7 @@ def test_the_command_prints_the_stacks_of_every_worker_with_its_requests_above(t
 def test_it_works_when_all_threads_are_blocked_in_a_write():
     with running({**HOOKS, "threads": 2}) as server, ThreadPoolExecutor(2) as pool:
         for _ in range(2):
-            pool.submit(get, server, "/block-in-write", 4.0)
+            pool.submit(get, server, "/block-in-write", 2.5)
         assert wait_until(lambda: stacks(server.pid)[0].count("in block_in_write") == 2, 3)
 
 

@@ -179,6 +179,17 @@ def test_threads_beyond_those_that_have_a_place_are_served_without(folder):
     process.stop()
 
 
+def test_after_its_end_nobody_writes_into_a_place_that_may_be_another_s():
+    process = began()
+    slot = running.add_thread()
+    assert slot.record is not None
+    process.stop()
+    assert slot.record is None
+    again = began()
+    assert slot.record is not None
+    again.stop()
+
+
 def test_a_path_of_any_length_and_any_characters_fits():
     process = began()
     record = running.add_thread().record

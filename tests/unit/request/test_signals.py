@@ -48,7 +48,12 @@ def ask(app):
 
 def python(code):
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore:.*multi-threaded", "-c", BEGIN + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
