@@ -329,6 +329,7 @@ def table(found: List[Cell]) -> str:
 
 def main() -> int:
     """Run what is asked for and print the table; the code is 1 if a guarded worker did not end as it must."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--path", action="append", choices=list(PATHS))

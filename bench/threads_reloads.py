@@ -125,6 +125,7 @@ def _load(server: Server, nginx: Nginx, reloads: int) -> str:
 
 def main() -> int:
     """Print the table."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reloads", type=int, default=200)
     reloads = max(parser.parse_args().reloads, SETTLE + 1)
