@@ -16,6 +16,7 @@ import json
 import ssl
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
@@ -28,6 +29,8 @@ import urllib3
 from bench import outbound_hostile as hostile
 
 TOTAL = 1.0
+STILL_WAITING = 5
+"""A call that goes on for so many times what the other side does is left behind: one sleeps for hours."""
 UPLOAD_BYTES = 32 * 1024 * 1024
 NOT_GIVEN: Any = object()
 
@@ -220,6 +223,7 @@ class Lab:
         self.context.check_hostname = False
         self.plain = hostile.Hostile(seconds=seconds)
         self.tls = hostile.Hostile(hostile.server_context(certificate), seconds=seconds)
+        self.seconds = seconds
         self.stack = contextlib.ExitStack()
         self.numbers = itertools.count()
         addresses, self.hole_port = self.stack.enter_context(hostile.black_holes(3))
@@ -279,25 +283,40 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
     call = lab.call(cell.scenario, cell.tls, timeout)
     client = CLIENTS[cell.client](call)
     held: Any = client.hold(lab.url(cell.tls, "drip_body")) if call.pool_of_one else None
+    release = threading.Timer(lab.seconds, lambda: _close(held))  # else nothing would ever end the wait for it
+    release.start()
     began = time.monotonic()
-    raised: Any = None
-    try:
-        client.run()
-    except Exception as error:
-        raised = error
+    outcome: List[Any] = []
+
+    def run_client() -> None:
+        try:
+            outcome.append(client.run())
+        except Exception as error:
+            outcome.append(error)
+
+    caller = threading.Thread(target=run_client, daemon=True)
+    caller.start()
+    caller.join(STILL_WAITING * lab.seconds)
+    raised = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
     took = time.monotonic() - began
-    with contextlib.suppress(Exception):
-        held.__exit__(None, None, None) if hasattr(held, "__exit__") else held and held.close()
+    release.cancel()
+    _close(held)
     with contextlib.suppress(Exception):
         client.close()
     return {
         **cell._asdict(),
         "seconds": took,
+        "over": bool(outcome),
         "error": type(raised).__name__ if raised else "",
         "own": isinstance(raised, CLIENTS[cell.client].error),
         "ours": "DeadlineExceeded" in [kind.__name__ for kind in type(raised).__mro__],
         "message": str(raised or ""),
     }
+
+
+def _close(held: Any) -> None:
+    with contextlib.suppress(Exception):
+        held.release_conn() if hasattr(held, "release_conn") else held.__exit__(None, None, None)
 
 
 def run(mode: str, share: int = 0, shares: int = 1, seconds: float = hostile.LONG) -> Iterator[Dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .lazy import names
+
 if TYPE_CHECKING:
     from . import deadline, errors, events, outbound, readiness, request, stderr, testing, threads
     from .errors import ConfigurationError, DeadlineExceeded
@@ -36,28 +38,19 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# the module of each name that is not a module itself
-_MODULES = {
-    "ConfigurationError": "errors",
-    "DeadlineExceeded": "errors",
-    "Installation": "installation",
-    "install": "installation",
-    "load": "readiness",
-    "off": "testing",
-    "wrap": "stack",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
-
-    module = import_module(f".{_MODULES.get(name, name)}", __name__)
-    value: object = getattr(module, name) if name in _MODULES else module
-    globals()[name] = value
-    return value
+__getattr__ = names(
+    __name__,
+    {
+        **dict.fromkeys(__all__, ""),
+        "ConfigurationError": "errors",
+        "DeadlineExceeded": "errors",
+        "Installation": "installation",
+        "install": "installation",
+        "load": "readiness",
+        "off": "testing",
+        "wrap": "stack",
+    },
+)
 
 
 def __dir__() -> list[str]:

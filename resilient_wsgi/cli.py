@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from typing import List, Optional
+from typing import Any, List, Optional
 
-from . import __version__, cli_stacks, cli_status
-from .readiness import drain_verb, probe
-from .stderr import shim, unstick
+from . import __version__
 
-# each offers add_arguments(parser) and run(arguments) -> exit code
+# each module offers add_arguments(parser) and run(arguments) -> exit code
 VERBS = {
-    "drain": drain_verb,
-    "exec": shim,
-    "ready": probe,
-    "stacks": cli_stacks,
-    "status": cli_status,
-    "unstick": unstick,
+    "drain": "readiness.drain_verb",
+    "exec": "stderr.shim",
+    "ready": "readiness.probe",
+    "stacks": "cli_stacks",
+    "status": "cli_status",
+    "unstick": "stderr.unstick",
 }
 
 
@@ -26,12 +25,19 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="resilient-wsgi", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, verb in VERBS.items():
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # only the one that is wanted is imported: an exec probe is a process of its own every few seconds
+    for name in arguments[:1] if arguments[:1] and arguments[0] in VERBS else VERBS:
+        verb = _verb(name)
         first_line = (verb.__doc__ or "").splitlines()[0]
         verb.add_arguments(verbs.add_parser(name, help=first_line, description=verb.__doc__))
     chosen = parser.parse_args(arguments)
     try:
-        return VERBS[chosen.verb].run(chosen)  # type: ignore[no-any-return]
+        return int(_verb(chosen.verb).run(chosen))
     except (OSError, ValueError) as error:
         print(f"resilient-wsgi {chosen.verb}: {error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+def _verb(name: str) -> Any:
+    return importlib.import_module(f".{VERBS[name]}", __package__)

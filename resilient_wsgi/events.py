@@ -93,7 +93,7 @@ class ThreadAbandoned(Event):
 
     component: ClassVar[str] = "threads"
     text: ClassVar[str] = (
-        "thread {name!r} did not stop within {grace:g} s ({reason}) and was left behind, in\n{stack}\n"
+        "thread {name!r} did not stop within {grace:.1f} s ({reason}) and was left behind, in\n{stack}\n"
         "it was started in\n{started}"
     )
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Installation:
 
     def status(self) -> Tuple[ComponentStatus, ...]:
         """Return of each component whether it is on, by which means, and why not."""
-        return tuple(self._status.values())
+        return tuple(_now(status) for status in self._status.values())
 
     def uninstall(self) -> None:
         """Restore everything that was there before. A descriptor that was taken over stays: children may have it."""
@@ -144,6 +145,12 @@ def _install(**layers: Optional[Mapping[str, Any]]) -> Installation:
 def _set(installation: Installation) -> None:
     global _current
     _current = installation
+
+
+def _now(status: ComponentStatus) -> ComponentStatus:
+    """Return the status with what a component that has `status_lines()` says now: more may have come since it was installed."""
+    lines = getattr(_component(status.name), "status_lines", None)
+    return dataclasses.replace(status, means=tuple(lines())) if status.on and lines else status
 
 
 def _component(name: str) -> Component:

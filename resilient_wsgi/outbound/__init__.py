@@ -1,7 +1,7 @@
 """Waits for others: no outbound HTTP call outlives its limits, whatever the other side does."""
 
-from .installing import install, uninstall
+from .installing import install, status_lines, uninstall
 from .policy import timeouts, unlimited
 from .report import Site, sites
 
-__all__ = ["Site", "install", "sites", "timeouts", "uninstall", "unlimited"]
+__all__ = ["Site", "install", "sites", "status_lines", "timeouts", "uninstall", "unlimited"]

@@ -46,10 +46,10 @@ def around(
     try:
         return function(*args, **kwargs)
     except Exception as error:
-        translated = _translated(error, exchange, translate)
-        if translated is None:
+        ours = translated(error, exchange, translate)
+        if ours is None:
             raise
-        raise translated from error
+        raise ours from error
     finally:
         active.reset(token)
         if streams:
@@ -63,22 +63,21 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
     args: Any,
     kwargs: Any,
     exchange: Exchange,
-    target: Optional[Target],
+    target: Target,
     translate: Translate,
 ) -> Any:
-    """Call a client that another one uses, or the next hop of a redirect."""
+    """Call the next hop of a redirect, or whatever a hook of the app calls meanwhile."""
     if exchange.report:
         return function(*args, **kwargs)
     try:
-        if target is not None:
-            exchange.visit(target)
-            exchange.check("redirect")
+        exchange.visit(target)
+        exchange.check("redirect")
         return function(*args, **kwargs)
     except Exception as error:
-        translated = _translated(error, exchange, translate)
-        if translated is None:
+        ours = translated(error, exchange, translate)
+        if ours is None:
             raise
-        raise translated from error
+        raise ours from error
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
@@ -87,7 +86,7 @@ def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
         report.observe(exchange, timeout_given, none_given)
 
 
-def _translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:
+def translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:
     """Return the client's own exception where a limit of ours is the cause, None to let this one pass."""
     failure = exchange.failure
     if failure is None:

@@ -20,6 +20,8 @@ from .exchange import SLACK, Exchange
 _TLS_RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 64 * 1024
 
+_NOT_SEEN = object()
+
 _readinto = socket.SocketIO.readinto
 
 
@@ -28,7 +30,7 @@ class BoundedSocketIO(socket.SocketIO):
 
     _exchange: Optional[Exchange] = None
     _own: Optional[float] = None
-    _set: Optional[float] = None
+    _set: Any = _NOT_SEEN  # what we have set the timeout to; anything else is the socket's own
     _sock: Any
     _wait: Optional[Interruptible] = None
 
@@ -38,7 +40,7 @@ class BoundedSocketIO(socket.SocketIO):
         if exchange is None or sock is None:
             return _readinto(self, buffer)
         now_set = sock.gettimeout()
-        if now_set != self._set:  # by somebody else since: urllib3 does so, docker's client does
+        if now_set != self._set:  # the first time, or changed by somebody else since: docker's client does so
             self._own = self._set = now_set
         own = self._own
         if not waits(own):
@@ -48,7 +50,8 @@ class BoundedSocketIO(socket.SocketIO):
             if wait > exchange.end - time.monotonic():
                 wait = exchange.wait(wait)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
-                self._set = set_timeout(sock, wait)
+                sock.settimeout(None if wait == math.inf else wait)
+                self._set = sock.gettimeout()  # as the socket has rounded it
             count = _readinto(self, buffer)
         except socket.timeout:
             self._timed_out(exchange, sock)
@@ -62,7 +65,7 @@ class BoundedSocketIO(socket.SocketIO):
         sock, self._exchange = self._sock, None
         if self._wait is not None:
             self._wait.disarm()
-        if self._set == self._own or sock is None:
+        if self._set == self._own or self._set is _NOT_SEEN or sock is None:
             return
         try:
             if sock.gettimeout() == self._set:
@@ -91,14 +94,12 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     raw = getattr(response.fp, "raw", None)
     # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for one, takes the socket
     # out of it. Made anew, it would have to count references to the socket in private attributes.
-    if type(raw) is socket.SocketIO and hasattr(raw._sock, "settimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
+    if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
-        sock = raw._sock  # type: ignore[attr-defined]  # noqa: SLF001
-        raw._own = raw._set = sock.gettimeout()  # type: ignore[attr-defined]  # noqa: SLF001
         if exchange.in_request:
             # the watchdog of requests may end it, and says what a slow request waits for
-            raw._wait = interruptible(functools.partial(cut, sock), exchange).arm()  # type: ignore[attr-defined]  # noqa: SLF001
+            raw._wait = interruptible(functools.partial(cut, raw._sock), exchange).arm()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:
@@ -108,15 +109,18 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
     if not waits(own):
         write(conn, data)
         return
-    if exchange.phase != "connect" or not exchange.connecting:  # a tunnel's is part of connecting
+    if not exchange.connecting:  # through a proxy: a tunnel is part of connecting
         exchange.phase = "send"
     silence = exchange.limits.read.seconds if own is None else own
     now_set = own
     try:
         for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
-            wait = exchange.wait(silence)
+            wait = silence
+            if wait > exchange.end - time.monotonic():
+                wait = exchange.wait(silence)
             if now_set is None or not -SLACK < wait - now_set < SLACK:
-                now_set = set_timeout(sock, wait)
+                now_set = None if wait == math.inf else wait
+                sock.settimeout(now_set)
             write(conn, piece)
     except socket.timeout:
         if own is not None and not exchange.expired():
@@ -155,11 +159,9 @@ def waits(timeout: Any) -> bool:
     return timeout is None or (isinstance(timeout, (int, float)) and timeout > 0)
 
 
-def set_timeout(sock: Any, seconds: float) -> Optional[float]:
-    """Set a socket's timeout and return what it is now: the socket rounds it."""
+def set_timeout(sock: Any, seconds: float) -> None:
+    """Set a socket's timeout, which may be infinite."""
     sock.settimeout(None if seconds == math.inf else seconds)
-    value: Optional[float] = sock.gettimeout()
-    return value
 
 
 def cut(sock: Any) -> None:

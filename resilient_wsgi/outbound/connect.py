@@ -20,6 +20,9 @@ from .exchange import Exchange
 # RFC 8305, section 8: "Connection Attempt Delay"
 ATTEMPT_DELAY = 0.25
 
+# poll takes milliseconds as a C int
+_LONGEST_POLL = 2**31 / 1000 - 1
+
 Info = Tuple[Any, ...]
 
 
@@ -55,7 +58,6 @@ def create_connection(
     except BaseException:
         sock.close()
         raise
-    exchange.phase = "tls"
     return sock
 
 
@@ -143,7 +145,7 @@ def _await(
 ) -> Tuple[Optional[socket.socket], Optional[OSError]]:
     """Wait until one is connected (return it), one has failed (return why), or it is time for the next address."""
     wait = exchange.wait(delay)
-    ready = poller.poll(None if wait == math.inf else math.ceil(wait * 1000))
+    ready = poller.poll(None if wait > _LONGEST_POLL else math.ceil(wait * 1000))
     failed: Optional[OSError] = None
     for descriptor, _ in ready:
         code = under_way[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -44,22 +44,28 @@ class Exchange:
     connecting = False
     report = False
     failure: Optional[TimedOut] = None
+    limits: Limits
     end: float
     why: Why
+    _target: Target
     _connect: Tuple[float, Why]
     _total: Tuple[float, Why]
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = time.monotonic()
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
-        self.visit(target, none_given)
+        now = policy.policy
+        if now.by_host or none_given or policy.block() is not None:
+            self.visit(target, none_given)
+        else:  # the same, quickly
+            self._target, self.limits = target, now.default
         total = self.limits.total
         self.why = total
         self.end = self.start + total.seconds
         self._deadline = last = deadline.CURRENT.get()
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
-        if policy.policy.report:
+        if now.report:
             self.report = True
 
     def visit(self, target: Target, none_given: bool = False) -> None:
@@ -67,7 +73,7 @@ class Exchange:
         self._target = target
         now, block = policy.policy, policy.block()
         if none_given and now.options.explicit_none != ENFORCE and block is None:
-            self.limits: Limits = policy.unlimited_by("the caller's timeout=None")
+            self.limits = policy.unlimited_by("the caller's timeout=None")
         elif block is None and not now.by_host:
             self.limits = now.default
         else:

@@ -14,6 +14,8 @@ from .patches import ALL
 from .patching import Patches
 from .policy import Policy
 
+_MOST_SITES_SHOWN = 50
+
 _patches = Patches()
 _hooked: Set[str] = set()
 _patched: Set[str] = set()
@@ -32,7 +34,7 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
             wrapt.register_post_import_hook(functools.partial(_loaded, client), client.MODULE)
         elif client.MODULE in sys.modules:
             _loaded(client, sys.modules[client.MODULE])
-    return _means()
+    return status_lines()
 
 
 def uninstall() -> None:
@@ -50,12 +52,18 @@ def _loaded(client: Any, module: Any) -> None:
             _patched.add(client.MODULE)
 
 
-def _means() -> List[str]:
-    means = []
+def status_lines() -> List[str]:
+    """Return what is patched by now and what will be; in report mode also the call sites, the most frequent first."""
     now = [client.MODULE for client in ALL if client.MODULE in _patched]
     later = [client.MODULE for client in ALL if client.MODULE not in _patched]
-    if now:
-        means.append(f"patched: {' '.join(now)}")
+    found = [f"patched: {' '.join(now)}"] if now else []
     if later:
-        means.append(f"when imported: {' '.join(later)}")
-    return means
+        found.append(f"when imported: {' '.join(later)}")
+    if _is_gevent():
+        found.append("gevent's sockets: they wait cooperatively, and try one address after the other")
+    return found + [str(site) for site in report.sites()[:_MOST_SITES_SHOWN]]
+
+
+def _is_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))

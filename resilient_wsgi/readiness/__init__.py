@@ -1,11 +1,31 @@
-"""Waits for an app: a worker that has none never answers, and comes back by itself."""
+"""Waits for an app: a worker that has none never answers, and comes back by itself.
+
+Each name is imported when it is first used: `probe`, which is a process of its own every few seconds, needs none of them.
+"""
 
 from __future__ import annotations
 
-from .checks import check
-from .component import install, uninstall
-from .loader import load
-from .middleware import ReadinessMiddleware
-from .status import drain
+from typing import TYPE_CHECKING
+
+from ..lazy import names
+
+if TYPE_CHECKING:
+    from .checks import check
+    from .component import install, uninstall
+    from .loader import load
+    from .middleware import ReadinessMiddleware
+    from .status import drain
 
 __all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]
+
+__getattr__ = names(
+    __name__,
+    {
+        "ReadinessMiddleware": "middleware",
+        "check": "checks",
+        "drain": "status",
+        "install": "component",
+        "load": "loader",
+        "uninstall": "component",
+    },
+)

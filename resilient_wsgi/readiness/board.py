@@ -66,6 +66,14 @@ class Slot(ctypes.Structure):
     def problem(self, text: str) -> None:
         self.problem_text = text.encode(errors="replace")[: ERROR_BYTES - 1]
 
+    def alive(self) -> bool:
+        """Return whether its process runs: one that the master has not buried yet does not."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
+                return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
     def __repr__(self) -> str:
         return f"<Slot pid={self.pid} {STATES[self.state]} failures={self.failures}>"
 

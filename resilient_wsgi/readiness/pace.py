@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Tuple
 
 from ..settings import Readiness
 from .board import FAILED, LEFT, LOADING, Board, Slot
@@ -36,8 +37,22 @@ def hold(board: Board, mine: Slot, now: float) -> float:
     Its load may fail at once and cost a respawn, as may those of the others that are under way; those that have left
     already are about to cost one. The caller holds the lock.
     """
+    return _until_quiet(board, mine, now, (FAILED, LEFT, LOADING))
+
+
+def hold_leaving(board: Board, mine: Slot, now: float) -> float:
+    """Return how long a worker whose load has just failed must still wait before it leaves, 0 if it may.
+
+    Only where many were started a moment ago: loads that nobody held back, because they were the first. The caller holds
+    the lock.
+    """
+    return _until_quiet(board, mine, now, (FAILED, LEFT))
+
+
+def _until_quiet(board: Board, mine: Slot, now: float, costly: Tuple[int, ...]) -> float:
     head = board.head
     quiet_in = head.last_spawn + QUIET_SECONDS - now
     run = head.respawn_run if quiet_in > 0 else 0
-    expected = sum(slot.state in (FAILED, LEFT, LOADING) for slot in board.started() if slot.pid != mine.pid)
+    others = (slot for slot in board.started() if slot.pid != mine.pid)
+    expected = sum(slot.state in costly or not slot.alive() for slot in others)
     return quiet_in if run and run + expected >= head.slots else 0.0

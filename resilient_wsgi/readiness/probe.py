@@ -7,7 +7,6 @@ however full the listen queue is. Exit code 0: ready (or live), 1: not, 2: could
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     board = board_of(arguments)
     report = [worker(number, slot) for number, slot in enumerate(board.slots(), 1) if slot.spawns]
     if arguments.live:
-        good = any(_alive(slot.pid) and not _silent(slot) for slot in board.slots())
+        good = any(slot.alive() and not _silent(slot) for slot in board.slots())
     else:
         good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
     word = ("" if good else "not ") + ("live" if arguments.live else "ready")
@@ -66,7 +65,7 @@ def worker(number: int, slot: Slot) -> Dict[str, object]:
     """Return what is known of a worker."""
     why = slot.problem or ("" if slot.state == SERVING else slot.error)
     why = _silent(slot) or why
-    ready = slot.state == SERVING and bool(slot.ready) and not why and _alive(slot.pid)
+    ready = slot.state == SERVING and bool(slot.ready) and not why and slot.alive()
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
     }  # fmt: skip
@@ -80,16 +79,10 @@ def _silent(slot: Slot) -> str:
     return ""
 
 
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) -> None:
     if as_json:
+        import json
+
         text = json.dumps({"status": word, "state": state, "workers": report})
     else:
         lines = [f"{word}{f' ({state})' if state else ''}"]

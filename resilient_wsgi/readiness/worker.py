@@ -89,11 +89,15 @@ class Worker:
     def _pause(self, slot: Slot) -> None:
         self._enter(slot, PAUSING)
         self._sleep(slot.next_try - self._system.monotonic())
+        self._enter_when(pace.hold, slot, LOADING)
+
+    def _enter_when(self, hold: Callable[[Board, Slot, float], float], slot: Slot, state: int) -> None:
+        """Enter a state as soon as that will not make the master sleep."""
         while True:
             with self._board.lock():
-                wait = pace.hold(self._board, slot, self._system.wall_time())
+                wait = hold(self._board, slot, self._system.wall_time())
                 if wait <= 0:
-                    self._enter(slot, LOADING)
+                    self._enter(slot, state)
                     return
             self._sleep(wait)
 
@@ -214,10 +218,12 @@ class Worker:
     def _failed_and_leave(self, slot: Slot, error: str) -> NoReturn:
         try:
             self._failed(slot, error)
+            self._enter_when(pace.hold_leaving, slot, FAILED)
         finally:  # whatever happens, out of memory included: it must not serve
             self._leave(FAILED)
 
     def _failed(self, slot: Slot, error: str) -> None:
+        self._enter(slot, PAUSING)  # counted once: a signal may end this process before it has left
         with self._board.lock():
             slot.failures += 1
             slot.error = error

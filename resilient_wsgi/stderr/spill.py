@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
-from typing import Deque, NamedTuple
+from threading import get_ident
+from typing import Deque, Dict, NamedTuple
 
 from .pieces import cut
 
@@ -33,7 +33,6 @@ class Spill:
     __slots__ = (
         "_keep",
         "_overrun",
-        "_overrun_bytes",
         "arrivals",
         "bound_bytes",
         "dropped_bytes",
@@ -58,8 +57,7 @@ class Spill:
         self.reported = Dropped(0, 0)
         self.since = 0.0
         self.token = threading.Lock()
-        self._overrun = itertools.count()
-        self._overrun_bytes = 0
+        self._overrun: Dict[int, Dropped] = {}  # by thread
 
     def __repr__(self) -> str:
         return f"<Spill {len(self)} bytes, dropped {self.dropped.lines} lines>"
@@ -79,9 +77,11 @@ class Spill:
     @property
     def dropped(self) -> Dropped:
         """Return what was dropped since this process began, or since its fork."""
-        # the pickle form of a count holds its next number, which is how often it was asked
-        overrun = int(self._overrun.__reduce__()[1][0])
-        return Dropped(self.dropped_lines + overrun, self.dropped_bytes + self._overrun_bytes)
+        overrun = tuple(self._overrun.values())
+        return Dropped(
+            self.dropped_lines + sum(lines for lines, _ in overrun),
+            self.dropped_bytes + sum(size_bytes for _, size_bytes in overrun),
+        )
 
     @property
     def unsaid(self) -> Dropped:
@@ -94,8 +94,8 @@ class Spill:
         lines, size_bytes = self.reported
         self.reported = Dropped(lines + dropped.lines, size_bytes + dropped.size_bytes)
 
-    def settle(self) -> None:
-        """Put the arrivals behind what is kept, and drop what is over the bound. Only for the holder of the token."""
+    def order(self) -> None:
+        """Put the arrivals behind what is kept. Only for the holder of the token, as the rest."""
         arrivals = self.arrivals
         while arrivals:
             # joined, because a hundred lines then cost one write and one look at the bound
@@ -103,8 +103,12 @@ class Spill:
             for piece in cut(batch):
                 self.kept.append(piece)
                 self.kept_bytes += len(piece)
-            while self.kept_bytes > self.bound_bytes:
-                self.drop(self.kept.popleft() if self._keep == NEWEST else self.kept.pop())
+
+    def settle(self) -> None:
+        """Do the same, and drop what is over the bound."""
+        self.order()
+        while self.kept_bytes > self.bound_bytes:
+            self.drop(self.kept.popleft() if self._keep == NEWEST else self.kept.pop())
 
     def drop(self, piece: bytes) -> None:
         """Count a piece, which was kept, as dropped."""
@@ -118,6 +122,6 @@ class Spill:
             piece = self.arrivals.popleft()
         except IndexError:
             return
-        for _ in range(piece.count(b"\n")):
-            next(self._overrun)  # atomic, which += is not
-        self._overrun_bytes += len(piece)
+        # += of two threads on the same number would lose one of them
+        lines, size_bytes = self._overrun.get(get_ident(), Dropped(0, 0))
+        self._overrun[get_ident()] = Dropped(lines + piece.count(b"\n"), size_bytes + len(piece))

@@ -164,6 +164,10 @@ class NonBlockingStream(io.TextIOBase):
         """Flush, and leave the descriptor open, which is not ours."""
         self.flush()
 
+    def __del__(self) -> None:
+        # the base's would close it, which flushes: into whatever has the number of the descriptor by then
+        return
+
     def __enter__(self) -> NonBlockingStream:  # noqa: PYI034 - Self is in typing since 3.11
         return self
 
@@ -214,6 +218,9 @@ class _Buffer(io.BufferedIOBase):
     def writable(self) -> bool:
         """Return True."""
         return True
+
+    def __del__(self) -> None:
+        return  # as above
 
     @property
     def closed(self) -> bool:

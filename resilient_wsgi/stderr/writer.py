@@ -163,6 +163,7 @@ class Writer:
         pid = self._getpid()
         self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
         self._spills = {pid: self._spill}
+        self._spill.since = self._now()
         self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
@@ -181,6 +182,7 @@ class Writer:
                 return
             try:
                 self._pour(spill)
+                spill.settle()
                 self.busy = not (spill.empty and self._means is not None and self._means.atomic)
             finally:
                 spill.token.release()
@@ -189,7 +191,7 @@ class Writer:
             self.busy = True
 
     def _pour(self, spill: Spill) -> None:
-        spill.settle()
+        spill.order()
         for _ in range(DRAIN_PIECES):
             unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
             data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
@@ -200,11 +202,11 @@ class Writer:
             except OSError as error:
                 if self._refused(error):
                     continue
-                spill.settle()
                 return
             if unsaid.size_bytes:
                 spill.said(unsaid)
                 tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, self._now() - spill.since))
+                spill.since = self._now()
             elif not spill.tail:
                 spill.kept_bytes -= len(spill.kept.popleft())
             spill.tail = data[gone:]

@@ -6,13 +6,12 @@ ends, because `threading` has both already.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 import time
-from typing import Any, List, Optional, Set
-
-import wrapt
+from typing import Any, Callable, List, Optional, Set
 
 from .. import servers
 from ..settings import Threads
@@ -32,23 +31,31 @@ def install() -> None:
     _adopting = True
     if _original is None:
         _original = threading.Thread.start
-        wrapt.wrap_function_wrapper(threading, "Thread.start", _start)
+        _set_start(_wrap(_original))
 
 
 def uninstall() -> None:
     """Stop noting it. Where somebody has wrapped `Thread.start` after us, our wrapper stays and does nothing."""
     global _original, _adopting
     _adopting = False
-    wrapper: Any = threading.Thread.__dict__["start"]
-    if _original is not None and getattr(wrapper, "_self_wrapper", None) is _start:
-        threading.Thread.start = _original  # type: ignore[method-assign]
+    if _original is not None and getattr(threading.Thread.start, "__wrapped__", None) is _original:
+        _set_start(_original)
         _original = None
 
 
-def _start(wrapped: Any, instance: threading.Thread, args: Any, kwargs: Any) -> Any:
-    if _adopting:
-        instance._resilient_wsgi_origin = Origin(sys._getframe(1))  # type: ignore[attr-defined]
-    return wrapped(*args, **kwargs)
+def _set_start(start: Any) -> None:
+    threading.Thread.start = start  # type: ignore[method-assign]
+
+
+def _wrap(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    # a function, not a wrapper of wrapt: that would cost as much again as what is done here
+    @functools.wraps(start)
+    def adopted(self: threading.Thread) -> None:
+        if _adopting:
+            self._resilient_wsgi_origin = Origin(sys._getframe(1))  # type: ignore[attr-defined]
+        start(self)
+
+    return adopted
 
 
 def origin(thread: threading.Thread) -> Optional[Origin]:
@@ -58,19 +65,25 @@ def origin(thread: threading.Thread) -> Optional[Origin]:
     return found
 
 
+def listed() -> List[threading.Thread]:
+    """Return the threads that `threading` knows, but for the main one and those that it did not start.
+
+    Not by `threading.enumerate()`: it takes a lock, which a thread that the fork has left behind may hold.
+    """
+    active = list(threading._active.values())  # type: ignore[attr-defined]
+    not_started = (threading._MainThread, threading._DummyThread)  # type: ignore[attr-defined]
+    return [thread for thread in active if not isinstance(thread, not_started)]
+
+
 def alive() -> List[threading.Thread]:
     """Return the threads that run in this process, but for the calling one, the main one and those of the server."""
     server = servers.detect()
     tasks = _tasks()
     mine = threading.current_thread()
-    # not threading.enumerate(): it takes a lock, which a thread that the fork has left behind may hold
     return [
         thread
-        for thread in list(threading._active.values())  # type: ignore[attr-defined]
-        if thread is not mine
-        and not isinstance(thread, (threading._MainThread, threading._DummyThread))  # type: ignore[attr-defined]
-        and _runs_here(thread, tasks)
-        and not server.owns(_starter(thread))
+        for thread in listed()
+        if thread is not mine and _runs_here(thread, tasks) and not server.owns(_starter(thread))
     ]
 
 

@@ -76,16 +76,17 @@ def stop() -> None:
     identity = servers.detect().identity()
     reason = f"{identity.role} {identity.number or identity.pid} ends"
     registry.tell_process(reason)
-    if _options.mode == settings.REPORT:
-        _report()
-        return
+    begun = time.monotonic()
+    told: List[threading.Thread] = []
     if _bounding:
         with _guard:
             Fuse(_options.fuse).light()
-    begun = time.monotonic()
-    told = adopt.tell(_options) if _bounding else []
+        told = adopt.tell(_options)
     left = [life.thread for life in registry.stop(reason, begun + _options.grace)]
-    left += _await(told, begun) if _bounding else []
+    if _bounding:
+        left += _await(told, begun)
+    elif _options.mode == settings.REPORT:
+        _report()
     if left:
         adopt.leave_behind(left)
         _left_behind_pid = os.getpid()

@@ -7,10 +7,11 @@ and joined at exit; an executor that was used before the fork waits for its thre
 from __future__ import annotations
 
 import fnmatch
+import os
 import queue
 import sys
 import threading
-from typing import Any, List, Sequence, Set
+from typing import Any, List, Sequence
 
 from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
 from . import adopt
@@ -18,23 +19,32 @@ from .origin import UNKNOWN
 from .ways import executor_of
 
 _restart: Sequence[str] = ()
+_remembering = False
+_remembered: List[threading.Thread] = []
 
 
 def configure(restart: Sequence[str]) -> None:
     """Set the patterns of names of threads that are started anew after the fork."""
-    global _restart
+    global _restart, _remembering
     _restart = tuple(restart)
+    if _restart and not _remembering:
+        # where Python's fork callbacks do run (py-call-uwsgi-fork-hooks, gunicorn), threading itself forgets the threads
+        os.register_at_fork(before=_remember)
+        _remembering = True
+
+
+def _remember() -> None:
+    global _remembered
+    _remembered = [thread for thread in adopt.listed() if _to_restart(thread) and thread.is_alive()]
+
+
+def _to_restart(thread: threading.Thread) -> bool:
+    return any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in _restart)
 
 
 def find() -> List[threading.Thread]:
     """Return the threads that are listed as alive and do not run in this process."""
-    return [
-        thread
-        for thread in list(threading._active.values())  # type: ignore[attr-defined]
-        if not isinstance(thread, (threading._MainThread, threading._DummyThread))  # type: ignore[attr-defined]
-        and thread.is_alive()
-        and not adopt.runs_here(thread)
-    ]
+    return [thread for thread in adopt.listed() if thread.is_alive() and not adopt.runs_here(thread)]
 
 
 def lay() -> None:
@@ -42,12 +52,15 @@ def lay() -> None:
 
     Only then: later a new thread may have the place in memory of the old one (3.13 detaches it by its handle).
     """
+    global _remembered
     _renew_locks()
     ghosts = find()
+    _revive_executors()
     for thread in ghosts:
         _bury(thread)
-    _revive_executors(ghosts)
-    for thread in ghosts:
+    forgotten = [thread for thread in _remembered if thread not in ghosts and not adopt.runs_here(thread)]
+    _remembered = []
+    for thread in ghosts + forgotten:
         if executor_of(thread) is None and getattr(thread, "resilient_wsgi_life", None) is None:
             _name_or_restart(thread)
 
@@ -60,7 +73,7 @@ def name() -> None:
 
 def _name_or_restart(thread: threading.Thread) -> None:
     started = str(adopt.origin(thread) or UNKNOWN)
-    if any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in _restart):
+    if _to_restart(thread):
         restart(thread)
         emit(ThreadRestarted(thread.name, started))
     else:
@@ -104,13 +117,15 @@ def _renew_locks() -> None:
             renew()
 
 
-def _revive_executors(ghosts: List[threading.Thread]) -> None:
-    executors: Set[Any] = {executor_of(thread) for thread in ghosts} - {None}
-    for executor in executors:
-        threads = sorted(executor._threads, key=lambda thread: thread.name)
-        started = next((str(adopt.origin(t)) for t in threads if adopt.origin(t)), UNKNOWN)
-        revive(executor)
-        emit(ExecutorRevived(threads[0].name if threads else "?", started))
+def _revive_executors() -> None:
+    module = sys.modules.get("concurrent.futures.thread")
+    lost = [thread for thread in list(getattr(module, "_threads_queues", ())) if not adopt.runs_here(thread)]
+    pools = {id(pool): pool for pool in map(executor_of, lost) if pool is not None}
+    for pool in pools.values():
+        started = next((str(adopt.origin(thread)) for thread in lost if executor_of(thread) is pool), UNKNOWN)
+        name = min(thread.name for thread in pool._threads)
+        revive(pool)
+        emit(ExecutorRevived(name, started))
 
 
 def revive(executor: Any) -> None:

@@ -10,7 +10,7 @@ import traceback
 from types import CodeType, FrameType
 from typing import List, Optional, Tuple
 
-DEPTH = 6  # enough for an executor's two and the app's own
+DEPTH = 5  # enough for an executor's two and the app's own
 _PASSED = (threading.__file__, os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"))
 
 

@@ -72,6 +72,16 @@ def test_workers_that_fail_when_they_are_respawned_come_back():
         assert running.full_strength(), running.server.error("did not come back")
 
 
+def test_all_workers_may_fail_right_after_all_were_respawned_and_the_master_does_not_sleep():
+    with instance(options()) as running:
+        assert running.full_strength()
+        running.fail_next("import", 4)
+        running.respawn(4)
+        assert ask(running) == {"200": REQUESTS}
+        assert running.full_strength(), running.server.error("did not come back")
+        assert "respawning too fast" not in running.server.log()
+
+
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_a_load_that_fails_in_the_master_ends_the_instance_with_a_code_of_failure(naming):
     with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*no_such_module"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import textwrap
 import urllib.request
-from pathlib import Path
 
 import pytest
 
+from bench.threads_exits import serves
 from lab.processes import Server, wait_until
 
 pytestmark = pytest.mark.servers
@@ -40,8 +39,7 @@ def instance(tmp_path):
             "master": True, "processes": 2, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": MERCY,
             "wsgi-file": str(tmp_path / "wsgi.py"), **{name.replace("_", "-"): value for name, value in options.items()},
         }  # fmt: skip
-        if not ini["lazy-apps"]:
-            del ini["lazy-apps"]
+        ini = {name: value for name, value in ini.items() if value is not False}
         if guarded:
             ini["shared-import"] = "resilient_wsgi.uwsgi"
         return Server(ini, env={"PYTHONPATH": str(tmp_path), **(env or {})})
@@ -59,13 +57,6 @@ def replaced(server, old, patience=15.0):
     return wait_until(lambda: not set(old) & set(server.workers()) and len(server.workers()) == len(old), patience)
 
 
-def serves(pid):
-    """Say whether a worker has installed its own signal handlers: before that, uWSGI loses the signal for a reload."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    caught = int(re.search(r"^SigCgt:\s*(\w+)", text, re.MULTILINE)[1], 16)
-    return bool(caught >> (signal.SIGPIPE - 1) & 1)  # the last that core/uwsgi.c:uwsgi_worker_run installs
-
-
 def serving(server):
     """Wait until each worker serves, and return them."""
     assert get(server) == b"ok"
@@ -74,14 +65,12 @@ def serving(server):
 
 
 @MODES
-def test_without_the_library_a_thread_without_an_end_holds_up_reload_and_stop_until_mercy(instance, lazy):
+def test_without_the_library_a_thread_without_an_end_holds_up_the_reload_until_mercy(instance, lazy):
     with instance(HANGS, guarded=False, lazy_apps=lazy) as server:
         old = serving(server)
         server.signal(signal.SIGHUP)
         assert replaced(server, old)
         assert "NO MERCY" in server.log()
-        serving(server)
-        assert server.stop(signal.SIGTERM) >= MERCY - 1  # counted in whole seconds
 
 
 @MODES
@@ -102,3 +91,20 @@ def test_with_one_line_in_the_ini_the_same_app_reloads_and_stops_at_once(instanc
         assert 'name="refresh-prices").start()' in log  # where it was started
     else:
         assert "does not run in this process" in log
+
+
+def test_without_a_master_it_ends_as_well(instance):
+    with instance(HANGS, master=False, processes=1) as server:
+        assert get(server) == b"ok"
+        server.stop(signal.SIGHUP, patience=15)  # SIGTERM would cut the end of the request short, and atexit with it
+        assert "refresh-prices" in server.log()
+
+
+def test_report_says_what_holds_up_the_exit_and_leaves_it(instance):
+    with instance(HANGS, lazy_apps=True, env={"RESILIENT_WSGI_THREADS": "report"}) as server:
+        old = serving(server)
+        server.signal(signal.SIGHUP)
+        assert replaced(server, old)
+        log = server.log()
+    assert "the exit waits for thread 'refresh-prices'; mode is report, nothing was done" in log
+    assert "NO MERCY" in log

@@ -77,26 +77,31 @@ def test_what_is_registered_at_import_runs_once_in_each_worker_and_is_told_to_st
         assert "did not stop" not in server.log()
 
 
-def test_an_executor_used_before_the_fork_works_in_the_workers(app):
+HOOKS = pytest.mark.parametrize("hooks", [{}, {"py-call-uwsgi-fork-hooks": True}], ids=["", "fork-hooks"])
+
+
+@HOOKS
+def test_an_executor_used_before_the_fork_works_in_the_workers(app, hooks):
     env = app("""
         pool = ThreadPoolExecutor(1)
         pool.submit(int).result()
         def answer(environ):
             return str(pool.submit(os.getpid).result(timeout=5))
     """)
-    with uwsgi(env) as server:
+    with uwsgi(env, **hooks) as server:
         assert int(get(server)) in server.workers()
         assert "was used before the fork" not in server.log()  # told at the level INFO
 
 
-def test_a_thread_that_matches_restart_runs_in_each_worker(app):
+@HOOKS
+def test_a_thread_that_matches_restart_runs_in_each_worker(app, hooks):
     env = app("""
         def refresh():
             note("refresh")
             time.sleep(60)
         threading.Thread(target=refresh, name="refresh-prices").start()
     """)
-    with uwsgi({**env, "RESILIENT_WSGI_THREADS_RESTART": "refresh-*"}) as server:
+    with uwsgi({**env, "RESILIENT_WSGI_THREADS_RESTART": "refresh-*"}, **hooks) as server:
         pids = noted(server, "refresh", 3)
         assert sorted(pids) == sorted([server.pid, *server.workers()])
 

@@ -56,6 +56,7 @@ def connect(original: Method) -> Method:
         except socket.timeout as error:
             if exchange.failure is error or not exchange.expired():
                 raise
+            exchange.phase = "tls"  # everything else in connecting raises exceptions of ours
             raise exchange.give_up(exchange.why) from error
         finally:
             active.reset(token)

@@ -89,7 +89,13 @@ class _Urllib3:
             exchange = active.get()
             function = original if not pool.block else self._waiting(original)
             if exchange is not None:  # requests, a manager, or the next try of this same pool
-                return call.joined(function, (pool, *args), kwargs, exchange, None, self.translate)
+                try:
+                    return function(pool, *args, **kwargs)
+                except Exception as error:
+                    translated = call.translated(error, exchange, self.translate)
+                    if translated is None:
+                        raise
+                    raise translated from error
             asked = _asked(args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout))
             return call.around(
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,

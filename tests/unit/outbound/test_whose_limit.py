@@ -12,6 +12,7 @@ import pytest
 import requests
 import urllib3
 
+import resilient_wsgi
 from bench.outbound_hostile import Hostile
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
@@ -161,6 +162,17 @@ def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief,
     assert slow.site.startswith(__file__)
     assert (careless.count, careless.problem) == (1, "without a timeout")
     assert [type(e) for e in seen] == [events.OutboundUnbounded] * 2
+
+
+def test_the_status_of_the_installation_lists_the_call_sites(brief):
+    settings = {**dict.fromkeys(("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG"), "off"), "OUTBOUND": "report"}
+    installation = resilient_wsgi.install(settings)
+    try:
+        requests.get(f"{brief.url}/ok")
+        status = next(s for s in installation.status() if s.name == "outbound")
+        assert any(f"{__file__}:" in line and "without a timeout: 1 x" in line for line in status.means), status
+    finally:
+        installation.uninstall()
 
 
 def test_report_mode_also_sees_the_bodies_that_http_client_reads(brief):

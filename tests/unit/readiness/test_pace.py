@@ -8,7 +8,7 @@ import os
 import pytest
 
 from resilient_wsgi.readiness import pace
-from resilient_wsgi.readiness.board import FAILED, LOADING, PAUSING, SERVING, Board
+from resilient_wsgi.readiness.board import FAILED, LOADING, PAUSING, SERVING, Board, Slot
 from resilient_wsgi.settings import Readiness
 
 
@@ -47,7 +47,8 @@ def test_the_pause_doubles_up_to_its_bound_with_a_little_chance(failures):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
-def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(workers, make_board):
+def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(workers, make_board, monkeypatch):
+    monkeypatch.setattr(Slot, "alive", lambda slot: slot.state != FAILED)
     board = make_board(workers)
     slots = [board.slot(number) for number in range(1, workers + 1)]
     now, respawns = 0.0, []
@@ -70,7 +71,8 @@ def test_workers_that_all_fail_at_once_for_ever_never_put_the_master_to_sleep(wo
     assert master_sleeps(respawns, workers) == 0
 
 
-def test_a_worker_among_healthy_ones_need_not_hold(make_board):
+def test_a_worker_among_healthy_ones_need_not_hold(make_board, monkeypatch):
+    monkeypatch.setattr(Slot, "alive", lambda _slot: True)
     board = make_board(4)
     for number in range(1, 5):
         slot = board.slot(number)

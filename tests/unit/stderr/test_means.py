@@ -135,6 +135,14 @@ def test_a_reader_that_is_gone_raises_nothing(ends, calls, how, via):
     assert stream.dropped.lines + stream.writer.waiting_bytes // 51 >= 300
 
 
+@pytest.mark.parametrize("ends", ["stream", "terminal"], indirect=True)
+def test_without_a_spill_what_there_is_room_for_is_written(ends):
+    stream = NonBlockingStream(ends.writing, spill_bytes=0)
+    stream.write("one\n")
+    stream.write("two\n" * 1500)
+    assert ends.read() == b"one\n" + b"two\n" * 1500
+
+
 @pytest.mark.parametrize("ends", ["pipe"], indirect=True)
 def test_a_means_that_is_refused_later_is_given_up_then(ends):
     system = refusing()

@@ -90,6 +90,7 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_chil
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         stream.writer.spill().token.release()
+        stream.flush()
     """
     _, text = run(code, pipe)
     assert sorted(text.splitlines()) == ["child", "waits for the holder"]
@@ -97,21 +98,20 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_chil
 
 def test_a_signal_handler_that_interrupts_a_write_may_write(pipe):
     code = """
-        count = 0
+        handled = []  # handlers interrupt each other, too: += would lose some
         def handler(*_):
-            global count
-            count += 1
-            stream.write("handler %d\\n" % count)  # a print would come between the parts of the other's print
+            handled.append(None)
+            stream.write("handler %d\\n" % len(handled))  # a print would come between the parts of the other's print
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
         written = 0
         end = time.monotonic() + 1.0
-        while time.monotonic() < end or count < 20:
+        while time.monotonic() < end or len(handled) < 20:
             stream.write("main %d\\n" % written)
             written += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         while not stream.drain(1): pass
-        print(written + count, stream.dropped.lines)
+        print(written + len(handled), stream.dropped.lines)
     """
     process = subprocess.Popen(
         [sys.executable, "-c", START + textwrap.dedent(code)], stderr=pipe.write_end, stdout=subprocess.PIPE, text=True

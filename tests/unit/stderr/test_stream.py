@@ -1,5 +1,6 @@
 """The stream stands for `sys.stderr`: what Python and its libraries ask of it."""
 
+import gc
 import io
 import os
 import subprocess
@@ -156,6 +157,19 @@ def test_faulthandler_dumps_into_its_descriptor(pipe):
 
 def test_its_repr_says_by_which_means_and_how_much_was_dropped(stream, pipe):
     assert repr(stream) == f"<NonBlockingStream fd={pipe.write_end} via={stream.writer.via} dropped=0>"
+
+
+def test_what_waits_in_a_stream_that_is_forgotten_is_not_written_to_whatever_has_its_number_then(pipe, tmp_path):
+    stream = NonBlockingStream(pipe.write_end)
+    pipe.fill()
+    stream.write("waits")
+    stream.flush()
+    other = os.open(tmp_path / "database", os.O_RDWR | os.O_CREAT)
+    os.dup2(other, pipe.write_end)
+    del stream
+    gc.collect()
+    assert os.fstat(other).st_size == 0
+    os.close(other)
 
 
 def test_a_closed_descriptor_raises_nothing():
