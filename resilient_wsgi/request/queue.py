@@ -24,6 +24,9 @@ PROBERS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Consul Health Chec
 BODY = b"Too busy. Try again later.\n"
 # the kernel is asked for the queue's length at most this often
 ASK_EVERY = 0.02
+# after a request that waited less than this share of what any may wait, headers are not read for so long
+CALM_SHARE = 0.1
+CALM_SECONDS = 0.005
 
 _guard = Guard("request")
 
@@ -31,7 +34,8 @@ _guard = Guard("request")
 class QueueMiddleware:
     """Answer 503 with `Retry-After` where a request waited longer than allowed and the kernel agrees that there is a queue.
 
-    It notes how long the request waited in `environ["resilient_wsgi.waited"]`. Without the header `X-Request-Start` or
+    It notes how long the request waited in `environ["resilient_wsgi.waited"]`, unless the one before, less than 5 ms ago, hardly
+    had waited. Without the header `X-Request-Start` or
     `X-Queue-Start` it does nothing, and whenever something is doubtful it lets the request pass: a stamp that cannot be meant,
     a listen queue that is empty or not known, more requests shed than `MAX_SHED_SHARE` allows.
     """
@@ -47,6 +51,9 @@ class QueueMiddleware:
         self._waited = Calibration().waited
         self._shedding = Shedding(options)
         self._surely_passes = math.inf if options.shed == OFF else self._shedding.surely_passes
+        # the queue is first come, first served: who is picked up just after one that hardly waited has hardly waited either
+        self._calm = -math.inf if options.router_timeout is not None else CALM_SHARE * self._surely_passes
+        self._look_again = -math.inf
         self._spell = Spell(self._shedding)
         self._depth: Tuple[float, int] = (-math.inf, 0)
 
@@ -55,21 +62,29 @@ class QueueMiddleware:
         if header is not None:
             shed = None
             try:
-                stamp = parse(header)
-                waited = None if stamp is None else self._waited(stamp, self._wall_time())
-                if waited is not None:
-                    environ[WAITED] = waited
-                    if waited > self._surely_passes or self._shedding.watchful:
-                        shed = self._judge(environ, waited)
+                now = self._now()
+                if now >= self._look_again:
+                    shed = self._look(header, environ, now)
             except Exception as error:
                 _guard.report(error)
             if shed is not None and not self._reports:
                 return self._refuse(shed, start_response)
         return self._app(environ, start_response)
 
-    def _judge(self, environ: WSGIEnvironment, waited: float) -> Optional[RequestShed]:
+    def _look(self, header: str, environ: WSGIEnvironment, now: float) -> Optional[RequestShed]:
+        stamp = parse(header)
+        waited = None if stamp is None else self._waited(stamp, self._wall_time())
+        if waited is None:
+            return None
+        environ[WAITED] = waited
+        if waited <= self._calm:
+            self._look_again = now + CALM_SECONDS
+        if waited > self._surely_passes or self._shedding.watchful:
+            return self._judge(environ, waited, now)
+        return None
+
+    def _judge(self, environ: WSGIEnvironment, waited: float, now: float) -> Optional[RequestShed]:
         """Return what is to be said of a request that is shed, None for one that passes."""
-        now = self._now()
         path = path_of(environ)
         allowed = self._shedding.allowed(waited, now, sheddable=bool(self._first(path)))
         event = None if waited <= allowed else self._late(environ, path, waited, allowed, now)
