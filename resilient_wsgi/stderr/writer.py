@@ -148,14 +148,15 @@ class Writer:
             self._drain(self.spill())
 
     def flush(self, seconds: float) -> bool:
-        """Write what waits, and wait at most so long for room; return whether all is written. For the end of a process."""
+        """Write what waits, and wait at most so long for room; return whether all is written and said. For the end of a process."""
         end = self._now() + seconds
         spill = self.spill()
         while True:
             self._drain(spill)
+            done = spill.empty and not spill.unsaid.size_bytes  # draining may drop: that is to be said, too
             left = end - self._now()
-            if spill.empty or left <= 0:
-                return spill.empty
+            if done or left <= 0:
+                return done
             self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
 
     def _renew(self) -> None:

@@ -9,7 +9,7 @@ import time
 import traceback
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.system import System
@@ -76,6 +76,8 @@ def within(limit, call, *arguments):
 
 @pytest.mark.parametrize("keep", ["newest", "oldest"])
 @given(st.lists(steps, max_size=60), st.sampled_from([0, 100, 5000, 300_000]))
+@example([("write", "ö" * 32663 + "\n"), ("write", "ö" * 30622 + "\n")], 0)  # draining drops after its notice
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an example that fails
 @QUICK
 def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, script, spill_bytes):
     with Pipe() as pipe:
