@@ -48,7 +48,7 @@ def ask(app):
 
 def python(code):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore:.*multi-threaded", "-c", BEGIN + code],
+        [sys.executable, "-W", "ignore:This process (pid", "-c", BEGIN + code],
         cwd=ROOT,
         capture_output=True,
         text=True,
