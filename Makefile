@@ -20,7 +20,7 @@ check: $(VENV)/.check
 
 # every CPython at hand (pyenv's too, through its shims); what is not there is shown as skipped
 matrix: $(VENV)/.check system
-	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-3])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox
+	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-3])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox $(if $(SESSIONS),-s $(SESSIONS))
 
 bench: $(STAMP) system
 	$(PY) -m bench
