@@ -17,7 +17,7 @@ from lab import load, procfs, shop
 from lab.listen_queue import close_wait_count, tcp_depth
 from lab.processes import ProcessError, Server
 from lab.result import Result
-from lab.sampler import Sampler, blocked_threads
+from lab.sampler import IN_WRITE, Sampler, blocked_threads
 
 INCIDENT = "stalled-stderr"
 PROCESSES = 2
@@ -94,7 +94,7 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
         with sampler:
             _load(run, server)
             run.still_answers = load.get(server.port, "/", PATIENCE_SECONDS).good
-            run.blocked = blocked_threads(server.workers())
+            run.blocked = blocked_threads(server.workers(), IN_WRITE)
             run.close_wait = close_wait_count(server.port)
             _watch_processor(run, [server.pid, *server.workers()])
             if "read" in ends and guarded:
@@ -188,7 +188,7 @@ def _judge_stalled(result: Result, run: _Run) -> None:
         notices = [line for line in run.words.splitlines() if re.search(r"\d.*(dropped|lost)|(dropped|lost).*\d", line)]
         result.excerpts += notices[:1]
         result.check(f"nobody reads: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("nobody reads: no thread is blocked", run.blocked == 0)
+        result.check("nobody reads: no thread sleeps in write(2)", run.blocked == 0)
         result.check("nobody reads: the master reloads when told to", run.reloads)
         result.check("nobody reads: the master ends when told to", run.ends)
         result.check("when the pipe drains, the number of lines lost is said", bool(notices))
