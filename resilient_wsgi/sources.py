@@ -23,15 +23,10 @@ def read(
     mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over everything. Raises `ConfigurationError`, which
     lists all mistakes of all sources.
     """
-    environ = os.environ if environ is None else environ
-    mistakes: List[str] = []
-    values = _from_environment(environ, mistakes)
-    values.update(_from_mapping(django, f"settings.{PREFIX}", mistakes))
-    values.update(_from_mapping(arguments, "install()", mistakes))
-    values.update({(section, "MODE"): OFF for section in SECTIONS if _switched_off(environ, section)})
+    settings, mistakes = _read_all(arguments, django, environ)
     if mistakes:
         raise ConfigurationError(mistakes)
-    return _build(values)
+    return settings
 
 
 def read_loudly(environ: Optional[Mapping[str, str]] = None) -> Tuple[Settings, Tuple[str, ...]]:
@@ -39,9 +34,17 @@ def read_loudly(environ: Optional[Mapping[str, str]] = None) -> Tuple[Settings, 
 
     For `shared-import`, where uWSGI prints an exception and goes on without what was to be imported.
     """
+    return _read_all(None, None, environ)
+
+
+def _read_all(
+    arguments: Optional[Raw], django: Optional[Raw], environ: Optional[Mapping[str, str]]
+) -> Tuple[Settings, Tuple[str, ...]]:
     environ = os.environ if environ is None else environ
     mistakes: List[str] = []
     values = _from_environment(environ, mistakes)
+    values.update(_from_mapping(django, f"settings.{PREFIX}", mistakes))
+    values.update(_from_mapping(arguments, "install()", mistakes))
     values.update({(section, "MODE"): OFF for section in SECTIONS if _switched_off(environ, section)})
     return _build(values), tuple(mistakes)
 

@@ -31,9 +31,8 @@ class Wrapped:
         if not self._served:  # where no hook of the server has said so, the first request does; no master serves any
             self._ready()
             self._served = True
-        if (
-            INSIDE in environ or _bypassed
-        ):  # an outer one is at work already: Django's handler inside `wrap(get_wsgi_application())`
+        # an outer one may be at work already: Django's handler inside `wrap(get_wsgi_application())`
+        if INSIDE in environ or _bypassed:
             return self.__wrapped__(environ, start_response)
         environ[INSIDE] = True
         return self._entry(environ, start_response)
