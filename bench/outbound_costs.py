@@ -14,15 +14,17 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 import httpx
 import requests
 import urllib3
 
-from resilient_wsgi import outbound
+from bench.report import machine
+from resilient_wsgi import deadline, outbound
 
 GIB = 1024**3
+HEADER = "| {} | without | with | ratio of medians | quartiles of the rounds' ratios | CPU of the client |\n|---|---|---|---|---|---|"
 
 
 @contextlib.contextmanager
@@ -47,8 +49,10 @@ def calls(url: str) -> Dict[str, Callable[[], Any]]:
     return {
         "requests, no timeout": lambda: session.get(ok),
         "requests, timeout=5": lambda: session.get(ok, timeout=5),
+        "requests, in a request with a deadline": deadline.limit(20)(lambda: session.get(ok)),
         "urllib3, no timeout": lambda: manager.request("GET", ok),
         "urllib3, timeout=5": lambda: manager.request("GET", ok, timeout=5),
+        "urllib3, in a request with a deadline": deadline.limit(20)(lambda: manager.request("GET", ok)),
         "httpx": lambda: client.get(ok),
     }
 
@@ -77,20 +81,45 @@ def downloads(url: str, size: int) -> Dict[str, Callable[[], Any]]:
     }
 
 
-def alternate(call: Callable[[], Any], rounds: int, repeat: int) -> Dict[str, float]:
-    """Return the median seconds of a call without and with the limits."""
+class Result(NamedTuple):
+    """Medians of seconds without and with the limits, and the quartiles of the ratios of neighbouring rounds."""
+
+    off: float
+    on: float
+    quartiles: Sequence[float]
+    cpu: Mapping[str, float]
+
+    def row(self, name: str, unit: str, scale: float) -> str:
+        low, _, high = self.quartiles
+        medians = f"{self.off * scale:.1f} {unit} | {self.on * scale:.1f} {unit} | {self.on / self.off:.3f}"
+        cpu = f"{self.cpu['off'] * scale:.1f} to {self.cpu['on'] * scale:.1f} {unit}"
+        return f"| {name} | {medians} | {low:.3f} to {high:.3f} | {cpu} |"
+
+
+def alternate(call: Callable[[], Any], rounds: int, repeat: int) -> Result:
+    """Measure a call without and with the limits, in turns, each of them first in every other round."""
     seconds: Dict[str, List[float]] = {"off": [], "on": []}
+    medians: Dict[str, List[float]] = {"off": [], "on": []}
+    cpu: Dict[str, List[float]] = {"off": [], "on": []}
     clock = time.perf_counter
-    for _ in range(rounds):
-        for state in ("off", "on"):
+    for number in range(rounds):
+        for state in ("off", "on") if number % 2 else ("on", "off"):
             outbound.install() if state == "on" else outbound.uninstall()
             call()
+            taken = []
+            cpu_began = time.thread_time()
             for _ in range(repeat):
                 began = clock()
                 call()
-                seconds[state].append(clock() - began)
+                taken.append(clock() - began)
+            cpu[state].append((time.thread_time() - cpu_began) / repeat)
+            seconds[state] += taken
+            medians[state].append(statistics.median(taken))
     outbound.uninstall()
-    return {state: statistics.median(values) for state, values in seconds.items()}
+    ratios = [on / off for off, on in zip(medians["off"], medians["on"])]
+    off, on = (statistics.median(seconds[state]) for state in ("off", "on"))
+    cpus = {state: statistics.median(values) for state, values in cpu.items()}
+    return Result(off, on, statistics.quantiles(ratios, n=4), cpus)
 
 
 def memory(call: Callable[[], Any], repeat: int = 300) -> float:
@@ -112,20 +141,15 @@ def memory(call: Callable[[], Any], repeat: int = 300) -> float:
         tracemalloc.stop()
 
 
-def row(name: str, off: float, on: float, unit: str, scale: float) -> str:
-    return f"| {name} | {off * scale:.1f} {unit} | {on * scale:.1f} {unit} | {100 * (on / off - 1):+.1f} % |"
-
-
-def main(rounds: int = 30, size: int = GIB) -> None:
+def main(rounds: int = 60, size: int = GIB) -> None:
+    print(f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}.\n")
     with server() as url:
-        print("| a call, keep-alive, loopback | without | with | |\n|---|---|---|---|")
+        print(HEADER.format("a call, keep-alive, loopback"))
         for name, call in calls(url).items():
-            result = alternate(call, rounds, 100)
-            print(row(name, result["off"], result["on"], "µs", 1e6), flush=True)
-        print(f"\n| a download of {size / GIB:g} GiB | without | with | |\n|---|---|---|---|")
+            print(alternate(call, rounds, 100).row(name, "µs", 1e6), flush=True)
+        print("\n" + HEADER.format(f"a download of {size / GIB:g} GiB"))
         for name, call in downloads(url, size).items():
-            result = alternate(call, max(3, rounds // 6), 1)
-            print(row(name, result["off"], result["on"], "s", 1), flush=True)
+            print(alternate(call, max(4, rounds * 2 // 3), 1).row(name, "ms", 1e3), flush=True)
         print("\n| memory that a call leaves behind | without | with |\n|---|---|---|")
         for name, call in calls(url).items():
             off = memory(call)

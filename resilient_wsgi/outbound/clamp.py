@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import select
 import socket
 import ssl
 import time
@@ -22,7 +23,13 @@ SLICE_BYTES = 64 * 1024
 
 _NOT_SEEN = object()
 
+_recv_into = socket.socket.recv_into
 _readinto = socket.SocketIO.readinto
+_close = socket.SocketIO.close
+_NEVER = -1.0
+
+LONGEST_POLL = 2**31 / 1000 - 1
+"""Seconds: poll takes milliseconds as a C int."""
 
 
 class BoundedSocketIO(socket.SocketIO):
@@ -31,6 +38,7 @@ class BoundedSocketIO(socket.SocketIO):
     _exchange: Optional[Exchange] = None
     _own: Optional[float] = None
     _set: Any = _NOT_SEEN  # what we have set the timeout to; anything else is the socket's own
+    _full = _NEVER  # the same while it is the whole silence that is allowed: then there is nothing to set
     _sock: Any
     _wait: Optional[Interruptible] = None
 
@@ -39,26 +47,39 @@ class BoundedSocketIO(socket.SocketIO):
         exchange, sock = self._exchange, self._sock
         if exchange is None or sock is None:
             return _readinto(self, buffer)
-        now_set = sock.gettimeout()
+        full = self._full
+        try:
+            now_set = sock.gettimeout()
+            if now_set is None and type(sock).recv_into is _recv_into:
+                count: int = _read_blocking(sock, buffer, exchange)
+            else:
+                if now_set != full or exchange.end - time.monotonic() < full:
+                    self._set_timeout(exchange, sock, now_set)
+                count = sock.recv_into(buffer)
+        except socket.timeout:
+            self._timeout_occurred = True  # from here on the base refuses to read
+            self.restore()
+            self._timed_out(exchange, sock)
+            raise
+        except BlockingIOError:  # a socket that the app has made non-blocking: as the base does
+            return None
+        if not count and self._wait is not None and self._wait.interrupted:
+            raise exchange.interrupted()
+        return count
+
+    def _set_timeout(self, exchange: Exchange, sock: Any, now_set: Optional[float]) -> None:
+        """Let the next read wait for the silence that is allowed, at most for what is left."""
         if now_set != self._set:  # the first time, or changed by somebody else since: docker's client does so
             self._own = self._set = now_set
         own = self._own
         if not waits(own):
-            return _readinto(self, buffer)
-        wait = exchange.limits.read.seconds if own is None else own
-        try:
-            if wait > exchange.end - time.monotonic():
-                wait = exchange.wait(wait)
-            if now_set is None or not -SLACK < wait - now_set < SLACK:
-                sock.settimeout(None if wait == math.inf else wait)
-                self._set = sock.gettimeout()  # as the socket has rounded it
-            count = _readinto(self, buffer)
-        except socket.timeout:
-            self._timed_out(exchange, sock)
-            raise
-        if not count and self._wait is not None and self._wait.interrupted:
-            raise exchange.interrupted()
-        return count
+            return
+        silence = exchange.limits.read.seconds if own is None else own
+        wait = exchange.wait(silence)
+        if now_set is None or not -SLACK < wait - now_set < SLACK:
+            set_timeout(sock, wait)
+            self._set = now_set = sock.gettimeout()  # as the socket has rounded it
+        self._full = _NEVER if now_set is None or wait < silence else now_set
 
     def restore(self) -> None:
         """Give the socket its own timeout back, and leave it alone from here on: it may be its pool's."""
@@ -75,9 +96,9 @@ class BoundedSocketIO(socket.SocketIO):
 
     def close(self) -> None:
         """Close the stream; the socket lives on in a pool, with its own timeout."""
-        if not self.closed:
+        if self._exchange is not None:
             self.restore()
-        super().close()
+        _close(self)
 
     def _timed_out(self, exchange: Exchange, sock: Any) -> None:
         """Raise what our limit demands; return if it was the caller's own timeout."""
@@ -87,6 +108,20 @@ class BoundedSocketIO(socket.SocketIO):
         error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
         cut(sock)
         raise error from None
+
+
+def _read_blocking(sock: Any, buffer: Any, exchange: Exchange) -> int:
+    """Read from a plain socket without a timeout, and leave it without one: with it, each read would cost a poll more."""
+    while exchange.end > time.monotonic():
+        try:
+            return sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)  # type: ignore[no-any-return]
+        except BlockingIOError:  # noqa: PERF203 - then it waits
+            wait = exchange.wait(exchange.limits.read.seconds)
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            if not poll.poll(None if wait > LONGEST_POLL else math.ceil(wait * 1000)):
+                raise socket.timeout from None
+    raise exchange.give_up(exchange.why)
 
 
 def bound_reads(response: Any, exchange: Exchange) -> None:
@@ -105,22 +140,20 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
 def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Exchange) -> None:
     """Write all of `data` with `write`, in pieces each of which may take no longer than what is left of the exchange."""
     sock = conn.sock
-    own = sock.gettimeout()
+    own = now_set = sock.gettimeout()
     if not waits(own):
         write(conn, data)
         return
     if not exchange.connecting:  # through a proxy: a tunnel is part of connecting
         exchange.phase = "send"
     silence = exchange.limits.read.seconds if own is None else own
-    now_set = own
     try:
         for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
-            wait = silence
-            if wait > exchange.end - time.monotonic():
+            if now_set is None or now_set != silence or exchange.end - time.monotonic() < silence:
                 wait = exchange.wait(silence)
-            if now_set is None or not -SLACK < wait - now_set < SLACK:
-                now_set = None if wait == math.inf else wait
-                sock.settimeout(now_set)
+                if now_set is None or not -SLACK < wait - now_set < SLACK:
+                    now_set = None if wait == math.inf else wait
+                    sock.settimeout(now_set)
             write(conn, piece)
     except socket.timeout:
         if own is not None and not exchange.expired():

@@ -14,14 +14,11 @@ import socket
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from . import resolver
-from .clamp import set_timeout
+from .clamp import LONGEST_POLL, set_timeout
 from .exchange import Exchange
 
 # RFC 8305, section 8: "Connection Attempt Delay"
 ATTEMPT_DELAY = 0.25
-
-# poll takes milliseconds as a C int
-_LONGEST_POLL = 2**31 / 1000 - 1
 
 Info = Tuple[Any, ...]
 
@@ -145,7 +142,7 @@ def _await(
 ) -> Tuple[Optional[socket.socket], Optional[OSError]]:
     """Wait until one is connected (return it), one has failed (return why), or it is time for the next address."""
     wait = exchange.wait(delay)
-    ready = poller.poll(None if wait > _LONGEST_POLL else math.ceil(wait * 1000))
+    ready = poller.poll(None if wait > LONGEST_POLL else math.ceil(wait * 1000))
     failed: Optional[OSError] = None
     for descriptor, _ in ready:
         code = under_way[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -26,7 +26,8 @@ Method = Callable[..., Any]
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the connections and the response."""
-    patches.wrap(module.HTTPConnection, "endheaders", _endheaders)
+    if policy.policy.pass_deadline:
+        patches.wrap(module.HTTPConnection, "endheaders", _endheaders)
     patches.wrap(module.HTTPConnection, "send", _send)
     patches.wrap(module.HTTPConnection, "getresponse", _getresponse)
     patches.wrap(module.HTTPConnection, "close", _close)
@@ -75,10 +76,10 @@ def _create_connection(exchange: Exchange, address: Any, timeout: Any = None, so
 
 
 def _endheaders(original: Method) -> Method:
-    """Send what is left of the request's deadline along, where that is asked for and the caller has not done so."""
+    """Send what is left of the request's deadline along, unless the caller has done so."""
 
     def endheaders(conn: Any, *args: Any, **kwargs: Any) -> Any:
-        if policy.policy.pass_deadline:
+        if policy.policy.pass_deadline:  # it may have been asked for at first, and not any more
             with call.guard:
                 left = to_pass_on()
                 named = PASSED_ON.lower().encode()
@@ -117,12 +118,12 @@ def _send(original: Method) -> Method:
 def _getresponse(original: Method) -> Method:
     """Wait for the headers within the limits, and hand the exchange to the response."""
 
-    def getresponse(conn: Any, *args: Any, **kwargs: Any) -> Any:
+    def getresponse(conn: Any) -> Any:
         exchange = active.get()
         if exchange is None:
-            return _getresponse_alone(original, conn, args, kwargs)
+            return _getresponse_alone(original, conn)
         exchange.phase = "headers"
-        response = original(conn, *args, **kwargs)
+        response = original(conn)
         exchange.phase = "body"
         if not exchange.flagged:
             _keep_silence_only(response, exchange)
@@ -131,14 +132,14 @@ def _getresponse(original: Method) -> Method:
     return getresponse
 
 
-def _getresponse_alone(original: Method, conn: Any, args: Any, kwargs: Any) -> Any:
+def _getresponse_alone(original: Method, conn: Any) -> Any:
     exchange = conn.__dict__.pop(_ATTRIBUTE, None)
     if exchange is None:
-        return original(conn, *args, **kwargs)
+        return original(conn)
     token = active.set(exchange)
     try:
         exchange.phase = "headers"
-        response = original(conn, *args, **kwargs)
+        response = original(conn)
         exchange.phase = "body"
         _keep_silence_only(response, exchange)
     finally:
@@ -161,8 +162,9 @@ def _close(original: Method) -> Method:
 def _init_response(original: Method) -> Method:
     """Have the reads of the response end with the exchange."""
 
-    def init(response: Any, *args: Any, **kwargs: Any) -> None:
-        original(response, *args, **kwargs)
+    # the arguments are written out, and handed on by position: it is part of the cost of every call
+    def init(response: Any, sock: Any, debuglevel: Any = 0, method: Any = None, url: Any = None) -> None:
+        original(response, sock, debuglevel, method, url)
         exchange = active.get()
         if exchange is not None and not exchange.report:
             try:

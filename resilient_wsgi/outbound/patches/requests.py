@@ -58,12 +58,15 @@ class _Requests:
         """One exchange over the redirects, each of which comes through here again."""
 
         def send(session: Any, request: Any, **kwargs: Any) -> Any:
-            timeout = kwargs.get("timeout")
+            streams = kwargs.get("stream", session.stream)
+            url = getattr(request, "url", None) or ""
             try:
+                if not policy.policy.curious:
+                    return call.around(original, (session, request), kwargs, url, self.translate, streams=streams)
+                timeout = kwargs.get("timeout")
                 return call.around(
-                    original, (session, request), kwargs, getattr(request, "url", None) or "", self.translate,
-                    none_given=timeout is None and policy.policy.curious and not _omitted.get(),
-                    timeout_given=_is_given(timeout), streams=kwargs.get("stream", session.stream),
+                    original, (session, request), kwargs, url, self.translate,
+                    none_given=timeout is None and not _omitted.get(), timeout_given=_is_given(timeout), streams=streams,
                 )  # fmt: skip
             except DeadlineExceeded as error:
                 _add_request(error, request)
