@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterator, Optional
 from ..deadline import interruptible
 from ..interruptible import Interruptible
 from .exchange import SLACK, Exchange
+from .native import TimedOut
 
 _TLS_RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 64 * 1024
@@ -59,8 +60,7 @@ class BoundedSocketIO(socket.SocketIO):
         except socket.timeout:
             self._timeout_occurred = True  # from here on the base refuses to read
             self.restore()
-            self._timed_out(exchange, sock)
-            raise
+            raise _silent(exchange, sock, self._own) from None
         except BlockingIOError:  # a socket that the app has made non-blocking: as the base does
             return None
         if not count and self._wait is not None and self._wait.interrupted:
@@ -100,14 +100,12 @@ class BoundedSocketIO(socket.SocketIO):
             self.restore()
         _close(self)
 
-    def _timed_out(self, exchange: Exchange, sock: Any) -> None:
-        """Raise what our limit demands; return if it was the caller's own timeout."""
-        if self._own is not None and not exchange.expired():
-            return
-        error = exchange.failure if exchange.failure and exchange.expired() else None
-        error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
+
+def _silent(exchange: Exchange, sock: Any, own: Optional[float]) -> TimedOut:
+    error = exchange.silent(own)
+    if not error.by_caller:  # else the client does with the connection what it always does
         cut(sock)
-        raise error from None
+    return error
 
 
 def _read_blocking(sock: Any, buffer: Any, exchange: Exchange) -> int:
@@ -156,12 +154,7 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
                     sock.settimeout(now_set)
             write(conn, piece)
     except socket.timeout:
-        if own is not None and not exchange.expired():
-            raise
-        error = exchange.failure if exchange.failure and exchange.expired() else None
-        error = error or exchange.give_up(exchange.ended_by(exchange.limits.read))
-        cut(sock)
-        raise error from None
+        raise _silent(exchange, sock, own) from None
     finally:
         if now_set != own:
             restore_timeout(sock, own)

@@ -24,7 +24,7 @@ active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exc
 # a wait may end this much beside its limit: what setting a socket's timeout anew in each read would cost is not worth it
 SLACK = 0.002
 
-_CALLER = "the caller's timeout"
+CALLER = "the caller's timeout"
 _DNS_AT_LEAST = 1.0
 _NO_LIMIT = Limit(math.inf, "")
 
@@ -103,9 +103,11 @@ class Exchange:
         """Tell whether the whole exchange is out of time: nothing is to be tried again."""
         return self.end <= time.monotonic() + SLACK
 
-    def ended_by(self, silence: Limit) -> Why:
-        """Return which limit ended a wait: that of the silence, or the end of the exchange."""
-        return self.why if self.expired() else silence
+    def silent(self, own: Optional[float]) -> TimedOut:
+        """Return what to raise after a wait in vain; `own` is the caller's limit of silence, None where it gave none."""
+        if not self.expired():
+            return self.give_up(self.limits.read if own is None else Limit(own, CALLER))
+        return self.failure or self.give_up(self.why)
 
     def give_up(self, why: Why, saying: str = "") -> TimedOut:
         """Return the exception to raise, and remember it for the client's outer layers, which may hide it."""
@@ -116,7 +118,9 @@ class Exchange:
             message += f" ({saying})"
         error = TimedOut(f"{message}: limit {limit.seconds:g} s ({limit.source})")
         error.phase = self.phase
-        if self.failure is None:  # not again for each layer that meets the same end
+        error.by_caller = limit.source is CALLER
+        # not again for each layer that meets the same end; and who polls with a timeout of its own knows what it does
+        if self.failure is None and not error.by_caller:
             self._say(elapsed, limit)
         self.failure = error
         return error
@@ -135,20 +139,20 @@ class Exchange:
 
     def begin_connect(self, own: Optional[float]) -> None:
         """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
-        limit = self.limits.connect if own is None else Limit(own, _CALLER)
+        limit = self.limits.connect if own is None else Limit(own, CALLER)
         self._connect = (time.monotonic() + limit.seconds, limit)
         self.resume_connect()
 
     def begin_names(self) -> None:
         """Let DNS have a second where the caller's own number is less: to the clients themselves, DNS is no part of it."""
         limit = self._connect[1]
-        if isinstance(limit, Limit) and limit.source is _CALLER:
+        if isinstance(limit, Limit) and limit.source is CALLER:
             self._end_by(time.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
 
     def end_names(self) -> None:
         """Have the caller's own number hold from here on, for all addresses and TLS together."""
         limit = self._connect[1]
-        if isinstance(limit, Limit) and limit.source is _CALLER:
+        if isinstance(limit, Limit) and limit.source is CALLER:
             self._connect = (time.monotonic() + limit.seconds, limit)
             self._end_by(*self._connect)
 

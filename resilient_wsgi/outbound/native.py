@@ -17,6 +17,16 @@ class TimedOut(DeadlineExceeded, socket.timeout):
 
     # on CPython 3.9 socket.timeout is a class of its own, later it is TimeoutError
     phase = ""
+    by_caller = False
+    """Whether the limit was the caller's own."""
+
+
+def words(error: Exception, failure: TimedOut) -> str:
+    """Return the message of a client's exception: ours; after its own where the limit was the caller's, who may know it."""
+    text = str(error)
+    if not failure.by_caller or not text or error is failure:
+        return str(failure)
+    return text if str(failure) in text else f"{text}: {failure}"
 
 
 @functools.lru_cache(maxsize=64)

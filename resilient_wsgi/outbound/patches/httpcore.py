@@ -53,10 +53,8 @@ class _Httpcore:
             try:
                 return original(stream, max_bytes, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.ReadTimeout) as error:
-                ours = _ours(self._module.ReadTimeout, error, exchange, timeout, silence)
-                if ours is None:
-                    raise
-                raise ours from error
+                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
+                raise _as(self._module.ReadTimeout, error, ours) from error
 
         return read
 
@@ -75,10 +73,8 @@ class _Httpcore:
                     wait = _finite(exchange.wait(silence.seconds))
                     original(stream, buffer[start : start + clamp.SLICE_BYTES], wait)
             except (TimedOut, self._module.WriteTimeout) as error:
-                ours = _ours(self._module.WriteTimeout, error, exchange, timeout, silence)
-                if ours is None:
-                    raise
-                raise ours from error
+                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
+                raise _as(self._module.WriteTimeout, error, ours) from error
 
         return write
 
@@ -94,10 +90,8 @@ class _Httpcore:
             try:
                 return original(request, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                ours = _ours(self._module.PoolTimeout, error, exchange, timeout, silence)
-                if ours is None:
-                    raise
-                raise ours from error
+                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
+                raise _as(self._module.PoolTimeout, error, ours) from error
 
         return wait_for_connection
 
@@ -127,7 +121,7 @@ class _Httpcore:
         try:
             return create_connection(exchange, (host, port), source, options)
         except TimedOut as error:
-            raise _as(self._module.ConnectTimeout, error) from None
+            raise _as(self._module.ConnectTimeout, error, error) from None
         except OSError as error:
             raise self._module.ConnectError(str(error)) from error
         finally:
@@ -147,9 +141,9 @@ class _Httpcore:
             try:
                 return original(stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf)))
             except TimedOut as error:
-                raise _as(self._module.ConnectTimeout, error) from None
+                raise _as(self._module.ConnectTimeout, error, error) from None
             except self._module.ConnectTimeout as error:
-                raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why)) from error
+                raise _as(self._module.ConnectTimeout, error, exchange.give_up(exchange.why)) from error
             finally:
                 exchange.end_connect()
 
@@ -164,14 +158,5 @@ def _finite(wait: float) -> Optional[float]:
     return None if wait == math.inf else wait
 
 
-def _ours(kind: Any, error: Any, exchange: Exchange, asked: Optional[float], silence: Limit) -> Any:
-    """Return what to raise for a timeout; None to let it pass, if it is the caller's own limit that was met."""
-    if isinstance(error, TimedOut):
-        return _as(kind, error)
-    if asked is not None and not exchange.expired():
-        return None
-    return _as(kind, exchange.give_up(exchange.ended_by(silence)))
-
-
-def _as(kind: Any, error: TimedOut) -> Any:
-    return native.make((kind,), str(error), {"reason": error})
+def _as(kind: Any, error: Exception, ours: TimedOut) -> Any:
+    return native.make((kind,), native.words(error, ours), {"reason": ours})

@@ -44,4 +44,5 @@ def _translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
 
     if error is failure or not isinstance(error, URLError) or isinstance(error, TimedOut):
         return None
-    return native.make((type(error), TimedOut), str(failure), {"reason": failure, "phase": failure.phase})  # type: ignore[no-any-return]
+    attributes = {"reason": failure, "phase": failure.phase}
+    return native.make((type(error), TimedOut), native.words(error, failure), attributes)  # type: ignore[no-any-return]

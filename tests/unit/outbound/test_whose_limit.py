@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -29,13 +31,40 @@ def brief():
         yield hostile
 
 
-def test_a_number_of_the_callers_is_kept_and_its_exception_is_the_clients_own(server):
-    with pytest.raises(requests.ReadTimeout, match=r"Read timed out. \(read timeout=0.05\)") as caught:
+OURS = r"gave up on 127.0.0.1 in phase headers after 0\.0\d s: limit 0.05 s \(the caller's timeout\)"
+
+
+def test_a_number_of_the_callers_is_kept_and_both_messages_are_said(server):
+    with pytest.raises(requests.ReadTimeout, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$") as caught:
         requests.get(f"{server.url}/silent", timeout=0.05)
-    assert not isinstance(caught.value, DeadlineExceeded)
-    with pytest.raises(httpx.ReadTimeout) as caught, httpx.Client(timeout=0.05, verify=False) as client:
+    assert isinstance(caught.value, DeadlineExceeded)
+    with (
+        pytest.raises(urllib3.exceptions.ReadTimeoutError, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$"),
+        urllib3.PoolManager(retries=False) as manager,
+    ):
+        manager.request("GET", f"{server.url}/silent", timeout=0.05)
+    with (
+        pytest.raises(httpx.ReadTimeout, match=rf"timed out: {OURS}$") as caught,
+        httpx.Client(timeout=0.05, verify=False) as client,
+    ):
         client.get(f"{server.url}/silent")
-    assert not isinstance(caught.value, DeadlineExceeded)
+    assert isinstance(caught.value, DeadlineExceeded)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=0.05)
+    connection.request("GET", "/silent")
+    with pytest.raises(TimeoutError if sys.version_info >= (3, 10) else socket.timeout, match=f"^{OURS}$"):
+        connection.getresponse()
+    connection.close()
+
+
+def test_retries_go_on_after_a_number_of_the_callers_and_no_event_is_made_of_it(server, seen):
+    before = server.connections
+    with (
+        pytest.raises(urllib3.exceptions.MaxRetryError, match=OURS.replace(r"0\.0", r"0\.1")),
+        urllib3.PoolManager(retries=urllib3.Retry(2, backoff_factor=0)) as manager,
+    ):
+        manager.request("GET", f"{server.url}/silent", timeout=0.05)
+    assert server.connections == before + 3
+    assert not seen
 
 
 def test_a_number_of_the_callers_does_not_extend_the_total(server):
@@ -89,15 +118,15 @@ def streams(url):
 
 
 @pytest.mark.parametrize("path", ["drip_body", "drip_chunks"])
-def test_a_stream_that_falls_silent_is_given_up_on_in_the_clients_own_exception(server, path):
-    # a byte every 0.2 s or so: always longer than this limit of silence
-    for read, error in streams(f"{server.url}/{path}").items():
-        with (
-            timeouts(read=0.02, total=60),
-            pytest.raises(error, match=r"in phase body .* \(outbound.timeouts\(read=\)\)") as caught,
-        ):
-            read()
-        assert isinstance(caught.value, DeadlineExceeded)
+def test_a_stream_that_falls_silent_is_given_up_on_in_the_clients_own_exception(path):
+    with Hostile(seconds=25) as server:  # a byte every 0.2 s or more: always longer than this limit of silence
+        for read, error in streams(f"{server.url}/{path}").items():
+            with (
+                timeouts(read=0.15, total=60),
+                pytest.raises(error, match=r"in phase body .* \(outbound.timeouts\(read=\)\)") as caught,
+            ):
+                read()
+            assert isinstance(caught.value, DeadlineExceeded)
 
 
 def test_a_stream_does_not_outlive_the_deadline_of_the_request(brief):
