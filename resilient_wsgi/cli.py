@@ -14,6 +14,7 @@ VERBS = {
     "drain": "readiness.drain_verb",
     "exec": "stderr.shim",
     "ready": "readiness.probe",
+    "report": "outbound.report_verb",
     "stacks": "cli_stacks",
     "status": "cli_status",
     "unstick": "stderr.unstick",

@@ -2,6 +2,7 @@
 
 from .installing import install, status_lines, uninstall
 from .policy import timeouts, unlimited
-from .report import Site, sites
+from .report import sites
+from .sites import Site
 
 __all__ = ["Site", "install", "sites", "status_lines", "timeouts", "uninstall", "unlimited"]

@@ -86,6 +86,12 @@ def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
         report.observe(exchange, timeout_given, none_given)
 
 
+def observe_body(exchange: Exchange) -> None:
+    """Note, in report mode, a response that is over."""
+    with guard:
+        report.observe_body(exchange)
+
+
 def translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:
     """Return the client's own exception where a limit of ours is the cause, None to let this one pass."""
     failure = exchange.failure

@@ -18,6 +18,7 @@ from ..settings import ENFORCE
 from . import policy
 from .native import TimedOut
 from .policy import Limit, Limits
+from .watched import Watch
 
 active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exchange", default=None)
 
@@ -43,6 +44,7 @@ class Exchange:
     phase = "connect"
     connecting = False
     report = False
+    watch: Optional[Watch] = None  # in report mode
     failure: Optional[TimedOut] = None
     limits: Limits
     end: float
@@ -67,6 +69,7 @@ class Exchange:
             self.end, self.why = last.at, last
         if now.report:
             self.report = True
+            self.watch = Watch()
 
     def visit(self, target: Target, none_given: bool = False) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""

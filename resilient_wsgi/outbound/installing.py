@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Sequence, Set
 
 import wrapt
 
+from .. import servers
 from ..settings import OFF, Outbound
 from . import call, policy, report
 from .patches import ALL
@@ -28,6 +29,9 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
     limits they began with. Returns by which means.
     """
     policy.replace(Policy(Outbound() if options is None else options))
+    servers.detect().forget(_save)
+    if policy.current().curious:
+        servers.detect().on_worker_stop(_save)
     for client in ALL:
         if client.MODULE not in _hooked:
             _hooked.add(client.MODULE)  # a hook cannot be taken away, so it is set once and asks whether it is wanted
@@ -40,9 +44,15 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
 def uninstall() -> None:
     """Take the limits off, and restore what was there before. Calls under way end within the limits they began with."""
     policy.replace(Policy(Outbound(mode=OFF)))
+    servers.detect().forget(_save)
     _patches.restore()
     _patched.clear()
     report.forget()
+
+
+def _save() -> None:
+    with call.guard:
+        report.save()
 
 
 def _loaded(client: Any, module: Any) -> None:

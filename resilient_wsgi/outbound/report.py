@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
-from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
-from .. import events
+from .. import events, servers
 from ..settings import REPORT
-from . import policy
+from . import ledger, policy
 from .exchange import Exchange
+from .sites import MOST_SITES, Site
+from .watched import Watch
 
-_MOST_SITES = 1000
+SAVING_AT_MOST = 0.05
+"""The share of its time that a process spends on telling its instance what it has noticed. What is new it tells at once."""
 
 # packages that stand between the app's line and the socket
 _CLIENTS = frozenset(
@@ -21,61 +25,102 @@ _CLIENTS = frozenset(
      "xmlrpc", "concurrent", "threading")
 )  # fmt: skip
 
-
-@dataclass
-class Site:
-    """A line of the app that makes outbound calls, and what the limits would have said to them."""
-
-    site: str
-    host: str
-    problem: str
-    count: int
-    worst: float
-
-    def __str__(self) -> str:
-        return f"{self.site} called {self.host} {self.problem}: {self.count} x, at worst {self.worst:.2f} s"
+_Sites = Dict[Tuple[str, str], Site]
 
 
-_sites: Dict[Tuple[str, str], Site] = {}
+class _Noticed:
+    """What this process has noticed, and what of it the instance does not know yet."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.all: _Sites = {}
+        self.unsaved: _Sites = {}
+        self.save_next = 0.0  # not before then, on the monotonic clock
+        self.lock = threading.Lock()
+
+
+_noticed = _Noticed()
 
 
 def sites() -> List[Site]:
     """Return the call sites that were noticed in this process, the most frequent first."""
-    return sorted(_sites.values(), key=lambda s: (s.count, s.worst), reverse=True)
+    return ledger.merge(list(_noticed.all.values()))
 
 
 def forget() -> None:
     """Begin anew."""
-    _sites.clear()
+    global _noticed
+    _noticed = _Noticed()
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     """Note a call that has ended, if it had no timeout or took longer than it may."""
-    if not exchange.report and not (none_given and policy.policy.options.explicit_none == REPORT):
+    watch = exchange.watch
+    if watch is None and not (none_given and policy.policy.options.explicit_none == REPORT):
         return
-    elapsed = time.monotonic() - exchange.start
-    if elapsed > exchange.limits.total.seconds:
-        problem = f"beyond {exchange.limits.total.seconds:g} s ({exchange.limits.total.source})"
-    elif none_given:
-        problem = "with timeout=None"
-    elif not timeout_given:
-        problem = "without a timeout"
-    else:
-        return
-    note(call_site(), exchange.host, problem, elapsed)
-
-
-def note(where: str, host: str, problem: str, elapsed: float) -> None:
-    """Count a call site; the first time also emit the event."""
-    site = _sites.get((where, problem))
-    if site is None:
-        if len(_sites) >= _MOST_SITES:
+    site, elapsed = call_site(), time.monotonic() - exchange.start
+    if watch is not None:
+        watch.site = site
+        watch.compare(exchange.limits.total, elapsed)
+        if _note_overruns(exchange, watch):
             return
-        _sites[where, problem] = Site(where, host, problem, 1, elapsed)
-        events.emit(events.OutboundUnbounded(host, where, problem, elapsed))
+    if none_given:
+        note(Site(site, exchange.host, "with timeout=None", 1, elapsed))
+    elif not timeout_given:
+        note(Site(site, exchange.host, "without a timeout", 1, elapsed))
+
+
+def observe_body(exchange: Exchange) -> None:
+    """Note what was read of a response after the call that `observe` has seen, if that took longer than it may."""
+    watch = exchange.watch
+    if watch is not None and watch.site:
+        if not exchange.flagged:  # the total covers the body
+            watch.compare(exchange.limits.total, watch.last - exchange.start)
+        _note_overruns(exchange, watch)
+
+
+def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
+    found = watch.take()
+    for limit, seconds in found.items():
+        note(Site(watch.site, exchange.host, f"beyond {limit.seconds:g} s ({limit.source})", 1, seconds))
+    return bool(found)
+
+
+def note(site: Site) -> None:
+    """Count a call; the first time that its place is seen, emit the event."""
+    global _noticed
+    if _noticed.pid != os.getpid():  # the parent of this process tells of its own
+        _noticed = _Noticed()
+    key = (site.site, site.problem)
+    known = _noticed.all.get(key)
+    if known is None and len(_noticed.all) >= MOST_SITES:
         return
-    site.count += 1
-    site.worst = max(site.worst, elapsed)
+    _noticed.all[key] = site if known is None else known.plus(site)
+    unsaved = _noticed.unsaved.get(key)
+    _noticed.unsaved[key] = site if unsaved is None else unsaved.plus(site)
+    if known is None:
+        events.emit(events.OutboundUnbounded(site.host, site.site, site.problem, site.worst))
+    if known is None or time.monotonic() > _noticed.save_next:
+        save()
+
+
+def save() -> None:
+    """Add what this process has noticed to what its instance knows, if it is one of an instance."""
+    noticed = _noticed
+    master = servers.detect().identity().master_pid
+    if not master or not noticed.unsaved or not noticed.lock.acquire(blocking=False):
+        return
+    try:
+        began = time.monotonic()
+        unsaved, noticed.unsaved = noticed.unsaved, {}
+        if not ledger.add(master, unsaved.values()):  # another worker is just at it: the next time
+            for key, site in unsaved.items():
+                later = noticed.unsaved.get(key)
+                noticed.unsaved[key] = site if later is None else site.plus(later)
+        ended = time.monotonic()
+        noticed.save_next = ended + (ended - began) / SAVING_AT_MOST
+    finally:
+        noticed.lock.release()
 
 
 def call_site() -> str:

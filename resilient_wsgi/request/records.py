@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
 
-from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, started
+from ..instance import started
+from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared
 
 # pid, number of the worker, when the process was started (clock ticks), when its watchdog last looked (monotonic)
 _OWNER = struct.Struct("=iiQd")

@@ -13,11 +13,10 @@ import mmap
 import os
 import re
 import stat
-import tempfile
-import time
 from typing import Iterator, Optional
 
-PREFIX = "resilient_wsgi"
+from ..instance import PREFIX, lock, path_for, sweep
+
 HEAD_BYTES = 4096
 REGION_BYTES = 8192
 REGIONS = 256
@@ -60,7 +59,7 @@ class Shared:
 def open_for(master_pid: int) -> Shared:
     """Return the memory of the instance with that master, made if it is not there yet. Raises `OSError`."""
     sweep()
-    path = os.path.join(folder(), f"{PREFIX}.{os.geteuid()}.{master_pid}.{started(master_pid)}")
+    path = path_for(master_pid)
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -74,16 +73,6 @@ def open_for(master_pid: int) -> Shared:
             os.close(fd)
             raise
         os.close(fd)
-
-
-def lock(fd: int) -> None:
-    """Lock a file, waiting up to a second. Raises `OSError` after that."""
-    for _ in range(100):
-        with contextlib.suppress(BlockingIOError, PermissionError):
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(0.01)
-    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _still_there(fd: int, path: str) -> bool:
@@ -105,36 +94,3 @@ def find(pid: int) -> Optional[str]:
             if re.search(rf"/{PREFIX}\.\d+\.\d+\.\d+( \(deleted\))?$", os.readlink(path)):
                 return path
     return None
-
-
-def folder() -> str:
-    """Return where such files lie: memory where there is such a file system."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108 - see _still_there
-
-
-def sweep() -> None:
-    """Remove the files of this user whose master is no more."""
-    pattern = re.compile(rf"{PREFIX}\.{os.geteuid()}\.(\d+)\.(\d+)(\.\d+)?")
-    for name in os.listdir(folder()):
-        match = pattern.fullmatch(name)
-        if match and started(int(match.group(1))) != int(match.group(2)):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(folder(), name))
-
-
-def started(pid: int) -> int:
-    """Return when a process was started, in clock ticks since the machine was: with its pid, that names it. 0: it is gone."""
-    return _started(_read(f"/proc/{pid}/stat"))
-
-
-def _started(text: Optional[str]) -> int:
-    # the name of the command stands in brackets and may hold anything
-    return int(text.rpartition(")")[2].split()[19]) if text else 0
-
-
-def _read(path: str) -> Optional[str]:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None

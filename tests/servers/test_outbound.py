@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import SIGHUP
 
 import pytest
 
 from bench.outbound_hostile import Hostile
-from lab.processes import Server
+from lab.processes import Server, wait_until
 
 ROOT = Path(__file__).parents[2]
 HARAKIRI = 5
@@ -61,3 +65,24 @@ def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get)
             assert get(server.port) == b"ok"
         assert time.monotonic() - began < 2
         assert all("gave up on 127.0.0.1" in answer.result().decode() for answer in slow)
+
+
+def test_what_all_workers_notice_in_report_mode_can_be_read_from_outside(partner, get):
+    options = {
+        "master": True, "processes": 2, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
+        "need-app": True, "env": "RESILIENT_WSGI_OUTBOUND_MODE=report",
+    }  # fmt: skip
+    with Server(options) as server:
+        path = f"/requests/127.0.0.1:{partner.port}/ok"
+        assert [get(server.port, path) for _ in range(20)] == [b"ok"] * 20
+        first = set(server.workers())
+        server.signal(SIGHUP)  # the workers go, and take nothing with them
+        assert wait_until(lambda: len(set(server.workers()) - first) == 2, 10)
+        assert [get(server.port, path) for _ in range(10)] == [b"ok"] * 10
+        command = [sys.executable, "-m", "resilient_wsgi", "report", str(server.pid), "--json"]
+        assert wait_until(
+            lambda: json.loads(subprocess.check_output(command))[0]["count"] > 20, 10
+        )  # 20 of those that have ended
+        (site,) = json.loads(subprocess.check_output(command))
+    assert site["problem"] == "without a timeout"
+    assert site["site"].partition(":")[0].endswith("outbound_app.py")

@@ -16,6 +16,7 @@ from .. import call, clamp, policy
 from ..connect import create_connection
 from ..exchange import SLACK, Exchange, active, as_number
 from ..patching import Patches
+from ..watched import watch_reads
 
 MODULE = "http.client"
 
@@ -42,8 +43,11 @@ def connect(original: Method) -> Method:
 
     def wrapper(conn: Any, *args: Any, **kwargs: Any) -> Any:
         exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _begin(conn)
-        if exchange is None or exchange.report or exchange.connecting:
+        if exchange is None or exchange.connecting:
             return original(conn, *args, **kwargs)
+        if exchange.watch is not None:
+            with exchange.watch.wait(exchange.limits.connect, _own_timeout(conn.timeout)):
+                return original(conn, *args, **kwargs)
         asked, own = conn.timeout, _own_timeout(conn.timeout)
         exchange.begin_connect(own)
         token = active.set(exchange)
@@ -97,8 +101,11 @@ def _send(original: Method) -> Method:
         exchange = active.get()
         if exchange is None:
             exchange = _own_exchange(conn)
-        if exchange is None or exchange.report:
+        if exchange is None:
             return original(conn, data)
+        if exchange.watch is not None:
+            with exchange.watch.wait(exchange.limits.read, _own_timeout(conn.timeout)):
+                return original(conn, data)
         if conn.sock is None and conn.auto_open:
             conn.connect()
         if not hasattr(conn.sock, "gettimeout"):
@@ -166,9 +173,13 @@ def _init_response(original: Method) -> Method:
     def init(response: Any, sock: Any, debuglevel: Any = 0, method: Any = None, url: Any = None) -> None:
         original(response, sock, debuglevel, method, url)
         exchange = active.get()
-        if exchange is not None and not exchange.report:
+        if exchange is not None:
             try:
-                clamp.bound_reads(response, exchange)
+                if exchange.watch is None:
+                    clamp.bound_reads(response, exchange)
+                else:
+                    over = functools.partial(call.observe_body, exchange)
+                    watch_reads(response, exchange.watch, exchange.limits.read, over)
             except Exception as error:
                 call.guard.report(error)
 

@@ -45,8 +45,11 @@ class _Httpcore:
 
         def read(stream: Any, max_bytes: int, timeout: Optional[float] = None) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None:
                 return original(stream, max_bytes, timeout)
+            if exchange.watch is not None:
+                with exchange.watch.wait(exchange.limits.read, timeout):
+                    return original(stream, max_bytes, timeout)
             if exchange.phase != "body":
                 exchange.phase = "headers"
             silence = _silence(timeout, exchange.limits.read)
@@ -63,8 +66,12 @@ class _Httpcore:
 
         def write(stream: Any, buffer: bytes, timeout: Optional[float] = None) -> None:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None:
                 original(stream, buffer, timeout)
+                return
+            if exchange.watch is not None:
+                with exchange.watch.wait(exchange.limits.read, timeout):
+                    original(stream, buffer, timeout)
                 return
             exchange.phase = "send"
             silence = _silence(timeout, exchange.limits.read)
@@ -100,8 +107,11 @@ class _Httpcore:
 
         def connect_tcp(backend: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None:
                 return original(backend, *args, **kwargs)
+            if exchange.watch is not None:
+                with exchange.watch.wait(exchange.limits.connect, kwargs.get("timeout")):
+                    return original(backend, *args, **kwargs)
             return self._stream(self._socket(exchange, *args, **kwargs))
 
         return connect_tcp

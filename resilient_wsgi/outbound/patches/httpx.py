@@ -91,6 +91,7 @@ class _Httpx:
             raise translated from error
         finally:
             chunks.close()
+            call.observe_body(exchange)
 
 
 def _send_single(original: Method) -> Method:
@@ -103,9 +104,10 @@ def _send_single(original: Method) -> Method:
                 if left is not None:
                     request.headers.setdefault(PASSED_ON, left)
         exchange = active.get()
-        if exchange is None or exchange.report:
+        if exchange is None:
             return original(client, request, *args, **kwargs)
-        exchange.check("redirect")
+        if not exchange.report:
+            exchange.check("redirect")
         exchange.visit((request.url.host, request.url.port))
         response = original(client, request, *args, **kwargs)
         exchange.phase = "body"

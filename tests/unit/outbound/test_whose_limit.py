@@ -14,11 +14,10 @@ import pytest
 import requests
 import urllib3
 
-import resilient_wsgi
 from bench.outbound_hostile import Hostile
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
-from resilient_wsgi.outbound import install, sites, timeouts
+from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.settings import Outbound
 
 TOTAL = 0.3  # conftest.py
@@ -177,41 +176,6 @@ def test_the_deadline_of_the_request_holds_for_an_explicit_none_too(server):
     install(Outbound(explicit_none="respect"))
     with deadline.limit(0.1), pytest.raises(requests.Timeout, match=r"deadline\.limit"):
         requests.get(f"{server.url}/silent", timeout=None)
-
-
-def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief, seen):
-    install(Outbound(mode="report", connect_timeout=TOTAL, read_timeout=TOTAL, total_timeout=TOTAL))
-    for _ in range(2):
-        assert requests.get(f"{brief.url}/drip_body", timeout=5).content == b"x" * 30
-    assert requests.get(f"{brief.url}/ok").content == b"ok"
-    assert requests.get(f"{brief.url}/ok", timeout=5).content == b"ok"
-    slow, careless = sites()
-    assert (slow.count, slow.problem) == (2, "beyond 0.3 s (default TOTAL_TIMEOUT)")
-    assert slow.worst > TOTAL * 2
-    assert slow.site.startswith(__file__)
-    assert (careless.count, careless.problem) == (1, "without a timeout")
-    assert [type(e) for e in seen] == [events.OutboundUnbounded] * 2
-
-
-def test_the_status_of_the_installation_lists_the_call_sites(brief):
-    settings = {**dict.fromkeys(("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG"), "off"), "OUTBOUND": "report"}
-    installation = resilient_wsgi.install(settings)
-    try:
-        requests.get(f"{brief.url}/ok")
-        status = next(s for s in installation.status() if s.name == "outbound")
-        assert any(f"{__file__}:" in line and "without a timeout: 1 x" in line for line in status.means), status
-    finally:
-        installation.uninstall()
-
-
-def test_report_mode_also_sees_the_bodies_that_http_client_reads(brief):
-    install(Outbound(mode="report", total_timeout=TOTAL))
-    with urllib.request.urlopen(f"{brief.url}/ok", timeout=5) as response:
-        response.read()
-    assert sites() == []
-    with urllib.request.urlopen(f"{brief.url}/drip_headers") as response:
-        response.read()
-    assert [site.problem for site in sites()] == ["beyond 0.3 s (default TOTAL_TIMEOUT)"]
 
 
 def test_hosts_have_limits_of_their_own(server):

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 
+from resilient_wsgi import instance
+from resilient_wsgi.instance import started
 from resilient_wsgi.request import rate, shared
 from resilient_wsgi.request.process import Process
 from resilient_wsgi.request.records import RECORDS, regions, write_request
 from resilient_wsgi.request.running import running
-from resilient_wsgi.request.shared import open_for, started
+from resilient_wsgi.request.shared import open_for
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings import Request
 from resilient_wsgi.testing import captured_events
@@ -20,7 +22,7 @@ from resilient_wsgi.testing import captured_events
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared, "folder", lambda: str(tmp_path))
+    monkeypatch.setattr(instance, "folder", lambda: str(tmp_path))
     return tmp_path
 
 

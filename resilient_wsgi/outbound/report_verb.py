@@ -1,0 +1,48 @@
+"""List the lines of the app that call others without a timeout, or for longer than the limits would allow.
+
+Reads what the workers of a running instance have noticed with OUTBOUND MODE = report, by the pid of its master; needs the
+right to read its files (the same user, or root). The very last calls of a worker are counted with its next one, or at its
+end. Exit code 1 if nothing was noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import List
+
+from ..cli_status import family, target_pid
+from . import ledger
+from .sites import Site
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `report` takes."""
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("pid", nargs="?", type=int, help="pid of the master")
+    target.add_argument("--pidfile", help="file with that pid")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the call sites, the most frequent first; return 1 if there are none."""
+    pid = target_pid(arguments)
+    uids = {os.stat(f"/proc/{process.pid}").st_uid for process in family(pid)}
+    try:
+        sites = ledger.read(pid, uids)
+    except FileNotFoundError as error:
+        print(f"resilient-wsgi report: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(json.dumps([asdict(site) for site in sites]) if arguments.json else "\n".join(render(sites)))  # noqa: T201
+    return 0
+
+
+def render(sites: List[Site]) -> List[str]:
+    """Return the lines for a terminal."""
+    width = max(len(site.host) for site in sites)
+    lines = [f"{'calls':>9}  {'worst':>9}  {'host':<{width}}  where, and what is wrong"]
+    lines += [f"{s.count:>9}  {s.worst:>7.2f} s  {s.host:<{width}}  {s.site} {s.problem}" for s in sites]
+    return lines

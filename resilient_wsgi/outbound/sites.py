@@ -1,0 +1,25 @@
+"""A place in the app that makes outbound calls without a timeout, or longer than the limits would allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MOST_SITES = 1000
+
+
+@dataclass(frozen=True)
+class Site:
+    """A line of the app (file:line), a host that it called, what is wrong with it, how often, the worst time in seconds."""
+
+    site: str
+    host: str
+    problem: str
+    count: int
+    worst: float
+
+    def plus(self, other: Site) -> Site:
+        """Return both together, with the host of the first."""
+        return replace(self, count=self.count + other.count, worst=max(self.worst, other.worst))
+
+    def __str__(self) -> str:
+        return f"{self.site} called {self.host} {self.problem}: {self.count} x, at worst {self.worst:.2f} s"

@@ -1,0 +1,74 @@
+"""Report mode's view of an exchange: how long its waits took, where nothing is enforced."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any, Callable, Dict, Iterator, Optional
+
+from .policy import Limit
+
+_readinto = socket.SocketIO.readinto
+_close = socket.SocketIO.close
+
+
+class Watch:
+    """What an exchange has taken: the limits that it went beyond, by how many seconds each, at worst."""
+
+    def __init__(self) -> None:
+        self.site = ""  # the app's line, once the call is over
+        self.last = 0.0  # when the last wait was over, on the monotonic clock
+        self._beyond: Dict[Limit, float] = {}
+        self._told: Dict[Limit, float] = {}
+
+    @contextlib.contextmanager
+    def wait(self, limit: Limit, asked: Optional[float]) -> Iterator[None]:
+        """Measure a wait that `limit` would have limited; not where the caller `asked` for a number, which is kept."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.last = time.monotonic()
+            if asked is None:
+                self.compare(limit, self.last - began)
+
+    def compare(self, limit: Limit, seconds: float) -> None:
+        """Remember the limit if it would have been met."""
+        if seconds > max(limit.seconds, self._beyond.get(limit, 0.0)) and limit not in self._told:
+            self._beyond[limit] = seconds
+
+    def take(self) -> Dict[Limit, float]:
+        """Return the limits that were met, each once."""
+        found, self._beyond = self._beyond, {}
+        self._told.update(found)
+        return found
+
+
+class WatchedSocketIO(socket.SocketIO):
+    """The raw stream of a response whose reads are measured. When it closes, `_over` is called."""
+
+    _watch: Watch
+    _limit: Limit
+    _over: Optional[Callable[[], None]] = None
+    _sock: Any
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        """Read as the base does."""
+        with self._watch.wait(self._limit, self._sock and self._sock.gettimeout()):
+            return _readinto(self, buffer)
+
+    def close(self) -> None:
+        """Close as the base does."""
+        over, self._over = self._over, None
+        _close(self)
+        if over is not None:
+            over()
+
+
+def watch_reads(response: Any, watch: Watch, limit: Limit, over: Callable[[], None]) -> None:
+    """Have the reads of an `http.client.HTTPResponse` that was just made measured."""
+    raw = getattr(response.fp, "raw", None)
+    if type(raw) is socket.SocketIO:
+        raw.__class__ = WatchedSocketIO
+        raw._watch, raw._limit, raw._over = watch, limit, over  # type: ignore[attr-defined]  # noqa: SLF001
