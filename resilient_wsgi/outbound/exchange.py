@@ -164,7 +164,8 @@ class Exchange:
 
     def resume_connect(self) -> None:
         """Let what is left of the connect limit be the end again, for the part of connecting that comes now."""
-        self._total = (self.end, self.why)
+        if not self.connecting:
+            self._total = (self.end, self.why)
         self.connecting = True
         self.phase = "connect"
         self._end_by(*self._connect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -65,6 +66,23 @@ def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get)
             assert get(server.port) == b"ok"
         assert time.monotonic() - began < 2
         assert all("gave up on 127.0.0.1" in answer.result().decode() for answer in slow)
+
+
+def test_in_subinterpreters_too_calls_end_in_time(partner, get):
+    app = "tests.servers.apps.outbound_app:application"
+    options = {
+        "master": True, "processes": 1, "threads": 8, "pythonpath": str(ROOT), "mount": [f"/one={app}", f"/two={app}"],
+        "manage-script-name": True, "harakiri": HARAKIRI, "need-app": True,
+    }  # fmt: skip
+    with Server(options) as server, ThreadPoolExecutor(8) as pool:
+        paths = [
+            f"/{mount}/{client}/localhost:{partner.port}/silent" for mount in ("one", "two") for client in CLIENTS[2:]
+        ]
+        for answer in pool.map(lambda path: get(server.port, path).decode(), paths):
+            assert "in phase headers" in answer
+            assert "request deadline of GET /" in answer
+        interpreters = set(re.findall(r"ready in \d+ seconds on interpreter (\w+)", server.log()))
+    assert len(interpreters) == 2
 
 
 def test_what_all_workers_notice_in_report_mode_can_be_read_from_outside(partner, get):

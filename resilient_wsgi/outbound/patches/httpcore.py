@@ -18,6 +18,8 @@ MODULE = "httpcore"
 
 Method = Callable[..., Any]
 
+_TUNNEL = b"CONNECT "
+
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the streams, the making of connections and the wait for a pooled one."""
@@ -50,7 +52,7 @@ class _Httpcore:
             if exchange.watch is not None:
                 with exchange.watch.wait(exchange.limits.read, timeout):
                     return original(stream, max_bytes, timeout)
-            if exchange.phase != "body":
+            if exchange.phase != "body" and not exchange.connecting:
                 exchange.phase = "headers"
             silence = _silence(timeout, exchange.limits.read)
             try:
@@ -73,7 +75,10 @@ class _Httpcore:
                 with exchange.watch.wait(exchange.limits.read, timeout):
                     original(stream, buffer, timeout)
                 return
-            exchange.phase = "send"
+            if buffer[: len(_TUNNEL)] == _TUNNEL:  # a request to a proxy; what follows on the connection is TLS
+                exchange.resume_connect()
+            if not exchange.connecting:
+                exchange.phase = "send"
             silence = _silence(timeout, exchange.limits.read)
             try:
                 for start in range(0, len(buffer), clamp.SLICE_BYTES):

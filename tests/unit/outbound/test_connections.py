@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import time
 
+import httpx
 import pytest
 import requests
 import urllib3
@@ -177,3 +179,35 @@ def test_a_pause_before_a_retry_that_fits_is_slept(server):
         began = time.monotonic()
         assert manager.request("GET", f"{server.url}/retry_after/0", retries=retries).status == 503
         assert time.monotonic() - began >= 0.09
+
+
+def through_http_client(proxy):
+    connection = http.client.HTTPSConnection(*proxy)
+    connection.set_tunnel("partner.invalid", 443)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+
+
+def through_requests(proxy):
+    requests.get("https://partner.invalid/", proxies={"https": "http://{}:{}".format(*proxy)})
+
+
+def through_urllib3(proxy):
+    with urllib3.ProxyManager("http://{}:{}".format(*proxy)) as manager:
+        manager.request("GET", "https://partner.invalid/", retries=False)
+
+
+def through_httpx(proxy):
+    with httpx.Client(proxy="http://{}:{}".format(*proxy), timeout=None, verify=False) as client:
+        client.get("https://partner.invalid/")
+
+
+@pytest.mark.parametrize("ask", [through_http_client, through_requests, through_urllib3, through_httpx])
+def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_for_connecting(server, ask):
+    install(Outbound(connect_timeout=0.3, read_timeout=60, total_timeout=60))
+    began = time.monotonic()
+    with pytest.raises(
+        DeadlineExceeded, match=r"in phase connect after 0.3\d s: limit 0.3 s \(default CONNECT_TIMEOUT\)"
+    ):
+        ask(("127.0.0.1", server.port))
+    assert time.monotonic() - began < 1
