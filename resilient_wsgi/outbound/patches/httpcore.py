@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
+import time
 from importlib import import_module
 from typing import Any, Callable, Optional
 
@@ -19,6 +21,7 @@ MODULE = "httpcore"
 Method = Callable[..., Any]
 
 _TUNNEL = b"CONNECT "
+_MOMENT = 0.1
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -33,6 +36,10 @@ def patch(module: Any, patches: Patches) -> None:
             patches.wrap(stream, "read", client.read)
             patches.wrap(stream, "write", client.write)
     patches.wrap(backend.SyncStream, "start_tls", client.start_tls)
+    # HTTP/2: calls that share a connection wait for each other, without a timeout of their own
+    threads = import_module("httpcore._synchronization")
+    patches.wrap(threads.Lock, "__enter__", client.enter_lock)
+    patches.wrap(threads.Semaphore, "acquire", client.acquire)
 
 
 class _Httpcore:
@@ -59,7 +66,7 @@ class _Httpcore:
                 return original(stream, max_bytes, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.ReadTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.ReadTimeout, error, ours) from error
+                raise _as(self._module.ReadTimeout, ours, error) from error
 
         return read
 
@@ -86,7 +93,7 @@ class _Httpcore:
                     original(stream, buffer[start : start + clamp.SLICE_BYTES], wait)
             except (TimedOut, self._module.WriteTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.WriteTimeout, error, ours) from error
+                raise _as(self._module.WriteTimeout, ours, error) from error
 
         return write
 
@@ -103,9 +110,37 @@ class _Httpcore:
                 return original(request, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.PoolTimeout, error, ours) from error
+                raise _as(self._module.PoolTimeout, ours, error) from error
 
         return wait_for_connection
+
+    def enter_lock(self, original: Method) -> Method:
+        """Wait no longer than is left for another call to read from the connection that both share."""
+
+        def enter(lock: Any) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                return original(lock)
+            if not lock._lock.acquire(timeout=_shared_wait(exchange)):
+                if exchange.phase != "body":
+                    exchange.phase = "headers"
+                raise _as(self._module.ReadTimeout, exchange.silent(None))
+            return lock
+
+        return enter
+
+    def acquire(self, original: Method) -> Method:
+        """Wait no longer than is left for the other side to take one more call on the connection."""
+
+        def acquire(semaphore: Any) -> None:
+            exchange = active.get()
+            if exchange is None or exchange.report:
+                original(semaphore)
+            elif not semaphore._semaphore.acquire(timeout=_shared_wait(exchange)):
+                exchange.phase = "pool"
+                raise _as(self._module.PoolTimeout, exchange.silent(None))
+
+        return acquire
 
     def connect_tcp(self, original: Method) -> Method:
         """Connect with all addresses sharing one limit, which the TLS handshake shares too."""
@@ -136,7 +171,7 @@ class _Httpcore:
         try:
             return create_connection(exchange, (host, port), source, options)
         except TimedOut as error:
-            raise _as(self._module.ConnectTimeout, error, error) from None
+            raise _as(self._module.ConnectTimeout, error) from None
         except OSError as error:
             raise self._module.ConnectError(str(error)) from error
         finally:
@@ -156,13 +191,18 @@ class _Httpcore:
             try:
                 return original(stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf)))
             except TimedOut as error:
-                raise _as(self._module.ConnectTimeout, error, error) from None
+                raise _as(self._module.ConnectTimeout, error) from None
             except self._module.ConnectTimeout as error:
-                raise _as(self._module.ConnectTimeout, error, exchange.give_up(exchange.why)) from error
+                raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why), error) from error
             finally:
                 exchange.end_connect()
 
         return start_tls
+
+
+def _shared_wait(exchange: Exchange) -> float:
+    """Return how long to wait for others: also when time is up, a moment, for what has to be tidied up then."""
+    return min(max(exchange.end - time.monotonic(), _MOMENT), exchange.limits.read.seconds, threading.TIMEOUT_MAX)
 
 
 def _silence(asked: Optional[float], default: Limit) -> Limit:
@@ -173,5 +213,6 @@ def _finite(wait: float) -> Optional[float]:
     return None if wait == math.inf else wait
 
 
-def _as(kind: Any, error: Exception, ours: TimedOut) -> Any:
-    return native.make((kind,), native.words(error, ours), {"reason": ours})
+def _as(kind: Any, ours: TimedOut, error: Optional[Exception] = None) -> Any:
+    """Return httpcore's kind of exception for ours; `error` is what the limit has caused in httpcore, if anything."""
+    return native.make((kind,), native.words(error or ours, ours), {"reason": ours})

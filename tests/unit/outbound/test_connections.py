@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 import requests
 import urllib3
 
-from bench.outbound_hostile import Hostile, black_holes, names
+from bench.outbound_hostile import Hostile, black_holes, certificate, names
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.outbound.connect import ATTEMPT_DELAY
@@ -211,3 +212,65 @@ def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_for_connect
     ):
         ask(("127.0.0.1", server.port))
     assert time.monotonic() - began < 1
+
+
+class SilentHttp2:
+    """A partner that takes calls over HTTP/2 and answers none."""
+
+    def __init__(self, path, settings):
+        self.settings = settings
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(path)
+        self.context.set_alpn_protocols(["h2"])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.connections = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock = self.context.wrap_socket(self.listener.accept()[0], server_side=True)
+                sock.sendall(self.settings)
+                self.connections.append(sock)
+
+    def close(self):
+        self.listener.close()
+        for sock in self.connections:
+            sock.close()
+
+
+# RFC 9113, 6.5: without a number of concurrent streams httpx takes one; with one of them a hundred
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        (b"\0\0\0\4\0\0\0\0\0", httpx.PoolTimeout),
+        (b"\0\0\6\4\0\0\0\0\0" + b"\0\3\0\0\0\x64", httpx.ReadTimeout),
+    ],
+    ids=["a free stream", "the connection's reader"],
+)
+def test_a_call_over_http2_does_not_wait_longer_for_another_one_on_its_connection(tmp_path, settings, error):
+    pytest.importorskip("h2")
+    install(Outbound(connect_timeout=5, read_timeout=60, total_timeout=60))
+    partner = SilentHttp2(certificate(str(tmp_path)), settings)
+    url = f"https://127.0.0.1:{partner.port}/"
+    with httpx.Client(http2=True, timeout=None, verify=False) as client:
+        reader = threading.Thread(target=lambda: suppressed(client.get, url), daemon=True)
+        reader.start()
+        time.sleep(0.5)  # it reads from the connection, and has its only stream
+        began = time.monotonic()
+        with (
+            timeouts(total=0.5),
+            pytest.raises(error, match=r"limit 0.5 s \(outbound.timeouts\(total=\)\)"),
+        ):
+            client.get(url)
+        assert time.monotonic() - began < 1
+        assert len(partner.connections) == 1
+        partner.close()
+        reader.join(5)
+        assert not reader.is_alive()
+
+
+def suppressed(call, *args):
+    with contextlib.suppress(httpx.HTTPError):
+        call(*args)
