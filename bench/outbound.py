@@ -39,10 +39,9 @@ def measure(python: str, mode: str) -> Results:
     return {(result["client"], result["scenario"], result["tls"]): result for result in measured}
 
 
-def python_with_urllib3_1() -> str:
+def python_with_urllib3_1(folder: str) -> str:
     python = os.environ.get("RESILIENT_WSGI_URLLIB3_1", "")
     if not python:
-        folder = tempfile.mkdtemp(prefix="urllib3-1-")
         venv.create(folder, with_pip=True)
         python = f"{folder}/bin/python"
         subprocess.run([python, "-m", "pip", "install", "-q", "urllib3<2", "requests", "httpx", "wrapt"], check=True)
@@ -66,8 +65,9 @@ def cell(plain: Any, guarded: Any) -> str:
 
 
 def main() -> None:
-    pythons = (sys.executable, python_with_urllib3_1())
-    plain, guarded = ({k: v for p in pythons for k, v in measure(p, mode).items()} for mode in ("plain", "guarded"))
+    with tempfile.TemporaryDirectory(prefix="urllib3-1-") as folder:
+        pythons = (sys.executable, python_with_urllib3_1(folder))
+        plain, guarded = ({k: v for p in pythons for k, v in measure(p, mode).items()} for mode in ("plain", "guarded"))
     print(
         f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}, on a machine that other work shared.\n"
     )

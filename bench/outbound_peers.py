@@ -50,7 +50,15 @@ PEERS: Dict[str, Peer] = {
 
 
 def main(names: List[str]) -> int:
-    folder = os.environ.get("RESILIENT_WSGI_PEERS") or tempfile.mkdtemp(prefix="peers-")
+    kept = os.environ.get("RESILIENT_WSGI_PEERS")
+    if kept:
+        return compare(names, kept)
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+        return compare(names, folder)
+
+
+def compare(names: List[str], folder: str) -> int:
+    """Run the suites in that folder; return 1 if a test passes only without the limits."""
     worse = 0
     for name in names or list(PEERS):
         peer = PEERS[name]
