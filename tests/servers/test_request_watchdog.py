@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -59,6 +60,45 @@ def test_a_worker_with_a_request_that_nothing_ends_is_replaced_and_its_siblings_
         assert body(server, "/pid") != first
         assert not stuck.result().good
         assert "was killed in" not in server.log()
+
+
+RECYCLING = {"TIMEOUT": 2, "GRACE": 0.3, "DRAIN": 8}
+
+
+@contextlib.contextmanager
+def gunicorn_running(environment, *arguments):
+    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in environment.items()}
+    try:
+        made = Gunicorn(APP, ["--timeout=30", *arguments], env={**env, "PYTHONPATH": str(ROOT)})
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    with made as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["uwsgi", "uwsgi, lazy", "gunicorn"])
+def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(kind):
+    """Those that run beside the stuck one, those that come meanwhile, and long ones that are half done when it begins."""
+    servers = {
+        "uwsgi": lambda: running({"processes": 2, "threads": 4}, RECYCLING),
+        "uwsgi, lazy": lambda: running({"processes": 2, "threads": 4, "lazy-apps": True}, RECYCLING),
+        "gunicorn": lambda: gunicorn_running(RECYCLING, "--workers=2", "--threads=4"),
+    }
+    rates = [load.Rate("/sleep/0.05", 30), load.Rate("/sleep/1.8", 2)]
+    with servers[kind]() as server, ThreadPoolExecutor(1) as pool:
+        load.burst(server.port, "/", 16, 10)
+        before = set(server.workers())
+        with load.Load(server.port, rates, patience=15, seconds=30) as traffic:
+            stuck = pool.submit(get, server, "/recv")
+            server.wait_for_log("takes no more requests and will be replaced: GET /recv")
+            replaced = wait_until(lambda: len(before - set(server.workers())) == 1, 10)
+            time.sleep(1)
+        assert replaced
+        assert not stuck.result().good
+        assert len(traffic.answers) > 60
+        assert load.by_status(traffic.answers) == {"200": len(traffic.answers)}
+        assert server.log().count("will be replaced") == 1
+        assert wait_until(lambda: len(server.workers()) == 2, 10)
 
 
 def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
@@ -126,16 +166,8 @@ def worker_in(server, what):
 
 
 def test_gunicorn_with_threads_has_a_watchdog_too():
-    env = {
-        "RESILIENT_WSGI_REQUEST_TIMEOUT": "0.5",
-        "RESILIENT_WSGI_REQUEST_GRACE": "0.3",
-        "PYTHONPATH": str(ROOT),
-    }
-    try:
-        gunicorn = Gunicorn(APP, ["--threads=2", "--timeout=30"], env=env)
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-    with gunicorn as server, ThreadPoolExecutor(1) as pool:
+    environment = {"TIMEOUT": 0.5, "GRACE": 0.3}
+    with gunicorn_running(environment, "--threads=2") as server, ThreadPoolExecutor(1) as pool:
         assert body(server, "/hang") == "interrupted"
         pid = body(server, "/pid")
         stuck = pool.submit(get, server, "/recv")
