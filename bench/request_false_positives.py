@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, Mapping, NamedTuple
 
 from bench.report import machine
 from lab.processes import Nginx, Server
@@ -43,13 +44,21 @@ GARBAGE = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400", "\xff", "0x1
 
 
 class Count(NamedTuple):
-    """How many requests, and how many of them were not answered 200."""
+    """How many requests; how many of them were answered 503, as too late; 499, as those of nobody; or otherwise than with 200."""
 
     requests: int
-    wrong: int
+    shed: int
+    gone: int
+    other: int
 
     def __str__(self) -> str:
-        return f"{self.requests:,} | {self.wrong}".replace(",", " ")
+        return f"{self.requests:,} | {self.shed} | {self.gone} | {self.other}".replace(",", " ")
+
+
+def _count(requests: int, statuses: Mapping[int, int]) -> Count:
+    """Return the count from the number of each status that is not 200."""
+    shed, gone = statuses.get(503, 0), statuses.get(499, 0)
+    return Count(requests, shed, gone, sum(statuses.values()) - shed - gone)
 
 
 def half_closing(port: int, chance: random.Random, skew: float = 0.0) -> bytes:
@@ -89,11 +98,12 @@ def _head(chance: random.Random, skew: float, method: bytes = b"GET") -> bytes:
 def odd_clients(each: int, skew: float) -> Count:
     """Count what clients got that close their half, that send two requests at once, and that send a body."""
     with Server(OPTIONS, env=ENV) as server, ThreadPoolExecutor(8) as pool:
-        chance, wrong = random.Random(skew), 0
+        chance, wrong = random.Random(skew), Counter[int]()
         for kind in (half_closing, pipelining, with_body):
             answers = pool.map(lambda _, kind=kind: kind(server.port, chance, skew), range(each))
-            wrong += sum(not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) for answer in answers)
-    return Count(3 * each, wrong)
+            wrong.update(int(answer[9:12] or 0) for answer in answers)
+    del wrong[200]
+    return _count(3 * each, wrong)
 
 
 def through_nginx(seconds: float, skew: str) -> Count:
@@ -126,15 +136,16 @@ def _wrk(port: int, seconds: float, skew: str, kind: str) -> Count:
         kind,
     ]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
-    total, wrong = re.search(r"(\d+) requests in", out), re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    total, codes = re.search(r"(\d+) requests in", out), re.findall(r" (\d+)=(\d+)", out)
+    statuses = {int(code): int(count) for code, count in codes}
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
-    unanswered = sum(map(int, errors.groups())) if errors else 0
-    return Count(int(total.group(1)) if total else 0, (int(wrong.group(1)) if wrong else 0) + unanswered)
+    statuses[0] = sum(map(int, errors.groups())) if errors else 0
+    return _count(int(total.group(1)) if total else 0, statuses)
 
 
 def run(seconds: float = 27.0, each: float = 5000.0) -> str:
     """Return the report: `seconds` through nginx for each clock, `each` requests of each odd client for each clock."""
-    lines = [machine("uwsgi"), "", "| traffic | requests | not answered 200 |", "| --- | --- | --- |"]
+    lines = [machine("uwsgi"), "", "| traffic | requests | 503 | 499 | others |", "| --- | --- | --- | --- | --- |"]
     counts: List[Count] = []
     for skew in ("0", "3600", "-3600", "mixed"):
         clock = "of routers an hour apart" if skew == "mixed" else f"off by {skew} s"

@@ -38,3 +38,24 @@ function request()
   end
   return one() .. one() .. one()
 end
+
+function setup(thread)
+  traffic = thread
+end
+
+counts = ""
+local seen = {}
+
+function response(status)
+  if status ~= 200 then
+    seen[status] = (seen[status] or 0) + 1
+    counts = ""
+    for code, count in pairs(seen) do
+      counts = counts .. " " .. code .. "=" .. count
+    end
+  end
+end
+
+function done()
+  print("not 200:" .. traffic:get("counts"))
+end

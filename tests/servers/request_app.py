@@ -53,6 +53,13 @@ def block_in_write():
         os.write(writing, b"x" * 4096)
 
 
+def eat_memory():
+    eaten = []
+    while True:
+        eaten.append(b"x" * 1_000_000)
+        time.sleep(0.005)  # so that the watchdog sees it run
+
+
 def gone():
     print("the app runs", file=sys.stderr, flush=True)
     until = time.monotonic() + 10
