@@ -1,4 +1,4 @@
-"""The app of the overload: it works for a fixed time by waiting, so that two cores can carry it and its clients."""
+"""The apps of the benchmarks of requests. That of the overload works by waiting, so that two cores can carry it and its clients."""
 
 from __future__ import annotations
 
@@ -22,5 +22,13 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes
     return [b"hello"]
 
 
+def reading(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+    """Answer after the body was read: what is left of it unread, a server on raw HTTP may take for the next request."""
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+
+
 resilient_wsgi.install()
 guarded = resilient_wsgi.wrap(plain)
+guarded_reading = resilient_wsgi.wrap(reading)

@@ -1,20 +1,29 @@
-"""What each piece of middleware costs a request, in this process: the least of many runs, so that others do not count.
+"""What the middleware costs a request: each piece in this process, and all of the library on real servers, plain beside guarded.
 
-Beside it the same app without anything around it. The connection is a socket pair, the shared memory is real.
+In this process it is the least of many runs, so that others do not count; the connection is a socket pair, the shared memory
+is real. On the servers the runs alternate.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import timeit
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Union
 
 from bench.hello_app import application
-from bench.report import machine
+from bench.report import machine, spread
+from lab.processes import Gunicorn, Server as uWSGI
+from lab.processes.base import find_tool
+from lab.processes.uwsgi import Option
+from lab.procfs import cpu_seconds
 from resilient_wsgi import servers, stderr
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, QueueMiddleware
 from resilient_wsgi.request.records import Region
@@ -29,6 +38,10 @@ if TYPE_CHECKING:
 
 NUMBER = 300
 REPEAT = 1500
+ROUNDS = 11
+SECONDS = 2
+CONNECTIONS = 8
+ROOT = Path(__file__).parents[1]
 
 
 class Connected(Server):
@@ -103,10 +116,10 @@ def rows(server: Server) -> Iterator[tuple[str, WSGIApplication, Dict[str, Any]]
     yield "all of `wrap()`, with the header", whole, stamped
 
 
-def run() -> str:
-    """Return the report."""
+def in_process() -> str:
+    """Return the table of the pieces."""
     lines: List[str] = [
-        f"{machine()}; least of {REPEAT} runs of {NUMBER} calls",
+        f"least of {REPEAT} runs of {NUMBER} calls",
         "",
         "| around hello world | µs more |",
         "| --- | --- |",
@@ -118,6 +131,89 @@ def run() -> str:
             alone = alone or took
             lines.append(f"| {name} | {took - alone:.2f} |" if took is not alone else f"| {name} | ({took:.2f}) |")
     return "\n".join(lines) + "\n"
+
+
+def on_servers() -> str:
+    """Return the table of the servers: requests a second, the p99, and the processor time of a request, which others hardly touch."""
+    lines = [
+        f"wrk, {CONNECTIONS} connections, {ROUNDS} alternating runs of {SECONDS} s; medians (ranges)",
+        "",
+        "| server | | requests/s | ratio | p99, ms | processor time of a request, µs | more, µs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, serve in SERVERS.items():
+        runs: Dict[str, List[Measured]] = {"hello_app": [], "hello_guarded": []}
+        with contextlib.ExitStack() as stack:
+            servers_of = {module: serve(module) for module in runs}
+            for server in servers_of.values():
+                stack.enter_context(server)
+            for server in servers_of.values():
+                measure(server)
+            for _ in range(ROUNDS):
+                for module, server in servers_of.items():
+                    runs[module].append(measure(server))
+        plain, _, alone = zip(*runs["hello_app"])
+        for module, kind in (("hello_app", "plain"), ("hello_guarded", "guarded")):
+            rates, p99, micro = zip(*runs[module])
+            ratio = statistics.median(rate / peer for rate, peer in zip(rates, plain))
+            more = statistics.median(time - peer for time, peer in zip(micro, alone))
+            lines.append(
+                f"| {name} | {kind} | {spread(rates)} | {ratio:.3f} | {spread(p99)} | {spread(micro)} | {more:.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+class Measured(NamedTuple):
+    """Requests a second, the 99th percentile of their times in ms, the worker's processor time for one in µs."""
+
+    rate: float
+    p99: float
+    micro: float
+
+
+def measure(server: Union[uWSGI, Gunicorn]) -> Measured:
+    """Have wrk ask for `SECONDS`."""
+    (worker,) = server.workers()
+    url, before = f"http://127.0.0.1:{server.port}/", cpu_seconds(worker)
+    command = [find_tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", url]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    used = cpu_seconds(worker) - before
+    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
+    count = re.search(r"(\d+) requests in", out)
+    if "Non-2xx" in out or rate is None or p99 is None or count is None:
+        raise RuntimeError(out)
+    p99_ms = float(p99.group(1)) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[p99.group(2)]
+    return Measured(float(rate.group(1)), p99_ms, used / int(count.group(1)) * 1e6)
+
+
+def _uwsgi(module: str) -> uWSGI:
+    guarded = (
+        {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
+        if module == "hello_guarded"
+        else {}
+    )
+    options: Dict[str, Option] = {
+        "module": f"bench.{module}", "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
+        "harakiri": 30, "need-app": True, "pythonpath": str(ROOT), **guarded,
+    }  # fmt: skip
+    return uWSGI(options)
+
+
+def _gunicorn(module: str, *arguments: str) -> Gunicorn:
+    env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28"}
+    return Gunicorn(f"bench.{module}:application", ["--workers=1", "--backlog=1024", *arguments], env=env)
+
+
+SERVERS: Dict[str, Callable[[str], Union[uWSGI, Gunicorn]]] = {
+    "uWSGI": _uwsgi,
+    "gunicorn, sync": _gunicorn,
+    "gunicorn, 4 threads": lambda module: _gunicorn(module, "--threads=4"),
+}
+
+
+def run() -> str:
+    """Return the report."""
+    return f"{machine('uwsgi', 'gunicorn', 'wrapt')}\n\n{in_process()}\n{on_servers()}"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The five incidents as runnable experiments, plain beside guarded, on real servers."""
+"""The five incidents and an overload as runnable experiments, plain beside guarded, on real servers."""

@@ -127,9 +127,13 @@ class Load:
     ) -> None:
         self.stop()
 
+    def end(self) -> None:
+        """Send nothing more."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """Send nothing more and wait for what is under way."""
-        self._stopped.set()
+        self.end()
         if self._thread is not None:
             self._thread.join()
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ABOUT = {
     "hung-upstream": "A partner stops answering; every worker ends up waiting for it, and the service is gone.",
+    "overload": "Twice what the service can do is asked of it for a while, by clients that give up after two seconds.",
     "failed-load": "Two workers fail to load the app while memory is short, and answer 500 for ever.",
     "reload-with-threads": "A background thread that nobody tells to stop holds up every reload and every stop.",
     "small-backlog": "The listen queue is smaller than the operator believes, and over a UNIX socket nobody says that it is full.",
@@ -43,6 +44,7 @@ section { margin-top: 2.6rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 4px; } svg text.panel { fill: var(--ink); font-weight: 600; }
 svg .words { fill: var(--accent); } svg .moment { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 3; }
+svg .level { stroke: var(--accent); stroke-width: 1.4; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .area { fill: var(--accent); opacity: .18; } svg .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 .ok { fill: var(--ok); background: var(--ok); } .s503 { fill: var(--s503); background: var(--s503); }

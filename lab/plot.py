@@ -46,7 +46,7 @@ class Scale:
         totals = [sum(at) for run in runs for at in zip(*run.answers_per_second(BIN_SECONDS).values())]
         return cls(
             max((run.seconds for run in runs), default=1.0),
-            max(totals, default=1.0),
+            max([*totals, *(run.capacity or 0.0 for run in runs)], default=1.0),
             max((depth for run in runs for _, depth in run.queue), default=1),
             max((count for run in runs for _, count in run.blocked), default=1),
         )
@@ -61,6 +61,8 @@ def svg(series: Series, scale: Scale, title: str) -> str:
         parts += panel.frame(name)
         if name == PANELS[0][0]:
             parts += _bars(panel, series.answers_per_second(BIN_SECONDS))
+            if series.capacity is not None:
+                parts += _level(panel, series.capacity, "capacity")
         else:
             parts.append(_area(panel, series.queue if name == PANELS[1][0] else series.blocked))
         y += height + GAP
@@ -127,6 +129,15 @@ def _bars(panel: _Panel, rates: Dict[str, List[float]]) -> List[str]:
                 f'width="{width:.1f}" height="{bottom - top:.1f}"/>'
             )
     return parts
+
+
+def _level(panel: _Panel, value: float, words: str) -> List[str]:
+    """Return a line across the panel, with its words at the right end."""
+    y = panel.y(value)
+    return [
+        f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
+        f'<text class="words" text-anchor="end" x="{WIDTH - RIGHT}" y="{y - 4:.1f}">{words}</text>',
+    ]
 
 
 def _area(panel: _Panel, samples: Sequence[Tuple[float, int]]) -> str:

@@ -29,7 +29,8 @@ BLOCKED_IN = (
 class Series:
     """What was recorded; all times are seconds since the beginning.
 
-    `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when, what happened).
+    `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when, what happened). `capacity` is
+    how many answers a second there can be at most, where that is known.
     """
 
     seconds: float = 0.0
@@ -37,6 +38,7 @@ class Series:
     queue: List[Tuple[float, int]] = field(default_factory=list)
     blocked: List[Tuple[float, int]] = field(default_factory=list)
     moments: List[Tuple[float, str]] = field(default_factory=list)
+    capacity: float | None = None
 
     def answers_per_second(self, bin_seconds: float = 0.5) -> Dict[str, List[float]]:
         """Return for each status the answers a second in consecutive bins."""

@@ -11,7 +11,9 @@ class Interruptible:
     """One wait: made by `deadline.interruptible()`, used once as a context manager.
 
     `str(doing)` says what is waited for, `interrupted` whether it was ended from outside. The lock makes leaving the block wait
-    for a `callback` that runs just then: after it, the socket is the pool's.
+    for a `callback` that runs just then: after it, the socket is the pool's. Without it a wait could be left as untouched
+    between the watchdog's look and its deed; and one that was ended could be closed while `shutdown` is on its way to the
+    kernel with the number of a descriptor that by then is another's.
     """
 
     __slots__ = ("_armed", "_callback", "_lock", "_waits", "doing", "interrupted")

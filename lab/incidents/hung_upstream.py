@@ -1,6 +1,6 @@
 """A third party hangs, and the whole service is gone; and a burst that a service goes on working for when nobody waits any more.
 
-nginx -> uWSGI with a fixed number of processes. A tenth of the requests call the partner, which stops answering for a while.
+nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the partner, which stops answering for a while.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from lab.load import Answer
 
 INCIDENT = "hung-upstream"
-PROCESSES = 5
+PROCESSES = 8
 HARAKIRI_SECONDS = 5
 NGINX_SECONDS = 2.0
 HEALTHY_SECONDS = 1.5
 OUTAGE_SECONDS = 8.0
 AFTER_SECONDS = 12.0
-RATES = (load.Rate("/offers", 4), load.Rate("/", 20), load.Rate("/products", 14), load.Rate("/buy", 2))
+RATES = (load.Rate("/offers", 9), load.Rate("/", 12), load.Rate("/products", 8), load.Rate("/buy", 1))
 
 BURST = 40
 WORK_SECONDS = 0.5
@@ -96,6 +96,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
     callers = [answer for answer in during if answer.path == "/offers"]
     good = sum(answer.good for answer in others)
     first = _first_good(answers, recover)
+    offers = _first_good([answer for answer in answers if answer.path == "/offers"], recover)
     result.figures.update(
         {
             "others answered during the outage": f"{good} of {len(others)}",
@@ -103,6 +104,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
             "offers during the outage": load.summary(callers),
             "all others, by status": load.summary(others),
             "first good answer after recovery, s": None if first is None else round(first - recover, 2),
+            "first good offers after recovery, s": None if offers is None else round(offers - recover, 2),
             "deepest queue": max((depth for _, depth in result.series.queue), default=0),
         }
     )
@@ -112,6 +114,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
         failed = {answer.status for answer in callers if not answer.good}
         result.check("the app itself answers for the partner: 503, no 502, no 504", failed == {"503"})
         result.check("first good answer within 2 s of the recovery", first is not None and first - recover <= 2.0)
+        result.check("and the first good offers", offers is not None and offers - recover <= 2.0)
     else:
         result.check("views that do not call the partner are gone too (under half answered)", good < 0.5 * len(others))
 

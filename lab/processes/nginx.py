@@ -49,6 +49,7 @@ class Nginx(Process):
     :param upstreams: "host:port" or the path of a UNIX socket.
     :param read_timeout: `uwsgi_read_timeout`, seconds.
     :param connect_timeout: `uwsgi_connect_timeout`, seconds.
+    :param parameters: further lines `uwsgi_param`, by name.
     :raises ToolMissing: "nginx not found", on entry.
     """
 
@@ -60,6 +61,7 @@ class Nginx(Process):
         *,
         read_timeout: float = 60.0,
         connect_timeout: float = 60.0,
+        parameters: Mapping[str, str] | None = None,
         env: Mapping[str, str | None] | None = None,
     ) -> None:
         super().__init__(env=env)
@@ -67,6 +69,7 @@ class Nginx(Process):
         self._upstreams = upstreams
         self._read_timeout = read_timeout
         self._connect_timeout = connect_timeout
+        self._parameters = {**PARAMETERS, **(parameters or {})}
 
     def command(self) -> List[str]:
         """Write nginx.conf and return the command line."""
@@ -82,7 +85,7 @@ class Nginx(Process):
             servers=" ".join(f"server {name} max_fails=0;" for name in names),
             read_timeout=self._read_timeout,
             connect_timeout=self._connect_timeout,
-            parameters=" ".join(f"uwsgi_param {name} {value};" for name, value in PARAMETERS.items()),
+            parameters=" ".join(f"uwsgi_param {name} {value};" for name, value in self._parameters.items()),
         )
         (self.directory / "nginx.conf").write_text(text)
         return [binary, "-p", str(self.directory), "-c", str(self.directory / "nginx.conf"), "-e", str(self._log_path)]

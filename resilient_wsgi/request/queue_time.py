@@ -10,8 +10,10 @@ import math
 from typing import Optional
 
 YEAR_2000 = 946_684_800.0
-# nobody waits longer, and no clock is trusted that is further off than this
+# no clock is trusted that is further off than this
 PLAUSIBLE = 6 * 3600.0
+# nobody waits longer: who seems to was sent by another router than the others, with another clock
+LONGEST = 600.0
 PERIOD = 60.0
 PERIODS = 5
 
@@ -56,7 +58,8 @@ class Calibration:
         if difference < self._least:
             self._least = difference
             self._floor = min(difference, *self._past)
-        return difference - self._floor
+        waited = difference - self._floor
+        return waited if waited < LONGEST else None
 
     def _next_period(self, wall: float) -> None:
         self._past = [*self._past[1:], self._least]

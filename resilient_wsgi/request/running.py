@@ -24,7 +24,7 @@ WAITED = "resilient_wsgi.waited"  # seconds in the queue, put there by QueueMidd
 class RequestDeadline(Deadline):
     """A deadline that names its request, in words made only when somebody asks. `at` is infinity where there is none."""
 
-    __slots__ = ("client_fd", "client_gone", "environ", "start")
+    __slots__ = ("client_fd", "client_gone", "environ", "start", "timed_out")
 
     def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System) -> None:
         self.at = now + limit
@@ -35,6 +35,7 @@ class RequestDeadline(Deadline):
         self.environ = environ
         self.client_fd = -1
         self.client_gone = False
+        self.timed_out = False
 
     @property
     def source(self) -> str:  # type: ignore[override]

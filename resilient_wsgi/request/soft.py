@@ -3,6 +3,10 @@
 Python runs handlers of signals in the main thread, and a system call that a signal interrupts lets them run: so this ends a
 wait that knows of no deadline (measured: a `recv` on a silent socket at once). It may also hit the middle of a transaction,
 which is why it is off unless asked for.
+
+It is raised where the app's code runs, and once in a request. Not in the server's code between two pieces of a response, nor
+in ours, nor in what ours calls (a lock of logging's, say): it would be swallowed there, or leave something half done. And not
+again while the answer to the first one is on its way, by us or by the app that has caught it.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ from typing import Any, Optional
 
 from ..errors import RequestTimedOut, Unavailable
 from .running import RequestDeadline, running
+from .stacks import CALLERS
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_CALL_THE_APP = (*CALLERS, *(_HERE + name for name in ("stack.py", "django/middleware.py", "django/database.py")))
 
 
 class SoftTimeout:
@@ -33,8 +39,11 @@ class SoftTimeout:
         self._before: Any = signal.signal(signum, self._handle)
 
     def interrupt(self, thread: int, request: RequestDeadline) -> bool:
-        """Have the exception raised in a request; return whether it can be. It is not if the request ends first."""
-        if thread != self._thread:
+        """Have the exception raised in a request; return whether it can be. It is not if the request ends first.
+
+        If the app's code does not run just then nothing is raised: call it again.
+        """
+        if thread != self._thread or request.timed_out:
             return False
         self._due = request
         signal.pthread_kill(thread, self._signum)
@@ -43,10 +52,10 @@ class SoftTimeout:
     def _handle(self, signum: int, frame: Optional[FrameType]) -> None:
         del signum
         request, slot = self._due, running.slots.get(self._thread)
-        # code of ours is not interrupted: its `finally` would not be done. The watchdog sends the signal again
-        if request is None or slot is None or slot.request is not request or _ours(frame):
+        if request is None or slot is None or slot.request is not request or not _in_app(frame):
             return
         self._due = None
+        request.timed_out = True
         msg = f"the request ran for {request.limit:g} s ({request.source})"
         raise RequestTimedOut(msg)
 
@@ -56,5 +65,9 @@ class SoftTimeout:
             signal.signal(self._signum, self._before or signal.SIG_DFL)
 
 
-def _ours(frame: Optional[FrameType]) -> bool:
-    return frame is not None and frame.f_code.co_filename.startswith(_HERE)
+def _in_app(frame: Optional[FrameType]) -> bool:
+    """Return whether the app's code runs: the innermost code of ours on the stack is what has called the app."""
+    interrupted = frame
+    while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return frame is not None and frame is not interrupted and frame.f_code.co_filename in _CALL_THE_APP

@@ -30,13 +30,13 @@ def in_request(thread: int) -> bool:
     """
     frame = sys._current_frames().get(thread)  # noqa: SLF001
     while frame is not None:
-        if frame.f_code.co_filename in _CALLERS:
+        if frame.f_code.co_filename in CALLERS:
             return True
         frame = frame.f_back
     return False
 
 
-_CALLERS = tuple(os.path.join(os.path.dirname(os.path.abspath(__file__)), name) for name in ("deadline.py", "body.py"))
+CALLERS = tuple(os.path.join(os.path.dirname(os.path.abspath(__file__)), name) for name in ("deadline.py", "body.py"))
 
 
 def _thread(name: str, frame: FrameType, request: Optional[str]) -> List[str]:

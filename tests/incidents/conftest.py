@@ -10,9 +10,9 @@ from lab.processes import ToolMissing
 
 @pytest.fixture
 def run_incident():
-    def run(incident, *, guarded):
+    def run(incident, *, guarded, **more):
         try:
-            result = INCIDENTS[incident](guarded)
+            result = INCIDENTS[incident](guarded, **more)
         except ToolMissing as missing:
             pytest.skip(str(missing))
         lines = [f"{'holds' if truth else 'DOES NOT HOLD'}: {statement}" for statement, truth in result.holds]

@@ -53,6 +53,17 @@ def block_in_write():
         os.write(writing, b"x" * 4096)
 
 
+def eat_memory():
+    eaten = []
+    while True:
+        eaten.append(b"x" * 1_000_000)
+        time.sleep(0.005)  # so that the watchdog sees it run
+
+
+def pieces(count):
+    return (b"x" * 1_000_000 for _ in range(int(count)))
+
+
 def gone():
     print("the app runs", file=sys.stderr, flush=True)
     until = time.monotonic() + 10
@@ -78,6 +89,9 @@ def app(environ, start_response):
     name, _, argument = environ["PATH_INFO"].strip("/").partition("/")
     what = globals()[name.replace("-", "_") or "hello"]
     answer = what(argument) if argument else what()
+    if not isinstance(answer, bytes):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return answer
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Worker", str(os.getpid()))])
     return [answer]
 

@@ -1,22 +1,15 @@
-"""What is left of a deadline reaches the database: real PostgreSQL, and SQLite. MySQL's statements are only looked at."""
+"""What is left of a deadline reaches the database: real PostgreSQL and MariaDB, and SQLite. MySQL's statements are looked at."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
 import os
-import pwd
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
-from lab.processes import wait_until
-from lab.processes.base import ToolMissing, find_tool
+from tests.servers.databases import mariadb, postgresql
 from tests.servers.requests_common import ROOT
 
 pytestmark = pytest.mark.servers
@@ -26,6 +19,11 @@ import json, sys, time
 import django
 from django.conf import settings
 
+try:
+    import pymysql
+    pymysql.install_as_MySQLdb()
+except ImportError:
+    pass
 settings.configure(
     INSTALLED_APPS=["resilient_wsgi.django"],
     DATABASES={"default": json.loads(sys.argv[1])},
@@ -37,6 +35,7 @@ from resilient_wsgi import deadline
 
 SLOW, QUICK = SQL = {
     "postgresql": ("SELECT pg_sleep(0.7)", "SELECT 1"),
+    "mysql": ("SELECT SLEEP(0.7)", "SELECT 1"),
     "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400000) SELECT count(*) FROM n", "SELECT 1"),
 }[connection.vendor]
 
@@ -60,7 +59,7 @@ with deadline.limit(60):
     found["quick, limited"] = run(QUICK)
     found["slow, long limit"] = run(SLOW)
 found["slow, no limit"] = run(SLOW)
-if connection.vendor == "postgresql":
+if connection.vendor != "sqlite":
     with deadline.limit(0.3):
         try:
             with transaction.atomic():
@@ -74,8 +73,16 @@ if connection.vendor == "postgresql":
         run(QUICK)
         transaction.set_rollback(True)
     with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        found["left behind"] = cursor.fetchone()[0]
+        cursor.execute("SHOW statement_timeout" if connection.vendor == "postgresql" else "SELECT @@max_statement_time")
+        found["left behind"] = str(cursor.fetchone()[0])
+if connection.vendor == "mysql":
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE OR REPLACE TABLE written (x INT)")
+    with deadline.limit(0.3):
+        found["a write"] = run("INSERT INTO written SELECT SLEEP(0.7)")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM written")
+        found["written"] = cursor.fetchone()[0]
 print(json.dumps(found))
 """
 
@@ -93,42 +100,6 @@ def ask(database, switch="on"):
     return json.loads(done.stdout)
 
 
-@contextlib.contextmanager
-def postgresql():
-    """A server of its own in a temporary folder, on a UNIX socket alone. As root it becomes the user postgres."""
-    try:
-        initdb, postgres = (find_tool(name, "/usr/lib/postgresql/15/bin") for name in ("initdb", "postgres"))
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-    if importlib.util.find_spec("psycopg") is None and importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("psycopg not found")
-    user = {}
-    if os.geteuid() == 0:
-        try:
-            account = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    folder = tempfile.mkdtemp(prefix="rw-pg-")
-    if user:
-        os.chown(folder, user["user"], user["group"])
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
-    server = None
-    try:
-        subprocess.run(
-            [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"], check=True, timeout=60, **quiet
-        )
-        options = ["-F", "-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
-        server = subprocess.Popen([postgres, "-D", f"{folder}/data", *options], **quiet)
-        assert wait_until(lambda: os.path.exists(f"{folder}/.s.PGSQL.5432"), 20)
-        yield {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "app", "HOST": folder}
-    finally:
-        if server is not None:
-            server.send_signal(signal.SIGINT)
-            server.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def test_postgresql_ends_a_statement_at_the_deadline_and_no_other():
     with postgresql() as database:
         found = ask(database)
@@ -138,6 +109,19 @@ def test_postgresql_ends_a_statement_at_the_deadline_and_no_other():
             assert found[what][0] == "done", what
         assert found["in a transaction"][0] == "ended"
         assert found["left behind"] == "0"
+
+
+def test_mariadb_ends_a_statement_at_the_deadline_and_no_other():
+    with mariadb() as database:
+        found = ask(database)
+        assert found["slow, limited"][0] == "ended"
+        assert "max_statement_time exceeded" in found["slow, limited"][2]
+        assert found["slow, limited"][1] < 0.5
+        for what in ("quick, limited", "slow, long limit", "slow, no limit", "after it"):
+            assert found[what][0] == "done", what
+        assert found["in a transaction"][0] == found["a write"][0] == "ended"
+        assert found["written"] == 0
+        assert float(found["left behind"]) == 0
 
 
 def test_sqlite_ends_a_statement_at_the_deadline_and_no_other():

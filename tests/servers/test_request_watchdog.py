@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,18 +49,43 @@ def test_a_request_next_to_fast_traffic_is_ended_in_time_and_its_siblings_are_un
         assert "HARAKIRI" not in server.log()
 
 
-def test_a_worker_with_a_request_that_nothing_ends_is_replaced_and_its_siblings_finish():
-    with running({"threads": 2}, {"TIMEOUT": 0.5, "GRACE": 0.3, "DRAIN": 8}) as server, ThreadPoolExecutor(2) as pool:
-        first = body(server, "/pid")
-        stuck = pool.submit(get, server, "/recv")
-        time.sleep(0.6)
-        sibling = pool.submit(body, server, "/sleep/0.45")
-        server.wait_for_log("takes no more requests and will be replaced: GET /recv has run for")
-        assert sibling.result() == "slept"
-        assert wait_until(lambda: int(first) not in server.workers(), 10)
-        assert body(server, "/pid") != first
+RECYCLING = {"TIMEOUT": 1.2, "GRACE": 0.3, "DRAIN": 8}
+
+
+@contextlib.contextmanager
+def gunicorn_running(environment, *arguments):
+    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in environment.items()}
+    try:
+        made = Gunicorn(APP, ["--timeout=30", *arguments], env={**env, "PYTHONPATH": str(ROOT)})
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    with made as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["uwsgi", "gunicorn"])
+def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(kind):
+    """Those that run beside the stuck one, those that come meanwhile, and long ones that are half done when it begins."""
+    servers = {
+        "uwsgi": lambda: running({"processes": 2, "threads": 4}, RECYCLING),
+        "gunicorn": lambda: gunicorn_running(RECYCLING, "--workers=2", "--threads=4"),
+    }
+    rates = [load.Rate("/sleep/0.05", 20), load.Rate("/sleep/1.1", 4)]
+    with servers[kind]() as server, ThreadPoolExecutor(1) as pool:
+        load.burst(server.port, "/", 16, 10)
+        before = set(server.workers())
+        with load.Load(server.port, rates, patience=15, seconds=30) as traffic:
+            stuck = pool.submit(get, server, "/recv")
+            server.wait_for_log("takes no more requests and will be replaced: GET /recv")
+            replaced = wait_until(lambda: len(before - set(server.workers())) == 1, 10)
+            time.sleep(0.5)
+        assert replaced
         assert not stuck.result().good
+        assert len(traffic.answers) > 40
+        assert load.by_status(traffic.answers) == {"200": len(traffic.answers)}
+        assert server.log().count("will be replaced") == 1
         assert "was killed in" not in server.log()
+        assert wait_until(lambda: len(server.workers()) == 2, 10)
 
 
 def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
@@ -72,13 +99,27 @@ def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
         assert len(set(server.workers()) & before) == 2
 
 
-def test_a_soft_timeout_answers_503_and_the_worker_lives():
-    with running({}, {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}) as server:
+@pytest.mark.parametrize("kind", ["uwsgi", "gunicorn"])
+def test_a_soft_timeout_answers_503_and_the_worker_lives(kind):
+    soft = {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}
+    with running({}, soft) if kind == "uwsgi" else gunicorn_running(soft) as server:
         pid = body(server, "/pid")
         for _ in range(2):
             assert get(server, "/recv").status == "503"
         assert body(server, "/pid") == pid
         server.wait_for_log("RequestTimedOut is raised in it", count=2)
+
+
+def test_a_soft_timeout_does_not_hit_a_server_that_waits_for_its_client():
+    """gunicorn's own code sends the pieces of a response; its client takes none of them until long after the deadline."""
+    with gunicorn_running({"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on", "RECYCLES_PER_MINUTE": 0}) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /pieces/40 HTTP/1.0\r\n\r\n")
+            server.wait_for_log("GET /pieces/40 has passed its deadline")
+            time.sleep(0.6)
+            received = sum(len(data) for data in iter(lambda: client.recv(1 << 20), b""))
+        assert received > 40 * 1_000_000
+        assert "Traceback" not in server.log()
 
 
 def test_a_soft_timeout_is_not_done_where_a_worker_has_threads():
@@ -126,20 +167,5 @@ def worker_in(server, what):
 
 
 def test_gunicorn_with_threads_has_a_watchdog_too():
-    env = {
-        "RESILIENT_WSGI_REQUEST_TIMEOUT": "0.5",
-        "RESILIENT_WSGI_REQUEST_GRACE": "0.3",
-        "PYTHONPATH": str(ROOT),
-    }
-    try:
-        gunicorn = Gunicorn(APP, ["--threads=2", "--timeout=30"], env=env)
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-    with gunicorn as server, ThreadPoolExecutor(1) as pool:
+    with gunicorn_running({"TIMEOUT": 0.5}, "--threads=2") as server:
         assert body(server, "/hang") == "interrupted"
-        pid = body(server, "/pid")
-        stuck = pool.submit(get, server, "/recv")
-        server.wait_for_log("takes no more requests and will be replaced")
-        assert wait_until(lambda: int(pid) not in server.workers(), 10)
-        assert body(server, "/pid") != pid
-        assert not stuck.result().good

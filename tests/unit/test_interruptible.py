@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+import sys
 import threading
 import time
 
@@ -78,6 +80,67 @@ def test_leaving_the_block_waits_for_a_callback_that_runs():
     assert not mine.waits
 
 
+def paused(call, line, meanwhile):
+    """Run `call()` in a thread that stops before its `line`th line until `meanwhile()` is over, or waits for it."""
+    reached, go_on = threading.Event(), threading.Event()
+    left = [line]
+
+    def trace(frame, what, arg):
+        if what == "line":
+            left[0] -= 1
+            if left[0] < 0 and not reached.is_set():
+                reached.set()
+                go_on.wait(10)
+        return trace
+
+    def run():
+        sys.settrace(lambda frame, what, arg: trace if frame.f_code is call.__func__.__code__ else None)
+        call()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not reached.is_set() and thread.is_alive():
+        reached.wait(0.001)
+    other = threading.Thread(target=meanwhile)
+    other.start()
+    other.join(0.02)
+    go_on.set()
+    thread.join()
+    other.join()
+    return reached.is_set()
+
+
+def test_at_no_line_of_interrupt_can_a_wait_be_over_and_be_ended_all_the_same():
+    """Whoever was told that his connection was not touched gives it to a pool: from then on it must not be touched."""
+    line, seen = 0, set()
+    while True:
+        happened = []
+        with limit(5):
+            wait = deadline.interruptible(lambda: happened.append("touched")).arm()  # noqa: B023 - called in this round
+        if not paused(wait.interrupt, line, lambda: happened.append("spoilt" if wait.disarm() else "reused")):  # noqa: B023
+            break
+        assert happened in (["touched", "spoilt"], ["reused"]), f"stopped before line {line} of interrupt()"
+        seen.update(happened)
+        line += 1
+    assert line > 4
+    assert seen == {"touched", "spoilt", "reused"}
+
+
+def test_at_no_line_of_disarm_either():
+    line = 0
+    while True:
+        happened = []
+        with limit(5):
+            wait = deadline.interruptible(lambda: happened.append("touched")).arm()  # noqa: B023
+        told = []
+        go = paused(wait.disarm, line, lambda: told.append(wait.interrupt()))  # noqa: B023
+        if not go:
+            break
+        assert wait.interrupted == told[0] == bool(happened), f"stopped before line {line} of disarm()"
+        line += 1
+    assert line > 2
+
+
 class Pool:
     """Connections that requests take and put back, while a watchdog interrupts the requests at any moment."""
 
@@ -99,9 +162,13 @@ class Pool:
         for _ in range(count):
             pair = self.free.pop()
 
-            def end(sock=pair[0]):
-                time.sleep(0.0002)  # so that the request is over meanwhile, if nothing holds it
-                sock.shutdown(socket.SHUT_RDWR)
+            fd = pair[0].fileno()
+
+            def end(fd=fd):
+                # as shutdown() in C does: it takes the descriptor's number, lets go of the GIL, and then uses the number
+                time.sleep(0.0002)
+                with socket.socket(fileno=os.dup(fd)) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
 
             with limit(5) as mine:
                 self.running.append(mine)

@@ -74,6 +74,15 @@ def test_both_plots_of_an_incident_have_the_same_scale(result):
     assert (scale.seconds, scale.queue, scale.answers) == (9.0, 130, 4.0)
 
 
+def test_a_capacity_is_a_line_that_fits_on_the_scale(result):
+    result.series.capacity = 40.0
+    scale = plot.Scale.of([result.series])
+    assert scale.answers == 40.0
+    assert '<line class="level"' in plot.svg(result.series, scale, "")
+    result.series.capacity = None
+    assert '<line class="level"' not in plot.svg(result.series, scale, "")
+
+
 @pytest.mark.parametrize("width", [60, 100, 240])
 def test_all_lines_of_the_table_are_equally_long(result, width):
     lines = table.render({"hung-upstream": [Outcome("plain", None, "x " * 200)]}, width).splitlines()

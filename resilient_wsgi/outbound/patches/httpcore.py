@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 from importlib import import_module
 from typing import Any, Callable, Optional
 
+from ...deadline import interruptible
 from .. import clamp, native
 from ..connect import create_connection
 from ..exchange import Exchange, active
@@ -22,6 +24,9 @@ Method = Callable[..., Any]
 
 _TUNNEL = b"CONNECT "
 _MOMENT = 0.1
+# the first bytes of a connection that several threads share (RFC 9113, 3.4): none of them may cut it for the others
+_PREFACE = b"PRI * HTTP/2.0"
+_SHARED = "_resilient_wsgi_shared"
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -63,7 +68,8 @@ class _Httpcore:
                 exchange.phase = "headers"
             silence = _silence(timeout, exchange.limits.read)
             try:
-                return original(stream, max_bytes, _finite(exchange.wait(silence.seconds)))
+                wait = _finite(exchange.wait(silence.seconds))
+                return _registered(original, stream, max_bytes, wait, exchange)
             except (TimedOut, self._module.ReadTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
                 raise _as(self._module.ReadTimeout, ours, error) from error
@@ -84,13 +90,15 @@ class _Httpcore:
                 return
             if buffer[: len(_TUNNEL)] == _TUNNEL:  # a request to a proxy; what follows on the connection is TLS
                 exchange.resume_connect()
+            if buffer[: len(_PREFACE)] == _PREFACE:
+                setattr(stream, _SHARED, True)
             if not exchange.connecting:
                 exchange.phase = "send"
             silence = _silence(timeout, exchange.limits.read)
             try:
                 for start in range(0, len(buffer), clamp.SLICE_BYTES):
                     wait = _finite(exchange.wait(silence.seconds))
-                    original(stream, buffer[start : start + clamp.SLICE_BYTES], wait)
+                    _registered(original, stream, buffer[start : start + clamp.SLICE_BYTES], wait, exchange)
             except (TimedOut, self._module.WriteTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
                 raise _as(self._module.WriteTimeout, ours, error) from error
@@ -203,6 +211,21 @@ class _Httpcore:
 def _shared_wait(exchange: Exchange) -> float:
     """Return how long to wait for others: also when time is up, a moment, for what has to be tidied up then."""
     return min(max(exchange.end - time.monotonic(), _MOMENT), exchange.limits.read.seconds, threading.TIMEOUT_MAX)
+
+
+def _registered(original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange) -> Any:
+    """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
+    if not exchange.in_request or hasattr(stream, _SHARED):
+        return original(stream, what, wait)
+    with interruptible(functools.partial(clamp.cut, stream._sock), exchange) as ours:
+        try:
+            result = original(stream, what, wait)
+        except Exception:
+            if not ours.disarm():
+                raise
+    if ours.interrupted:
+        raise exchange.interrupted()
+    return result
 
 
 def _silence(asked: Optional[float], default: Limit) -> Limit:

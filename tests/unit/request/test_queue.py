@@ -55,6 +55,14 @@ def test_a_clock_that_is_days_off_tells_nothing():
     assert Calibration().waited(NOW - 86400, NOW) is None
 
 
+@pytest.mark.parametrize("ahead", [3600.0, 601.0])
+def test_of_two_routers_whose_clocks_differ_neither_s_requests_look_hours_old(ahead):
+    calibration = Calibration()
+    assert calibration.waited(NOW + ahead, NOW) == 0
+    assert calibration.waited(NOW, NOW) is None
+    assert calibration.waited(NOW + ahead, NOW + 40) == 40
+
+
 def test_a_clock_that_is_set_is_followed_within_minutes():
     calibration = Calibration()
     calibration.waited(NOW, NOW)

@@ -1,174 +1,16 @@
-"""The soft timeout and the guard against a held GIL: in processes of their own, because they take signals and end."""
+"""The guard against a held GIL, and stacks at a signal: in processes of their own, because they take signals and end."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.request.process import usable
-from resilient_wsgi.request.soft import SoftTimeout
 from resilient_wsgi.servers import Server
-
-ROOT = Path(__file__).parents[3]
-
-BEGIN = """
-import os, socket, sys, threading, time
-from resilient_wsgi.errors import RequestTimedOut
-from resilient_wsgi.request import DeadlineMiddleware
-from resilient_wsgi.request.on_signal import number
-from resilient_wsgi.request.running import running
-from resilient_wsgi.request.soft import SoftTimeout
-
-soft = SoftTimeout(number("SIGRTMIN+11"))
-me = threading.get_ident()
-said = []
-
-
-def interrupt(after=0.1):
-    def run():
-        time.sleep(after)
-        for thread, request in running.requests():
-            soft.interrupt(thread, request)
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
-def ask(app):
-    return list(DeadlineMiddleware(app, 5.0, soft=True)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda s, *a: said.append(s)))
-"""
-
-
-def python(code):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore:This process (pid", "-c", BEGIN + code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_a_soft_timeout_ends_a_wait_that_knows_of_no_deadline_with_503():
-    code = """
-def app(environ, start_response):
-    a, b = socket.socketpair()
-    with a, b:
-        a.recv(1)
-
-thread = interrupt()
-begin = time.monotonic()
-ask(app)
-thread.join()
-print(said, time.monotonic() - begin < 3)
-"""
-    assert python(code) == (0, "['503 Service Unavailable'] True\n", "")
-
-
-def test_an_app_may_catch_it_and_answer_itself():
-    code = """
-def app(environ, start_response):
-    try:
-        time.sleep(10)
-    except TimeoutError as error:
-        return [type(error).__name__.encode()]
-
-thread = interrupt()
-print(ask(app))
-thread.join()
-"""
-    assert python(code) == (0, "[b'RequestTimedOut']\n", "")
-
-
-def test_a_request_that_has_ended_meanwhile_and_the_next_one_are_left_alone():
-    code = """
-late = []
-
-def app(environ, start_response):
-    late.extend(running.requests())
-    return []
-
-ask(app)
-(thread, request), = late
-def next_app(environ, start_response):
-    soft.interrupt(thread, request)
-    time.sleep(0.1)
-    return [b"unharmed"]
-print(ask(next_app))
-soft.interrupt(thread, request)
-time.sleep(0.1)
-print("alive")
-"""
-    assert python(code) == (0, "[b'unharmed']\nalive\n", "")
-
-
-@pytest.mark.skip(
-    reason="does not end in 60 s in one run of three while 6 run side by side on 2 cores: not understood yet"
-)
-def test_a_thousand_soft_timeouts_leave_nothing_behind():
-    """Sent at any moment, so that many meet code of ours, which is not interrupted."""
-    code = """
-from resilient_wsgi import deadline
-
-sys.setswitchinterval(0.0001)
-over = threading.Event()
-def watchdog():
-    while not over.is_set():
-        for thread, request in running.requests():
-            soft.interrupt(thread, request)
-        time.sleep(0.0002)
-
-def app(environ, start_response):
-    begin = time.monotonic()
-    while time.monotonic() < begin + 0.0005:
-        pass
-    return [b"ok"]
-
-thread = threading.Thread(target=watchdog)
-thread.start()
-while len(said) < 1000:
-    ask(app)
-    assert deadline.current() is None
-    assert running.requests() == []
-over.set()
-thread.join()
-print(set(said), threading.active_count(), len(os.listdir("/proc/self/fd")))
-"""
-    code_, out, error = python(code)
-    assert (code_, error) == (0, "")
-    assert out.startswith("{'503 Service Unavailable'} 1 ")
-
-
-def test_it_is_refused_in_another_thread_than_the_main_one():
-    code = """
-def run():
-    try:
-        SoftTimeout(number("SIGRTMIN+12"))
-    except Exception as error:
-        print(type(error).__name__)
-thread = threading.Thread(target=run)
-thread.start()
-thread.join()
-"""
-    assert python(code) == (0, "Unavailable\n", "")
-
-
-def test_closing_restores_what_handled_the_signal_before():
-    signum = on_signal.number("SIGRTMIN+12")
-    before = signal.getsignal(signum)
-    soft = SoftTimeout(signum)
-    assert signal.getsignal(signum) != before
-    soft.close()
-    assert signal.getsignal(signum) == before
+from tests.unit.request.process import python
 
 
 def test_a_signal_that_this_system_does_not_have_is_said():
@@ -186,6 +28,7 @@ def test_a_signal_that_the_server_has_is_refused_by_name():
 
 
 HEARTBEAT = """
+import os, time
 from resilient_wsgi.request.heartbeat import Heartbeat
 heartbeat = Heartbeat(0.5, 2)
 """

@@ -1,0 +1,95 @@
+"""Real database servers, each of its own in a temporary folder, on a UNIX socket alone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+from lab.processes import wait_until
+from lab.processes.base import ToolMissing, find_tool
+
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def tools(*names):
+    """Their paths. Without one of them the test is skipped."""
+    try:
+        return [find_tool(name, "/usr/sbin", "/usr/lib/postgresql/15/bin") for name in names]
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+def driver(*modules):
+    if not any(importlib.util.find_spec(module) for module in modules):
+        pytest.skip(f"{modules[0]} not found")
+
+
+@contextlib.contextmanager
+def folder_of(user):
+    """A temporary folder, and how to start what works in it: as `user`, if this is root, as whom no database runs."""
+    become = {}
+    if os.geteuid() == 0:
+        try:
+            account = pwd.getpwnam(user)
+        except KeyError:
+            pytest.skip(f"databases do not run as root, and there is no user {user}")
+        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    folder = tempfile.mkdtemp(prefix="rw-db-")
+    try:
+        if become:
+            os.chown(folder, become["user"], become["group"])
+        yield folder, {**QUIET, "cwd": folder, **become}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def serving(command, socket_path, how, end):
+    server = subprocess.Popen(command, **how)
+    try:
+        assert wait_until(lambda: os.path.exists(socket_path) or server.poll() is not None, 30)
+        assert server.poll() is None, f"{command[0]} ended with {server.returncode}"
+        yield
+    finally:
+        server.send_signal(end)
+        server.wait(30)
+
+
+@contextlib.contextmanager
+def postgresql():
+    """The settings of a database on a PostgreSQL of its own."""
+    initdb, postgres = tools("initdb", "postgres")
+    driver("psycopg", "psycopg2")
+    with folder_of("postgres") as (folder, how):
+        subprocess.run(
+            [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"], check=True, timeout=60, **how
+        )
+        options = ["-F", "-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
+        with serving([postgres, "-D", f"{folder}/data", *options], f"{folder}/.s.PGSQL.5432", how, signal.SIGINT):
+            yield {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "app", "HOST": folder}
+
+
+@contextlib.contextmanager
+def mariadb():
+    """The settings of a database on a MariaDB of its own."""
+    mariadbd, install = tools("mariadbd", "mariadb-install-db")
+    driver("pymysql", "MySQLdb")
+    with folder_of("mysql") as (folder, how):
+        data = [f"--datadir={folder}/data", f"--tmpdir={folder}"]
+        subprocess.run(
+            [install, "--no-defaults", *data, "--auth-root-authentication-method=normal", "--skip-name-resolve"],
+            check=True, timeout=60, **how,
+        )  # fmt: skip
+        path = f"{folder}/mariadb.sock"
+        options = ["--no-defaults", *data, f"--socket={path}", "--skip-networking", f"--pid-file={folder}/pid"]
+        small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"]
+        with serving([mariadbd, *options, *small], path, how, signal.SIGTERM):
+            yield {"ENGINE": "django.db.backends.mysql", "NAME": "test", "USER": "root", "HOST": path}
