@@ -85,16 +85,12 @@ class Head(ctypes.Structure):
         ("slots", ctypes.c_int),
         ("ever_loaded", ctypes.c_int),
         ("ending", ctypes.c_int),
-        ("respawn_run", ctypes.c_int),
-        ("last_spawn", ctypes.c_double),
         ("draining", ctypes.c_double),  # since when; 0 if it is not
         ("healed", ctypes.c_double),  # when a peer was recycled last
     )
     slots: int
     ever_loaded: int
     ending: int
-    respawn_run: int
-    last_spawn: float
     draining: float
     healed: float
 

@@ -59,7 +59,9 @@ def _put(server: servers.Server, options: Readiness) -> Worker:
     server.on_worker_start(worker.start)
     server.on_worker_loaded(worker.loaded)
     server.fail_exit_when(worker.instance_failed)
-    if options.startup_timeout and options.mode == ENFORCE and not server.loads_in_worker():
+    if options.mode == ENFORCE and server.loads_in_worker():
+        server.keep_master_awake()
+    elif options.mode == ENFORCE and options.startup_timeout:
         master.limit_load(options.startup_timeout)
     return worker
 

@@ -60,8 +60,7 @@ class Worker:
         """Note that the worker was started; in lazy-apps, pause if its predecessor failed, and watch over the load."""
         slot = self._slot()
         killed = slot.state == LOADING
-        with self._board.lock():
-            pace.note_spawn(self._board, slot, self._system.wall_time())
+        slot.spawns += 1
         slot.pid = self._system.getpid()
         slot.ready = 0
         self._enter(slot, NOTHING)
@@ -89,17 +88,6 @@ class Worker:
     def _pause(self, slot: Slot) -> None:
         self._enter(slot, PAUSING)
         self._sleep(slot.next_try - self._system.monotonic())
-        self._enter_when(pace.hold, slot, LOADING)
-
-    def _enter_when(self, hold: Callable[[Board, Slot, float], float], slot: Slot, state: int) -> None:
-        """Enter a state as soon as that will not make the master sleep."""
-        while True:
-            with self._board.lock():
-                wait = hold(self._board, slot, self._system.wall_time())
-                if wait <= 0:
-                    self._enter(slot, state)
-                    return
-            self._sleep(wait)
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, and leave when the instance ends. A stop signal cuts it short too, but may never come.
@@ -218,7 +206,6 @@ class Worker:
     def _failed_and_leave(self, slot: Slot, error: str) -> NoReturn:
         try:
             self._failed(slot, error)
-            self._enter_when(pace.hold_leaving, slot, FAILED)
         finally:  # whatever happens, out of memory included: it must not serve
             self._leave(FAILED)
 

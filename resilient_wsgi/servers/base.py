@@ -189,6 +189,9 @@ class Server:
         """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
         del failed
 
+    def keep_master_awake(self) -> None:
+        """Have the master never sleep because many workers end at once: who ends them paces them. To be called in the master."""
+
     def readiness_means(self) -> Tuple[str, ...]:
         """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""
         return ()

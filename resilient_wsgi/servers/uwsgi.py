@@ -23,6 +23,7 @@ READY_RPC = "resilient_wsgi_ready"
 # that the app failed and, with need-app, end the instance (core/master.c)
 QUIET_CODE = 29
 FAILED_APP_CODE = 22
+FORKBOMB_DELAY = "forkbomb-delay"
 DEFAULT_LISTEN = 100  # core/init.c
 
 # uwsgi.accepting() returns a None that it does not own: before 3.12 each call takes one reference to it away
@@ -51,6 +52,7 @@ class UwsgiServer(Server):
         self._can_fail = False
         self._master_trap: Optional[uwsgi_native.ExitTrap] = None
         self._hooked = ""
+        self._awake = ""
 
     def _forked(self) -> None:
         self.forked()
@@ -185,7 +187,10 @@ class UwsgiServer(Server):
         """Return whether the hook is there and what code the instance ends with."""
         hook = self._hooked or "MISSING: hook-accepting = rpc:resilient_wsgi_ready, so workers without an app do accept"
         end = "code 22" if self._can_fail else "code 0: the C library or this build of uWSGI does not let us change it"
-        return hook, f"if no worker ever loads, the instance ends ({end})"
+        awake = (
+            self._awake or "MISSING: forkbomb-delay = 0, so the master may sleep for 2 s when many loads fail at once"
+        )
+        return hook, *([awake] if self.loads_in_worker() else []), f"if no worker ever loads, the instance ends ({end})"
 
     def fail_exit_when(self, failed: Callable[[], object]) -> None:
         """Have the instance end with code 22 if `failed()` is true when the master exits. To be called in the master.
@@ -203,6 +208,18 @@ class UwsgiServer(Server):
         if not self.loads_in_worker():
             self._can_fail &= uwsgi_native.set_option("need-app", "true")
         self._hooked = self._hook()
+
+    def keep_master_awake(self) -> None:
+        """Set `forkbomb-delay = 0`, unless the configuration sets it.
+
+        Otherwise the master sleeps for 2 s, and with it harakiri, when more workers than there are have ended in a row, each at
+        most one of its whole seconds after the one before (core/master.c, "worker respawning too fast").
+        """
+        chosen = uwsgi.opt.get(FORKBOMB_DELAY)
+        if chosen is not None:
+            self._awake = f"{FORKBOMB_DELAY} = {chosen.decode()}, as configured"
+        elif uwsgi_native.set_option(FORKBOMB_DELAY, "0"):
+            self._awake = f"{FORKBOMB_DELAY} = 0 (set): the master never sleeps over loads that fail"
 
     def _hook(self) -> str:
         wanted = f"rpc:{READY_RPC}"

@@ -11,11 +11,12 @@ import pytest
 from bench.readiness_cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
 from lab import load, procfs
 from lab.processes import ProcessError, wait_until
-from resilient_wsgi.readiness.board import PAUSING, Board
+from resilient_wsgi.readiness.board import PAUSING, SERVING, Board
 
 pytestmark = pytest.mark.servers
 
 REQUESTS = 200
+LOAD_SECONDS = 0.1
 LONG_PAUSE = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "25"}
 ONE_TRY = {"RESILIENT_WSGI_READINESS_ATTEMPTS": "1"}
 
@@ -24,13 +25,18 @@ def ask(running, count=REQUESTS):
     return load.by_status(load.closed_loop(running.server.port, "/", count=count, clients=8, patience=20.0))
 
 
+def slots(running):
+    return Board.of_instance(running.server.pid).slots()
+
+
+def pauses(running):
+    """Return all pauses that the log tells of, in seconds."""
+    return [float(pause) for pause in re.findall(r"next try in ([\d.]+) s", running.server.log())]
+
+
 def pausing(running, workers=4):
     """Wait until this many workers pause before their next load."""
-
-    def count():
-        return sum(slot.state == PAUSING for slot in Board.of_instance(running.server.pid).slots())
-
-    assert wait_until(lambda: count() == workers, 10)
+    assert wait_until(lambda: sum(slot.state == PAUSING for slot in slots(running)) == workers, 10)
 
 
 def ended(running, within=25.0):
@@ -72,14 +78,27 @@ def test_workers_that_fail_when_they_are_respawned_come_back():
         assert running.full_strength(), running.server.error("did not come back")
 
 
-def test_all_workers_may_fail_right_after_all_were_respawned_and_the_master_does_not_sleep():
+@pytest.mark.parametrize("kind", ["import", "killed"])
+def test_all_may_fail_right_after_all_were_respawned_and_are_back_after_the_pause_and_the_load(kind):
     with instance(options()) as running:
         assert running.full_strength()
-        running.fail_next("import", 4)
+        running.fail_next(kind, 4)
         running.respawn(4)
-        assert ask(running) == {"200": REQUESTS}
-        assert running.full_strength(), running.server.error("did not come back")
+        assert wait_until(lambda: running.tokens_left() == 0, 20)
+        gone = time.monotonic()
+        assert wait_until(lambda: [slot.state for slot in slots(running)] == [SERVING] * 4, 20)
+        last_pause = max(pauses(running))
+        assert max(slot.since for slot in slots(running)) - gone <= last_pause + LOAD_SECONDS + 2.0
         assert "respawning too fast" not in running.server.log()
+        assert ask(running) == {"200": REQUESTS}
+
+
+def test_a_delay_of_the_master_that_is_configured_is_left_alone():
+    with instance(options(forkbomb_delay=1)) as running:
+        assert running.full_strength()
+        running.fail_next("killed", 4)
+        running.respawn(4)
+        running.server.wait_for_log(r"respawning too fast !!! i have to sleep a bit \(1 seconds\)")
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
@@ -126,8 +145,8 @@ def test_as_long_as_one_worker_serves_the_others_keep_trying_with_growing_pauses
         running.respawn(1)
         running.server.wait_for_log(r"attempt 3", 20)
         assert ask(running) == {"200": REQUESTS}
-        pauses = [float(pause) for pause in re.findall(r"next try in ([\d.]+) s", running.server.log())]
-        assert pauses[0] <= 0.5 < pauses[1] <= 1.0 < pauses[2] <= 2.0
+        first, second, third = pauses(running)[:3]
+        assert first <= 0.5 < second <= 1.0 < third <= 2.0
 
 
 @pytest.mark.parametrize(
