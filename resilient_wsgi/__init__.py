@@ -6,10 +6,9 @@ only `resilient_wsgi.deadline` should have to wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .lazy import names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import deadline, errors, events, outbound, readiness, request, stderr, testing, threads
     from .errors import ConfigurationError, DeadlineExceeded

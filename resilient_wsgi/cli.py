@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from typing import Any, List, Optional
 
 from . import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional
 
 # each module offers add_arguments(parser) and run(arguments) -> exit code
 VERBS = {

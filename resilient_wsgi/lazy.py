@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Callable, Mapping
+
+TYPE_CHECKING = False  # not from typing: importing that takes an exec probe longer than all it is for
+if TYPE_CHECKING:
+    from typing import Callable, Mapping
 
 
 def names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -5,10 +5,9 @@ Each name is imported when it is first used: `probe`, which is a process of its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..lazy import names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .checks import check
     from .component import install, uninstall

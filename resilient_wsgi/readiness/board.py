@@ -10,7 +10,10 @@ import ctypes
 import fcntl
 import mmap
 import os
-from typing import Iterator, List, Optional
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, List, Optional
 
 NAME = "resilient_wsgi_readiness"
 ERROR_BYTES = 256

@@ -10,9 +10,12 @@ import argparse
 import os
 import sys
 import time
-from typing import Dict, List
 
 from .board import SERVING, STATES, Board, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List
 
 STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
 
