@@ -1,4 +1,7 @@
-"""An app whose load goes wrong, in the way and as often as files in a folder say; each is used up by one load."""
+"""An app whose load goes wrong, in the way and as often as files in a folder say.
+
+Each file is used up by one load, unless its name begins with "ever". ONLY names the workers that look there at all.
+"""
 
 # mypy: ignore-errors
 
@@ -7,16 +10,24 @@ import sys
 import time
 
 TOKENS = os.environ.get("TOKENS", "")
+ONLY = os.environ.get("ONLY", "")
 
 
 def take():
     """Return the kind of failure of one token, None if there is none left."""
+    if ONLY:
+        import uwsgi
+
+        if str(uwsgi.worker_id()) not in ONLY:
+            return None
     for name in sorted(os.listdir(TOKENS)) if TOKENS else ():
+        number, _, kind = name.partition("-")
         try:
-            os.unlink(os.path.join(TOKENS, name))
+            if number != "ever":
+                os.unlink(os.path.join(TOKENS, name))
         except FileNotFoundError:
             continue
-        return name.partition("-")[2]
+        return kind
     return None
 
 
@@ -75,6 +86,9 @@ def go_wrong(kind):  # noqa: C901 - a list of what may happen
 
         faulthandler._sigsegv()  # noqa: SLF001
 
+
+if os.environ.get("LOAD_MB"):
+    b"x" * (int(os.environ["LOAD_MB"]) << 20)  # what a load takes and gives back
 
 KIND = os.environ.get("ALWAYS") or take()
 go_wrong(KIND)

@@ -44,6 +44,10 @@ class Instance:
         for number in range(loads):
             (self._tokens / f"{number}-{kind}").touch()
 
+    def fail_ever(self, kind: str) -> None:
+        """Have every load fail until `clear`."""
+        (self._tokens / f"ever-{kind}").touch()
+
     def clear(self) -> None:
         """Have no load fail any more."""
         for token in self._tokens.iterdir():
@@ -55,8 +59,8 @@ class Instance:
         return len(list(self._tokens.iterdir()))
 
     def respawn(self, count: int) -> None:
-        """Have some workers end and be started anew."""
-        for pid in self.server.workers()[-count:]:
+        """Have some workers end and be started anew: the oldest, which at first are those with the lowest numbers."""
+        for pid in self.server.workers()[:count]:
             os.kill(pid, signal.SIGHUP)
 
     def serving(self) -> Set[str]:
@@ -91,6 +95,7 @@ def instance(
     *,
     fail_first: str = "",
     loads: int = 2,
+    ever: bool = False,
     always: str = "",
     may_hang: str = "",
     env: Dict[str, str] | None = None,
@@ -107,7 +112,9 @@ def instance(
             environment["RESILIENT_WSGI_APPLICATION"] = APP
         server = Server(chosen, env=environment, ready=ready, ready_count=1, listen_on=listen_on)
         made = Instance(server, Path(tokens))
-        if fail_first:
+        if fail_first and ever:
+            made.fail_ever(fail_first)
+        elif fail_first:
             made.fail_next(fail_first, loads)
         with server:
             yield made

@@ -40,6 +40,10 @@ readiness.check(name="as told", timeout=0.5, interval=0.2)(as_told)
 def answer(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(float(os.environ.get("WORK", "0.5")))
+    if environ["PATH_INFO"] == "/busy":
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            pass
     cold = time.monotonic() < WARM_AT
     start_response(
         "503 Cold" if cold else "200 OK", [("X-Worker", str(uwsgi.worker_id())), ("X-Pid", str(os.getpid()))]

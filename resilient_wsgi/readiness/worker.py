@@ -204,6 +204,8 @@ class Worker:
             self._system.sleep(WARM_UP_LOOKS)
 
     def _failed_and_leave(self, slot: Slot, error: str) -> NoReturn:
+        # without any memory not even CPython's own loops all come to an end (3.11: the dictionary of a log record)
+        self._server.set_fuse(FUSE_SECONDS)
         try:
             self._failed(slot, error)
         finally:  # whatever happens, out of memory included: it must not serve

@@ -74,6 +74,8 @@ class UwsgiServer(Server):
         try:
             self._loaded.reach()
             self.ready()
+        except MemoryError:  # before it was found out whether there is an app
+            self.leave()
         finally:
             return b"1"  # noqa: B012
 
@@ -224,7 +226,7 @@ class UwsgiServer(Server):
     def _hook(self) -> str:
         wanted = f"rpc:{READY_RPC}"
         last = uwsgi.opt.get("hook-accepting", b"").decode()
-        if wanted in (last, uwsgi_native.first_value("hook-accepting")):
+        if wanted in (last, *(uwsgi_native.values("hook-accepting") or ())):
             return "hook-accepting"
         return "hook-accepting (added)" if uwsgi_native.set_option("hook-accepting", wanted) else ""
 

@@ -19,10 +19,7 @@ def is_true(value: object) -> bool:
 
 
 def problem(apps: Iterable[Mapping[str, Any]], options: Options) -> str:
-    """Return what is missing or wrong in the apps of a worker (from `uwsgi.workers()`), in words; "" if nothing is.
-
-    Of several `mount` options only the first and the last can be seen.
-    """
+    """Return what is missing or wrong in the apps of a worker (from `uwsgi.workers()`), in words; "" if nothing is."""
     loaded = {_text(app["mountpoint"]) for app in apps}
     if not loaded:
         return _why_not(options) or "no app was loaded"
@@ -38,7 +35,7 @@ def mountpoints(options: Options) -> Set[str]:
 
 
 def _mounts(options: Options) -> List[Tuple[str, str]]:
-    values = {_text(options.get("mount")), uwsgi_native.first_value("mount") or ""}
+    values = uwsgi_native.values("mount") or [_text(options.get("mount"))]
     pairs = (value.partition("=") for value in values if value)
     return [(point, app) for point, _, app in pairs]
 

@@ -28,14 +28,48 @@ def set_option(name: str, value: str) -> bool:
     return bool(manage(key, text))
 
 
-def first_value(name: str) -> Optional[str]:
-    """Return the first value of an option. `uwsgi.opt` has only the last one of those that were given several times."""
-    get = getattr(_program, "uwsgi_get_exported_opt", None)
+class _Value(ctypes.Structure):
+    """struct uwsgi_string_list (uwsgi.h), the same in all of 2.0."""
+
+
+_Value._fields_ = (
+    ("value", ctypes.c_void_p),
+    ("size", ctypes.c_size_t),
+    ("custom", ctypes.c_uint64 * 2),
+    ("custom_pointer", ctypes.c_void_p),
+    ("next", ctypes.POINTER(_Value)),
+)
+
+
+class _Option(ctypes.Structure):
+    """struct uwsgi_option, of which the data of an option that may be given several times is the first in its list."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("shortcut", ctypes.c_int),
+        ("help", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("data", ctypes.POINTER(ctypes.POINTER(_Value))),
+    )
+
+
+def values(name: str) -> Optional[List[str]]:
+    """Return all values of an option that may be given several times, None where they cannot be had.
+
+    `uwsgi.opt` has only the last one. Only for options that uWSGI keeps in a list, as `mount` and `hook-accepting`.
+    """
+    get = getattr(_program, "uwsgi_opt_get", None)
     if get is None:
         return None
-    get.restype = ctypes.c_char_p
-    value = get(name.encode())
-    return None if value is None else value.decode(errors="replace")
+    get.restype = ctypes.POINTER(_Option)
+    option = get(name.encode())
+    found, each = [], option.contents.data.contents if option else None
+    while each:
+        text = ctypes.string_at(each.contents.value, each.contents.size)
+        found.append(text.replace(b"\0", b"=").decode(errors="replace"))  # one that is being mounted is cut in two
+        each = each.contents.next
+    return found
 
 
 def exit_again(code: int) -> None:

@@ -68,6 +68,20 @@ def test_however_the_app_is_named_workers_come_back(naming):
         assert running.full_strength(), running.server.error("did not come back")
 
 
+@pytest.mark.parametrize("kind", ["import", "attribute"])
+@pytest.mark.parametrize("single", [True, False])
+def test_of_several_mounts_the_one_in_the_middle_may_be_the_one_that_fails(kind, single):
+    mounts = ["/first=hello_app:application", "/middle=readiness_app:application", "/last=hello_app:application"]
+    chosen = {**options(), "mount": mounts, "manage-script-name": True, "single-interpreter": single}
+    del chosen["module"]
+    with instance(chosen, fail_first=kind) as running:
+        for path in ("/first", "/middle", "/last"):
+            answers = load.closed_loop(running.server.port, path, count=60, clients=6, patience=20.0)
+            assert load.by_status(answers) == {"200": 60}
+        assert wait_until(lambda: [slot.state for slot in slots(running)] == [SERVING] * 4, 10)
+        assert len(running.events("has no app")) == 2
+
+
 def test_workers_that_fail_when_they_are_respawned_come_back():
     with instance(options()) as running:
         assert running.full_strength()

@@ -1,0 +1,89 @@
+"""A load that has used up all memory: the worker still says so, out of what was kept for that, and leaves in any case."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
+WORKER = """
+import os, resource, signal, sys
+from resilient_wsgi.readiness import failure
+from resilient_wsgi.readiness.board import Board
+from resilient_wsgi.readiness.worker import Worker
+from resilient_wsgi.servers.base import WORKER, Identity, Server
+from resilient_wsgi.settings import Readiness
+
+class OneWorker(Server):
+    def identity(self):
+        return Identity(WORKER, 1, os.getpid(), os.getppid(), 1)
+    def loads_in_worker(self):
+        return True
+    def load_problem(self):
+        return "no app was loaded"
+    def set_fuse(self, seconds):  # that of uWSGI's master kills from outside
+        signal.setitimer(signal.ITIMER_REAL, seconds and 0.5)
+        return True
+    def leave(self):
+        os._exit(29)
+
+failure.watch()
+worker = Worker(OneWorker(), Board(2), Readiness(startup_timeout=0))
+worker.start()
+"""
+STARVED = """
+def starve():
+    with open("/proc/self/statm") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), resource.RLIM_INFINITY))
+    hoard = None
+    for piece in (1 << 20, 1 << 16, 1 << 12, *range(1024, 0, -8)):
+        try:
+            while True:
+                hoard = (hoard, bytes(piece))
+        except MemoryError:
+            pass
+    return hoard
+
+hoard = starve()
+sys.excepthook(MemoryError, MemoryError(), None)  # as uWSGI does when the load has raised it
+worker.loaded()
+"""
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_worker_whose_load_has_taken_all_memory_says_so_and_leaves():
+    done = run(WORKER + STARVED)
+    assert done.returncode == LEFT >> 8
+    assert "worker 1 has no app (MemoryError), attempt 1; next try in" in done.stderr
+
+
+def test_without_what_was_kept_for_it_it_could_not_say_so_but_leaves():
+    done = run(f"{WORKER}failure.release_reserve()\n{STARVED}")
+    assert done.returncode == LEFT >> 8
+    assert "has no app" not in done.stderr
+
+
+def test_from_whichever_allocation_on_all_fail_the_worker_leaves_or_is_ended():
+    pytest.importorskip("_testcapi")
+    code = f"""{WORKER}
+import _testcapi
+worker._board.head.ever_loaded = 1
+for first in (*range(60), *range(60, 3000, 37)):
+    child = os.fork()
+    if child == 0:
+        worker._board.slot(1).pid = os.getpid()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _testcapi.set_nomemory(first, 0)
+        worker.loaded()
+        os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if status not in ({LEFT}, {FUSE}):
+        print(first, status)
+"""
+    assert run(code).stdout == ""
