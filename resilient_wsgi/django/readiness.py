@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Union
+from typing import Any, Iterator, Tuple, Union
 
 from django.apps import apps
 from django.conf import settings
@@ -32,39 +33,50 @@ def urlconf_problem() -> str:
 
 def database() -> Union[bool, str]:
     """Readiness check: every database in DATABASES answers. Has a connection of its own, closed afterwards."""
-    from django.db import connections
-
-    for alias in connections:
-        connection = connections.create_connection(alias)
-        try:
-            connection.ensure_connection()
-            if not connection.is_usable():
-                return f"database {alias!r} does not answer"
-        finally:
-            connection.close()
+    for alias, connection in _own_connections():
+        problem = _connection_problem(connection)
+        if problem:
+            return f"database {alias!r}: {problem}"
     return True
+
+
+def _connection_problem(connection: Any) -> str:
+    from django.db import Error
+
+    try:
+        connection.ensure_connection()
+        if connection.vendor == "sqlite":  # opens any file, and says of itself that it is usable
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM sqlite_master")
+    except Error as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if connection.is_usable() else "does not answer"
 
 
 def migrations() -> Union[bool, str]:
     """Readiness check: no migration is left to be applied. Once there is none left it does not look again."""
-    from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
 
     global _migrated
     if _migrated:
         return True
-    for alias in connections:
-        connection = connections.create_connection(alias)
-        try:
-            executor = MigrationExecutor(connection)
-            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-            if plan:
-                names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
-                return f"{len(plan)} migrations of {alias!r} are not applied: {names}"
-        finally:
-            connection.close()
+    for alias, connection in _own_connections():
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        if plan:
+            names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
+            return f"{len(plan)} migrations of {alias!r} are not applied: {names}"
     _migrated = True
     return True
 
 
 _migrated = False
+
+
+def _own_connections() -> Iterator[Tuple[str, Any]]:
+    """Yield each database's alias and a new connection to it, which is closed afterwards."""
+    from django.db import connections
+
+    for alias in connections:
+        with contextlib.closing(connections.create_connection(alias)) as connection:
+            yield alias, connection
