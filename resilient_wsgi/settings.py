@@ -135,7 +135,7 @@ class Readiness:
     )
     startup_timeout: Optional[float] = option(
         None,
-        Seconds(none="60 in lazy-apps, no limit in prefork"),
+        Seconds(none="60 in each worker, no limit in the master"),
         "A load that takes longer is ended, with the stacks of all its threads in the log; 0: no limit.",
         "s",
     )

@@ -1,18 +1,21 @@
 """`load()` under gunicorn, which halts the whole server when one worker fails to boot.
 
 There the failure is kept from it: the worker pauses, telling gunicorn that it lives, and ends with another code, for which
-the arbiter starts a fresh one. Only if no worker ever loaded, the exception goes through, and the server halts as ever.
-What `preload_app` loads in the arbiter is not touched: there is nobody who could start it anew.
+the arbiter starts a fresh one. Where a load was killed, the worker that takes its place pauses before its own. Only if no
+worker ever loaded, the exception goes through, and the server halts as ever. What `preload_app` loads in the arbiter is not
+touched: there is nobody who could start it anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import fcntl
 import json
 import os
 import sys
 import tempfile
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 from .. import events
 from ..servers import Boot
@@ -21,67 +24,108 @@ from ..system import SYSTEM, System
 from . import pace
 
 NOTIFY_EVERY = 0.5
+KILLED = "the load before was killed: out of memory, a crash, or a hang that was ended"
+MOST_BYTES = 1 << 16
 
 
 def attempt(find: Callable[[], Any], boot: Boot, options: Readiness, system: System = SYSTEM) -> Any:
     """Return what `find` returns; where it fails, pause and end this worker, or raise if that is hopeless."""
-    tally = Tally(boot.arbiter)
+    if options.mode in (OFF, REPORT):
+        return find()
+    tally = Tally(boot.arbiter, system.getpid())
+    if tally.begin():
+        _sit_out(RuntimeError(KILLED), tally, boot, options, system)
+    limit = pace.load_limit(options)
+    if limit:  # gunicorn's own `timeout` begins with the first notify(), after the load
+        faulthandler.dump_traceback_later(limit, exit=True, file=2)
     try:
         app = find()
     except (Exception, SystemExit) as error:
-        failures, ever = tally.add_failure()
-        hopeless = not ever and failures >= options.attempts * boot.workers
-        if options.mode in (OFF, REPORT) or hopeless:
-            raise
-        sys.excepthook(type(error), error, error.__traceback__)
-        pause = pace.pause(1 + (failures - 1) // boot.workers, options)
-        events.emit(events.LoadFailed(boot.worker, f"{type(error).__name__}: {error}", failures, pause))
-        end = system.monotonic() + pause
-        while boot.wanted() and system.monotonic() < end:
-            boot.notify()
-            system.sleep(NOTIFY_EVERY)
+        _disarm(limit)
+        tally.end()
+        _sit_out(error, tally, boot, options, system)
         system.exit(boot.exit_code)
-    tally.loaded()
+    _disarm(limit)
+    tally.end(loaded=True)
     return app
 
 
-class Tally:
-    """How many loads failed in a row in the workers of one arbiter, and whether one ever succeeded: in a file.
+def _disarm(limit: float) -> None:
+    if limit:
+        faulthandler.cancel_dump_traceback_later()
 
-    Nothing else survives a worker of gunicorn that the app could reach. Two that write at once may lose a count.
+
+def _sit_out(error: BaseException, tally: Tally, boot: Boot, options: Readiness, system: System) -> None:
+    """Tell of a failure and pause; raise it if none ever loaded after all tries. Ends this worker if it is told to stop."""
+    failures, ever = tally.add_failure()
+    if not ever and failures >= options.attempts * boot.workers:
+        raise error
+    if error.__traceback__ is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+    pause = pace.pause(1 + (failures - 1) // boot.workers, options)
+    events.emit(events.LoadFailed(boot.worker, f"{type(error).__name__}: {error}", failures, pause))
+    end = system.monotonic() + pause
+    while system.monotonic() < end:
+        if not boot.wanted():
+            system.exit(boot.exit_code)
+        boot.notify()
+        system.sleep(NOTIFY_EVERY)
+
+
+class Tally:
+    """How many loads failed in a row in the workers of one arbiter, whether one ever succeeded, and who loads: in a file.
+
+    Nothing else survives a worker of gunicorn that the app could reach.
     """
 
-    def __init__(self, arbiter: int) -> None:
+    def __init__(self, arbiter: int, pid: int) -> None:
         self._path = os.path.join(
             tempfile.gettempdir(), f"resilient_wsgi-{os.geteuid()}-{arbiter}-{_start_time(arbiter)}"
         )
+        self._pid = pid
+
+    def begin(self) -> bool:
+        """Note that this process loads. Return whether one is gone that had begun and not ended: each is told once."""
+        with self._state() as state:
+            loading = state["loading"]
+            gone = [pid for pid, started in loading.items() if _start_time(int(pid)) != started]
+            for pid in gone[:1]:
+                del loading[pid]
+            loading[str(self._pid)] = _start_time(self._pid)
+            return bool(gone)
+
+    def end(self, *, loaded: bool = False) -> None:
+        """Note that the load of this process is over."""
+        with self._state() as state:
+            state["loading"].pop(str(self._pid), None)
+            if loaded:
+                state.update(failures=0, ever=True)
 
     def add_failure(self) -> Tuple[int, bool]:
         """Count one; return how many in a row and whether any load ever succeeded."""
-        state = self._read()
-        failures, ever = int(state.get("failures", 0)) + 1, bool(state.get("ever"))
-        self._write({"failures": failures, "ever": ever})
-        return failures, ever
+        with self._state() as state:
+            state["failures"] += 1
+            return state["failures"], state["ever"]
 
-    def loaded(self) -> None:
-        """Count a success."""
-        if self._read() != {"failures": 0, "ever": True}:
-            self._write({"failures": 0, "ever": True})
-
-    def _read(self) -> Dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(fd) as file:
-                if os.fstat(fd).st_uid == os.geteuid():
-                    state = json.load(file)
-                    return state if isinstance(state, dict) else {}
-        return {}
-
-    def _write(self, state: Dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "w") as file:
-                json.dump(state, file)
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[Dict[str, Any]]:
+        """Read it, have it changed, write it, with the others kept out. Without a file of our own each call begins anew."""
+        state: Dict[str, Any] = {"failures": 0, "ever": False, "loading": {}}
+        with contextlib.ExitStack() as stack:
+            fd = None
+            with contextlib.suppress(OSError):
+                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, fd)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if fd is None or os.fstat(fd).st_uid != os.geteuid():
+                yield state
+                return
+            with contextlib.suppress(ValueError):
+                state.update(json.loads(os.pread(fd, MOST_BYTES, 0)))
+            yield state
+            with contextlib.suppress(OSError):  # a full disk
+                text = json.dumps(state).encode()
+                os.ftruncate(fd, os.pwrite(fd, text, 0))
 
 
 def _start_time(pid: int) -> str:

@@ -26,7 +26,6 @@ STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 KILLED = "its load was killed: out of memory, a crash, or a hang that was ended"
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
-LAZY_TIMEOUT = 60.0
 MASTER_STARTS = 1.0
 LOOK_EVERY = 1.0
 WARM_UP_LOOKS = 0.05
@@ -124,7 +123,7 @@ class Worker:
         register = getattr(threading, "_register_atexit", atexit.register)
         register(lambda: self._load_exited(EXITED))
         self._remove_trap = self._server.trap_exit(lambda: self._load_exited(self._server.load_problem()))
-        limit = LAZY_TIMEOUT if self.options.startup_timeout is None else self.options.startup_timeout
+        limit = pace.load_limit(self.options)
         self._timed = limit > 0
         if self._timed:
             faulthandler.dump_traceback_later(limit, exit=True, file=2)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import time
+from pathlib import Path
 
 import pytest
 
 from bench.readiness_cases import FOLDER
 from lab import load
 from lab.processes import Gunicorn, ProcessError, wait_until
+from resilient_wsgi.readiness import boot
 
 pytestmark = pytest.mark.servers
 
@@ -52,13 +56,49 @@ def test_a_worker_that_fails_to_boot_pauses_and_is_started_anew(tmp_path, kind):
         assert server.alive()
 
 
-def test_if_no_worker_ever_loads_gunicorn_halts_as_ever(tmp_path):
-    server = gunicorn(tmp_path, "readiness_loaded_app", ALWAYS="import")
+@pytest.mark.parametrize("kind", ["killed", "crash"])
+def test_after_a_load_that_was_killed_the_next_worker_pauses_before_its_own(tmp_path, kind):
+    with gunicorn(tmp_path, "readiness_loaded_app", fail=kind) as server:
+        server.wait_for_log("has no app .*was killed.*next try in")
+        assert wait_until(lambda: len(serving(server)) == 2, 15), server.error("did not come back")
+        assert server.log().count("has no app") == 1
+
+
+def test_a_load_that_hangs_is_ended_with_its_stack_and_the_next_worker_pauses(tmp_path):
+    with gunicorn(
+        tmp_path, "readiness_loaded_app", fail="hang", RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT="1"
+    ) as server:
+        server.wait_for_log("in go_wrong")
+        server.wait_for_log("has no app .*a hang that was ended.*next try in")
+        assert wait_until(lambda: len(serving(server)) == 2, 15), server.error("did not come back")
+
+
+def test_plain_gunicorn_waits_for_a_load_that_hangs_whatever_its_timeout(tmp_path):
+    with gunicorn(tmp_path, "readiness_app", "--timeout=1", fail="hang") as server:
+        assert wait_until(lambda: len(serving(server)) == 1, 10)
+        time.sleep(3.5)
+        assert "WORKER TIMEOUT" not in server.log()
+        assert len(serving(server)) == 1
+
+
+@pytest.mark.parametrize("kind", ["import", "killed"])
+def test_if_no_worker_ever_loads_gunicorn_halts_as_ever(tmp_path, kind):
+    server = gunicorn(tmp_path, "readiness_loaded_app", ALWAYS=kind)
     assert run_to_its_end(server) == 3
     assert 1 <= server.log().count("has no app") <= 6
 
 
+def test_those_that_take_the_place_of_loads_that_were_killed_are_told_once_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot.tempfile, "gettempdir", lambda: str(tmp_path))
+    gone = {"failures": 0, "ever": False, "loading": {"999999998": "1", "999999999": "2"}}
+    mine = boot.Tally(1, os.getpid())
+    Path(mine._path).write_text(json.dumps(gone))
+    assert [mine.begin(), mine.begin(), mine.begin()] == [True, True, False]
+    mine.end(loaded=True)
+    assert mine.add_failure() == (1, True)
+
+
 def test_what_preload_app_loads_in_the_arbiter_fails_at_once(tmp_path):
     server = gunicorn(tmp_path, "readiness_loaded_app", "--preload", ALWAYS="import")
-    assert run_to_its_end(server) > 0
+    assert run_to_its_end(server) == 1
     assert "has no app" not in server.log()
