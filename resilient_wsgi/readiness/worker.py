@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import math
 import os
@@ -28,6 +29,7 @@ EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
 MASTER_STARTS = 1.0
 LOOK_EVERY = 1.0
+FLUSH_SECONDS = 0.5
 WARM_UP_LOOKS = 0.05
 
 
@@ -235,6 +237,10 @@ class Worker:
 
     def _leave(self, state: int) -> NoReturn:
         self._enter(self._slot(), state)
+        with contextlib.suppress(Exception):
+            drain = getattr(sys.stderr, "drain", None)
+            if drain is not None:  # our own stream: what found no room yet would be lost
+                drain(FLUSH_SECONDS)
         self._server.leave()
 
     def _enter(self, slot: Slot, state: int) -> None:

@@ -102,3 +102,13 @@ def test_what_preload_app_loads_in_the_arbiter_fails_at_once(tmp_path):
     server = gunicorn(tmp_path, "readiness_loaded_app", "--preload", ALWAYS="import")
     assert run_to_its_end(server) == 1
     assert "has no app" not in server.log()
+
+
+@pytest.mark.parametrize(("kind", "code"), [("hang", None), ("killed", -9)])
+def test_what_else_may_happen_in_the_arbiter_is_a_matter_for_the_supervisor(tmp_path, kind, code):
+    server = gunicorn(tmp_path, "readiness_loaded_app", "--preload", "--timeout=1", ALWAYS=kind)
+    server._start_timeout = 4.0
+    with contextlib.suppress(ProcessError), server:
+        pass
+    assert "Booting worker" not in server.log()
+    assert code is None or server.returncode == code
