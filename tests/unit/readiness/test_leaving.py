@@ -1,4 +1,4 @@
-"""A load that has used up all memory: the worker still says so, out of what was kept for that, and leaves in any case."""
+"""A worker without an app says so and leaves: all that it wrote is written, and memory that the load used up cannot keep it."""
 
 from __future__ import annotations
 
@@ -55,6 +55,20 @@ worker.loaded()
 
 def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_found_no_room_in_the_log_yet_is_written_before_the_worker_leaves():
+    code = f"""{WORKER}
+import io
+class Kept(io.StringIO):
+    def drain(self, seconds):
+        os.write(1, self.getvalue().encode())
+sys.stderr = Kept()
+worker.loaded()
+"""
+    done = run(code)
+    assert done.returncode == LEFT >> 8
+    assert "has no app (no app was loaded)" in done.stdout
 
 
 def test_a_worker_whose_load_has_taken_all_memory_says_so_and_leaves():
