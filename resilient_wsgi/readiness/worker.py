@@ -209,20 +209,23 @@ class Worker:
         self._server.set_fuse(FUSE_SECONDS)
         try:
             self._failed(slot, error)
-        finally:  # whatever happens, out of memory included: it must not serve
             self._leave(FAILED)
+        finally:  # out of memory, say: it must not serve. The next one finds LOADING, and counts it
+            self._server.leave()
 
     def _failed(self, slot: Slot, error: str) -> None:
-        self._enter(slot, PAUSING)  # counted once: a signal may end this process before it has left
+        failures = slot.failures + 1
+        seconds = pace.pause(failures, self.options)
+        # before it is counted: should this process be killed just now, as one that crashes may be, the next one says and counts it
+        events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds))
         with self._board.lock():
-            slot.failures += 1
+            slot.failures = failures
             slot.error = error
-            seconds = pace.pause(slot.failures, self.options)
             slot.next_try = self._system.monotonic() + seconds
             hopeless = not self._board.head.ever_loaded and all(
                 each.failures >= self.options.attempts for each in self._board.started()
             )
-        events.emit(events.LoadFailed(self._server.identity().worker, error, slot.failures, seconds))
+        self._enter(slot, PAUSING)
         if hopeless:
             self._end_instance(error)
 

@@ -11,7 +11,7 @@ LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
 WORKER = """
 import os, resource, signal, sys
 from resilient_wsgi.readiness import failure
-from resilient_wsgi.readiness.board import Board
+from resilient_wsgi.readiness.board import LOADING, Board
 from resilient_wsgi.readiness.worker import Worker
 from resilient_wsgi.servers.base import WORKER, Identity, Server
 from resilient_wsgi.settings import Readiness
@@ -71,35 +71,58 @@ worker.loaded()
     assert "has no app (no app was loaded)" in done.stdout
 
 
-def test_a_worker_whose_load_has_taken_all_memory_says_so_and_leaves():
-    done = run(WORKER + STARVED)
-    assert done.returncode == LEFT >> 8
-    assert "worker 1 has no app (MemoryError), attempt 1; next try in" in done.stderr
+def test_a_failure_that_the_worker_could_not_tell_of_to_the_end_is_told_and_counted_by_the_next_one():
+    code = f"""{WORKER}
+from resilient_wsgi import events
+child = os.fork()
+if child == 0:
+    events.subscribe(lambda _event: os._exit(1))  # killed, in the middle
+    worker.loaded()
+os.waitpid(child, 0)
+worker._pause = lambda slot: print(slot.failures, slot.error)
+worker.start()
+"""
+    done = run(code)
+    assert done.stdout == "1 its load was killed: out of memory, a crash, or a hang that was ended\n"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="before 3.11 enough is left even so")
-def test_without_what_was_kept_for_it_it_could_not_say_so_but_leaves():
-    done = run(f"{WORKER}failure.release_reserve()\n{STARVED}")
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_worker_whose_load_has_taken_all_memory_leaves_and_what_was_kept_is_there_to_tell_of_it(kept):
+    """Who reports errors needs some: here 50 pieces of 4 KiB."""
+    code = f"""{WORKER}
+from resilient_wsgi import events
+def report(event):
+    pieces = [bytes(4096) for _ in range(50)]
+    os.write(1, b"reported")
+events.subscribe(report)
+if not {kept}:
+    failure.release_reserve()
+{STARVED}
+"""
+    done = run(code)
     assert done.returncode == LEFT >> 8
-    assert "has no app" not in done.stderr
+    assert done.stdout == ("reported" if kept else "")
+    assert not kept or "worker 1 has no app (MemoryError), attempt 1; next try in" in done.stderr
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="before 3.11 a call itself takes memory")
-def test_from_whichever_allocation_on_all_fail_the_worker_leaves_or_is_ended():
+def test_from_whichever_allocation_on_all_fail_the_worker_leaves_or_is_ended_and_that_is_counted():
     pytest.importorskip("_testcapi")
     code = f"""{WORKER}
 import _testcapi
 worker._board.head.ever_loaded = 1
 for first in (*range(60), *range(60, 3000, 37)):
+    slot = worker._board.slot(1)
+    slot.failures, slot.state = 0, LOADING
     child = os.fork()
     if child == 0:
-        worker._board.slot(1).pid = os.getpid()
+        slot.pid = os.getpid()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _testcapi.set_nomemory(first, 0)
         worker.loaded()
         os._exit(1)
     status = os.waitpid(child, 0)[1]
-    if status not in ({LEFT}, {FUSE}):
-        print(first, status)
+    if status not in ({LEFT}, {FUSE}) or not (slot.failures or slot.state == LOADING):
+        print(first, status, slot)
 """
     assert run(code).stdout == ""
