@@ -60,7 +60,7 @@ PARTS: Dict[str, Tuple[Callable[[], Iterator[Row]], Row]] = {
     ),
     "minute": (
         readiness_costs.minute,
-        ("respawns", "at most planned", "master's CPU", "one that pauses", "one that serves"),
+        ("respawns", "at most planned", "master's CPU", "CPU of the loads", "one that pauses", "one that serves"),
     ),
     "memory": (
         readiness_memory.memory,
