@@ -22,7 +22,7 @@ CELL_HEAD = (
 )  # fmt: skip
 TABLE_HEAD = (
     "failure of a load", "cases, held", "500s", "all serve after: median, longest", "nearest to its bound", "respawns, most",
-    "master's CPU, most", "plain: 500s of 240", "need-app: ends",
+    "master's CPU, most", "plain: not served, of 240", "need-app: ends",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def _summary(kind: str, done: Sequence[Cell]) -> Row:
         kind, f"{len(guarded)}, {sum(not cell.wrong for cell in guarded)}", sum(cell.fives for cell in guarded),
         f"{statistics.median(s for s, _ in timed):.1f}, {max(timed)[0]:.1f} s", f"{min(left for _, left in timed):.1f} s",
         max(cell.respawns for cell in guarded), f"{max(cell.cpu for cell in guarded) * 100:.0f} %",
-        sum(cell.fives for cell in by_server["plain"] if cell.lazy), f"{sum(end != 'runs' for end in ends)} of {len(ends)}",
+        sum(cell.refused() for cell in by_server["plain"] if cell.lazy), f"{sum(end != 'runs' for end in ends)} of {len(ends)}",
     )  # fmt: skip
 
 

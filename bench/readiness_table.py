@@ -53,6 +53,10 @@ class Cell:
     end: str = "runs"
     wrong: str = ""
 
+    def refused(self) -> int:
+        """Return how many requests got no 200."""
+        return sum(count for status, count in self.answers.items() if status != "200")
+
     def row(self) -> Tuple[object, ...]:
         """Return it as a row of a table."""
         told = ", ".join(f"{count} x {status}" for status, count in sorted(self.answers.items()))
