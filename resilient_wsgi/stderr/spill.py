@@ -96,10 +96,10 @@ class Spill:
 
     def order(self) -> None:
         """Put the arrivals behind what is kept. Only for the holder of the token, as the rest."""
-        arrivals = self.arrivals
+        arrivals, first = self.arrivals, self.arrivals.popleft
         while arrivals:
             # joined, because a hundred lines then cost one write and one look at the bound
-            batch = b"".join([arrivals.popleft() for _ in range(min(len(arrivals), BATCH))])
+            batch = b"".join([first() for _ in range(min(len(arrivals), BATCH))])
             for piece in cut(batch):
                 self.kept.append(piece)
                 self.kept_bytes += len(piece)

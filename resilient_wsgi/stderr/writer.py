@@ -33,6 +33,7 @@ class Writer:
     """
 
     __slots__ = (
+        "_arrivals",
         "_gate",
         "_getpid",
         "_identity",
@@ -125,7 +126,7 @@ class Writer:
         """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
         if not self._mark[0]:
             self._renew()
-        arrivals = self._spill.arrivals
+        arrivals = self._arrivals
         arrivals.append(data)
         if self._now() >= self._gate:
             self._drain(self._spill)
@@ -163,6 +164,7 @@ class Writer:
         # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
         pid = self._getpid()
         self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
+        self._arrivals = self._spill.arrivals
         self._spills = {pid: self._spill}
         self._spill.since = self._now()
         self._mark[0] = 1
@@ -221,6 +223,10 @@ class Writer:
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""
+        if (
+            error.errno is None
+        ):  # not the kernel's: a signal handler of the app's has raised its `TimeoutError` meanwhile
+            raise error
         if error.errno in REFUSED and (self._was_replaced() or self._step()):
             return True
         self.busy = True

@@ -1,5 +1,6 @@
 """A pipe that nobody reads: nothing waits, nothing is torn, and what is lost is counted and said."""
 
+import errno
 import re
 import threading
 
@@ -92,7 +93,7 @@ def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     class Counting(Clock):
         def pwritev(self, *arguments):
             calls.append(arguments)
-            raise BlockingIOError
+            raise BlockingIOError(errno.EAGAIN, "full")
 
     system = Counting()
     stream = NonBlockingStream(pipe.write_end, system=system)
@@ -103,6 +104,20 @@ def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     system.now += 0.06
     stream.write("x\n")
     assert len(calls) == first + 1
+
+
+def test_what_a_signal_handler_raises_in_the_middle_of_a_write_gets_through(pipe):
+    """`TimeoutError` is an `OSError`, too."""
+
+    class Interrupted(Clock):
+        def pwritev(self, *arguments):
+            raise TimeoutError("the app's own limit")
+
+    stream = NonBlockingStream(pipe.write_end, system=Interrupted())
+    for write in (lambda: stream.write("line\n"), lambda: print("line", file=stream)):
+        with pytest.raises(TimeoutError, match="own limit"):
+            write()
+    assert stream.dropped == (0, 0)
 
 
 def test_the_event_says_what_was_dropped(pipe, clock):
