@@ -37,6 +37,7 @@ class Spill:
         "bound_bytes",
         "dropped_bytes",
         "dropped_lines",
+        "inherited",
         "kept",
         "kept_bytes",
         "reported",
@@ -54,6 +55,7 @@ class Spill:
         self.tail = b""  # the rest of a piece of which some has gone: it must follow before anything else
         self.dropped_lines = 0
         self.dropped_bytes = 0
+        self.inherited = Dropped(0, 0)  # from processes that have ended
         self.reported = Dropped(0, 0)
         self.since = 0.0
         self.token = threading.Lock()
@@ -76,8 +78,8 @@ class Spill:
 
     @property
     def dropped(self) -> Dropped:
-        """Return what was dropped since this process began, or since its fork."""
-        overrun = tuple(self._overrun.values())
+        """Return what was dropped since this process began, or since its fork, and what it inherited."""
+        overrun = (self.inherited, *self._overrun.values())
         return Dropped(
             self.dropped_lines + sum(lines for lines, _ in overrun),
             self.dropped_bytes + sum(size_bytes for _, size_bytes in overrun),
@@ -115,6 +117,15 @@ class Spill:
         self.kept_bytes -= len(piece)
         self.dropped_lines += piece.count(b"\n")
         self.dropped_bytes += len(piece)
+
+    def abandon(self) -> None:
+        """Drop all that waits."""
+        self.order()
+        while self.kept:
+            self.drop(self.kept.popleft())
+        self.dropped_lines += self.tail.count(b"\n")
+        self.dropped_bytes += len(self.tail)
+        self.tail = b""
 
     def overrun(self) -> None:
         """Drop the oldest arrival without the token, because whoever holds it does not get to run."""

@@ -160,6 +160,24 @@ class Writer:
                 return done
             self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
 
+    def inherit(self, dropped: Dropped) -> None:
+        """Say this as well, when there is room: what processes that have ended could not."""
+        spill = self.spill()
+        spill.inherited = Dropped(*map(sum, zip(spill.inherited, dropped)))
+        self.busy = True
+
+    def give_up(self) -> Dropped:
+        """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
+        spill = self.spill()
+        if spill.token.acquire(False):
+            try:
+                spill.abandon()
+            finally:
+                spill.token.release()
+        unsaid = spill.unsaid
+        spill.said(unsaid)
+        return unsaid
+
     def _renew(self) -> None:
         # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
         pid = self._getpid()
@@ -218,8 +236,9 @@ class Writer:
         if not unsaid.size_bytes:
             return b""
         seconds = self._now() - spill.since
-        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
-        return (text % (*unsaid, seconds, self._getpid())).encode()
+        before = " and processes before it" if spill.inherited.size_bytes else ""
+        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d%s\n"
+        return (text % (*unsaid, seconds, self._getpid(), before)).encode()
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""

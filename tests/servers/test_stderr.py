@@ -133,6 +133,26 @@ def test_when_the_reader_comes_back_each_line_has_been_read_or_is_said_to_be_dro
         assert NOTICE.findall(reader.text)
 
 
+@pytest.mark.parametrize("name", ["prefork", "lazy-apps"])
+def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
+    with serving(CONFIGURATIONS[name], STALLED) as (server, reader):
+        asked = ask(server, 2000)
+        for _ in range(2):
+            old = server.workers()
+            server.signal(signal.SIGHUP)
+            assert wait_until(lambda old=old: fresh_workers(server, old), 30.0)
+            asked += ask(server, 100)
+        reader.come_back()
+
+        def accounted():
+            nonlocal asked
+            asked += ask(server, 4)
+            reader.read()
+            return reader.accounted() == asked
+
+        assert wait_until(accounted, 30.0), (reader.accounted(), asked)
+
+
 def test_a_log_file_is_written_as_ever(tmp_path):
     path = tmp_path / "log"
     with serving(PREFORK, STALLED, logto=str(path)) as (server, _):
