@@ -80,7 +80,9 @@ class NonBlockingStream(io.TextIOBase):
         writer = self.writer
         if self._partial or not whole:
             self.assemble(data)
-        elif writer.busy or len(data) > PIPE_BUF:
+        elif len(data) > PIPE_BUF:
+            writer.hold_long(data)
+        elif writer.busy:
             writer.hold(data)
         else:
             try:
@@ -107,8 +109,7 @@ class NonBlockingStream(io.TextIOBase):
         rest = data[end:]
         if len(rest) > LONGEST_PARTIAL:
             *pieces, rest = cut(rest, LONGEST_PARTIAL)
-            for piece in pieces:
-                self._put(piece)
+            self._put(b"".join(pieces))
         # a signal handler may have begun a line between the pop above and here
         while rest and self._partial.setdefault(ident, rest) is not rest:
             rest = self._partial.pop(ident, b"") + rest

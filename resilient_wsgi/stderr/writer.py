@@ -111,7 +111,10 @@ class Writer:
 
     def put(self, data: bytes) -> None:
         """Write whole lines, or the beginning of one if its end may be torn from it."""
-        if self.busy or len(data) > PIPE_BUF:
+        if len(data) > PIPE_BUF:
+            self.hold_long(data)
+            return
+        if self.busy:
             self.hold(data)
             return
         try:
@@ -132,6 +135,11 @@ class Writer:
             self._drain(self._spill)
         elif len(arrivals) >= BATCH:
             self._settle(self._spill)
+
+    def hold_long(self, data: bytes) -> None:
+        """Do the same with what does not fit into one piece; cut it at once, as many of them would take memory and time."""
+        self.hold(data)
+        self._settle(self._spill)
 
     def failed(self, data: bytes, error: OSError) -> None:
         """Have this wait, which `send` has refused."""

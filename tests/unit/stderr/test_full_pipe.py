@@ -156,6 +156,16 @@ def test_a_line_longer_than_the_pipe_takes_at_once_is_cut_and_marked(pipe, clock
     assert "".join(pieces).replace(" [...]\n[...] ", "") == "ä" * 5000 + "\n"
 
 
+def test_many_long_lines_are_bounded_at_once(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=100_000, system=clock)
+    pipe.fill()
+    for _ in range(60):
+        stream.write("ö" * 500_000 + "\n")
+        assert stream.writer.waiting_bytes <= 100_000
+    print("x" * 500_000, file=stream)
+    assert stream.writer.waiting_bytes <= 100_000 + 4096
+
+
 def test_a_line_that_never_ends_is_written_in_pieces(pipe, clock):
     stream = NonBlockingStream(pipe.write_end, system=clock)
     for _ in range(100):
