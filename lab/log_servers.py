@@ -139,9 +139,12 @@ CONFIGURATIONS: Dict[str, Configuration] = {
 
 @contextlib.contextmanager
 def serving(
-    configuration: Configuration, manner: str, *, guarded: bool = True, **options: Option
+    configuration: Configuration, manner: str, *, guarded: bool = True, log_to: int = -1, **options: Option
 ) -> Iterator[Tuple[Union[Server, Gunicorn], Reader]]:
-    """Serve the app, with 2 processes, while the log's reader is as told; with the library in it if `guarded`."""
+    """Serve the app, with 2 processes, while the log's reader is as told; with the library in it if `guarded`.
+
+    With `log_to`, a descriptor, it logs there instead.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         fifo = str(folder / "log") if configuration.log_option else ""
@@ -152,7 +155,9 @@ def serving(
         stack.callback(reader.end)
         elsewhere = os.open(os.devnull, os.O_WRONLY)
         stack.callback(os.close, elsewhere)
-        server = _server(configuration, elsewhere if fifo else reader.write_end, fifo, guarded, options)
+        server = _server(
+            configuration, log_to if log_to >= 0 else elsewhere if fifo else reader.write_end, fifo, guarded, options
+        )
         stack.enter_context(server)
         if configuration.is_gunicorn:
             wait_until(lambda: load.get(server.port, "/").good, 30.0)

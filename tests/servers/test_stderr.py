@@ -4,6 +4,7 @@ A short cut of bench/stderr_matrix.py, which runs every configuration with every
 """
 
 import signal
+import socket
 
 import pytest
 
@@ -151,6 +152,20 @@ def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
             return reader.accounted() == asked
 
         assert wait_until(accounted, 30.0), (reader.accounted(), asked)
+
+
+@pytest.mark.parametrize(
+    ("take_over", "options", "all_answered"),
+    [("auto", {}, False), ("auto", {"disable_logging": True}, True), ("on", {}, True)],
+)
+def test_a_socket_blocks_only_what_c_code_writes_and_that_too_only_until_it_is_taken_over(
+    take_over, options, all_answered
+):
+    """As systemd's journal is one. Children could not be given one that blocks, so `auto` leaves it as it is."""
+    nobody_reads, log = socket.socketpair()
+    configuration = Configuration(env={"RESILIENT_WSGI_STDERR_TAKE_OVER": take_over})
+    with nobody_reads, log, serving(configuration, STALLED, log_to=log.fileno(), **options) as (server, _):
+        assert (ask(server, 1000) == 1000) is all_answered
 
 
 def test_a_log_file_is_written_as_ever(tmp_path):
