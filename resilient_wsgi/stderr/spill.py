@@ -77,6 +77,11 @@ class Spill:
         return not (self.arrivals or self.kept or self.tail)
 
     @property
+    def done(self) -> bool:
+        """Return whether nothing waits and all that was dropped has been said."""
+        return self.empty and not self.unsaid.size_bytes
+
+    @property
     def dropped(self) -> Dropped:
         """Return what was dropped since this process began, or since its fork, and what it inherited."""
         overrun = (self.inherited, *self._overrun.values())

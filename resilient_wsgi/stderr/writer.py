@@ -103,6 +103,7 @@ class Writer:
             found = False
         if not found:  # it is closed
             self._means, self.send, self.busy = None, self._broken, True
+        self.busy |= not self.spill().done
 
     def configure(self, *, spill_bytes: int, keep: str) -> None:
         """Change how much is kept while there is no room, and whether the newest or the oldest of it."""
@@ -162,10 +163,9 @@ class Writer:
         spill = self.spill()
         while True:
             self._drain(spill)
-            done = spill.empty and not spill.unsaid.size_bytes  # draining may drop: that is to be said, too
             left = end - self._now()
-            if done or left <= 0:
-                return done
+            if spill.done or left <= 0:  # draining may drop: that is to be said, too
+                return spill.done
             self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
 
     def inherit(self, dropped: Dropped) -> None:
@@ -212,7 +212,7 @@ class Writer:
             try:
                 self._pour(spill)
                 spill.settle()
-                self.busy = not (spill.empty and self._means is not None and self._means.atomic)
+                self.busy = not (spill.done and self._means is not None and self._means.atomic)
             finally:
                 spill.token.release()
             if not spill.arrivals or self._now() < self._gate:

@@ -87,6 +87,31 @@ def test_no_spill_at_all_still_counts(pipe, clock):
     assert stream.dropped == (64, 6400)
 
 
+def test_what_was_dropped_is_said_before_the_next_line_although_nothing_waits(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
+    pipe.fill()
+    for line in numbered(200):
+        stream.write(line)
+        clock.now += 0.06
+    pipe.read()
+    clock.now += 0.06
+    stream.write("next\n")
+    said, rest = told(pipe.read())
+    assert said == (200, 20_000)
+    assert rest == b"next\n"
+
+
+def test_nothing_passes_what_waits_when_the_means_are_chosen_anew(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, system=clock)
+    pipe.fill()
+    stream.write("first\n")
+    stream.writer.choose()
+    pipe.read()
+    clock.now += 1
+    stream.write("second\n")
+    assert pipe.read() == b"first\nsecond\n"
+
+
 def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     calls = []
 
