@@ -145,5 +145,6 @@ def run(parts: Sequence[str] = ()) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
     for line in run(sys.argv[1:]):
         print(line, flush=True)
