@@ -21,14 +21,14 @@ PREFORK, LOG_MASTER, SHIM = (CONFIGURATIONS[name] for name in ("prefork", "log-m
 as_nobody = pytest.mark.skipif(bool(why_not_as_nobody()), reason=why_not_as_nobody() or "can be run")
 
 
-def ask(server, count=REQUESTS):
+def ask(server, count=REQUESTS, patience=5.0):
     """Send requests one after the other from 8 clients, and give up when nobody answers any more."""
     answers = load.closed_loop(
         server.port,
         "/",
         count=count,
         clients=8,
-        patience=5.0,
+        patience=patience,
         give_up=lambda answers: len(answers) >= 8 and not any(answer.good for answer in answers[-8:]),
     )
     return sum(answer.good for answer in answers)
@@ -58,14 +58,14 @@ def check(server, count):
 
 def test_plain_is_stuck_for_good_after_some_hundred_lines():
     with serving(PREFORK, STALLED, guarded=False) as (server, _):
-        assert 20 < ask(server) < 600
+        assert 20 < ask(server, patience=2.0) < 600
         assert not any(load.get(server.port, "/", patience=2.0).good for _ in range(2))
         assert blocked_threads(server.workers()) == 2
 
 
 def test_plain_without_a_reader_burns_a_processor():
     with serving(PREFORK, CLOSED, guarded=False) as (server, _):
-        assert ask(server) < 100
+        assert ask(server, patience=2.0) < 100
         before = cpu_seconds(server)
         assert wait_until(lambda: cpu_seconds(server) > before + 1.0, 20.0)
 
@@ -154,18 +154,13 @@ def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
         assert wait_until(accounted, 30.0), (reader.accounted(), asked)
 
 
-@pytest.mark.parametrize(
-    ("take_over", "options", "all_answered"),
-    [("auto", {}, False), ("auto", {"disable_logging": True}, True), ("on", {}, True)],
-)
-def test_a_socket_blocks_only_what_c_code_writes_and_that_too_only_until_it_is_taken_over(
-    take_over, options, all_answered
-):
+@pytest.mark.parametrize(("take_over", "options"), [("auto", {"disable_logging": True}), ("on", {})])
+def test_a_socket_blocks_at_most_what_c_code_writes_and_not_even_that_when_it_is_taken_over(take_over, options):
     """As systemd's journal is one. Children could not be given one that blocks, so `auto` leaves it as it is."""
     nobody_reads, log = socket.socketpair()
     configuration = Configuration(env={"RESILIENT_WSGI_STDERR_TAKE_OVER": take_over})
     with nobody_reads, log, serving(configuration, STALLED, log_to=log.fileno(), **options) as (server, _):
-        assert (ask(server, 1000) == 1000) is all_answered
+        assert ask(server, 1000) == 1000
 
 
 def test_a_log_file_is_written_as_ever(tmp_path):
@@ -182,4 +177,4 @@ def test_gunicorn_answers_with_the_library_installed_by_the_app():
 
 def test_plain_gunicorn_is_stuck():
     with serving(CONFIGURATIONS["gunicorn"], STALLED, guarded=False) as (server, _):
-        assert ask(server) < 1000
+        assert ask(server, patience=2.0) < 1000
