@@ -22,7 +22,7 @@ check: $(VENV)/.check
 matrix: $(VENV)/.check system
 	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-3])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox $(if $(SESSIONS),-s $(SESSIONS))
 
-bench: $(STAMP) system
+bench: $(VENV)/.bench system
 	$(PY) -m bench
 
 docs: $(VENV)/.docs
@@ -46,6 +46,10 @@ $(STAMP): pyproject.toml | $(PY)
 
 $(VENV)/.check: $(STAMP)
 	$(PY) -m pip install -q -e '.[test,check]'
+	@touch $@
+
+$(VENV)/.bench: $(STAMP)
+	$(PY) -m pip install -q -e '.[bench]'
 	@touch $@
 
 $(VENV)/.docs: $(STAMP)

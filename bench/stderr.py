@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Sequence, Tuple
 
+from bench.in_a_view import in_a_view
 from bench.report import alternating, machine
 from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream
 from resilient_wsgi.stderr.kernel import F_SETPIPE_SZ
@@ -39,12 +40,13 @@ def text_stream(fd: int) -> io.TextIOWrapper:
 
 @contextlib.contextmanager
 def closing(stream: io.TextIOWrapper) -> Iterator[None]:
-    """Take the stream apart after the block: on a full pipe its finalizer would raise."""
+    """Take the stream apart after the block, with its pipe gone: on a full one it would raise."""
     try:
         yield
     finally:
-        with contextlib.suppress(BlockingIOError):
-            stream.detach()
+        with open(os.devnull, "wb") as devnull:
+            os.dup2(devnull.fileno(), stream.fileno())
+        stream.detach()
 
 
 @contextlib.contextmanager
@@ -74,6 +76,17 @@ def ours(fd: int) -> Iterator[Write]:
         stream.write(LINE)
 
     yield write
+
+
+@contextlib.contextmanager
+def taken_over(fd: int) -> Iterator[Write]:
+    """`NonBlockingStream.write` where the descriptor was taken over, as in uWSGI: a plain write does not block there."""
+    private = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with ours(private) as write:
+            yield write
+    finally:
+        os.close(private)
 
 
 @contextlib.contextmanager
@@ -149,6 +162,7 @@ def queue_handler(fd: int) -> Iterator[Write]:
 STREAMS: Dict[str, Contestant] = {
     "sys.stderr.write + flush": plain,
     "NonBlockingStream": ours,
+    "NonBlockingStream, taken over": taken_over,
     "structlog PrintLogger": structlogs,
 }
 HANDLERS: Dict[str, Contestant] = {
@@ -157,6 +171,8 @@ HANDLERS: Dict[str, Contestant] = {
     "NonBlockingHandler": our_handler,
     "QueueHandler + QueueListener": queue_handler,
 }
+# "failing" depends on where: the traceback is written with the stack of whoever logs
+FAILED = {name: HANDLERS[name] for name in ("StreamHandler", FAILING, "NonBlockingHandler")}
 
 
 @contextlib.contextmanager
@@ -241,6 +257,9 @@ def run() -> str:
                 alternating(f"Stream, {what}", unit, streams, "sys.stderr.write + flush"),
                 alternating(f"logging, {what}", unit, handlers, "StreamHandler"),
             ]
+    depth, in_view = in_a_view(lambda: compare(FAILED, threads=1, full=True))
+    title = f"logging, pipe full, 1 thread, in a Django view ({depth} frames deep)"
+    parts.append(alternating(title, "microseconds a line", in_view, "NonBlockingHandler"))
     return "\n\n".join(parts)
 
 

@@ -7,12 +7,14 @@ exception, everything it started is gone, and nothing else is touched.
 from __future__ import annotations
 
 from .base import Process, ProcessError, ToolMissing, free_port, wait_until
+from .daemon import Daemon
 from .gunicorn import Gunicorn
 from .nginx import Nginx
 from .partner import Partner
 from .uwsgi import Server
 
 __all__ = [
+    "Daemon",
     "Gunicorn",
     "Nginx",
     "Partner",

@@ -155,12 +155,15 @@ class Process:
         self._remove_directory()
 
     def _session_is_gone(self) -> bool:
-        members = procfs.session_members(self.pid)
+        members = procfs.session_members(self._session())
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, SIGKILL)
         self.alive()  # reaps the first process, which would otherwise be found as long as it is a zombie
         return not members
+
+    def _session(self) -> int:
+        return self.pid
 
     def _remove_directory(self) -> None:
         self._last_log = self.log()

@@ -161,6 +161,10 @@ class Server:
         del path
         return False
 
+    def ignore_sigpipe(self) -> bool:
+        """Have a log whose reader is gone mean an error of `write`, not a signal; return whether this changed anything."""
+        return False
+
     def trap_exit(self, callback: Callback) -> Callback:
         """Have `callback` called when the server's own code ends this process while it loads its app.
 

@@ -180,6 +180,11 @@ class UwsgiServer(Server):
         """Send SIGHUP, by which a worker finishes its request and goes, or SIGKILL; the master starts it anew."""
         os.kill(pid, signal.SIGKILL if kill else signal.SIGHUP)
 
+    def ignore_sigpipe(self) -> bool:
+        """Set `ignore-sigpipe`, before workers install a handler which writes to that log (unbit/uwsgi #1786)."""
+        set_already = uwsgi_apps.is_true(uwsgi.opt.get("ignore-sigpipe"))
+        return not set_already and uwsgi_native.set_option("ignore-sigpipe", "true")
+
     def trap_exit(self, callback: Callback) -> Callback:
         """Set a trap in libc's `exit()`, by which uWSGI ends a worker without an app if `need-app` is set."""
         trap = uwsgi_native.ExitTrap(callback)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import wrapt
 
@@ -23,7 +23,7 @@ class _Blocking(NamedTuple):
 
 
 _blocking: Dict[int, _Blocking] = {}
-_patched = False
+_patches: List[Tuple[Any, str]] = []
 
 
 def remember(fd: int, system: System) -> None:
@@ -43,20 +43,26 @@ def descriptors() -> Tuple[int, ...]:
 
 
 def install() -> None:
-    """Have `subprocess.Popen` give it to children that are to inherit ours. What others start (`os.system`) inherits ours."""
-    global _patched
-    if not _patched:
+    """Have it given to the children that `subprocess`, `os.system`, `os.spawn*` and `os.posix_spawn*` start.
+
+    What C code starts inherits ours.
+    """
+    if not _patches:
         wrapt.wrap_function_wrapper(subprocess, "Popen._get_handles", _get_handles)
-        _patched = True
+        _patches.append((subprocess.Popen, "_get_handles"))
+        for name, wrapper in _OF_OS.items():
+            if hasattr(os, name):
+                wrapt.wrap_function_wrapper(os, name, wrapper)
+                _patches.append((os, name))
 
 
 def uninstall() -> None:
     """Have children inherit what we have again."""
-    global _patched
-    current = subprocess.Popen.__dict__["_get_handles"]
-    if _patched and isinstance(current, wrapt.FunctionWrapper):
-        setattr(subprocess.Popen, "_get_handles", current.__wrapped__)  # noqa: B010 - the type stubs do not know it
-        _patched = False
+    for owner, name in _patches:
+        current = vars(owner)[name]
+        if isinstance(current, wrapt.FunctionWrapper):
+            setattr(owner, name, current.__wrapped__)
+    _patches.clear()
 
 
 def _get_handles(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
@@ -65,6 +71,40 @@ def _get_handles(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any
         if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
             handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
     return tuple(handles)
+
+
+def _posix_spawn(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+    # before what the caller has asked for, which may copy from these
+    first = [(os.POSIX_SPAWN_DUP2, blocking, fd) for fd, blocking in _for_all()]
+    return wrapped(*args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]})
+
+
+def _system(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+    if not _for_all():
+        return wrapped(*args, **kwargs)
+    command = os.fsdecode(args[0] if args else kwargs["command"])
+    # what system(3) does, too, except that it ignores the signals of a keyboard meanwhile
+    return os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", command], os.environ), 0)[1]
+
+
+def _spawnvef(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+    # os.spawn*() fork in Python and call in the child the last argument, one of os.exec*()
+    *others, execute = args
+
+    def execute_with_blocking(*arguments: Any) -> None:
+        for fd, blocking in _for_all():
+            os.dup2(blocking, fd)
+        execute(*arguments)
+
+    return wrapped(*others, execute_with_blocking, **kwargs)
+
+
+_OF_OS = {"posix_spawn": _posix_spawn, "posix_spawnp": _posix_spawn, "system": _system, "_spawnvef": _spawnvef}
+
+
+def _for_all() -> List[Tuple[int, int]]:
+    found = [(fd, _for_child(fd, -1)) for fd in PLACES]
+    return [(fd, blocking) for fd, blocking in found if blocking >= 0]
 
 
 def _for_child(fd: int, otherwise: int) -> int:

@@ -34,7 +34,7 @@ class NonBlockingHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if the filters let it pass; return whether they did."""
         # not the base's, which from Python 3.13 on insists on a lock
-        passed = self.filter(record)
+        passed = self.filter(record) if self.filters else True
         if not passed:
             return False
         self.emit(record if passed is True else passed)  # a filter may give another record instead (3.12)

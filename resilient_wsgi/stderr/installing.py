@@ -11,7 +11,7 @@ from ..servers.base import MASTER, WORKER
 from ..settings import OFF, ON, REPORT, Stderr
 from ..system import SYSTEM
 from . import children, placing
-from .descriptor import take_over, taken
+from .descriptor import REOPENED, take_over, taken
 from .means import kind
 from .shared import configure, streams
 
@@ -31,7 +31,7 @@ def install(options: Optional[Stderr] = None) -> List[str]:
         emit(DescriptorTakenOver(FD, what, "not done, mode is report"))
         return [f"report only: descriptor {FD} is a {what}"]
     configure(options)
-    means = _take_over(options) + placing.replace_standard_streams()
+    means = _take_over(options) + _ignore_sigpipe(what) + placing.replace_standard_streams()
     if servers.detect().name == "uwsgi":
         placing.catch_wsgi_errors()
         means.append("wsgi.errors")
@@ -45,6 +45,14 @@ def uninstall() -> None:
     placing.release_wsgi_errors()
     placing.restore_standard_streams()
     children.uninstall()
+
+
+def _ignore_sigpipe(what: str) -> List[str]:
+    # what was opened anew is open for reading as well, so that it always has a reader
+    has_reader = [each.fd for each in taken() if each.means == REOPENED]
+    if what in ("pipe", "socket") and FD not in has_reader and servers.detect().ignore_sigpipe():
+        return ["ignore-sigpipe (set)"]
+    return []
 
 
 def _kind() -> str:

@@ -16,17 +16,20 @@ def cut(data: bytes, limit: int = PIPE_BUF) -> Iterator[bytes]:
     A longer line is cut between two characters of UTF-8, and where it is cut one piece ends with ` [...]\n` and the next
     begins with `[...] `, so that each piece is a line of its own, whatever other processes write in between.
     """
-    while len(data) > limit:
-        end = data.rfind(b"\n", 0, limit) + 1
+    begin, before = 0, b""
+    while len(before) + len(data) - begin > limit:
+        last = begin + limit - len(before)
+        end = data.rfind(b"\n", begin, last) + 1
         if end:
-            yield data[:end]
-            data = data[end:]
+            yield before + data[begin:end]
+            before = b""
         else:
-            end = boundary(data, limit - len(GOES_ON))
-            yield data[:end] + GOES_ON
-            data = CONTINUED + data[end:]
-    if data:
-        yield data
+            end = boundary(data, last - len(GOES_ON))
+            yield before + data[begin:end] + GOES_ON
+            before = CONTINUED
+        begin = end
+    if begin < len(data):
+        yield before + data[begin:]
 
 
 def boundary(data: bytes, end: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+from functools import partial
 from typing import Dict, Tuple
 
 from .. import servers
 from ..settings import Stderr
+from . import bequest
 from .stream import NonBlockingStream
 
 _options = Stderr()
@@ -22,6 +24,7 @@ def shared(fd: int) -> NonBlockingStream:
             servers.detect().on_worker_stop(flush)
         new = NonBlockingStream(fd, spill_bytes=_options.spill_bytes, keep=_options.keep)
         stream = _streams.setdefault(fd, new)
+        servers.detect().on_worker_start(partial(_inherit, stream))
     return stream
 
 
@@ -39,6 +42,13 @@ def streams() -> Tuple[NonBlockingStream, ...]:
 
 
 def flush() -> None:
-    """Write what waits in each, within `FLUSH_TIMEOUT` seconds each. For the end of the process."""
-    for stream in _streams.values():
-        stream.finish(_options.flush_timeout)
+    """Write what waits in each, within `FLUSH_TIMEOUT` seconds each, and leave the count of the rest. For the end of the process."""
+    for fd, stream in _streams.items():
+        if not stream.finish(_options.flush_timeout):
+            bequest.leave(fd, stream.writer.give_up())
+
+
+def _inherit(stream: NonBlockingStream) -> None:
+    left = bequest.take(stream.writer.fd)
+    if left.size_bytes:
+        stream.writer.inherit(left)

@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="set O_NONBLOCK on the inherited description if it cannot be opened anew (a socket, another user's pipe); "
         "whoever shares it will notice",
     )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="do not have uWSGI import this library, for one that runs no Python or has it not where it looks for modules",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the server and its arguments, after --")
 
 
@@ -42,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         take_over(share=arguments.share)
     except Unavailable as reason:
         _say(f"{reason}; the server can still be blocked by whoever reads its log")
+    if not arguments.bare:
+        _have_it_imported()
     # Python ignores it, and an ignored signal stays so through exec: the server is to have what it would have had
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -49,6 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         _say(f"{command[0]}: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def _have_it_imported() -> None:
+    """Have uWSGI make Python's own streams safe, too: they raise `BlockingIOError` into a view when such a pipe is full.
+
+    It takes options from the environment as well, and those that can be given several times add to each other; where the
+    module is not found it says so and goes on. Other servers do not look at this.
+    """
+    os.environ.setdefault("UWSGI_SHARED_IMPORT", f"{__package__}.imported")
 
 
 def _say(text: str) -> None:

@@ -37,6 +37,7 @@ class Spill:
         "bound_bytes",
         "dropped_bytes",
         "dropped_lines",
+        "inherited",
         "kept",
         "kept_bytes",
         "reported",
@@ -54,6 +55,7 @@ class Spill:
         self.tail = b""  # the rest of a piece of which some has gone: it must follow before anything else
         self.dropped_lines = 0
         self.dropped_bytes = 0
+        self.inherited = Dropped(0, 0)  # from processes that have ended
         self.reported = Dropped(0, 0)
         self.since = 0.0
         self.token = threading.Lock()
@@ -75,9 +77,14 @@ class Spill:
         return not (self.arrivals or self.kept or self.tail)
 
     @property
+    def done(self) -> bool:
+        """Return whether nothing waits and all that was dropped has been said."""
+        return self.empty and not self.unsaid.size_bytes
+
+    @property
     def dropped(self) -> Dropped:
-        """Return what was dropped since this process began, or since its fork."""
-        overrun = tuple(self._overrun.values())
+        """Return what was dropped since this process began, or since its fork, and what it inherited."""
+        overrun = (self.inherited, *self._overrun.values())
         return Dropped(
             self.dropped_lines + sum(lines for lines, _ in overrun),
             self.dropped_bytes + sum(size_bytes for _, size_bytes in overrun),
@@ -96,10 +103,10 @@ class Spill:
 
     def order(self) -> None:
         """Put the arrivals behind what is kept. Only for the holder of the token, as the rest."""
-        arrivals = self.arrivals
+        arrivals, first = self.arrivals, self.arrivals.popleft
         while arrivals:
             # joined, because a hundred lines then cost one write and one look at the bound
-            batch = b"".join([arrivals.popleft() for _ in range(min(len(arrivals), BATCH))])
+            batch = b"".join([first() for _ in range(min(len(arrivals), BATCH))])
             for piece in cut(batch):
                 self.kept.append(piece)
                 self.kept_bytes += len(piece)
@@ -115,6 +122,15 @@ class Spill:
         self.kept_bytes -= len(piece)
         self.dropped_lines += piece.count(b"\n")
         self.dropped_bytes += len(piece)
+
+    def abandon(self) -> None:
+        """Drop all that waits."""
+        self.order()
+        while self.kept:
+            self.drop(self.kept.popleft())
+        self.dropped_lines += self.tail.count(b"\n")
+        self.dropped_bytes += len(self.tail)
+        self.tail = b""
 
     def overrun(self) -> None:
         """Drop the oldest arrival without the token, because whoever holds it does not get to run."""

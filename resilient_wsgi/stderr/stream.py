@@ -67,25 +67,30 @@ class NonBlockingStream(io.TextIOBase):
         """Write text; return its length. Raises `TypeError` for anything but text, and nothing else."""
         try:
             data = text.encode()
+            whole = text[-1] == "\n"
         except UnicodeEncodeError:
             data = text.encode("utf-8", "backslashreplace")
+            whole = text[-1] == "\n"
+        except IndexError:  # nothing to write
+            return 0
         except AttributeError:
             msg = f"write() argument must be str, not {type(text).__name__}"
             raise TypeError(msg) from None
         # `Writer.put`, written out: the call would be a tenth of the time
         writer = self.writer
-        if self._partial or data[-1:] != b"\n":
+        if self._partial or not whole:
             self.assemble(data)
-        elif writer.busy or len(data) > PIPE_BUF:
+        elif len(data) > PIPE_BUF:
+            writer.hold_long(data)
+        elif writer.busy:
             writer.hold(data)
         else:
             try:
                 gone = writer.send(data)
-            except OSError as error:
-                writer.failed(data, error)
-            else:
                 if gone != len(data):
                     writer.torn(data[gone:])
+            except OSError as error:
+                writer.failed(data, error)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
@@ -104,8 +109,7 @@ class NonBlockingStream(io.TextIOBase):
         rest = data[end:]
         if len(rest) > LONGEST_PARTIAL:
             *pieces, rest = cut(rest, LONGEST_PARTIAL)
-            for piece in pieces:
-                self._put(piece)
+            self._put(b"".join(pieces))
         # a signal handler may have begun a line between the pop above and here
         while rest and self._partial.setdefault(ident, rest) is not rest:
             rest = self._partial.pop(ident, b"") + rest

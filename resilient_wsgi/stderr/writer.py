@@ -33,6 +33,7 @@ class Writer:
     """
 
     __slots__ = (
+        "_arrivals",
         "_gate",
         "_getpid",
         "_identity",
@@ -102,6 +103,7 @@ class Writer:
             found = False
         if not found:  # it is closed
             self._means, self.send, self.busy = None, self._broken, True
+        self.busy |= not self.spill().done
 
     def configure(self, *, spill_bytes: int, keep: str) -> None:
         """Change how much is kept while there is no room, and whether the newest or the oldest of it."""
@@ -110,7 +112,10 @@ class Writer:
 
     def put(self, data: bytes) -> None:
         """Write whole lines, or the beginning of one if its end may be torn from it."""
-        if self.busy or len(data) > PIPE_BUF:
+        if len(data) > PIPE_BUF:
+            self.hold_long(data)
+            return
+        if self.busy:
             self.hold(data)
             return
         try:
@@ -125,12 +130,17 @@ class Writer:
         """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
         if not self._mark[0]:
             self._renew()
-        arrivals = self._spill.arrivals
+        arrivals = self._arrivals
         arrivals.append(data)
         if self._now() >= self._gate:
             self._drain(self._spill)
         elif len(arrivals) >= BATCH:
             self._settle(self._spill)
+
+    def hold_long(self, data: bytes) -> None:
+        """Do the same with what does not fit into one piece; cut it at once, as many of them would take memory and time."""
+        self.hold(data)
+        self._settle(self._spill)
 
     def failed(self, data: bytes, error: OSError) -> None:
         """Have this wait, which `send` has refused."""
@@ -153,16 +163,34 @@ class Writer:
         spill = self.spill()
         while True:
             self._drain(spill)
-            done = spill.empty and not spill.unsaid.size_bytes  # draining may drop: that is to be said, too
             left = end - self._now()
-            if done or left <= 0:
-                return done
+            if spill.done or left <= 0:  # draining may drop: that is to be said, too
+                return spill.done
             self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
+
+    def inherit(self, dropped: Dropped) -> None:
+        """Say this as well, when there is room: what processes that have ended could not."""
+        spill = self.spill()
+        spill.inherited = Dropped(*map(sum, zip(spill.inherited, dropped)))
+        self.busy = True
+
+    def give_up(self) -> Dropped:
+        """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
+        spill = self.spill()
+        if spill.token.acquire(False):
+            try:
+                spill.abandon()
+            finally:
+                spill.token.release()
+        unsaid = spill.unsaid
+        spill.said(unsaid)
+        return unsaid
 
     def _renew(self) -> None:
         # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
         pid = self._getpid()
         self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
+        self._arrivals = self._spill.arrivals
         self._spills = {pid: self._spill}
         self._spill.since = self._now()
         self._mark[0] = 1
@@ -184,7 +212,7 @@ class Writer:
             try:
                 self._pour(spill)
                 spill.settle()
-                self.busy = not (spill.empty and self._means is not None and self._means.atomic)
+                self.busy = not (spill.done and self._means is not None and self._means.atomic)
             finally:
                 spill.token.release()
             if not spill.arrivals or self._now() < self._gate:
@@ -216,11 +244,16 @@ class Writer:
         if not unsaid.size_bytes:
             return b""
         seconds = self._now() - spill.since
-        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
-        return (text % (*unsaid, seconds, self._getpid())).encode()
+        before = " and processes before it" if spill.inherited.size_bytes else ""
+        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d%s\n"
+        return (text % (*unsaid, seconds, self._getpid(), before)).encode()
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""
+        if (
+            error.errno is None
+        ):  # not the kernel's: a signal handler of the app's has raised its `TimeoutError` meanwhile
+            raise error
         if error.errno in REFUSED and (self._was_replaced() or self._step()):
             return True
         self.busy = True

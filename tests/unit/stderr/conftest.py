@@ -1,7 +1,11 @@
 """Real pipes, of which nobody reads unless the test does."""
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
@@ -59,3 +63,37 @@ def wait_until():
             time.sleep(0.005)
 
     return wait
+
+
+START = """
+import fcntl, json, logging, os, subprocess, sys
+from resilient_wsgi import stderr
+from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.settings import Stderr
+from resilient_wsgi.stderr import NonBlockingStream, take_over
+from resilient_wsgi.system import System
+
+def say(**what):
+    with open(os.environ["ANSWER"], "w") as file:
+        json.dump(what, file, default=repr)
+"""
+
+
+@pytest.fixture
+def child(tmp_path):
+    """Run code in a fresh interpreter whose standard output and error are as given; return what it said."""
+
+    def run(code, *, stdout, stderr, timeout=60):
+        answer = tmp_path / "answer"
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", START + textwrap.dedent(code)],
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, "ANSWER": str(answer)},
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0
+        return json.loads(answer.read_text())
+
+    return run

@@ -1,5 +1,6 @@
 """A pipe that nobody reads: nothing waits, nothing is torn, and what is lost is counted and said."""
 
+import errno
 import re
 import threading
 
@@ -86,13 +87,38 @@ def test_no_spill_at_all_still_counts(pipe, clock):
     assert stream.dropped == (64, 6400)
 
 
+def test_what_was_dropped_is_said_before_the_next_line_although_nothing_waits(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=0, system=clock)
+    pipe.fill()
+    for line in numbered(200):
+        stream.write(line)
+        clock.now += 0.06
+    pipe.read()
+    clock.now += 0.06
+    stream.write("next\n")
+    said, rest = told(pipe.read())
+    assert said == (200, 20_000)
+    assert rest == b"next\n"
+
+
+def test_nothing_passes_what_waits_when_the_means_are_chosen_anew(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, system=clock)
+    pipe.fill()
+    stream.write("first\n")
+    stream.writer.choose()
+    pipe.read()
+    clock.now += 1
+    stream.write("second\n")
+    assert pipe.read() == b"first\nsecond\n"
+
+
 def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     calls = []
 
     class Counting(Clock):
         def pwritev(self, *arguments):
             calls.append(arguments)
-            raise BlockingIOError
+            raise BlockingIOError(errno.EAGAIN, "full")
 
     system = Counting()
     stream = NonBlockingStream(pipe.write_end, system=system)
@@ -103,6 +129,20 @@ def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     system.now += 0.06
     stream.write("x\n")
     assert len(calls) == first + 1
+
+
+def test_what_a_signal_handler_raises_in_the_middle_of_a_write_gets_through(pipe):
+    """`TimeoutError` is an `OSError`, too."""
+
+    class Interrupted(Clock):
+        def pwritev(self, *arguments):
+            raise TimeoutError("the app's own limit")
+
+    stream = NonBlockingStream(pipe.write_end, system=Interrupted())
+    for write in (lambda: stream.write("line\n"), lambda: print("line", file=stream)):
+        with pytest.raises(TimeoutError, match="own limit"):
+            write()
+    assert stream.dropped == (0, 0)
 
 
 def test_the_event_says_what_was_dropped(pipe, clock):
@@ -139,6 +179,16 @@ def test_a_line_longer_than_the_pipe_takes_at_once_is_cut_and_marked(pipe, clock
     assert all(piece.endswith(" [...]\n") for piece in pieces[:-1])
     assert all(piece.startswith("[...] ") for piece in pieces[1:])
     assert "".join(pieces).replace(" [...]\n[...] ", "") == "ä" * 5000 + "\n"
+
+
+def test_many_long_lines_are_bounded_at_once(pipe, clock):
+    stream = NonBlockingStream(pipe.write_end, spill_bytes=100_000, system=clock)
+    pipe.fill()
+    for _ in range(60):
+        stream.write("ö" * 500_000 + "\n")
+        assert stream.writer.waiting_bytes <= 100_000
+    print("x" * 500_000, file=stream)
+    assert stream.writer.waiting_bytes <= 100_000 + 4096
 
 
 def test_a_line_that_never_ends_is_written_in_pieces(pipe, clock):

@@ -7,7 +7,18 @@ import textwrap
 
 import pytest
 
-START = "import os, signal, sys, threading, time\nfrom resilient_wsgi.stderr import NonBlockingStream\nstream = NonBlockingStream(2)\n"
+START = """
+import os, signal, sys, threading, time
+from resilient_wsgi.stderr import NonBlockingStream
+stream = NonBlockingStream(2)
+
+def fill(fd):
+    os.set_blocking(fd, False)
+    try:
+        while True: os.write(fd, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(fd, True)
+"""
 
 
 def run(code, pipe, *, read=True, timeout=60, arguments=()):
@@ -33,10 +44,7 @@ def test_what_waits_at_a_fork_is_written_by_the_parent_alone(pipe):
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         stream = NonBlockingStream(writing)
-        with open(writing, "wb", closefd=False, buffering=0) as plain:
-            os.set_blocking(writing, False)
-            while plain.write(b"x" * 4096): pass
-            os.set_blocking(writing, True)
+        fill(writing)
         print("begun by the parent", end="", file=stream)
         stream.flush()
         for _ in range(200): print("parent waits", file=stream)
@@ -64,11 +72,7 @@ def test_what_waits_at_a_fork_is_written_by_the_parent_alone(pipe):
 def test_a_fork_that_python_does_not_see_is_noticed_as_well(pipe):
     code = """
         import ctypes
-        os.set_blocking(2, False)
-        while True:
-            try: os.write(2, b"x" * 4096)
-            except BlockingIOError: break
-        os.set_blocking(2, True)
+        fill(2)
         for _ in range(100): print("parent", file=stream)
         pid = ctypes.CDLL(None).fork()
         if not pid:
@@ -148,11 +152,7 @@ def test_the_end_of_a_process_waits_for_a_reader_that_is_not_there_only_so_long(
 def test_what_waits_at_the_end_of_the_interpreter_is_written_if_there_is_room_by_then(pipe):
     code = """
         from resilient_wsgi.stderr.shared import shared
-        os.set_blocking(2, False)
-        while True:
-            try: os.write(2, b"x" * 4096)
-            except BlockingIOError: break
-        os.set_blocking(2, True)
+        fill(2)
         shared(2).write("waits\\n")
         print("begun", end="", file=shared(2))
         os.write(1, b"full")

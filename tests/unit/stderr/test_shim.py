@@ -55,3 +55,10 @@ def test_a_file_is_left_as_it_is(tmp_path):
     with open(tmp_path / "log", "wb") as log:
         assert start("echo", "hello", stdout=log, stderr=log).returncode == 0
     assert (tmp_path / "log").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], "resilient_wsgi.stderr.imported"), (["--bare"], "")])
+def test_uwsgi_is_told_to_import_the_streams_unless_it_is_to_be_bare(pipe, words, expected):
+    code = "import os; print(os.environ.get('UWSGI_SHARED_IMPORT', ''))"
+    done = start(*words, "--", sys.executable, "-c", code, stdout=subprocess.PIPE, stderr=pipe.write_end)
+    assert done.stdout.decode().strip() == expected

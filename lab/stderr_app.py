@@ -1,15 +1,22 @@
 """An app that writes a line of 200 bytes for each request, each time to another of the places that are there."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, List
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 from_before = sys.stderr.write
 numbers = itertools.count()
 
 
-def application(environ, start_response):
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+    """Write the line; for `/hang`, take a minute."""
     number = next(numbers)
     line = f"line {os.getpid()} {number:09} ".ljust(199, ".")
     write = (sys.stderr.write, environ["wsgi.errors"].write, sys.stdout.write, from_before)[number % 4]
@@ -21,8 +28,8 @@ def application(environ, start_response):
     return [answer]
 
 
-def installed(environ, start_response):
-    """The same, with the library put in place by the first request of a worker."""
+def installed(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+    """Do the same, with the library put in place by the first request of a worker."""
     import resilient_wsgi.stderr
 
     resilient_wsgi.stderr.install()

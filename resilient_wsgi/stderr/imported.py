@@ -1,0 +1,18 @@
+"""Import target of uWSGI's `shared-import` for standard error alone: what `resilient-wsgi exec` names to it.
+
+Settings come from the environment, as everywhere in the master.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from ..errors import Unavailable
+from ..settings import OFF
+from ..sources import read_loudly
+from .installing import install
+
+_options = read_loudly()[0].stderr
+if _options.mode != OFF:
+    with contextlib.suppress(Unavailable):
+        install(_options)

@@ -1,0 +1,86 @@
+"""What a worker could not say before its end: its successor finds it, once, and nobody else does."""
+
+import os
+
+import pytest
+
+from resilient_wsgi import servers
+from resilient_wsgi.servers.base import WORKER, Identity, Server
+from resilient_wsgi.stderr import NonBlockingStream, bequest
+from resilient_wsgi.stderr.spill import Dropped
+
+
+class Worker(Server):
+    """A worker whose master is the process that runs the tests."""
+
+    master = os.getppid()
+
+    def identity(self):
+        return Identity(WORKER, 1, os.getpid(), self.master)
+
+
+@pytest.fixture
+def worker(monkeypatch, tmp_path):
+    monkeypatch.setattr(bequest, "folder", lambda: str(tmp_path))
+    made = Worker()
+    servers.use(made)
+    yield made
+    servers.use(None)
+
+
+def test_all_that_was_left_is_found_once(worker, tmp_path):
+    bequest.leave(2, Dropped(3, 300))
+    bequest.leave(2, Dropped(4, 400))
+    bequest.leave(1, Dropped(50, 5000))
+    assert bequest.take(2) == (7, 700)
+    assert bequest.take(2) == (0, 0)
+    assert bequest.take(1) == (50, 5000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_instance_does_not_find_it_and_sweeps_it_when_its_master_is_gone(worker, tmp_path):
+    bequest.leave(2, Dropped(3, 300))
+    worker.master = 1
+    assert bequest.take(2) == (0, 0)
+    (path,) = tmp_path.iterdir()
+    parts = path.name.split(".")
+    path.rename(path.with_name(".".join([*parts[:3], "1", *parts[4:]])))  # another process has the pid now
+    assert bequest.take(2) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_somebody_elses_is_not_believed(worker, tmp_path):
+    bequest.leave(2, Dropped(3, 300))
+    (path,) = tmp_path.iterdir()
+    for wrong in ("nonsense", ""):
+        path.write_text(wrong)
+        assert bequest.take(2) == (0, 0)
+    path.unlink(missing_ok=True)
+    path.symlink_to("/etc/passwd")
+    assert bequest.take(2) == (0, 0)
+
+
+@pytest.mark.parametrize("master", [0, os.getpid()])
+def test_who_has_no_successor_leaves_nothing(worker, tmp_path, master):
+    worker.master = master
+    bequest.leave(2, Dropped(3, 300))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_inherits_says_it_with_its_own_before_anything_else(pipe):
+    dying, heir = NonBlockingStream(pipe.write_end), NonBlockingStream(pipe.write_end)
+    pipe.fill()
+    for _ in range(10):
+        dying.write("lost\n")
+    assert not dying.finish(0)
+    left = dying.writer.give_up()
+    assert left == (10, 50)
+    assert dying.writer.give_up() == (0, 0)
+    heir.writer.inherit(left)
+    pipe.read()
+    heir.write("first\n")
+    notice, first = pipe.read().splitlines()
+    assert notice.startswith(b"resilient_wsgi: 10 lines (50 bytes) dropped in ")
+    assert notice.endswith(b" by process %d and processes before it" % os.getpid())
+    assert first == b"first"
+    assert heir.dropped == (10, 50)

@@ -1,0 +1,61 @@
+"""What children get for standard output and error when ours has been taken over: in real processes."""
+
+import threading
+
+import pytest
+
+CHILDREN = """
+if {guarded}:
+    stderr.install(Stderr(take_over="on"))
+else:
+    reopened = os.open("/proc/self/fd/2", os.O_RDWR | os.O_NONBLOCK)
+    os.dup2(reopened, 1); os.dup2(reopened, 2)
+code = "import sys; sys.stdout.write('o' * 150000); sys.stdout.flush(); sys.stderr.write('e' * 150000)"
+codes = [subprocess.run(["head", "-c", "300000", "/dev/zero"]).returncode,
+         subprocess.run([sys.executable, "-c", code], env={{**os.environ, "PYTHONUNBUFFERED": "1"}}).returncode,
+         subprocess.run([sys.executable, "-c", code], stderr=subprocess.STDOUT).returncode,
+         subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode,
+         os.system("head -c 300000 /dev/zero"),
+         os.spawnlp(os.P_WAIT, "head", "head", "-c", "300000", "/dev/zero"),
+         os.waitpid(os.posix_spawnp("head", ["head", "-c", "300000", "/dev/zero"], os.environ,
+                                    file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)]), 0)[1]]
+say(codes=codes)
+"""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_children_lose_nothing_to_a_slow_reader(child, pipe, guarded):
+    """Plain, that is with the descriptor taken over and inherited, they lose most of it."""
+    got, over = [], threading.Event()
+
+    def read_slowly():
+        while not over.wait(0.002):
+            got.append(len(pipe.read()))
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    try:
+        said = child(CHILDREN.format(guarded=guarded), stdout=pipe.write_end, stderr=pipe.write_end)
+    finally:
+        over.set()
+        reader.join()
+    total = sum(got) + len(pipe.read())
+    if guarded:
+        assert said["codes"] == [0] * 7
+        assert total == 300_000 * 6 + 150_000
+    else:
+        assert [code != 0 for code in said["codes"]] == [True, False, False, False, True, True, True]
+        assert total < 300_000 * 6
+
+
+def test_os_system_returns_what_it_always_does(child, pipe):
+    said = child(
+        """
+        stderr.install(Stderr(take_over="on"))
+        say(codes=[os.system(c) for c in ("exit 3", b"kill -s TERM $$", "echo $0 >&2")])
+        """,
+        stdout=pipe.write_end,
+        stderr=pipe.write_end,
+    )
+    assert said["codes"] == [3 << 8, 15, 0]
+    assert pipe.read() == b"sh\n"
