@@ -21,12 +21,21 @@ class TimedOut(DeadlineExceeded, socket.timeout):
     """Whether the limit was the caller's own."""
 
 
-def words(error: Exception, failure: TimedOut) -> str:
-    """Return the message of a client's exception: ours; after its own where the limit was the caller's, who may know it."""
-    text = str(error)
+def instead_of(
+    error: Exception, failure: TimedOut, kinds: Tuple[Type[BaseException], ...], attributes: Dict[str, Any]
+) -> Any:
+    """Return an exception of all these kinds, to be raised instead of a client's own, for a limit that has caused it.
+
+    Its message is ours; after the client's where the limit was the caller's, who may know that one.
+    """
+    text, ours = str(error), str(failure)
     if not failure.by_caller or not text or error is failure:
-        return str(failure)
-    return text if str(failure) in text else f"{text}: {failure}"
+        return make(kinds, ours, attributes)
+    if ours not in text:
+        return make(kinds, f"{text}: {ours}", attributes)
+    made = make(kinds, text, attributes)  # of another client beneath, which this one has wrapped
+    made.args = error.args
+    return made
 
 
 @functools.lru_cache(maxsize=64)

@@ -238,4 +238,4 @@ def _finite(wait: float) -> Optional[float]:
 
 def _as(kind: Any, ours: TimedOut, error: Optional[Exception] = None) -> Any:
     """Return httpcore's kind of exception for ours; `error` is what the limit has caused in httpcore, if anything."""
-    return native.make((kind,), native.words(error or ours, ours), {"reason": ours})
+    return native.instead_of(error or ours, ours, (kind,), {"reason": ours})

@@ -46,7 +46,7 @@ class _Httpx:
             return None
         known = error.__dict__ if isinstance(error, self._request_error) else {}
         kinds = (self._kinds.get(failure.phase, self._kind),)
-        return native.make(kinds, native.words(error, failure), {"_request": None, "phase": failure.phase, **known})  # type: ignore[no-any-return]
+        return native.instead_of(error, failure, kinds, {"_request": None, "phase": failure.phase, **known})  # type: ignore[no-any-return]
 
     def send(self, original: Method) -> Method:
         """One exchange over everything that one call sends."""

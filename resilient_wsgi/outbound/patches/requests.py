@@ -52,7 +52,7 @@ class _Requests:
         wanted = self._kinds.get(failure.phase, (self._errors.ReadTimeout,))
         attributes = {"request": None, "response": None, "phase": failure.phase}
         known = error.__dict__ if isinstance(error, self._errors.RequestException) else {}
-        return native.make(wanted, native.words(error, failure), {**attributes, **known})  # type: ignore[no-any-return]
+        return native.instead_of(error, failure, wanted, {**attributes, **known})  # type: ignore[no-any-return]
 
     def send(self, original: Method) -> Method:
         """One exchange over the redirects, each of which comes through here again."""

@@ -64,7 +64,7 @@ class _Urllib3:
         if isinstance(error, self._errors.MaxRetryError):  # what retries end in: it is caught for that
             wanted = (type(error), *wanted)
         attributes = {"pool": None, "url": None, "reason": failure, "phase": failure.phase}
-        return native.make(wanted, native.words(error, failure), {**attributes, **error.__dict__})  # type: ignore[no-any-return]
+        return native.instead_of(error, failure, wanted, {**attributes, **error.__dict__})  # type: ignore[no-any-return]
 
     def manager_urlopen(self, original: Method) -> Method:
         """One exchange over the redirects, each of which comes through here again."""

@@ -45,4 +45,4 @@ def _translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
     if error is failure or not isinstance(error, URLError) or isinstance(error, TimedOut):
         return None
     attributes = {"reason": failure, "phase": failure.phase}
-    return native.make((type(error), TimedOut), native.words(error, failure), attributes)  # type: ignore[no-any-return]
+    return native.instead_of(error, failure, (type(error), TimedOut), attributes)  # type: ignore[no-any-return]

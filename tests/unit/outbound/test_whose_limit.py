@@ -37,6 +37,7 @@ def test_a_number_of_the_callers_is_kept_and_both_messages_are_said(server):
     with pytest.raises(requests.ReadTimeout, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$") as caught:
         requests.get(f"{server.url}/silent", timeout=0.05)
     assert isinstance(caught.value, DeadlineExceeded)
+    assert isinstance(caught.value.args[0], urllib3.exceptions.ReadTimeoutError)  # as requests has it
     with (
         pytest.raises(urllib3.exceptions.ReadTimeoutError, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$"),
         urllib3.PoolManager(retries=False) as manager,
