@@ -163,7 +163,7 @@ def test_gunicorn_workers_run_what_is_registered_tell_it_to_stop_and_end(app, ki
             note("began")
             threads.stop_event.wait()
             note("was told")
-        threads.spawn(work)
+        threads.spawn(work, on_stop=lambda: time.sleep(60))
         begun = []
         def answer(environ):
             if not begun:
