@@ -45,6 +45,7 @@ class UwsgiServer(Server):
         chain(uwsgi, "post_fork_hook", self._forked)
         chain(uwsgi, "atexit", self.stopping)
         uwsgi.register_rpc(READY_RPC, self._accepting)
+        self._mule_trap: Optional[uwsgi_native.ExitTrap] = None
         if self.identity().role == WORKER:  # imported by the app in lazy-apps: the fork is behind us
             self.started()
         self._raw_http: Optional[bool] = None
@@ -55,8 +56,13 @@ class UwsgiServer(Server):
     def _forked(self) -> None:
         self.forked()
         self._remove_master_trap()
-        if self.identity().role == WORKER:
+        role = self.identity().role
+        if role == WORKER:
             self.started()
+        elif role == MULE and self.loads_in_worker():
+            # only workers run uwsgi.atexit there since 2.0.30 (core/uwsgi.c, uwsgi_worker_run), and mules end by exit() (end_me)
+            self._mule_trap = uwsgi_native.ExitTrap(self.stopping)
+            self._mule_trap.set()
 
     def stopping(self) -> None:
         """Run what is to be run when this process ends; its interpreter is finalized next."""
@@ -111,6 +117,16 @@ class UwsgiServer(Server):
     def workers(self) -> int:
         """Return the option `processes`."""
         return int(uwsgi.numproc)
+
+    def has_place(self, kind: str, name: str) -> Optional[bool]:
+        """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name."""
+        if kind == "farm":
+            return uwsgi_native.has_farm(name)
+        return uwsgi_native.has_mule(int(name)) if kind == "mule" else int(name) <= self.workers()
+
+    def in_farm(self, name: str) -> bool:
+        """Return whether this mule is in a farm."""
+        return bool(uwsgi.mule_id() and uwsgi.in_farm(name))
 
     def asked_backlog(self) -> Optional[int]:
         """Return the option `listen`, or uWSGI's default."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import textwrap
 import urllib.request
 
@@ -131,6 +132,64 @@ def test_work_for_mules_runs_in_the_mule_alone(app):
         log = server.log()
     assert f"spawned uWSGI mule 1 (pid: {pid})" in log
     assert log.count("in the mule in") == 1
+
+
+def test_work_for_a_farm_or_a_numbered_mule_runs_there_alone_and_what_is_not_there_is_an_error(app):
+    env = app("""
+        def begin(where):
+            try:
+                threads.spawn(lambda: (note(f"for {where}"), threads.stop_event.wait()), where=where)
+            except ValueError as error:
+                note(f"{error}")
+        for where in ("farm:reports", "mule:1", "farm:report", "mule:4", "worker:3"):
+            begin(where)
+        time.sleep(0.1)
+    """)
+    with uwsgi(env, mules=3, farm=["mails:1", "reports:2,3"]) as server:
+        mules = {m[1]: int(m[2]) for m in server.wait_for_log(r"spawned uWSGI mule (\d+) \(pid: (\d+)\)", count=3)}
+        assert sorted(noted(server, "for farm:reports", 2)) == [mules["2"], mules["3"]]
+        assert noted(server, "for mule:1", 1) == [mules["1"]]
+        log = server.log()
+    for missing in ("farm report,", "mule 4,", "worker 3,"):
+        assert log.count(f"this instance has no {missing} so it would run nowhere") == 1
+
+
+def test_a_process_that_uwsgi_starts_beside_itself_runs_what_it_registers(app, tmp_path):
+    env = app("")
+    (tmp_path / "daemon.py").write_text("from app import *\nthreads.spawn(note, 'in the daemon', where='mules').join()")
+    with uwsgi(env, **{"attach-daemon": f"{sys.executable} {tmp_path / 'daemon.py'}"}) as server:
+        assert noted(server, "in the daemon", 1)[0] != server.pid
+
+
+MULE = """
+    import app
+    app.threads.spawn(lambda: (app.note("began"), app.threads.stop_event.wait(), app.note("was told")), where="mules")
+    {wait}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "wait"),
+    [
+        ({"lazy-apps": True, "mule": "mule.py"}, "while True: app.time.sleep(1)"),
+        ({"lazy-apps": True, "mule": True, "shared-import": ["resilient_wsgi.uwsgi", "mule"]}, ""),
+        ({"mule": "mule.py"}, "app.threading.Event().wait()"),
+    ],
+    ids=["lazy-apps, its own script", "lazy-apps, shared-import", "prefork, its own script"],
+)
+def test_threads_of_mules_are_told_to_stop_at_reload_and_at_the_end(app, tmp_path, options, wait):
+    env = app("")
+    (tmp_path / "mule.py").write_text(textwrap.dedent(MULE.format(wait=wait)))
+    options = {name: str(tmp_path / "mule.py") if value == "mule.py" else value for name, value in options.items()}
+    with uwsgi(env, **options) as server:
+        (first,) = noted(server, "began", 1)
+        get(server)
+        server.signal(signal.SIGHUP)
+        assert noted(server, "was told", 1) == [first]
+        _, second = noted(server, "began", 2)
+        get(server)
+        server.stop(signal.SIGTERM)
+        assert f"was told in {second}" in server.log()
 
 
 def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app):
