@@ -166,6 +166,10 @@ class Server:
     def obey(self) -> None:
         """Have this worker end when it is told to in the cases in which the server itself would lose that."""
 
+    def leave_while_starting(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called, which ends this worker, when it is told to end before it serves. To be called after `obey`."""
+        del leave
+
     def owns(self, path: str) -> bool:
         """Return whether a file is the server's own code: what threads it starts, it also ends."""
         del path

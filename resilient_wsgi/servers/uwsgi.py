@@ -163,6 +163,10 @@ class UwsgiServer(Server):
             if self.threads() > 1:
                 uwsgi_signals.end_when_woken()
 
+    def leave_while_starting(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called by the signals that end a worker, until uWSGI sets its own handlers, when the load is over."""
+        uwsgi_signals.end_while_starting(leave)
+
     def drain(self) -> bool:
         """Do what a graceful reload of this worker does; without a master nobody would replace it."""
         if not uwsgi.masterpid() or not uwsgi.worker_id():

@@ -192,7 +192,8 @@ def test_threads_of_mules_are_told_to_stop_at_reload_and_at_the_end(app, tmp_pat
         assert f"was told in {second}" in server.log()
 
 
-def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app):
+@pytest.mark.parametrize("workers_only", [False, True], ids=["SIGHUP", "FIFO w"])
+def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app, workers_only):
     env = app("""
         import sys
         note("loads")
@@ -201,15 +202,19 @@ def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(ap
     with Server(
         {
             "master": True, "lazy-apps": True, "module": "app", "worker-reload-mercy": 60, "die-on-term": True,
-            "shared-import": "resilient_wsgi.uwsgi",
+            "shared-import": "resilient_wsgi.uwsgi", "master-fifo": "fifo",
         },
         env=env, ready="loads in",
     ) as server:  # fmt: skip
         (loading,) = noted(server, "loads", 1)
         (server.directory / "second").touch()
-        server.signal(signal.SIGHUP)
+        if workers_only:
+            (server.directory / "fifo").write_text("w")
+        else:
+            server.signal(signal.SIGHUP)
         assert wait_until(lambda: gone(loading), 10)
         assert get(server) == "ok"
+        assert "has no app" not in server.log()  # a load that was told to end is none that failed
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
