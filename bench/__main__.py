@@ -16,6 +16,7 @@ LONG = (
     "readiness",
     "stderr_torn",
     "threads_exits",
+    "threads_processes",
     "threads_reloads",
     "threads_start",
     "request_cost",

@@ -10,6 +10,7 @@ from .base import Process, ProcessError, ToolMissing, free_port, wait_until
 from .gunicorn import Gunicorn
 from .nginx import Nginx
 from .partner import Partner
+from .program import Program
 from .uwsgi import Server
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Partner",
     "Process",
     "ProcessError",
+    "Program",
     "Server",
     "ToolMissing",
     "free_port",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -132,6 +133,19 @@ def test_work_for_mules_runs_in_the_mule_alone(app):
         log = server.log()
     assert f"spawned uWSGI mule 1 (pid: {pid})" in log
     assert log.count("in the mule in") == 1
+
+
+def test_work_for_the_spooler_runs_in_it_alone(app, tmp_path):
+    env = app("""
+        threads.spawn(lambda: (note("in the spooler"), threads.stop_event.wait()), where="spoolers")
+    """)
+    (tmp_path / "spool").mkdir()
+    with uwsgi(env, spooler=str(tmp_path / "spool"), mule=True) as server:
+        (pid,) = noted(server, "in the spooler", 1)
+        get(server)
+        log = server.log()
+    assert re.search(rf"spawned the uWSGI spooler on dir .* with pid {pid}$", log, re.MULTILINE)
+    assert log.count("in the spooler in") == 1
 
 
 def test_work_for_a_farm_or_a_numbered_mule_runs_there_alone_and_what_is_not_there_is_an_error(app):
