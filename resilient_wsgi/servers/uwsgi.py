@@ -44,14 +44,16 @@ class UwsgiServer(Server):
         super().__init__(system)
         chain(uwsgi, "post_fork_hook", self._forked)
         chain(uwsgi, "atexit", self.stopping)
-        uwsgi.register_rpc(READY_RPC, self._accepting)
-        self._mule_trap: Optional[uwsgi_native.ExitTrap] = None
-        if self.identity().role == WORKER:  # imported by the app in lazy-apps: the fork is behind us
-            self.started()
+        role = self.identity().role
+        if role in (MASTER, WORKER):  # the others may not, and accept nothing
+            uwsgi.register_rpc(READY_RPC, self._accepting)
         self._raw_http: Optional[bool] = None
         self._can_fail = False
         self._master_trap: Optional[uwsgi_native.ExitTrap] = None
+        self._mule_trap: Optional[uwsgi_native.ExitTrap] = None
         self._hooked = ""
+        if role != MASTER:  # imported in lazy-apps without shared-import: the fork is behind us
+            self._forked()
 
     def _forked(self) -> None:
         self.forked()

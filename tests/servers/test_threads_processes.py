@@ -33,13 +33,6 @@ def test_a_celery_worker_finishes_its_task_tells_its_threads_and_ends(tmp_path, 
     assert "never in" not in log  # it is for the second child, and there is one
 
 
-def test_a_celery_worker_without_the_library_does_not_end(tmp_path):
-    with celery(tmp_path, "solo", kind=PLAIN) as worker:
-        worker.signal(signal.SIGTERM)
-        noted(worker, "the task is done")
-        assert not wait_until(lambda: not worker.alive(), 2.0)
-
-
 def test_runserver_in_one_process_ends_at_ctrl_c_and_tells_and_names_its_threads(tmp_path):
     with runserver(tmp_path, "--noreload") as server:
         assert noted(server, "the thread began") == [server.pid]
@@ -61,13 +54,6 @@ def test_runserver_reloads_a_changed_file_and_ctrl_c_ends_both_processes(tmp_pat
         server.signal_group(signal.SIGINT)
         assert wait_until(lambda: not server.alive() and gone(second), PATIENCE)
         assert f"the thread was told in {second}" in server.log()
-
-
-def test_runserver_ends_both_processes_at_sigterm(tmp_path):
-    with runserver(tmp_path) as server:
-        (child,) = noted(server, "the thread began")
-        server.signal(signal.SIGTERM)
-        assert wait_until(lambda: not server.alive() and gone(child), PATIENCE)
 
 
 def test_runserver_without_the_library_does_not_end_at_ctrl_c(tmp_path):

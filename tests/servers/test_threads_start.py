@@ -185,11 +185,11 @@ MULE = """
 @pytest.mark.parametrize(
     ("options", "wait"),
     [
-        ({"lazy-apps": True, "mule": "mule.py"}, "while True: app.time.sleep(1)"),
         ({"lazy-apps": True, "mule": True, "shared-import": ["resilient_wsgi.uwsgi", "mule"]}, ""),
+        ({"lazy-apps": True, "mule": "mule.py", "shared-import": []}, "while True: app.time.sleep(1)"),
         ({"mule": "mule.py"}, "app.threading.Event().wait()"),
     ],
-    ids=["lazy-apps, its own script", "lazy-apps, shared-import", "prefork, its own script"],
+    ids=["lazy-apps, shared-import", "lazy-apps, its own script", "prefork, its own script"],
 )
 def test_threads_of_mules_are_told_to_stop_at_reload_and_at_the_end(app, tmp_path, options, wait):
     env = app("")
