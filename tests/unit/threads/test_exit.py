@@ -10,7 +10,7 @@ import pytest
 from resilient_wsgi import threads
 from resilient_wsgi.events import ThreadAbandoned, ThreadHoldsExit
 from resilient_wsgi.settings import Threads
-from resilient_wsgi.threads import bounded, exit as exits
+from resilient_wsgi.threads import exit as exits
 
 ON = """
 import atexit, concurrent.futures, logging, os, sys, threading, time
@@ -129,18 +129,6 @@ def test_a_stop_callback_that_hangs_does_not_hold_up_the_exit(ending):
         Deaf(60, print).start()
         """)
     assert (done.returncode, done.stdout) == (0, "atexit ran\n")
-
-
-def test_where_the_interpreter_starts_no_thread_any_more_callbacks_are_bounded_nevertheless(monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    monkeypatch.setattr(bounded._thread, "start_new_thread", refuse)
-    gate, ended = threading.Event(), threading.Event()
-    assert not bounded.bounded(lambda: gate.wait() and ended.set(), 0.05)
-    gate.set()
-    assert ended.wait(10)
-    assert bounded.bounded(lambda: 1 / 0, 10)  # logged, and it came back
 
 
 def test_an_executor_with_a_task_that_does_not_end_is_left_behind(ending):
