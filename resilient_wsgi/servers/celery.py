@@ -15,6 +15,7 @@ from .base import MASTER, PROCESS, WORKER, Identity
 from .plain import PlainServer
 
 PACKAGES = ("celery", "kombu", "billiard")
+POOL_CHILD = "PoolWorker"  # in the name of each (billiard/pool.py, `_create_worker_process`)
 PREFORK = ("prefork", "processes")  # the names of the pool, and the end of its module's
 
 
@@ -24,11 +25,14 @@ class CeleryServer(PlainServer):
     name = "celery"
 
     def __init__(self, system: System = SYSTEM) -> None:
-        from celery import signals
+        from billiard import current_process
+        from celery import current_task, signals
 
-        self._main = self._worker = 0
-        if "FORKED_BY_MULTIPROCESSING" not in os.environ:  # a child that is started anew is no main process
-            self._main = system.getpid()
+        self._main, self._worker = system.getpid(), 0
+        if POOL_CHILD in current_process().name:  # imported after the fork, or where there is none
+            self._main, self._worker = os.getppid(), system.getpid()
+        elif current_task:  # imported by a task
+            self._worker = self._main
         super().__init__(system)
         for signal, handler in (
             (signals.worker_init, self._pool_is_known),
@@ -61,9 +65,9 @@ class CeleryServer(PlainServer):
         pid = self._system.getpid()
         if pid == self._worker:
             number = 1 if pid == self._main else _place()
-            return Identity(WORKER, number, pid, self._main or os.getppid(), number)
-        if pid == self._main:
-            return Identity(MASTER, 0, pid, pid)
+            return Identity(WORKER, number, pid, self._main, number)
+        if pid == self._main or not self._worker:  # or a child that does not work yet
+            return Identity(MASTER, 0, pid, self._main)
         return Identity(PROCESS, 0, pid, os.getppid())
 
     def owns(self, path: str) -> bool:
@@ -73,9 +77,9 @@ class CeleryServer(PlainServer):
 
 
 def _place() -> int:
-    billiard: Any = sys.modules.get("billiard")
-    place = getattr(billiard.current_process(), "index", None) if billiard is not None else None
-    return 0 if place is None else int(place) + 1
+    from billiard import current_process
+
+    return int(getattr(current_process(), "index", -1)) + 1
 
 
 def running() -> bool:
