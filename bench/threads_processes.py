@@ -112,7 +112,7 @@ def runserver(folder: Path, *arguments: str, kind: str = GUARDED) -> Program:
     """Return a development server without a view."""
     _write(folder, DJANGO)
     command = ["python", "-u", "manage.py", "runserver", f"127.0.0.1:{free_port()}", *arguments]
-    return Program(command, ready="Starting development server", env=_environment(folder, kind), cwd=folder)
+    return Program(command, ready="Quit the server with", env=_environment(folder, kind), cwd=folder)
 
 
 def _write(folder: Path, files: Dict[str, str]) -> None:
