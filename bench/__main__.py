@@ -17,6 +17,7 @@ LONG = (
     "stderr_matrix",
     "stderr_torn",
     "threads_exits",
+    "threads_processes",
     "threads_reloads",
     "threads_start",
     "request_cost",

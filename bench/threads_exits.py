@@ -244,6 +244,7 @@ def _watch(cell: Cell, path: Way, server: Server, folder: Path, patience: float)
         cell.wrong.append("did not serve")
         return
     get(server, "/")
+    server.wait_for_log(r"GET / => ")  # until then the worker is in the request, and a brutal stop skips uwsgi.atexit
     old = server.workers()
     slow = Slow(server, folder) if path.graceful and cell.path != "lifetime" else None
     path.begin(server, old[0], folder)

@@ -103,7 +103,7 @@ class Threads:
         AUTO,
         SWITCH,
         "Know the threads that the app and its libraries start, tell those to stop for which there is a way, and do not let "
-        "the others hold up the exit; `auto`: under a server.",
+        "the others hold up the exit; `auto`: under a server, Celery's worker and Django's `runserver` among them.",
     )
     restart: Sequence[str] = option(
         (),

@@ -11,6 +11,7 @@ from .daemon import Daemon
 from .gunicorn import Gunicorn
 from .nginx import Nginx
 from .partner import Partner
+from .program import Program
 from .uwsgi import Server
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Partner",
     "Process",
     "ProcessError",
+    "Program",
     "Server",
     "ToolMissing",
     "free_port",

@@ -37,4 +37,4 @@ def patch() -> None:
 
 def serving() -> bool:
     """Return whether this process is there to serve requests, not to run a management command."""
-    return servers.detect().name != "plain"
+    return servers.detect().name in ("uwsgi", "gunicorn")

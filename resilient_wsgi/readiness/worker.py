@@ -6,11 +6,9 @@ import atexit
 import contextlib
 import faulthandler
 import math
-import os
-import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Callable, NoReturn
+from typing import Callable, NoReturn
 
 from .. import events
 from ..servers import Server
@@ -20,10 +18,6 @@ from . import checks, failure, master, pace
 from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
 from .monitor import Monitor
 
-if TYPE_CHECKING:
-    from types import FrameType
-
-STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 KILLED = "its load was killed: out of memory, a crash, or a hang that was ended"
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
@@ -67,7 +61,7 @@ class Worker:
         self._enter(slot, NOTHING)
         if self.options.mode == REPORT:
             return
-        self._leave_on_stop_signals()
+        self._server.leave_while_starting(lambda: self._leave(LEFT))
         self._stay_drained(slot)
         if not self._server.loads_in_worker():
             master.forget()
@@ -103,22 +97,6 @@ class Worker:
             if left <= 0:
                 return
             self._system.sleep(min(left, LOOK_EVERY))
-
-    def _leave_on_stop_signals(self) -> None:
-        """Leave at once when told to stop. uWSGI sets handlers of its own when the load is over.
-
-        Until then, its workers ignore these signals, or run the handlers of the master (core/uwsgi.c, uwsgi_worker_run).
-        """
-        pid = self._system.getpid()
-
-        def leave(number: int, _frame: FrameType | None) -> None:
-            if self._system.getpid() == pid:
-                self._leave(LEFT)
-            signal.signal(number, signal.SIG_DFL)  # a child that the app has forked
-            os.kill(os.getpid(), number)
-
-        for number in STOP_SIGNALS:
-            signal.signal(number, leave)
 
     def _set_traps(self) -> None:
         """Get there first when the load ends the process: by `sys.exit`, by uWSGI's own `exit(22)`, by never ending."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Optional
 
-from . import gunicorn
+from . import celery, gunicorn, runserver
 from .base import Boot, Identity, Server
 from .plain import PlainServer
 
@@ -38,4 +38,8 @@ def _make() -> Server:
             return UwsgiServer()
     if gunicorn.running():
         return gunicorn.GunicornServer()
+    if celery.running():
+        return celery.CeleryServer()
+    if runserver.running():
+        return runserver.RunserverServer()
     return PlainServer()

@@ -135,6 +135,16 @@ class Server:
         """Return how many workers there are at most, 0 where that is not known."""
         return 0
 
+    def has_place(self, kind: str, name: str) -> Optional[bool]:
+        """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name; None where that is not known."""
+        del kind, name
+        return None
+
+    def in_farm(self, name: str) -> bool:
+        """Return whether this process is one of the mules that uWSGI's option `farm` puts under this name."""
+        del name
+        return False
+
     def asked_backlog(self) -> Optional[int]:
         """Return the length of listen queue that the configuration asks for, None where it is not known."""
         return None
@@ -155,6 +165,10 @@ class Server:
 
     def obey(self) -> None:
         """Have this worker end when it is told to in the cases in which the server itself would lose that."""
+
+    def leave_while_starting(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called, which ends this worker, when it is told to end before it serves. To be called after `obey`."""
+        del leave
 
     def owns(self, path: str) -> bool:
         """Return whether a file is the server's own code: what threads it starts, it also ends."""

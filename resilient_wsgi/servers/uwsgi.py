@@ -45,20 +45,28 @@ class UwsgiServer(Server):
         super().__init__(system)
         chain(uwsgi, "post_fork_hook", self._forked)
         chain(uwsgi, "atexit", self.stopping)
-        uwsgi.register_rpc(READY_RPC, self._accepting)
-        if self.identity().role == WORKER:  # imported by the app in lazy-apps: the fork is behind us
-            self.started()
+        role = self.identity().role
+        if role in (MASTER, WORKER):  # the others may not, and accept nothing
+            uwsgi.register_rpc(READY_RPC, self._accepting)
         self._raw_http: Optional[bool] = None
         self._can_fail = False
         self._master_trap: Optional[uwsgi_native.ExitTrap] = None
+        self._mule_trap: Optional[uwsgi_native.ExitTrap] = None
         self._hooked = ""
         self._awake = ""
+        if role != MASTER:  # imported in lazy-apps without shared-import: the fork is behind us
+            self._forked()
 
     def _forked(self) -> None:
         self.forked()
         self._remove_master_trap()
-        if self.identity().role == WORKER:
+        role = self.identity().role
+        if role == WORKER:
             self.started()
+        elif role == MULE and self.loads_in_worker():
+            # only workers run uwsgi.atexit there since 2.0.30 (core/uwsgi.c, uwsgi_worker_run), and mules end by exit() (end_me)
+            self._mule_trap = uwsgi_native.ExitTrap(self.stopping)
+            self._mule_trap.set()
 
     def stopping(self) -> None:
         """Run what is to be run when this process ends; its interpreter is finalized next."""
@@ -116,6 +124,16 @@ class UwsgiServer(Server):
         """Return the option `processes`."""
         return int(uwsgi.numproc)
 
+    def has_place(self, kind: str, name: str) -> Optional[bool]:
+        """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name."""
+        if kind == "farm":
+            return uwsgi_native.has_farm(name)
+        return uwsgi_native.has_mule(int(name)) if kind == "mule" else int(name) <= self.workers()
+
+    def in_farm(self, name: str) -> bool:
+        """Return whether this mule is in a farm."""
+        return bool(uwsgi.mule_id() and uwsgi.in_farm(name))
+
     def asked_backlog(self) -> Optional[int]:
         """Return the option `listen`, or uWSGI's default."""
         return self._number("listen") or DEFAULT_LISTEN
@@ -150,6 +168,10 @@ class UwsgiServer(Server):
             uwsgi_signals.end_while_starting()
             if self.threads() > 1:
                 uwsgi_signals.end_when_woken()
+
+    def leave_while_starting(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called by the signals that end a worker, until uWSGI sets its own handlers, when the load is over."""
+        uwsgi_signals.end_while_starting(leave)
 
     def drain(self) -> bool:
         """Do what a graceful reload of this worker does; without a master nobody would replace it."""

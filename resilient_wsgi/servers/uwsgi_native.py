@@ -72,6 +72,24 @@ def values(name: str) -> Optional[List[str]]:
     return found
 
 
+def has_mule(number: int) -> Optional[bool]:
+    """Return whether there is a mule of this number, None if that cannot be known."""
+    get = getattr(_program, "get_mule_by_id", None)
+    if get is None:
+        return None
+    get.restype = ctypes.c_void_p
+    return get(number) is not None
+
+
+def has_farm(name: str) -> Optional[bool]:
+    """Return whether there is a farm of mules of this name, None if that cannot be known."""
+    get = getattr(_program, "get_farm_by_name", None)
+    if get is None:
+        return None
+    get.restype = ctypes.c_void_p
+    return get(name.encode()) is not None
+
+
 def exit_again(code: int) -> None:
     """Give an exit that is under way another code. glibc goes on with the exit functions that are left; others need not."""
     _program.exit(code)
@@ -80,8 +98,9 @@ def exit_again(code: int) -> None:
 class ExitTrap:
     """Have a function called when this process calls libc's `exit()`, until the trap is taken away again.
 
-    uWSGI ends a worker whose load failed by `exit(22)` (with `need-app`, and always for a mounted file), without running
-    any Python: this is the only way to get there first. It must be gone before the interpreter is finalized.
+    uWSGI ends a worker whose load failed by `exit(22)` (with `need-app`, and always for a mounted file), and with lazy-apps
+    its mules, without running any Python: this is the only way to get there first. It must be gone before the interpreter
+    is finalized.
     """
 
     def __init__(self, callback: Callable[[], object]) -> None:

@@ -6,6 +6,8 @@ import _thread
 import os
 import re
 import signal
+from types import FrameType
+from typing import Callable, Optional
 
 from ..system import SYSTEM, System
 
@@ -18,14 +20,22 @@ def serves(system: System = SYSTEM) -> bool:
     return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
 
 
-def end_while_starting() -> None:
+def end_while_starting(leave: Optional[Callable[[], object]] = None) -> None:
     """Let the signals that end a worker end it at once, until uWSGI installs its own handlers (uwsgi_worker_run).
 
     Until then, in lazy-apps for as long as the app loads, a worker has the master's handlers, or ignores the signals: it goes on,
-    and the master waits for its mercy.
+    and the master waits for its mercy. `leave`, if given, is called in the worker (not in what the app forks) and ends it.
     """
-    for number in TOLD_TO_END:
+    pid = os.getpid()
+
+    def told(number: int, _frame: Optional[FrameType]) -> None:
+        if leave is not None and os.getpid() == pid:
+            leave()
         signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in TOLD_TO_END:
+        signal.signal(number, signal.SIG_DFL if leave is None else told)
 
 
 def end_when_woken() -> None:

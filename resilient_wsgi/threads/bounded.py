@@ -6,6 +6,7 @@ import _thread
 from typing import Callable
 
 from ..guard import Guard
+from . import late
 
 _guard = Guard("threads")
 
@@ -14,9 +15,8 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
     """Call it in a thread of its own; return whether it came back within `seconds`. What it raises is logged.
 
     The calling thread may stand in a signal handler at the end of the process: a lock that is never released, taken there,
-    would hold up the exit. The thread is none of `threading`'s, so that nobody waits for it. Where no thread can be
-    started, it is called in the calling one and not bounded: CPython 3.12 lets none be started once its end has begun,
-    which is when gunicorn's workers and plain processes come here; uWSGI's do before.
+    would hold up the exit. The thread is none of `threading`'s, so that nobody waits for it. Where none can be started at all
+    (the limit on threads), it is called in the calling one and not bounded.
     """
     done = _thread.allocate_lock()
     done.acquire()
@@ -30,6 +30,7 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
 
     try:
         _thread.start_new_thread(run, ())
-    except RuntimeError:
-        run()
+    except RuntimeError:  # at the end of CPython 3.12
+        if not late.start(run):
+            run()
     return done.acquire(timeout=seconds)

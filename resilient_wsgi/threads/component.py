@@ -12,8 +12,9 @@ from . import adopt, exit as exits, ghosts
 def install(options: Optional[Threads] = None) -> Sequence[str]:
     """Bound the exit of this process and its children, and adopt threads; return by which means.
 
-    In a process without a server nothing of the interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon
-    thread may well be the one that does the work. Registered threads are stopped everywhere.
+    Celery's worker and Django's runserver are servers, too. In a process without one nothing of the interpreter is touched unless
+    THREADS.ADOPT is `on`: there a non-daemon thread may well be the one that does the work. Registered threads are stopped
+    everywhere.
     """
     options = Threads() if options is None else options
     server = servers.detect()

@@ -32,14 +32,15 @@ def spawn(
 
     Called in a master before the fork it starts nothing there: the thread is started once in each worker after it. `where`
     is `workers` (all, the default), `one` (one worker of the instance; another takes over when that one dies), `mules`,
-    `spoolers`, `worker:<n>` or `mule:<n>`. A process without a master runs it whatever `where` says.
+    `spoolers`, `worker:<n>`, `mule:<n>`, or `farm:<name>` (uWSGI's mules of that farm). A process without a master runs it whatever
+    `where` says.
 
     The thread is told to stop when its process is: `sleep()` returns at once, `stopping()` and `stop_event` say so, and
     `on_stop`, if given, is called from another thread. Groups are told one after the other, the latest registered first.
     It does not keep its process alive, and one that has not ended within THREADS.GRACE is left behind and named in the log.
 
-    Raises `TypeError` if `fn` or `on_stop` cannot be called, `ValueError` for a `where` that is not known and for the name
-    of a registered thread that has not ended, `AlreadyStopping` in a process that was told to stop.
+    Raises `TypeError` if `fn` or `on_stop` cannot be called, `ValueError` for a `where` that is not known or that the
+    instance does not have, and for the name of a registered thread that has not ended, `AlreadyStopping` in a process that was told to stop.
     """
     for what, value in (("fn", fn), ("on_stop", on_stop)):
         if not callable(value) and (what == "fn" or value is not None):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 import textwrap
 import urllib.request
 
@@ -133,7 +135,79 @@ def test_work_for_mules_runs_in_the_mule_alone(app):
     assert log.count("in the mule in") == 1
 
 
-def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app):
+def test_work_for_the_spooler_runs_in_it_alone(app, tmp_path):
+    env = app("""
+        threads.spawn(lambda: (note("in the spooler"), threads.stop_event.wait()), where="spoolers")
+    """)
+    (tmp_path / "spool").mkdir()
+    with uwsgi(env, spooler=str(tmp_path / "spool"), mule=True) as server:
+        (pid,) = noted(server, "in the spooler", 1)
+        get(server)
+        log = server.log()
+    assert re.search(rf"spawned the uWSGI spooler on dir .* with pid {pid}$", log, re.MULTILINE)
+    assert log.count("in the spooler in") == 1
+
+
+def test_work_for_a_farm_or_a_numbered_mule_runs_there_alone_and_what_is_not_there_is_an_error(app):
+    env = app("""
+        def begin(where):
+            try:
+                threads.spawn(lambda: (note(f"for {where}"), threads.stop_event.wait()), where=where)
+            except ValueError as error:
+                note(f"{error}")
+        for where in ("farm:reports", "mule:1", "farm:report", "mule:4", "worker:3"):
+            begin(where)
+        time.sleep(0.1)
+    """)
+    with uwsgi(env, mules=3, farm=["mails:1", "reports:2,3"]) as server:
+        mules = {m[1]: int(m[2]) for m in server.wait_for_log(r"spawned uWSGI mule (\d+) \(pid: (\d+)\)", count=3)}
+        assert sorted(noted(server, "for farm:reports", 2)) == [mules["2"], mules["3"]]
+        assert noted(server, "for mule:1", 1) == [mules["1"]]
+        log = server.log()
+    for missing in ("farm report,", "mule 4,", "worker 3,"):
+        assert log.count(f"this instance has no {missing} so it would run nowhere") == 1
+
+
+def test_a_process_that_uwsgi_starts_beside_itself_runs_what_it_registers(app, tmp_path):
+    env = app("")
+    (tmp_path / "daemon.py").write_text("from app import *\nthreads.spawn(note, 'in the daemon', where='mules').join()")
+    with uwsgi(env, **{"attach-daemon": f"{sys.executable} {tmp_path / 'daemon.py'}"}) as server:
+        assert noted(server, "in the daemon", 1)[0] != server.pid
+
+
+MULE = """
+    import app
+    app.threads.spawn(lambda: (app.note("began"), app.threads.stop_event.wait(), app.note("was told")), where="mules")
+    {wait}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "wait"),
+    [
+        ({"lazy-apps": True, "mule": True, "shared-import": ["resilient_wsgi.uwsgi", "mule"]}, ""),
+        ({"lazy-apps": True, "mule": "mule.py", "shared-import": []}, "while True: app.time.sleep(1)"),
+        ({"mule": "mule.py"}, "app.threading.Event().wait()"),
+    ],
+    ids=["lazy-apps, shared-import", "lazy-apps, its own script", "prefork, its own script"],
+)
+def test_threads_of_mules_are_told_to_stop_at_reload_and_at_the_end(app, tmp_path, options, wait):
+    env = app("")
+    (tmp_path / "mule.py").write_text(textwrap.dedent(MULE.format(wait=wait)))
+    options = {name: str(tmp_path / "mule.py") if value == "mule.py" else value for name, value in options.items()}
+    with uwsgi(env, processes=1, **options) as server:  # one: a stop while another one still loads may be lost
+        (first,) = noted(server, "began", 1)
+        get(server)
+        server.signal(signal.SIGHUP)
+        assert noted(server, "was told", 1) == [first]
+        _, second = noted(server, "began", 2)
+        get(server)
+        server.stop(signal.SIGTERM)
+        assert f"was told in {second}" in server.log()
+
+
+@pytest.mark.parametrize("workers_only", [False, True], ids=["SIGHUP", "FIFO w"])
+def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(app, workers_only):
     env = app("""
         import sys
         note("loads")
@@ -142,15 +216,19 @@ def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(ap
     with Server(
         {
             "master": True, "lazy-apps": True, "module": "app", "worker-reload-mercy": 60, "die-on-term": True,
-            "shared-import": "resilient_wsgi.uwsgi",
+            "shared-import": "resilient_wsgi.uwsgi", "master-fifo": "fifo",
         },
         env=env, ready="loads in",
     ) as server:  # fmt: skip
         (loading,) = noted(server, "loads", 1)
         (server.directory / "second").touch()
-        server.signal(signal.SIGHUP)
+        if workers_only:
+            (server.directory / "fifo").write_text("w")
+        else:
+            server.signal(signal.SIGHUP)
         assert wait_until(lambda: gone(loading), 10)
         assert get(server) == "ok"
+        assert "has no app" not in server.log()  # a load that was told to end is none that failed
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
@@ -163,7 +241,7 @@ def test_gunicorn_workers_run_what_is_registered_tell_it_to_stop_and_end(app, ki
             note("began")
             threads.stop_event.wait()
             note("was told")
-        threads.spawn(work)
+        threads.spawn(work, on_stop=lambda: time.sleep(60))
         begun = []
         def answer(environ):
             if not begun:

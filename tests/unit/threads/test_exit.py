@@ -118,6 +118,19 @@ def test_a_timer_is_cancelled_and_a_queue_of_work_too(ending):
     assert (done.returncode, done.stdout, done.stderr) == (0, "[True, True, True, True, True]\n", "")
 
 
+def test_a_stop_callback_that_hangs_does_not_hold_up_the_exit(ending):
+    done = ending("""
+        install(grace=5.0)
+        atexit.register(print, "atexit ran")
+        threads.spawn(threads.stop_event.wait, on_stop=hang)
+        class Deaf(threading.Timer):
+            def cancel(self):
+                hang()
+        Deaf(60, print).start()
+        """)
+    assert (done.returncode, done.stdout) == (0, "atexit ran\n")
+
+
 def test_an_executor_with_a_task_that_does_not_end_is_left_behind(ending):
     done = ending("""
         install()

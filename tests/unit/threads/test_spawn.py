@@ -248,7 +248,9 @@ def test_what_cannot_be_called_is_an_error(fn):
         spawn(print if fn is not None else None, on_stop=fn)
 
 
-@pytest.mark.parametrize("where", ["worker", "mule:", "mule:x", "workers:1", "everywhere", "", None])
+@pytest.mark.parametrize(
+    "where", ["worker", "mule:", "mule:x", "mule:0", "farm:", "farm", "workers:1", "everywhere", "", None]
+)
 def test_a_place_that_is_not_known_is_an_error(where):
     with pytest.raises(ValueError, match=r"is not known: it takes workers, one"):
         spawn(print, where=where)

@@ -1,0 +1,90 @@
+"""A Celery worker: the main process and, with the prefork pool, its children, seen from inside the app.
+
+Celery's own signals say when a process begins and ends to work. `atexit` would not do: a child of the prefork pool ends by
+`os._exit` (billiard/pool.py, `Worker._do_exit`), and CPython 3.12 starts no thread once its end has begun.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from ..system import SYSTEM, System
+from .base import MASTER, PROCESS, WORKER, Identity
+from .plain import PlainServer
+
+PACKAGES = ("celery", "kombu", "billiard")
+POOL_CHILD = "PoolWorker"  # in the name of each (billiard/pool.py, `_create_worker_process`)
+PREFORK = ("prefork", "processes")  # the names of the pool, and the end of its module's
+
+
+class CeleryServer(PlainServer):
+    """`celery worker`. With the prefork pool the main process is a master, and its children work; with others it works itself."""
+
+    name = "celery"
+
+    def __init__(self, system: System = SYSTEM) -> None:
+        from billiard import current_process
+        from celery import current_task, signals
+
+        self._main, self._worker = system.getpid(), 0
+        if POOL_CHILD in current_process().name:  # imported after the fork, or where there is none
+            self._main, self._worker = os.getppid(), system.getpid()
+        elif current_task:  # imported by a task
+            self._worker = self._main
+        super().__init__(system)
+        for signal, handler in (
+            (signals.worker_init, self._pool_is_known),
+            (signals.worker_process_init, self._works),
+            (signals.worker_process_shutdown, self._ends),
+            (signals.worker_shutdown, self._ends),
+        ):
+            signal.connect(handler, weak=False)
+
+    def _pool_is_known(self, sender: Any, **_: Any) -> None:
+        pool = sender.pool_cls  # a name or a class
+        name = pool if isinstance(pool, str) else str(pool.__module__)
+        if not name.endswith(PREFORK):
+            self._works()
+
+    def _works(self, **_: Any) -> None:
+        self._worker = self._system.getpid()
+        self.started()
+
+    def _ends(self, **_: Any) -> None:
+        self.stopping()
+
+    def started(self) -> None:
+        """Note that this process works from now on; the main process of a prefork pool, and what others fork, does not."""
+        if self.identity().role == WORKER:
+            super().started()
+
+    def identity(self) -> Identity:
+        """Return who this process is; children of the prefork pool have the numbers of their places in it."""
+        pid = self._system.getpid()
+        if pid == self._worker:
+            number = 1 if pid == self._main else _place()
+            return Identity(WORKER, number, pid, self._main, number)
+        if pid == self._main or not self._worker:  # or a child that does not work yet
+            return Identity(MASTER, 0, pid, self._main)
+        return Identity(PROCESS, 0, pid, os.getppid())
+
+    def owns(self, path: str) -> bool:
+        """Return whether a file is Celery's or of the two libraries that it is made of."""
+        folders = (os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "") for name in PACKAGES)
+        return any(folder and path.startswith(folder + os.sep) for folder in folders)
+
+
+def _place() -> int:
+    from billiard import current_process
+
+    return int(getattr(current_process(), "index", -1)) + 1
+
+
+def running() -> bool:
+    """Return whether this process was started as `celery … worker` or `python -m celery … worker`."""
+    if "celery" not in sys.modules or "worker" not in sys.argv[1:]:
+        return False
+    program = sys.argv[0] or ""
+    return os.path.basename(program) == "celery" or program.endswith(os.path.join("celery", "__main__.py"))
