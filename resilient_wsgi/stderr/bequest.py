@@ -11,10 +11,10 @@ import contextlib
 import itertools
 import os
 import re
-import tempfile
 from typing import Iterator, Tuple
 
 from .. import servers
+from ..instance import folder, started
 from ..system import SYSTEM
 from .spill import Dropped
 
@@ -49,21 +49,16 @@ def take(fd: int) -> Dropped:
                 with contextlib.suppress(OSError, ValueError):
                     left = _read(path)
                     lines, size_bytes = lines + left.lines, size_bytes + left.size_bytes
-            elif master[1] != _started(master[0]):
+            elif master[1] != started(master[0]):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
     return Dropped(lines, size_bytes)
 
 
-def folder() -> str:
-    """Return where such files lie."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108 - see _read
-
-
 def _instance() -> Tuple[int, int]:
     identity = servers.detect().identity()
     master = 0 if identity.master_pid == identity.pid else identity.master_pid
-    return master, _started(master) if master else 0
+    return master, started(master) if master else 0
 
 
 def _left() -> Iterator[Tuple[str, Tuple[int, int], int]]:
@@ -71,9 +66,9 @@ def _left() -> Iterator[Tuple[str, Tuple[int, int], int]]:
         for name in os.listdir(folder()):
             match = NAME.fullmatch(name)
             if match:
-                user, master, started, fd = map(int, match.groups())
+                user, master, when, fd = map(int, match.groups())
                 if user == os.geteuid():
-                    yield os.path.join(folder(), name), (master, started), fd
+                    yield os.path.join(folder(), name), (master, when), fd
 
 
 def _read(path: str) -> Dropped:
@@ -87,8 +82,3 @@ def _read(path: str) -> Dropped:
     os.unlink(path)  # another successor may have been quicker: then this raises
     lines, size_bytes = map(int, text.split())
     return Dropped(lines, size_bytes)
-
-
-def _started(pid: int) -> int:
-    """Return when a process was started; 0 if it is gone."""
-    return int((SYSTEM.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split() or ["0"] * 20)[19])

@@ -1,0 +1,150 @@
+"""Events of requests and of the worker that serves them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import Event
+
+
+@dataclass(frozen=True)
+class ClientGone(Event):
+    """A request was taken from the queue whose client had hung up; the app was not called."""
+
+    component: ClassVar[str] = "request"
+    level: ClassVar[int] = logging.DEBUG
+    text: ClassVar[str] = "skipped {method} {path}: its client is gone"
+    method: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ClientLeft(Event):
+    """The client of a running request hung up. `interrupted` says how many of its waits were ended for that."""
+
+    component: ClassVar[str] = "request"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = "the client of {method} {path} left after {elapsed:.2f} s; {interrupted} waits ended"
+    method: str
+    path: str
+    elapsed: float
+    interrupted: int
+
+
+@dataclass(frozen=True)
+class RequestSlow(Event):
+    """A request has run for `SLOW_AFTER`: what it waits for, and the stacks of all threads. Once for each request.
+
+    `stacks` is empty where stacks were written for another request less than a second ago.
+    """
+
+    component: ClassVar[str] = "request"
+    text: ClassVar[str] = (
+        "{method} {path} has run for {elapsed:.2f} s of {limit:g} s (waited {waited:.2f} s in the queue before)"
+        "{waiting_for}{stacks}"
+    )
+    method: str
+    path: str
+    elapsed: float
+    limit: float
+    waited: float = 0.0
+    waiting_for: str = ""
+    stacks: str = ""
+
+    def __str__(self) -> str:
+        words = {**vars(self), "waiting_for": f", waiting for {self.waiting_for}" if self.waiting_for else ""}
+        return self.text.format(**{**words, "stacks": f"\n{self.stacks}" if self.stacks else ""})
+
+
+@dataclass(frozen=True)
+class RequestOverdue(Event):
+    """A request has passed its deadline. `interrupted` says how many of its waits were ended (report mode: could be)."""
+
+    component: ClassVar[str] = "request"
+    text: ClassVar[str] = "{method} {path} has passed its deadline of {limit:g} s; {interrupted} waits ended{by}"
+    method: str
+    path: str
+    elapsed: float
+    limit: float
+    interrupted: int
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerRecycled(Event):
+    """A worker with a request that nothing ends takes no more requests, lets the others finish, and is replaced.
+
+    `done` is False where that was only said: in report mode, or because the instance has recycled enough workers lately.
+    """
+
+    component: ClassVar[str] = "request"
+    level: ClassVar[int] = logging.ERROR
+    text: ClassVar[str] = "worker {worker} (pid {pid}) {what}: {method} {path} has run for {elapsed:.1f} s"
+    worker: int
+    pid: int
+    method: str
+    path: str
+    elapsed: float
+    done: bool
+    what: str
+
+
+@dataclass(frozen=True)
+class WorkerKilled(Event):
+    """Said by a new worker: one before it ended (SIGKILL: harakiri, out of memory; a crash) in the middle of a request."""
+
+    component: ClassVar[str] = "request"
+    level: ClassVar[int] = logging.ERROR
+    text: ClassVar[str] = (
+        "worker {worker} (pid {pid}) was killed in {request} after {elapsed:.1f} s{waiting_for}{stacks}"
+    )
+    worker: int
+    pid: int
+    request: str
+    elapsed: float
+    waiting_for: str = ""
+    stacks: str = ""
+
+    def __str__(self) -> str:
+        words = {**vars(self), "waiting_for": f", waiting for {self.waiting_for}" if self.waiting_for else ""}
+        return self.text.format(**{**words, "stacks": f"\n{self.stacks}" if self.stacks else ""})
+
+
+@dataclass(frozen=True)
+class RequestShed(Event):
+    """A request was answered 503 because it had waited too long (report mode: would have been)."""
+
+    component: ClassVar[str] = "request"
+    level: ClassVar[int] = logging.DEBUG
+    text: ClassVar[str] = (
+        "shed {method} {path}: it had waited {waited:.2f} s, {allowed:.2f} s are allowed; {depth} in the queue"
+    )
+    method: str
+    path: str
+    waited: float
+    allowed: float
+    depth: int
+
+
+@dataclass(frozen=True)
+class SheddingBegan(Event):
+    """The first request in a while was shed. The others are events of their own, not logged by default."""
+
+    component: ClassVar[str] = "request"
+    text: ClassVar[str] = (
+        "overloaded: requests that wait longer than {allowed:.2f} s are answered 503 ({depth} in the queue)"
+    )
+    allowed: float
+    depth: int
+
+
+@dataclass(frozen=True)
+class SheddingEnded(Event):
+    """No request had to be shed for a while."""
+
+    component: ClassVar[str] = "request"
+    text: ClassVar[str] = "overload over: {shed} requests were answered 503 in {seconds:.0f} s"
+    shed: int
+    seconds: float

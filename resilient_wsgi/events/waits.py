@@ -1,0 +1,73 @@
+"""Events of waits: for others, for the reader of the log, in the listen queue."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import Event
+
+
+@dataclass(frozen=True)
+class OutboundTimedOut(Event):
+    """An outbound exchange was ended by a limit of ours."""
+
+    component: ClassVar[str] = "outbound"
+    text: ClassVar[str] = "gave up on {host} in phase {phase} after {elapsed:.2f} s: limit {limit:g} s ({source})"
+    host: str
+    phase: str
+    elapsed: float
+    limit: float
+    source: str
+
+
+@dataclass(frozen=True)
+class OutboundUnbounded(Event):
+    """Report mode: an outbound call ran without a timeout, or longer than the limit that would have held."""
+
+    component: ClassVar[str] = "outbound"
+    text: ClassVar[str] = "{site} called {host} {problem} (took {elapsed:.2f} s); mode is report, nothing was done"
+    host: str
+    site: str
+    problem: str
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class DescriptorTakenOver(Event):
+    """A descriptor was made non-blocking for this process and its children, in the master."""
+
+    component: ClassVar[str] = "stderr"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = "descriptor {fd} ({kind}) cannot block any more: {means}"
+    fd: int
+    kind: str
+    means: str
+
+
+@dataclass(frozen=True)
+class LinesDropped(Event):
+    """Lines that found no room on a descriptor, said when there is room again."""
+
+    component: ClassVar[str] = "stderr"
+    text: ClassVar[str] = "{lines} lines ({size_bytes} bytes) dropped in {seconds:.1f} s on descriptor {fd}"
+    fd: int
+    lines: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BacklogSmall(Event):
+    """A listen queue is shorter than it was asked to be, or than is wise."""
+
+    component: ClassVar[str] = "backlog"
+    text: ClassVar[str] = (
+        "listen queue of {socket}: asked {asked}, effective {effective} (net.core.somaxconn here: {allowed}). {remedy}"
+    )
+    socket: str
+    asked: int
+    effective: int
+    allowed: int
+    remedy: str
