@@ -13,7 +13,7 @@ import os
 import time
 from typing import Iterator, List, Optional
 
-from .cli_status import family, target_pid
+from .cli_status import add_target, family, target_pid
 from .request import on_signal
 from .request.records import Region, regions
 from .request.shared import Shared, find
@@ -26,9 +26,7 @@ QUIET = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `stacks` takes."""
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("pid", nargs="?", type=int, help="pid of the master, or of one worker")
-    target.add_argument("--pidfile", help="file with that pid")
+    add_target(parser, "the master, or of one worker")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -29,10 +29,15 @@ class Process:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `status` takes."""
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("pid", nargs="?", type=int, help="pid of the master")
-    target.add_argument("--pidfile", help="file with that pid")
+    add_target(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_target(parser: argparse.ArgumentParser, whose: str = "the master") -> None:
+    """Add a pid or the file that holds it, one of them."""
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("pid", nargs="?", type=int, help=f"pid of {whose}")
+    target.add_argument("--pidfile", help="file with that pid")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,16 +14,14 @@ import sys
 from dataclasses import asdict
 from typing import List
 
-from ..cli_status import family, target_pid
+from ..cli_status import add_target, family, target_pid
 from . import ledger
 from .sites import Site
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `report` takes."""
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("pid", nargs="?", type=int, help="pid of the master")
-    target.add_argument("--pidfile", help="file with that pid")
+    add_target(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
