@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
+# socket.socket's property of this name makes an enum of it, which takes a microsecond; here it is the number alone
+_family = socket.socket.__base__.family.__get__  # type: ignore[union-attr]
 LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 
 
@@ -93,7 +96,13 @@ class GunicornServer(PlainServer):
     def client_may_half_close(self, environ: WSGIEnvironment) -> bool:
         """Return True over TCP: gunicorn speaks HTTP there."""
         sock = environ.get("gunicorn.socket")
-        return sock is None or sock.family.name != "AF_UNIX"
+        if sock is None:
+            return True
+        try:
+            family = _family(sock)
+        except TypeError:  # gevent's, eventlet's
+            family = sock.family
+        return bool(family != socket.AF_UNIX)
 
 
 def _inside_worker() -> bool:
