@@ -36,7 +36,7 @@ from resilient_wsgi import deadline
 SLOW, QUICK = SQL = {
     "postgresql": ("SELECT pg_sleep(0.7)", "SELECT 1"),
     "mysql": ("SELECT SLEEP(0.7)", "SELECT 1"),
-    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400000) SELECT count(*) FROM n", "SELECT 1"),
+    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(*) FROM n", "SELECT 1"),
 }[connection.vendor]
 
 
