@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ..guard import Guard
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _guard = Guard("stderr")
+_NONE = io.IOBase.fileno  # of streams that have no descriptor; finding that out by the exception takes microseconds
 
 
 class ErrorsMiddleware:
@@ -39,6 +41,8 @@ class ErrorsMiddleware:
         return answer
 
     def _is_standard_error(self, theirs: Any) -> bool:
+        if getattr(type(theirs), "fileno", None) is _NONE:  # gunicorn's, another one for each request
+            return False
         try:
             same = theirs is None or theirs.fileno() == self._writer.fd
         except Exception:  # no descriptor, or none that it tells
