@@ -25,6 +25,7 @@ COUNT = 3000
 CLIENTS = 8
 PACED = load.Rate("/noisy?lines=1", 100)  # at first, so that one can watch
 PACED_SECONDS = 2.5
+FAST = "/noisy?lines=2"  # then, so that all of it is twice what pipe and processes keep, however it falls to these
 PATIENCE_SECONDS = 1.5
 STUCK_SECONDS = 3.0  # a master that has not moved by then never will
 OBEY_SECONDS = 15.0  # a master that obeys has to start Django again on a busy machine
@@ -115,7 +116,7 @@ def _load(run: _Run, server: Server) -> None:
         run.sampler.mark("full speed")
         run.answers += load.closed_loop(
             server.port,
-            PACED.path,
+            FAST,
             count=COUNT - len(walk.answers),
             clients=CLIENTS,
             patience=PATIENCE_SECONDS,
