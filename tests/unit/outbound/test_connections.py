@@ -89,6 +89,7 @@ def test_the_second_address_is_tried_while_the_first_is_a_black_hole():
 def test_an_address_that_refuses_is_passed_over_at_once():
     install(Outbound())
     with Hostile(address=("127.0.0.2", 0)) as server, names({"two.test": ["127.0.0.1", "127.0.0.2"]}):
+        requests.get(f"http://127.0.0.2:{server.port}/ok")  # what is imported and read once is not to count
         began = time.monotonic()
         assert requests.get(f"http://two.test:{server.port}/ok").content == b"ok"
         assert time.monotonic() - began < ATTEMPT_DELAY
@@ -225,7 +226,8 @@ class SilentHttp2:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.connections = []
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     def serve(self):
         with contextlib.suppress(OSError):
@@ -235,11 +237,15 @@ class SilentHttp2:
                 self.connections.append(sock)
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
         self.listener.close()
         for sock in self.connections:
             sock.close()
 
 
+# on CPython 3.9 httpx leaves the socket of the call that was given up on to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 # RFC 9113, 6.5: without a number of concurrent streams httpx takes one; with one of them a hundred
 @pytest.mark.parametrize(
     ("settings", "error"),
