@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import socket
 import ssl
@@ -19,6 +20,16 @@ from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.outbound.connect import ATTEMPT_DELAY
 from resilient_wsgi.settings import Outbound
+
+
+# on CPython 3.9 sockets of calls that were given up on are left to the garbage collector, which is to run here and not elsewhere
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
@@ -244,8 +255,6 @@ class SilentHttp2:
             sock.close()
 
 
-# on CPython 3.9 httpx leaves the socket of the call that was given up on to the garbage collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 # RFC 9113, 6.5: without a number of concurrent streams httpx takes one; with one of them a hundred
 @pytest.mark.parametrize(
     ("settings", "error"),
