@@ -21,7 +21,6 @@ from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.outbound.connect import ATTEMPT_DELAY
 from resilient_wsgi.settings import Outbound
 
-
 # on CPython 3.9 sockets of calls that were given up on are left to the garbage collector, which is to run here and not elsewhere
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
