@@ -8,7 +8,8 @@ import os
 import re
 import tempfile
 import time
-from typing import Optional
+
+from .system import SYSTEM
 
 PREFIX = "resilient_wsgi"
 
@@ -45,17 +46,6 @@ def lock(fd: int) -> None:
 
 def started(pid: int) -> int:
     """Return when a process was started, in clock ticks since the machine was: with its pid, that names it. 0: it is gone."""
-    return _started(_read(f"/proc/{pid}/stat"))
-
-
-def _started(text: Optional[str]) -> int:
+    text = SYSTEM.read_text(f"/proc/{pid}/stat")
     # the name of the command stands in brackets and may hold anything
     return int(text.rpartition(")")[2].split()[19]) if text else 0
-
-
-def _read(path: str) -> Optional[str]:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Union
 
 from .base import Event
 
@@ -54,8 +54,7 @@ class RequestSlow(Event):
     stacks: str = ""
 
     def __str__(self) -> str:
-        words = {**vars(self), "waiting_for": f", waiting for {self.waiting_for}" if self.waiting_for else ""}
-        return self.text.format(**{**words, "stacks": f"\n{self.stacks}" if self.stacks else ""})
+        return _with_stacks(self)
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,7 @@ class WorkerKilled(Event):
     stacks: str = ""
 
     def __str__(self) -> str:
-        words = {**vars(self), "waiting_for": f", waiting for {self.waiting_for}" if self.waiting_for else ""}
-        return self.text.format(**{**words, "stacks": f"\n{self.stacks}" if self.stacks else ""})
+        return _with_stacks(self)
 
 
 @dataclass(frozen=True)
@@ -148,3 +146,8 @@ class SheddingEnded(Event):
     text: ClassVar[str] = "overload over: {shed} requests were answered 503 in {seconds:.0f} s"
     shed: int
     seconds: float
+
+
+def _with_stacks(event: Union[RequestSlow, WorkerKilled]) -> str:
+    words = {**vars(event), "waiting_for": f", waiting for {event.waiting_for}" if event.waiting_for else ""}
+    return event.text.format(**{**words, "stacks": f"\n{event.stacks}" if event.stacks else ""})

@@ -67,7 +67,7 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
     translate: Translate,
 ) -> Any:
     """Call the next hop of a redirect, or whatever a hook of the app calls meanwhile."""
-    if exchange.report:
+    if exchange.watch is not None:
         return function(*args, **kwargs)
     try:
         exchange.visit(target)

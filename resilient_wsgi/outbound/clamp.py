@@ -12,7 +12,7 @@ import select
 import socket
 import ssl
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from ..deadline import interruptible
 from ..interruptible import Interruptible
@@ -29,8 +29,7 @@ _readinto = socket.SocketIO.readinto
 _close = socket.SocketIO.close
 _NEVER = -1.0
 
-LONGEST_POLL = 2**31 / 1000 - 1
-"""Seconds: poll takes milliseconds as a C int."""
+_LONGEST_POLL = 2**31 / 1000 - 1  # poll takes milliseconds as a C int
 
 
 class BoundedSocketIO(socket.SocketIO):
@@ -117,7 +116,7 @@ def _read_blocking(sock: Any, buffer: Any, exchange: Exchange) -> int:
             wait = exchange.wait(exchange.limits.read.seconds)
             poll = select.poll()
             poll.register(sock, select.POLLIN)
-            if not poll.poll(None if wait > LONGEST_POLL else math.ceil(wait * 1000)):
+            if not poll_for(poll, wait):
                 raise socket.timeout from None
     raise exchange.give_up(exchange.why)
 
@@ -178,6 +177,11 @@ def _pieces(data: Any, sock: Any, own: Optional[float]) -> Iterator[Any]:
         return
     for start in range(0, len(view), size):
         yield view[start : start + size]
+
+
+def poll_for(poller: Any, seconds: float) -> List[Tuple[int, int]]:
+    """Wait until something is ready, for so many seconds, which may be infinite; return what is."""
+    return poller.poll(None if seconds > _LONGEST_POLL else math.ceil(seconds * 1000))  # type: ignore[no-any-return]
 
 
 def waits(timeout: Any) -> bool:

@@ -14,7 +14,7 @@ import socket
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from . import resolver
-from .clamp import LONGEST_POLL, set_timeout
+from .clamp import poll_for, set_timeout
 from .exchange import Exchange
 
 # RFC 8305, section 8: "Connection Attempt Delay"
@@ -141,8 +141,7 @@ def _await(
     exchange: Exchange, poller: Any, under_way: Dict[int, socket.socket], delay: float
 ) -> Tuple[Optional[socket.socket], Optional[OSError]]:
     """Wait until one is connected (return it), one has failed (return why), or it is time for the next address."""
-    wait = exchange.wait(delay)
-    ready = poller.poll(None if wait > LONGEST_POLL else math.ceil(wait * 1000))
+    ready = poll_for(poller, exchange.wait(delay))
     failed: Optional[OSError] = None
     for descriptor, _ in ready:
         code = under_way[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

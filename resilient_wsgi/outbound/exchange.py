@@ -43,7 +43,6 @@ class Exchange:
     # what most exchanges never change is kept in the class: making one is part of the cost of every call
     phase = "connect"
     connecting = False
-    report = False
     watch: Optional[Watch] = None  # in report mode
     failure: Optional[TimedOut] = None
     limits: Limits
@@ -68,7 +67,6 @@ class Exchange:
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
-            self.report = True
             self.watch = Watch()
 
     def visit(self, target: Target, none_given: bool = False) -> None:

@@ -11,18 +11,19 @@ import json
 import os
 import stat
 from dataclasses import astuple
-from typing import Dict, Iterable, List, Tuple
+from typing import Iterable, List
 
 from ..instance import PREFIX, folder, path_for, started, sweep
-from .sites import MOST_SITES, Site
+from .sites import MOST_SITES, Site, Sites, count
 
 _KIND = "outbound"
 
 
 def add(master_pid: int, noticed: Iterable[Site]) -> bool:
     """Add to what the instance has noticed. Returns False, at once, if another process is just doing so. Raises `OSError`."""
-    sweep()
     path = path_for(master_pid, _KIND)
+    if not os.path.exists(path):  # once for an instance
+        sweep()
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(fd, "r+", encoding="utf-8") as file:
         if os.fstat(fd).st_uid != os.geteuid():
@@ -64,11 +65,9 @@ def read(master_pid: int, uids: Iterable[int]) -> List[Site]:
 
 def merge(sites: Iterable[Site]) -> List[Site]:
     """Return one entry for each call site and problem, the most frequent first."""
-    merged: Dict[Tuple[str, str], Site] = {}
+    merged: Sites = {}
     for site in sites:
-        key = (site.site, site.problem)
-        known = merged.get(key)
-        merged[key] = site if known is None else known.plus(site)
+        count(merged, site)
     return sorted(merged.values(), key=lambda site: (site.count, site.worst), reverse=True)
 
 

@@ -6,13 +6,13 @@ import os
 import sys
 import threading
 import time
-from typing import Dict, List, Tuple
+from typing import List
 
 from .. import events, servers
 from ..settings import REPORT
 from . import ledger, policy
 from .exchange import Exchange
-from .sites import MOST_SITES, Site
+from .sites import MOST_SITES, Site, Sites, count
 from .watched import Watch
 
 SAVING_AT_MOST = 0.05
@@ -25,16 +25,14 @@ _CLIENTS = frozenset(
      "xmlrpc", "concurrent", "threading")
 )  # fmt: skip
 
-_Sites = Dict[Tuple[str, str], Site]
-
 
 class _Noticed:
     """What this process has noticed, and what of it the instance does not know yet."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.all: _Sites = {}
-        self.unsaved: _Sites = {}
+        self.all: Sites = {}
+        self.unsaved: Sites = {}
         self.save_next = 0.0  # not before then, on the monotonic clock
         self.lock = threading.Lock()
 
@@ -91,16 +89,14 @@ def note(site: Site) -> None:
     global _noticed
     if _noticed.pid != os.getpid():  # the parent of this process tells of its own
         _noticed = _Noticed()
-    key = (site.site, site.problem)
-    known = _noticed.all.get(key)
-    if known is None and len(_noticed.all) >= MOST_SITES:
+    new = (site.site, site.problem) not in _noticed.all
+    if new and len(_noticed.all) >= MOST_SITES:
         return
-    _noticed.all[key] = site if known is None else known.plus(site)
-    unsaved = _noticed.unsaved.get(key)
-    _noticed.unsaved[key] = site if unsaved is None else unsaved.plus(site)
-    if known is None:
+    count(_noticed.all, site)
+    count(_noticed.unsaved, site)
+    if new:
         events.emit(events.OutboundUnbounded(site.host, site.site, site.problem, site.worst))
-    if known is None or time.monotonic() > _noticed.save_next:
+    if new or time.monotonic() > _noticed.save_next:
         save()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Dict, Tuple
 
 MOST_SITES = 1000
 
@@ -23,3 +24,14 @@ class Site:
 
     def __str__(self) -> str:
         return f"{self.site} called {self.host} {self.problem}: {self.count} x, at worst {self.worst:.2f} s"
+
+
+Sites = Dict[Tuple[str, str], Site]
+"""By line and problem."""
+
+
+def count(counted: Sites, site: Site) -> None:
+    """Add a site to those that are counted already."""
+    key = (site.site, site.problem)
+    known = counted.get(key)
+    counted[key] = site if known is None else known.plus(site)

@@ -110,7 +110,7 @@ class _Httpcore:
 
         def wait_for_connection(request: Any, timeout: Optional[float] = None) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None or exchange.watch is not None:
                 return original(request, timeout)
             exchange.phase = "pool"
             silence = _silence(timeout, Limit(math.inf, ""))
@@ -127,7 +127,7 @@ class _Httpcore:
 
         def enter(lock: Any) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None or exchange.watch is not None:
                 return original(lock)
             if not lock._lock.acquire(timeout=_shared_wait(exchange)):
                 if exchange.phase != "body":
@@ -142,7 +142,7 @@ class _Httpcore:
 
         def acquire(semaphore: Any) -> None:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None or exchange.watch is not None:
                 original(semaphore)
             elif not semaphore._semaphore.acquire(timeout=_shared_wait(exchange)):
                 exchange.phase = "pool"
@@ -192,7 +192,7 @@ class _Httpcore:
             stream: Any, ssl_context: Any, server_hostname: Any = None, timeout: Optional[float] = None
         ) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report:
+            if exchange is None or exchange.watch is not None:
                 return original(stream, ssl_context, server_hostname, timeout)
             exchange.resume_connect()
             exchange.phase = "tls"

@@ -106,7 +106,7 @@ def _send_single(original: Method) -> Method:
         exchange = active.get()
         if exchange is None:
             return original(client, request, *args, **kwargs)
-        if not exchange.report:
+        if exchange.watch is None:
             exchange.check("redirect")
         exchange.visit((request.url.host, request.url.port))
         response = original(client, request, *args, **kwargs)

@@ -110,7 +110,7 @@ class _Urllib3:
 
         def urlopen(pool: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.report or len(args) > _POOL_TIMEOUT:
+            if exchange is None or exchange.watch is not None or len(args) > _POOL_TIMEOUT:
                 return original(pool, *args, **kwargs)
             asked = kwargs.get("pool_timeout")
             wait = exchange.wait(math.inf if asked is None else asked)
@@ -150,10 +150,8 @@ class _Urllib3:
             try:
                 return original(response, amt, decode_content, cache_content)
             except Exception as error:
-                translated = self._of_read(error)
-                if translated is None:
-                    raise
-                raise translated from error
+                self._raise_ours(error)
+                raise
 
         return read
 
@@ -164,10 +162,8 @@ class _Urllib3:
             try:
                 return original(response, *args, **kwargs)
             except Exception as error:
-                translated = self._of_read(error)
-                if translated is None:
-                    raise
-                raise translated from error
+                self._raise_ours(error)
+                raise
 
         return read1
 
@@ -178,16 +174,17 @@ class _Urllib3:
             try:
                 yield from original(response, *args, **kwargs)
             except Exception as error:
-                translated = self._of_read(error)
-                if translated is None:
-                    raise
-                raise translated from error
+                self._raise_ours(error)
+                raise
 
         return read_chunked
 
-    def _of_read(self, error: Exception) -> Optional[Exception]:
+    def _raise_ours(self, error: Exception) -> None:
+        """Raise what is both kinds of exception, if a limit of ours has caused the error of a read."""
         cause = error.__cause__ or error.__context__  # 1.26 does not say `from`
-        return self.translate(error, cause) if isinstance(cause, TimedOut) else None
+        translated = self.translate(error, cause) if isinstance(cause, TimedOut) else None
+        if translated is not None:
+            raise translated from error
 
 
 def _asked(timeout: Any) -> Optional[float]:
@@ -246,7 +243,7 @@ def _pause(original: Method) -> Method:
     def pause(retry: Any, *args: Any, **kwargs: Any) -> Any:
         seconds = original(retry, *args, **kwargs)
         exchange = active.get()
-        if seconds and exchange is not None and exchange.phase == "retry-sleep" and not exchange.report:
+        if seconds and exchange is not None and exchange.phase == "retry-sleep" and exchange.watch is None:
             left = exchange.wait(math.inf)
             if seconds > left:
                 saying = f"the pause of {seconds:g} s before the next try is longer than what is left"
