@@ -10,7 +10,7 @@ import inspect
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Callable, Optional, Set, Type, TypeVar
+from typing import Any, Callable, List, Optional, Set, Type, TypeVar, Union
 
 from .errors import DeadlineExceeded
 from .interruptible import Interruptible
@@ -61,22 +61,39 @@ class Deadline:
         return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
 
 
-CURRENT: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", default=None)
+# A deadline, or what one is made of when somebody first asks: a function and its three arguments, and then the deadline. A
+# request has such a list: most are over before anybody asks, and making an object takes longer than all else done for them.
+Held = Union[Deadline, List[Any], None]
+CURRENT: ContextVar[Held] = ContextVar("resilient_wsgi.deadline", default=None)
+
+
+def made(held: Held) -> Optional[Deadline]:
+    """Return the deadline that is held, the same each time. Without a lock: signal handlers ask, too."""
+    if type(held) is not list:
+        return held  # type: ignore[return-value]
+    if len(held) == _UNMADE:
+        # two threads may do so at once: then both have what was appended first
+        held.append(held[0](*held[1:_UNMADE]))
+    deadline: Deadline = held[_UNMADE]
+    return deadline
+
+
+_UNMADE = 4
 
 
 def current() -> Optional[Deadline]:
     """Return the deadline that holds here, None where there is none (outside a request, say)."""
-    return CURRENT.get()
+    return made(CURRENT.get())
 
 
 def remaining() -> Optional[float]:
     """Return the seconds left until the deadline that holds here, never below 0; None where there is none."""
-    deadline = CURRENT.get()
+    deadline = current()
     return None if deadline is None else max(0.0, deadline.remaining())
 
 
-def replace(deadline: Optional[Deadline]) -> Optional[Deadline]:
-    """Set the deadline that holds here, return the one that held before. For middleware: everybody else uses `limit`.
+def replace(deadline: Held) -> Held:
+    """Set the deadline that holds here, return what held before. For middleware: everybody else uses `limit`.
 
     A token of the context variable would not do: a response may be closed in another context than it was begun in.
     """
@@ -101,7 +118,7 @@ def interruptible(callback: Callable[[], object], doing: object = "") -> Interru
     `callback` runs in the watchdog's thread: it must not block, and what it raises is ignored. Where no deadline
     holds, nothing is registered and `callback` is never called. Entering and leaving costs about a microsecond.
     """
-    deadline = CURRENT.get()
+    deadline = current()
     return Interruptible(callback, doing, None if deadline is None else deadline.waits)
 
 
@@ -131,7 +148,7 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         Deadline.after(seconds, source)  # a bad number is said here, not at the first use
         self._seconds = seconds
         self._source = source
-        self._before: Optional[Deadline] = None
+        self._before: Held = None
 
     def _recreate_cm(self) -> limit:
         # ContextDecorator asks for the object of each call: calls of one function may overlap
@@ -145,7 +162,8 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
 
     def __enter__(self) -> Deadline:
         mine = Deadline.after(self._seconds, self._source)
-        self._before = before = CURRENT.get()
+        self._before = CURRENT.get()
+        before = made(self._before)
         if before is not None:
             mine.waits = before.waits
             if before.at <= mine.at:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Callable, Iterable, List
+from typing import TYPE_CHECKING, AbstractSet, Callable, Iterable, List, Optional, Tuple
 
 from . import installation, servers, sources
+from .gate import QUEUE_START, REQUEST_START, Gate
 from .settings import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-Layer = Callable[["WSGIApplication"], "WSGIApplication"]
+    from .stderr import ErrorsMiddleware
+
+Paths = AbstractSet[Optional[str]]
+# a plain tuple: one of a class of its own takes longer to be unpacked
+Parts = Tuple[
+    Tuple[Callable[..., Optional[Iterable[bytes]]], ...], bool, Paths, "Optional[ErrorsMiddleware]", "WSGIApplication"
+]
 
 INSIDE = "resilient_wsgi.wrapped"
 
@@ -19,23 +25,45 @@ _bypassed = False
 
 
 class Wrapped:
-    """An app with the middleware around it. Attributes of the app are reached through it."""
+    """An app with the middleware around it. Attributes of the app are reached through it.
+
+    What has nothing to do in most requests is not a layer around the app but a gate: gates are gone through only where one of
+    them may have something to do. In a busy server, what a layer needs has fallen out of the processor's caches since the
+    request before, and fetching it takes longer than its work (docs/requests.md has the figures).
+    """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self.__wrapped__ = app
-        self._entry = _stack(app, settings)
         self._ready = servers.detect().ready
-        self._served = False
+        self._parts = usual = _parts(app, settings)
+
+        def first(environ: WSGIEnvironment, start_response: StartResponse) -> None:
+            # where no hook of the server has said that this worker is ready, its first request does; no master serves any
+            del environ, start_response
+            self._parts = usual
+            self._ready()
+
+        self._parts = ((first, *usual[0]), True, *usual[2:])
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if not self._served:  # where no hook of the server has said so, the first request does; no master serves any
-            self._ready()
-            self._served = True
+        gates, always, paths, errors, inner = self._parts
         # an outer one may be at work already: Django's handler inside `wrap(get_wsgi_application())`
         if INSIDE in environ or _bypassed:
             return self.__wrapped__(environ, start_response)
         environ[INSIDE] = True
-        return self._entry(environ, start_response)
+        if errors is not None and type(environ.get("wsgi.errors")) is not errors.elsewhere:
+            errors.put(environ)
+        answer = None
+        if always or environ.get("PATH_INFO") in paths or REQUEST_START in environ or QUEUE_START in environ:
+            for gate in gates:
+                answer = gate(environ, start_response)
+                if answer is not None:
+                    break
+        if answer is None:
+            answer = inner(environ, start_response)
+        if errors is not None and errors.writer.busy:
+            errors.drain()
+        return answer
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.__wrapped__, name)
@@ -65,16 +93,21 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
     return Wrapped(app, installed.settings if installed else sources.read())
 
 
-def _stack(app: WSGIApplication, settings: Settings) -> WSGIApplication:
+def _parts(app: WSGIApplication, settings: Settings) -> Parts:
+    """Return the gates, whether they are for each request, the paths for which they are, `wsgi.errors`, the app with its deadline."""
     from . import readiness, request, stderr
 
-    inward: List[Layer] = []
+    gates: List[Gate] = []
+    paths: Paths = frozenset()
+    errors, inner, always = None, app, False
     if settings.readiness.mode != OFF and settings.readiness.probe_paths:
-        inward.append(functools.partial(readiness.ReadinessMiddleware, options=settings.readiness))
+        probes = readiness.ReadinessMiddleware(app, options=settings.readiness)
+        gates.append(probes)
+        paths = probes.paths
     if settings.stderr.mode != OFF:
-        inward.append(functools.partial(stderr.ErrorsMiddleware, options=settings.stderr))
+        errors = stderr.ErrorsMiddleware(app)
     if settings.request.mode != OFF:
-        inward += request.middleware(settings.request)
-    for layer in reversed(inward):
-        app = layer(app)
-    return app
+        client_gone, queue, inner = request.around(app, settings.request)
+        always = client_gone is not None
+        gates += filter(None, (client_gone, queue))
+    return tuple(gate.answer for gate in gates), always, paths, errors, inner

@@ -63,7 +63,7 @@ class Exchange:
         total = self.limits.total
         self.why = total
         self.end = self.start + total.seconds
-        self._deadline = last = deadline.CURRENT.get()
+        self._deadline = last = deadline.current()
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:

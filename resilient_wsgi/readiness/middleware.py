@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 
+from ..gate import Gate
 from ..guard import Guard
 from ..settings import Readiness
 from . import status
@@ -20,7 +21,7 @@ TOKEN_HEADER = "HTTP_X_READINESS_TOKEN"  # noqa: S105 - the name of a header
 _guard = Guard("readiness")
 
 
-class ReadinessMiddleware:
+class ReadinessMiddleware(Gate):
     """Answer GET and HEAD for two paths, pass everything else to the app.
 
     `/-/live` is 200 whenever this worker answers at all. `/-/ready` is 200 or 503, from answers that are kept: no check runs
@@ -37,14 +38,16 @@ class ReadinessMiddleware:
         paths: Iterable[Optional[str]] = (LIVE, READY),
         options: Optional[Readiness] = None,
     ) -> None:
-        self._app = app
+        super().__init__(app)
         self._live, self._ready = paths
+        self.paths = frozenset(path for path in (self._live, self._ready) if path is not None)
         self._token = (options or Readiness()).token
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
+        """Answer a request for one of the paths."""
         path = environ.get("PATH_INFO")
-        if path is None or path not in (self._live, self._ready):
-            return self._app(environ, start_response)
+        if path not in self.paths:
+            return None
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(environ, start_response, "405 Method Not Allowed", {"status": "use GET or HEAD"})
         if path == self._live:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .client_gone import ClientGoneMiddleware, client_gone
-from .component import install, middleware, uninstall
+from .component import around, install, uninstall
 from .deadline import DeadlineMiddleware
 from .queue import QueueMiddleware
 from .watchdog import Watchdog
@@ -13,8 +13,8 @@ __all__ = [
     "DeadlineMiddleware",
     "QueueMiddleware",
     "Watchdog",
+    "around",
     "client_gone",
     "install",
-    "middleware",
     "uninstall",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional
 
-from ..deadline import Deadline, replace
-from .running import RequestDeadline, Slot
+from ..deadline import Held, replace
+from .running import Slot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def with_deadline(
     result: Iterable[bytes],
-    deadline: Optional[Deadline],
+    deadline: Held,
     environ: WSGIEnvironment,
     slot: Slot,
-    request: RequestDeadline,
+    request: Held,
 ) -> Iterable[bytes]:
     """Return an iterable under whose iteration and `close()` the deadline holds, and after which the request is over.
 
@@ -41,9 +41,7 @@ class Body:
 
     __slots__ = ("_deadline", "_iterator", "_request", "_result", "_slot")
 
-    def __init__(
-        self, result: Iterable[bytes], deadline: Optional[Deadline], slot: Slot, request: RequestDeadline
-    ) -> None:
+    def __init__(self, result: Iterable[bytes], deadline: Held, slot: Slot, request: Held) -> None:
         self._result = result
         self._deadline = deadline
         self._slot = slot

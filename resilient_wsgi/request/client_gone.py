@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import select
 from threading import get_ident
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..events import ClientGone, emit
+from ..gate import Gate
 from ..guard import Guard
 from ..servers import Server, detect
 from ..settings import ON, REPORT, Request
@@ -44,7 +45,7 @@ def _poll_for(fd: int) -> Callable[[int], List[Tuple[int, int]]]:
     return made.poll
 
 
-class ClientGoneMiddleware:
+class ClientGoneMiddleware(Gate):
     """Answer 499 without calling the app if the client has hung up by the time the request is taken from the queue.
 
     With `CLIENT_GONE = auto` only where a closed half means that nobody waits (behind the uwsgi protocol, on UNIX
@@ -52,14 +53,15 @@ class ClientGoneMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, options: Request, server: Server) -> None:
-        self._app = app
+        super().__init__(app)
         # names of methods looked up once: this is in the way of every request
         self._client_fd = server.client_fd
         self._may_half_close = server.client_may_half_close
         self._everywhere = options.client_gone == ON
         self._report = options.mode == REPORT
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
+        """Answer a request whose client is gone."""
         try:
             gone = False
             if self._everywhere or not self._may_half_close(environ):
@@ -72,10 +74,10 @@ class ClientGoneMiddleware:
             _guard.report(error)
             gone = False
         if not gone:
-            return self._app(environ, start_response)
+            return None
         emit(ClientGone(*named(environ)))
         if self._report:
-            return self._app(environ, start_response)
+            return None
         start_response(STATUS, [("Content-Length", "0")])
         return []
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from threading import get_ident
-from typing import TYPE_CHECKING, Callable, Iterable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional
 
 from .. import deadline as carried, servers
 from ..errors import RequestTimedOut
 from ..guard import Guard
-from ..system import SYSTEM, System
+from ..system import SYSTEM
 from .body import with_deadline
-from .records import write_request
 from .running import RequestDeadline, running
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ Granted = Callable[["WSGIEnvironment"], float]
 
 # a function call less for each: this is in the way of every request
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
+
+_now = SYSTEM.monotonic
 
 _guard = Guard("request")
 
@@ -53,55 +54,62 @@ class DeadlineMiddleware:
         enforced: bool = True,
         watch_client: bool = False,
         soft: bool = False,
-        system: System = SYSTEM,
     ) -> None:
         self._app = _answering(app) if soft else app
         self._seconds = seconds
         self._granted = granted
         self._enforced = enforced
         self._watch_client = watch_client
-        self._system = system
-        self._now = system.monotonic
+        # whether there is anything to be done but to set the same deadline for each request
+        self._unusual = granted is not None or watch_client or not enforced or seconds == math.inf
         self._slots = running.slots
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        app, seconds = self._app, self._seconds
         try:
-            seconds = self._seconds if self._granted is None else self._granted(environ)
-            request = RequestDeadline(self._now(), seconds, environ, self._system)
+            if self._granted is not None:
+                seconds = self._granted(environ)
+            now = _now()
+            request: carried.Held = [RequestDeadline, now, seconds, environ]
             slot = self._slots.get(get_ident()) or running.add_thread()
-            slot.request = request
+            slot.held = request
             record = slot.record
             if record is not None:
-                what = environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]
-                write_request(record.memory, record.at, 1, request.start, what.encode(), b"")
-            if self._watch_client:
-                request.client_fd = _client_fd(environ)
+                record.begin(now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b"")
             around = _get()
-            holds = request if around is None or request.at <= around.at else _with_waits_of(request, around)
+            holds = request if around is None else _shorter(request, carried.made(around))
+            if self._unusual:
+                if self._watch_client:
+                    slot.request.client_fd = _client_fd(environ)  # type: ignore[union-attr]
+                if seconds == math.inf or not self._enforced:
+                    holds = around
         except Exception as error:
             _guard.report(error)
-            return self._app(environ, start_response)
+            return app(environ, start_response)
         over = True
-        before = _set(holds if self._enforced and holds.at != math.inf else around)
+        before = _set(holds)
         try:
-            result = self._app(environ, start_response)
+            result = app(environ, start_response)
             if type(result) is list:
                 return result
-            body = with_deadline(result, holds if self._enforced else around, environ, slot, request)
+            body = with_deadline(result, holds, environ, slot, request)
             over = body is result
             return body
         finally:
             if over:
-                slot.request = None
+                slot.held = None
                 if record is not None:
-                    record.memory[record.at] = 0
+                    record.clear()
             _reset(before)
 
 
-def _with_waits_of(request: RequestDeadline, around: carried.Deadline) -> carried.Deadline:
-    """Return the shorter deadline around the request, under which waits are the request's, for the watchdog to end."""
-    around.waits = request.waits
-    return around
+def _shorter(request: carried.Held, around: Any) -> carried.Held:
+    """Return which deadline is first over; under that around the request, waits are the request's, for the watchdog to end."""
+    mine: Any = carried.made(request)
+    if mine.at <= around.at:
+        return request
+    around.waits = mine.waits
+    return around  # type: ignore[no-any-return]
 
 
 def _client_fd(environ: WSGIEnvironment) -> int:

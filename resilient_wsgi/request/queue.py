@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
 
 from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
+from ..gate import QUEUE_START, REQUEST_START, Gate
 from ..guard import Guard
 from ..servers import Server, listen_queue
 from ..settings import OFF, REPORT, Request
@@ -31,7 +32,7 @@ CALM_SECONDS = 0.005
 _guard = Guard("request")
 
 
-class QueueMiddleware:
+class QueueMiddleware(Gate):
     """Answer 503 with `Retry-After` where a request waited longer than allowed and the kernel agrees that there is a queue.
 
     It notes how long the request waited in `environ["resilient_wsgi.waited"]`, unless the one before, less than 5 ms ago, hardly
@@ -41,7 +42,7 @@ class QueueMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, options: Request, server: Server, system: System = SYSTEM) -> None:
-        self._app = app
+        super().__init__(app)
         self._server = server
         self._now = system.monotonic
         self._wall_time = system.wall_time
@@ -57,19 +58,19 @@ class QueueMiddleware:
         self._spell = Spell(self._shedding)
         self._depth: Tuple[float, int] = (-math.inf, 0)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        header = environ.get("HTTP_X_REQUEST_START") or environ.get("HTTP_X_QUEUE_START")
-        if header is not None:
-            shed = None
-            try:
-                now = self._now()
-                if now >= self._look_again:
-                    shed = self._look(header, environ, now)
-            except Exception as error:
-                _guard.report(error)
-            if shed is not None and not self._reports:
-                return self._refuse(shed, start_response)
-        return self._app(environ, start_response)
+    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
+        """Answer a request that waited too long."""
+        header = environ.get(REQUEST_START) or environ.get(QUEUE_START)
+        if header is None:
+            return None
+        shed = None
+        try:
+            now = self._now()
+            if now >= self._look_again:
+                shed = self._look(header, environ, now)
+        except Exception as error:
+            _guard.report(error)
+        return None if shed is None or self._reports else self._refuse(shed, start_response)
 
     def _look(self, header: str, environ: WSGIEnvironment, now: float) -> Optional[RequestShed]:
         stamp = parse(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
@@ -13,8 +14,8 @@ from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared
 _OWNER = struct.Struct("=iiQd")
 _SEEN = struct.Struct("=d")
 SEEN_AT = 16
-# busy, when it began (monotonic), method and path; of what it waits for the first byte, which empties that
-_REQUEST = struct.Struct("=B7xd119ss")
+# busy, when it began (monotonic), method, path; of what it waits for the first byte, which empties that
+_REQUEST = struct.Struct("=B7xd16s103ss")
 _DOING = struct.Struct("=80s")
 DOING_AT = _REQUEST.size - 1
 RECORD_BYTES = 256
@@ -24,26 +25,25 @@ DUMP_AT = FIRST_RECORD + RECORDS * RECORD_BYTES
 DUMP_BYTES = REGION_BYTES - DUMP_AT - 2
 _LENGTH = struct.Struct("=H")
 
-# write_request(record.memory, record.at, 1, begun, what, b"") notes a request: called like this in the way of every one
-write_request = _REQUEST.pack_into
-
 
 class Record:
-    """The place for what one thread does."""
+    """The place for what one thread does.
 
-    __slots__ = ("at", "memory")
+    `begin(now, method, path, b"")` notes a request, `clear()` that it is over.
+    """
+
+    __slots__ = ("_at", "_memory", "begin", "clear")
 
     def __init__(self, shared: Shared, at: int) -> None:
-        self.memory = shared.memory
-        self.at = at
-
-    def clear(self) -> None:
-        """Note that the request is over."""
-        self.memory[self.at] = 0
+        self._memory = shared.memory
+        self._at = at
+        # no methods of ours: these are in the way of every request
+        self.begin = functools.partial(_REQUEST.pack_into, shared.memory, at, 1)
+        self.clear = functools.partial(shared.memory.__setitem__, at, 0)
 
     def write_doing(self, what: str) -> None:
         """Note what it waits for."""
-        _DOING.pack_into(self.memory, self.at + DOING_AT, what.encode(errors="replace"))
+        _DOING.pack_into(self._memory, self._at + DOING_AT, what.encode(errors="replace"))
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class Region:
         """Return what stands in it."""
         for n in range(RECORDS):
             at = self._at + FIRST_RECORD + n * RECORD_BYTES
-            busy, begun, what, _ = _REQUEST.unpack_from(self._memory, at)
+            busy, begun, method, path, _ = _REQUEST.unpack_from(self._memory, at)
             if busy:
                 (doing,) = _DOING.unpack_from(self._memory, at + DOING_AT)
-                yield Found(_text(what), begun, _text(doing))
+                yield Found(f"{_text(method)} {_text(path)}", begun, _text(doing))
 
     def dump(self) -> str:
         """Return the last stacks."""

@@ -1,6 +1,6 @@
 """The table of running requests: a slot for each thread, written by that thread alone, read by the watchdog. No lock.
 
-Writing an attribute is one step for the interpreter, and nobody but its thread writes a slot's `request`. It is the thread
+Writing an attribute is one step for the interpreter, and nobody but its thread writes what a slot holds. It is the thread
 that names the slot, not the request, so one whose `close()` never came is overwritten by the next.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from ..deadline import Deadline
-from ..system import System
+from ..deadline import Deadline, Held, made
+from ..system import SYSTEM, System
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -26,7 +26,7 @@ class RequestDeadline(Deadline):
 
     __slots__ = ("client_fd", "client_gone", "environ", "start", "timed_out")
 
-    def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System) -> None:
+    def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System = SYSTEM) -> None:
         self.at = now + limit
         self.limit = limit
         self.waits = set()
@@ -59,19 +59,24 @@ class RequestDeadline(Deadline):
 
 
 class Slot:
-    """What one thread works on: `request` is None between requests. `record` is its place in shared memory, if it has one."""
+    """What one thread works on: `held` is None between requests. `record` is its place in shared memory, if it has one."""
 
-    __slots__ = ("record", "request", "thread")
+    __slots__ = ("held", "record", "thread")
 
     def __init__(self, thread: int, record: Optional[Record]) -> None:
         self.thread = thread
-        self.request: Optional[RequestDeadline] = None
+        self.held: Held = None
         self.record = record
 
-    def finish(self, request: RequestDeadline) -> None:
+    @property
+    def request(self) -> Optional[RequestDeadline]:
+        """Return the request, None between requests."""
+        return made(self.held)  # type: ignore[return-value]
+
+    def finish(self, held: Held) -> None:
         """Note that a request is over, unless the thread has begun another one since."""
-        if self.request is request:
-            self.request = None
+        if self.held is held:
+            self.held = None
             if self.record is not None:
                 self.record.clear()
 

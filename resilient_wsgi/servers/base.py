@@ -163,6 +163,10 @@ class Server:
         del environ
         return True
 
+    def all_clients_may_half_close(self) -> bool:
+        """Return True where `client_may_half_close` is sure to be True for each request of this process."""
+        return False
+
     def obey(self) -> None:
         """Have this worker end when it is told to in the cases in which the server itself would lose that."""
 

@@ -41,6 +41,7 @@ class GunicornServer(PlainServer):
         super().__init__(system)
         self._listening: Tuple[int, ...] = ()
         self._listening_of = 0
+        self._http_over_tcp: Optional[bool] = None  # whether that is all that this worker listens to
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
@@ -93,8 +94,17 @@ class GunicornServer(PlainServer):
         sock = environ.get("gunicorn.socket")
         return None if sock is None else int(sock.fileno())
 
+    def all_clients_may_half_close(self) -> bool:
+        """Return True in a worker that listens to TCP alone."""
+        if self._http_over_tcp is None and self.identity().role == WORKER:
+            families = listen_queue.families(self.listening())
+            self._http_over_tcp = bool(families) and socket.AF_UNIX not in families
+        return self._http_over_tcp or False
+
     def client_may_half_close(self, environ: WSGIEnvironment) -> bool:
         """Return True over TCP: gunicorn speaks HTTP there."""
+        if self.all_clients_may_half_close():
+            return True
         sock = environ.get("gunicorn.socket")
         if sock is None:
             return True

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from ..system import SYSTEM, System
 from . import sock_diag
 from .sock_diag import Listener
 
-__all__ = ["Listener", "all_unix", "depth", "listening_descriptors", "of_descriptor", "of_process", "somaxconn"]
+__all__ = ["Listener", "depth", "families", "listening_descriptors", "of_descriptor", "of_process", "somaxconn"]
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 
@@ -70,13 +70,14 @@ def _listeners(family: int) -> Dict[int, Listener]:
         return {}
 
 
-def all_unix(fds: Iterable[int]) -> bool:
-    """Return whether all of these listening descriptors are UNIX sockets; False where that cannot be known."""
+def families(fds: Iterable[int]) -> Set[int]:
+    """Return the families of these listening descriptors: `AF_UNIX`, `AF_INET`, `AF_INET6`; none where one's cannot be known."""
     try:
         inodes = {os.fstat(fd).st_ino for fd in fds}
-        return bool(inodes) and inodes <= set(sock_diag.listeners(socket.AF_UNIX))
     except OSError:
-        return False
+        return set()
+    found = {family: inodes & set(_listeners(family)) for family in FAMILIES}
+    return {family for family in FAMILIES if found[family]} if inodes == set().union(*found.values()) else set()
 
 
 def of_process(pid: int) -> List[Listener]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
+import socket
 from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
@@ -152,7 +153,7 @@ class UwsgiServer(Server):
         """Return True for raw HTTP over TCP, and behind uWSGI's own HTTP router, whose habits were not measured."""
         if self._raw_http is None:
             http = any(option.startswith(("http-socket", "https-socket", "http11-socket")) for option in uwsgi.opt)
-            self._raw_http = http and not listen_queue.all_unix(self.listening())
+            self._raw_http = http and listen_queue.families(self.listening()) != {socket.AF_UNIX}
         return self._raw_http or "UWSGI_ROUTER" in environ
 
     def set_fuse(self, seconds: int) -> bool:

@@ -21,30 +21,42 @@ class ErrorsMiddleware:
     What a server or a test has put there that goes elsewhere stays. At the end of the app's call it writes what waits.
     """
 
-    __slots__ = ("_app", "_stream", "_theirs", "_writer")
+    __slots__ = ("_app", "_stream", "_theirs", "elsewhere", "writer")
 
     def __init__(self, app: WSGIApplication, options: object = None) -> None:
         del options  # those of the shared stream are set by install()
         self._app = app
         self._stream = shared(2)
-        self._writer = self._stream.writer
+        self.writer = self._stream.writer
         self._theirs: Any = self._stream  # the last one that was found to be standard error: uWSGI's is always the same
+        self.elsewhere: Any = (
+            None  # the last type found to have no descriptor: gunicorn's, another one for each request
+        )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        theirs = environ.get("wsgi.errors")
-        if theirs is self._theirs or self._is_standard_error(theirs):
-            environ["wsgi.errors"] = self._stream
+        self.put(environ)
         answer = self._app(environ, start_response)
-        if self._writer.busy:
-            with _guard:
-                self._writer.drain()
+        if self.writer.busy:
+            self.drain()
         return answer
 
+    def put(self, environ: WSGIEnvironment) -> None:
+        """Put our stream in its place."""
+        theirs = environ.get("wsgi.errors")
+        if theirs is self._theirs or (type(theirs) is not self.elsewhere and self._is_standard_error(theirs)):
+            environ["wsgi.errors"] = self._stream
+
+    def drain(self) -> None:
+        """Write what waits, as far as there is room."""
+        with _guard:
+            self.writer.drain()
+
     def _is_standard_error(self, theirs: Any) -> bool:
-        if getattr(type(theirs), "fileno", None) is _NONE:  # gunicorn's, another one for each request
+        if getattr(type(theirs), "fileno", None) is _NONE:
+            self.elsewhere = type(theirs)
             return False
         try:
-            same = theirs is None or theirs.fileno() == self._writer.fd
+            same = theirs is None or theirs.fileno() == self.writer.fd
         except Exception:  # no descriptor, or none that it tells
             return False
         if same:

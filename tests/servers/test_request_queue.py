@@ -46,6 +46,22 @@ def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_serve
         server.wait_for_log("overloaded: requests that wait longer than 1.00 s are answered 503")
 
 
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+def test_under_gunicorn_on_both_kinds_of_socket_only_clients_of_the_unix_one_are_taken_for_gone(preload):
+    env = {"RESILIENT_WSGI_REQUEST_TIMEOUT": "30", "PYTHONPATH": str(ROOT)}
+    with WithGunicorn(OnBoth(APP, preload, env=env)) as server:
+        busy = ask(server, 0, "/sleep/0.5")
+        time.sleep(0.1)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path_of(server))
+            client.sendall(b"GET /gone HTTP/1.0\r\n\r\n")
+        half_closed = ask(server, 0)
+        half_closed.shutdown(socket.SHUT_WR)
+        assert [status(each) for each in (busy, half_closed)] == ["200", "200"]
+        server.wait_for_log(r'"GET /gone HTTP/1.0" 499')
+        assert "the app runs" not in server.log()
+
+
 @pytest.mark.parametrize("name", ["uwsgi", "gunicorn"])
 def test_an_app_is_told_that_its_client_has_left(name):
     with server_of(name, {"CLIENT_LEFT": "report", "TIMEOUT": 30}, unix=True) as server:
@@ -84,14 +100,14 @@ def server_of(name, environment, unix=False):
     if name == "uwsgi":
         return running(HOOKS, environment, **({"listen_on": "http-unix"} if unix else {}))
     env = {f"RESILIENT_WSGI_REQUEST_{key}": str(value) for key, value in environment.items()}
-    return WithGunicorn({**env, "PYTHONPATH": str(ROOT)}, unix)
+    return WithGunicorn((OnUnixSocket if unix else Gunicorn)(APP, env={**env, "PYTHONPATH": str(ROOT)}))
 
 
 class WithGunicorn:
     """gunicorn with a sync worker; skipped visibly where it is not installed."""
 
-    def __init__(self, env, unix):
-        self._server = OnUnixSocket(APP, env=env) if unix else Gunicorn(APP, env=env)
+    def __init__(self, server):
+        self._server = server
 
     def __enter__(self):
         try:
@@ -104,6 +120,13 @@ class WithGunicorn:
             return self._server.__exit__(*exc)
         finally:
             shared.sweep()
+
+
+class OnBoth(Gunicorn):
+    """gunicorn on a port and on a UNIX socket in its folder."""
+
+    def command(self):
+        return [*super().command(), f"--bind=unix:{path_of(self)}", "--access-logfile=-"]
 
 
 class OnUnixSocket(Gunicorn):

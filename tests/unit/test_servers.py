@@ -183,9 +183,16 @@ def test_a_process_that_is_not_there_is_a_clear_error():
         listen_queue.of_process(4194305)
 
 
-def test_only_unix_sockets_are_told_apart(listening):
-    assert listen_queue.all_unix([listening.fileno()]) == (listening.family == socket.AF_UNIX)
-    assert not listen_queue.all_unix([])
+def test_the_families_of_listening_sockets_are_told_apart(listening):
+    assert listen_queue.families([listening.fileno()]) == {listening.family}
+    assert listen_queue.families([]) == set()
+
+
+def test_with_one_whose_family_is_not_known_none_is(listening):
+    left, right = socket.socketpair()
+    with left, right:
+        assert listen_queue.families([listening.fileno(), left.fileno()]) == set()
+    assert listen_queue.families([left.fileno()]) == set()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from resilient_wsgi import instance
 from resilient_wsgi.instance import started
 from resilient_wsgi.request import rate, shared
 from resilient_wsgi.request.process import Process
-from resilient_wsgi.request.records import RECORDS, regions, write_request
+from resilient_wsgi.request.records import RECORDS, regions
 from resilient_wsgi.request.running import running
 from resilient_wsgi.request.shared import open_for
 from resilient_wsgi.servers import Identity, Server
@@ -126,7 +126,7 @@ def test_a_killed_worker_is_told_of_once_by_whoever_comes_next(dead):
     first = began()
     region = first.region
     record = running.add_thread().record
-    write_request(record.memory, record.at, 1, 100.0, b"POST /pay", b"")
+    record.begin(100.0, b"POST", b"/pay", b"")
     record.write_doing("api.example (body)")
     region.seen(131.0)
     region.write_dump("thread 'MainThread', in POST /pay")
@@ -195,7 +195,7 @@ def test_after_its_end_nobody_writes_into_a_place_that_may_be_another_s():
 def test_a_path_of_any_length_and_any_characters_fits():
     process = began()
     record = running.add_thread().record
-    write_request(record.memory, record.at, 1, 1.0, ("GET /" + "ü" * 1000).encode("latin-1"), b"")
+    record.begin(1.0, b"GET", ("/" + "ü" * 1000).encode("latin-1"), b"")
     (found,) = process.region.requests()
     assert found.what.startswith("GET /")
     record.clear()

@@ -64,8 +64,8 @@ class Scene:
         environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
         thread = threading.get_ident() if thread is None else thread
         slot = self.table.slots[thread] = Slot(thread, None)
-        slot.request = RequestDeadline(self.clock.monotonic(), limit, environ, self.clock)
-        return slot.request
+        slot.held = RequestDeadline(self.clock.monotonic(), limit, environ, self.clock)
+        return slot.held
 
     def after(self, seconds):
         self.clock.advance(seconds)
@@ -159,7 +159,7 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     scene.after(0.3)
     scene.after(0.3)
     assert scene.server.did == ["drain"]
-    scene.table.slots[2].request = None
+    scene.table.slots[2].held = None
     scene.after(0.3)
     scene.after(0.3)
     assert scene.server.did == ["drain", "leave"]
