@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench docs settings-doc system clean
+.PHONY: demo test check matrix bench docs settings-doc system databases clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -36,6 +36,10 @@ settings-doc: $(STAMP)
 system:
 	@sh tools/system-packages.sh
 
+# PostgreSQL, MariaDB and MySQL, for the tests of DATABASE_TIMEOUT; without them those are shown as skipped
+databases:
+	@sh tools/databases.sh
+
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --upgrade pip setuptools wheel
@@ -57,4 +61,4 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist site lab/report bench/results
+	rm -rf $(VENV) .mysql build dist site lab/report bench/results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import os
 import pwd
@@ -15,14 +16,16 @@ import pytest
 
 from lab.processes import wait_until
 from lab.processes.base import ToolMissing, find_tool
+from tests.servers.requests_common import ROOT
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def tools(*names):
-    """Their paths. Without one of them the test is skipped."""
+def tools(*names, first=None):
+    """Their paths, looked for in the folder `first` before all others. Without one of them the test is skipped."""
+    versions = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
     try:
-        return [find_tool(name, "/usr/sbin", "/usr/lib/postgresql/15/bin") for name in names]
+        return [shutil.which(name, path=first) or find_tool(name, "/usr/sbin", *versions) for name in names]
     except ToolMissing as missing:
         pytest.skip(str(missing))
 
@@ -92,4 +95,32 @@ def mariadb():
         options = ["--no-defaults", *data, f"--socket={path}", "--skip-networking", f"--pid-file={folder}/pid"]
         small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"]
         with serving([mariadbd, *options, *small], path, how, signal.SIGTERM):
+            yield {"ENGINE": "django.db.backends.mysql", "NAME": "test", "USER": "root", "HOST": path}
+
+
+@contextlib.contextmanager
+def mysql():
+    """The settings of a database on a MySQL of its own: the system's, or that which `make databases` unpacks."""
+    (mysqld,) = tools("mysqld", first=str(ROOT / ".mysql"))
+    if "MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("mysqld not found: what is here under this name is MariaDB (make databases)")
+    driver("pymysql", "MySQLdb")
+    with tempfile.TemporaryDirectory(prefix="rw-db-") as folder:
+        how = {**QUIET, "cwd": folder}
+        with open(f"{folder}/begin.sql", "w") as file:
+            file.write("CREATE DATABASE test;\n")
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        data = [f"--datadir={folder}/data", f"--tmpdir={folder}", f"--user={user}"]
+        subprocess.run(
+            [mysqld, *data, "--initialize-insecure", f"--init-file={folder}/begin.sql"], check=True, timeout=60, **how
+        )
+        path = f"{folder}/mysql.sock"
+        options = [
+            f"--socket={path}",
+            "--skip-networking",
+            "--mysqlx=OFF",
+            "--secure-file-priv=",
+            f"--pid-file={folder}/pid",
+        ]
+        with serving([mysqld, *data, *options], path, how, signal.SIGTERM):
             yield {"ENGINE": "django.db.backends.mysql", "NAME": "test", "USER": "root", "HOST": path}

@@ -1,4 +1,4 @@
-"""What is left of a deadline reaches the database: real PostgreSQL and MariaDB, and SQLite. MySQL's statements are looked at."""
+"""What is left of a deadline reaches the database: real PostgreSQL, MySQL and MariaDB, and SQLite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.servers.databases import mariadb, postgresql
+from tests.servers.databases import mariadb, mysql, postgresql
 from tests.servers.requests_common import ROOT
 
 pytestmark = pytest.mark.servers
@@ -33,11 +33,18 @@ django.setup()
 from django.db import OperationalError, connection, transaction
 from resilient_wsgi import deadline
 
-SLOW, QUICK = SQL = {
-    "postgresql": ("SELECT pg_sleep(0.7)", "SELECT 1"),
-    "mysql": ("SELECT SLEEP(0.7)", "SELECT 1"),
-    "sqlite": ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(*) FROM n", "SELECT 1"),
-}[connection.vendor]
+NAME = "mariadb" if connection.vendor == "mysql" and connection.mysql_is_mariadb else connection.vendor
+COUNT = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT {} count(*) FROM n"
+QUICK = "SELECT 1"
+SLOW = {
+    "postgresql": "SELECT pg_sleep(0.7)",
+    "mariadb": "SELECT SLEEP(0.7)",
+    "mysql": COUNT.format("/*+ SET_VAR(cte_max_recursion_depth = 4000000) */"),  # its SLEEP() ends without an error
+    "sqlite": COUNT.format(""),
+}[NAME]
+LEFT_BEHIND = {
+    "postgresql": "SHOW statement_timeout", "mariadb": "SELECT @@max_statement_time", "mysql": "SELECT @@max_execution_time"
+}
 
 
 def run(sql):
@@ -73,11 +80,12 @@ if connection.vendor != "sqlite":
         run(QUICK)
         transaction.set_rollback(True)
     with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout" if connection.vendor == "postgresql" else "SELECT @@max_statement_time")
+        cursor.execute(LEFT_BEHIND[NAME])
         found["left behind"] = str(cursor.fetchone()[0])
 if connection.vendor == "mysql":
     with connection.cursor() as cursor:
-        cursor.execute("CREATE OR REPLACE TABLE written (x INT)")
+        cursor.execute("DROP TABLE IF EXISTS written")
+        cursor.execute("CREATE TABLE written (x INT)")
     with deadline.limit(0.3):
         found["a write"] = run("INSERT INTO written SELECT SLEEP(0.7)")
     with connection.cursor() as cursor:
@@ -122,6 +130,21 @@ def test_mariadb_ends_a_statement_at_the_deadline_and_no_other():
         assert found["in a transaction"][0] == found["a write"][0] == "ended"
         assert found["written"] == 0
         assert float(found["left behind"]) == 0
+
+
+def test_mysql_ends_a_select_at_the_deadline_and_no_other_statement():
+    with mysql() as database:
+        found = ask(database)
+        assert found["slow, limited"][0] == "ended"
+        assert "maximum statement execution time exceeded" in found["slow, limited"][2]
+        assert found["slow, limited"][1] < 0.5
+        for what in ("quick, limited", "slow, long limit", "slow, no limit", "after it", "a write"):
+            assert found[what][0] == "done", what
+        assert found["slow, no limit"][1] > 0.5
+        assert found["in a transaction"][0] == "ended"
+        assert found["written"] == 1
+        assert found["left behind"] == "0"
+        assert ask(database, "off")["slow, limited"][0] == "done"
 
 
 def test_sqlite_ends_a_statement_at_the_deadline_and_no_other():
