@@ -62,7 +62,8 @@ class Deadline:
 
 
 # A deadline, or what one is made of when somebody first asks: a function and its three arguments, and then the deadline. A
-# request has such a list: most are over before anybody asks, and making an object takes longer than all else done for them.
+# request has such a list, because most are over before anybody asks.
+_UNMADE = 4
 Held = Union[Deadline, List[Any], None]
 CURRENT: ContextVar[Held] = ContextVar("resilient_wsgi.deadline", default=None)
 
@@ -76,9 +77,6 @@ def made(held: Held) -> Optional[Deadline]:
         held.append(held[0](*held[1:_UNMADE]))
     deadline: Deadline = held[_UNMADE]
     return deadline
-
-
-_UNMADE = 4
 
 
 def current() -> Optional[Deadline]:
