@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from bench.threads_exits import gone, serves
+from bench.threads_exits import gone
 from lab.processes import Gunicorn, Server, wait_until
 
 pytestmark = pytest.mark.servers
@@ -73,7 +73,8 @@ def test_what_is_registered_at_import_runs_once_in_each_worker_and_is_told_to_st
     with uwsgi(env, **lazy) as server:
         workers = server.workers()
         assert sorted(noted(server, "began", 2)) == workers
-        assert wait_until(lambda: all(serves(pid) for pid in workers), 10)
+        # not only has uWSGI's handlers: what is done when a worker becomes ready is over
+        server.wait_for_log(r"rpc result from .resilient_wsgi_ready.", count=2)
         server.stop(signal.SIGTERM)
         assert sorted(noted(server, "was told", 2)) == workers
         assert "did not stop" not in server.log()
