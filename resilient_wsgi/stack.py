@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, AbstractSet, Callable, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import installation, servers, sources
 from .gate import QUEUE_START, REQUEST_START, Gate
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from .stderr import ErrorsMiddleware
 
-Paths = AbstractSet[Optional[str]]
 # a plain tuple: one of a class of its own takes longer to be unpacked
 Parts = Tuple[
-    Tuple[Callable[..., Optional[Iterable[bytes]]], ...], bool, Paths, "Optional[ErrorsMiddleware]", "WSGIApplication"
+    Tuple[Callable[..., Optional[Iterable[bytes]]], ...],
+    bool,
+    FrozenSet[str],
+    "Optional[ErrorsMiddleware]",
+    "WSGIApplication",
 ]
 
 INSIDE = "resilient_wsgi.wrapped"
@@ -34,14 +37,14 @@ class Wrapped:
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self.__wrapped__ = app
-        self._ready = servers.detect().ready
-        self._parts = usual = _parts(app, settings)
+        ready = servers.detect().ready
+        usual = _parts(app, settings)
 
         def first(environ: WSGIEnvironment, start_response: StartResponse) -> None:
             # where no hook of the server has said that this worker is ready, its first request does; no master serves any
             del environ, start_response
             self._parts = usual
-            self._ready()
+            ready()
 
         self._parts = ((first, *usual[0]), True, *usual[2:])
 
@@ -98,7 +101,7 @@ def _parts(app: WSGIApplication, settings: Settings) -> Parts:
     from . import readiness, request, stderr
 
     gates: List[Gate] = []
-    paths: Paths = frozenset()
+    paths: FrozenSet[str] = frozenset()
     errors, inner, always = None, app, False
     if settings.readiness.mode != OFF and settings.readiness.probe_paths:
         probes = readiness.ReadinessMiddleware(app, options=settings.readiness)

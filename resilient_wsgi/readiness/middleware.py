@@ -39,8 +39,8 @@ class ReadinessMiddleware(Gate):
         options: Optional[Readiness] = None,
     ) -> None:
         super().__init__(app)
-        self._live, self._ready = paths
-        self.paths = frozenset(path for path in (self._live, self._ready) if path is not None)
+        self._live, ready = paths
+        self.paths = frozenset(path for path in (self._live, ready) if path is not None)
         self._token = (options or Readiness()).token
 
     def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:

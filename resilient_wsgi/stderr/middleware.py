@@ -23,15 +23,13 @@ class ErrorsMiddleware:
 
     __slots__ = ("_app", "_stream", "_theirs", "elsewhere", "writer")
 
-    def __init__(self, app: WSGIApplication, options: object = None) -> None:
-        del options  # those of the shared stream are set by install()
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
         self._stream = shared(2)
         self.writer = self._stream.writer
         self._theirs: Any = self._stream  # the last one that was found to be standard error: uWSGI's is always the same
-        self.elsewhere: Any = (
-            None  # the last type found to have no descriptor: gunicorn's, another one for each request
-        )
+        # the last type that was found to have no descriptor: gunicorn makes another one of it for each request
+        self.elsewhere: Any = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self.put(environ)

@@ -21,11 +21,11 @@ from tests.servers.requests_common import ROOT
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def tools(*names, first=None):
-    """Their paths, looked for in the folder `first` before all others. Without one of them the test is skipped."""
+def tools(*names):
+    """Their paths. Without one of them the test is skipped."""
     versions = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
     try:
-        return [shutil.which(name, path=first) or find_tool(name, "/usr/sbin", *versions) for name in names]
+        return [find_tool(name, "/usr/sbin", *versions) for name in names]
     except ToolMissing as missing:
         pytest.skip(str(missing))
 
@@ -101,7 +101,7 @@ def mariadb():
 @contextlib.contextmanager
 def mysql():
     """The settings of a database on a MySQL of its own: the system's, or that which `make databases` unpacks."""
-    (mysqld,) = tools("mysqld", first=str(ROOT / ".mysql"))
+    mysqld = shutil.which("mysqld", path=str(ROOT / ".mysql")) or tools("mysqld")[0]
     if "MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("mysqld not found: what is here under this name is MariaDB (make databases)")
     driver("pymysql", "MySQLdb")
