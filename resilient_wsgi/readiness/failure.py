@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import sys
 import traceback
 from types import TracebackType
@@ -11,9 +13,10 @@ _Hook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], 
 
 _before: Optional[_Hook] = None
 _last = ""
-# what is left to work with when the load has used up all memory; given back as soon as it is over
-_reserve: List[bytearray] = []
-RESERVE_BYTES = 512 * 1024
+# What is left to work with when the load has used up all memory; given back as soon as it is over. CPython takes 1 MiB at once
+# for its small objects (256 KiB before 3.10), glibc 1 MiB for the others if the heap cannot grow; the rest is for what is large.
+_reserve: List[mmap.mmap] = []
+RESERVE_BYTES = 2560 * 1024
 
 
 def watch() -> None:
@@ -32,9 +35,10 @@ def unwatch() -> None:
 
 
 def keep_reserve() -> None:
-    """Put some memory aside."""
+    """Put some memory aside: addresses, which RLIMIT_AS counts, but no pages. Where there is none, the load may still do."""
     if not _reserve:
-        _reserve.append(bytearray(RESERVE_BYTES))
+        with contextlib.suppress(OSError):
+            _reserve.append(mmap.mmap(-1, RESERVE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def release_reserve() -> None:

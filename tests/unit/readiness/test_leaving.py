@@ -88,11 +88,11 @@ worker.start()
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_worker_whose_load_has_taken_all_memory_leaves_and_what_was_kept_is_there_to_tell_of_it(kept):
-    """Who reports errors needs some: here 50 pieces of 4 KiB."""
+    """Who reports errors needs some: here 200 pieces of 4 KiB."""
     code = f"""{WORKER}
 from resilient_wsgi import events
 def report(event):
-    pieces = [bytes(4096) for _ in range(50)]
+    pieces = [bytes(4096) for _ in range(200)]
     os.write(1, b"reported")
 events.subscribe(report)
 if not {kept}:
@@ -103,6 +103,19 @@ if not {kept}:
     assert done.returncode == LEFT >> 8
     assert done.stdout == ("reported" if kept else "")
     assert not kept or "worker 1 has no app (MemoryError), attempt 1; next try in" in done.stderr
+
+
+def test_where_nothing_can_be_put_aside_the_load_goes_on():
+    code = f"""{WORKER.replace("worker.start()", "")}
+with open("/proc/self/statm") as statm:
+    size = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + failure.RESERVE_BYTES // 2, resource.RLIM_INFINITY))
+worker.start()
+print("loads")
+os._exit(sys.stdout.flush() or 0)
+"""
+    done = run(code)
+    assert (done.stdout, done.stderr, done.returncode) == ("loads\n", "", 0)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="before 3.11 a call itself takes memory")
