@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from signal import SIGKILL, SIGTERM, Signals
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Signals, signal as handle
 from typing import TYPE_CHECKING, Callable, List, Mapping
 
 from lab import procfs
@@ -42,6 +42,12 @@ def find_tool(name: str, *folders: str) -> str:
         msg = f"{name} not found"
         raise ToolMissing(msg)
     return found
+
+
+def _heed_signals() -> None:
+    """Undo what a new process inherits: a shell has what it runs in the background ignore these, nohup the first of them."""
+    for number in (SIGHUP, SIGINT, SIGQUIT):
+        handle(number, SIG_DFL)
 
 
 def free_port() -> int:
@@ -136,6 +142,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_heed_signals,  # noqa: PLW1509 - it takes no lock that a thread could hold
             )
 
     def _await_readiness(self) -> None:

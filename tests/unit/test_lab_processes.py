@@ -92,6 +92,15 @@ def test_the_log_is_still_there_after_the_end():
     assert script.log() == "ready, steady\n"
 
 
+def test_a_server_heeds_the_signals_that_this_process_ignores():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Script("import time; print('ready'); time.sleep(60)") as script:
+            script.stop(signal.SIGINT, patience=20.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_stop_says_how_long_it_took_and_does_not_wait_for_ever():
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready'); time.sleep(60)"
     with Script(stubborn) as script:
