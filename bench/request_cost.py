@@ -16,8 +16,9 @@ import sys
 import tempfile
 import time
 import timeit
+import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Protocol, Union
 
 from bench.hello_app import application
 from bench.report import machine, spread
@@ -166,6 +167,28 @@ def on_servers() -> str:
     return "\n".join(lines) + "\n"
 
 
+def inside() -> str:
+    """Return the table of how long the app's call takes in a worker under load: what the server itself does is not in it."""
+    lines = [
+        f"in the worker, {STARTS} processes each, one run of {SECONDS} s; medians (ranges) of their medians",
+        "",
+        "| server | the app's call, plain, µs | guarded | more, µs |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, serve in SERVERS.items():
+        took: Dict[str, List[float]] = {"hello_app": [], "hello_guarded": []}
+        for _ in range(STARTS):
+            for module, times in took.items():
+                with serve(module, timed=True) as server:
+                    measure(server)
+                    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/took", timeout=10) as answer:
+                        times.append(int(answer.read()) / 1000)
+        plain, guarded = took.values()
+        more = statistics.median(guarded) - statistics.median(plain)
+        lines.append(f"| {name} | {spread(plain)} | {spread(guarded)} | {more:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
 class Measured(NamedTuple):
     """Requests a second, the 99th percentile of their times in ms, the worker's processor time for one in µs."""
 
@@ -189,34 +212,49 @@ def measure(server: Union[uWSGI, Gunicorn]) -> Measured:
     return Measured(float(rate.group(1)), p99_ms, used / int(count.group(1)) * 1e6)
 
 
-def _uwsgi(module: str) -> uWSGI:
+class Serve(Protocol):
+    """Makes a server of a module of this package, `timed` by `timed_app`."""
+
+    def __call__(self, module: str, *, timed: bool = False) -> Union[uWSGI, Gunicorn]:
+        """Return it, not yet started."""
+
+
+def _uwsgi(module: str, *, timed: bool = False) -> uWSGI:
     guarded = (
         {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
         if module == "hello_guarded"
         else {}
     )
     options: Dict[str, Option] = {
-        "module": f"bench.{module}", "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
-        "harakiri": 30, "need-app": True, "pythonpath": str(ROOT), **guarded,
+        "module": _timed(module, timed), "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
+        "harakiri": 30, "need-app": True, "pythonpath": str(ROOT), "env": f"TIMED=bench.{module}", **guarded,
     }  # fmt: skip
     return uWSGI(options)
 
 
-def _gunicorn(module: str, *arguments: str) -> Gunicorn:
-    env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28"}
-    return Gunicorn(f"bench.{module}:application", ["--workers=1", "--backlog=1024", *arguments], env=env)
+def _gunicorn(*arguments: str) -> Serve:
+    def serve(module: str, *, timed: bool = False) -> Gunicorn:
+        env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28", "TIMED": f"bench.{module}"}
+        app = f"{_timed(module, timed)}:application"
+        return Gunicorn(app, ["--workers=1", "--backlog=1024", *arguments], env=env)
+
+    return serve
 
 
-SERVERS: Dict[str, Callable[[str], Union[uWSGI, Gunicorn]]] = {
+def _timed(module: str, timed: bool) -> str:
+    return "bench.timed_app" if timed else f"bench.{module}"
+
+
+SERVERS: Dict[str, Serve] = {
     "uWSGI": _uwsgi,
-    "gunicorn, sync": _gunicorn,
-    "gunicorn, 4 threads": lambda module: _gunicorn(module, "--threads=4"),
+    "gunicorn, sync": _gunicorn(),
+    "gunicorn, 4 threads": _gunicorn("--threads=4"),
 }
 
 
 def run() -> str:
     """Return the report."""
-    return f"{machine('uwsgi', 'gunicorn', 'wrapt')}\n\n{in_process()}\n{on_servers()}"
+    return f"{machine('uwsgi', 'gunicorn', 'wrapt')}\n\n{in_process()}\n{inside()}\n{on_servers()}"
 
 
 if __name__ == "__main__":
