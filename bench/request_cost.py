@@ -18,7 +18,7 @@ import time
 import timeit
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Union
 
 from bench.hello_app import application
 from bench.report import machine, spread
@@ -148,7 +148,7 @@ def on_servers() -> str:
         runs: Dict[str, List[Measured]] = {"hello_app": [], "hello_guarded": []}
         for _ in range(STARTS):
             with contextlib.ExitStack() as stack:
-                servers_of = {module: serve(module) for module in runs}
+                servers_of = {module: serve(module, module) for module in runs}
                 for server in servers_of.values():
                     stack.enter_context(server)
                 for server in servers_of.values():
@@ -179,7 +179,7 @@ def inside() -> str:
         took: Dict[str, List[float]] = {"hello_app": [], "hello_guarded": []}
         for _ in range(STARTS):
             for module, times in took.items():
-                with serve(module, timed=True) as server:
+                with serve("timed_app", module) as server:
                     measure(server)
                     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/took", timeout=10) as answer:
                         times.append(int(answer.read()) / 1000)
@@ -212,43 +212,29 @@ def measure(server: Union[uWSGI, Gunicorn]) -> Measured:
     return Measured(float(rate.group(1)), p99_ms, used / int(count.group(1)) * 1e6)
 
 
-class Serve(Protocol):
-    """Makes a server of a module of this package, `timed` by `timed_app`."""
-
-    def __call__(self, module: str, *, timed: bool = False) -> Union[uWSGI, Gunicorn]:
-        """Return it, not yet started."""
-
-
-def _uwsgi(module: str, *, timed: bool = False) -> uWSGI:
+def _uwsgi(served: str, module: str) -> uWSGI:
     guarded = (
         {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
         if module == "hello_guarded"
         else {}
     )
     options: Dict[str, Option] = {
-        "module": _timed(module, timed), "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
+        "module": f"bench.{served}", "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
         "harakiri": 30, "need-app": True, "pythonpath": str(ROOT), "env": f"TIMED=bench.{module}", **guarded,
     }  # fmt: skip
     return uWSGI(options)
 
 
-def _gunicorn(*arguments: str) -> Serve:
-    def serve(module: str, *, timed: bool = False) -> Gunicorn:
-        env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28", "TIMED": f"bench.{module}"}
-        app = f"{_timed(module, timed)}:application"
-        return Gunicorn(app, ["--workers=1", "--backlog=1024", *arguments], env=env)
-
-    return serve
+def _gunicorn(served: str, module: str, *arguments: str) -> Gunicorn:
+    env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28", "TIMED": f"bench.{module}"}
+    return Gunicorn(f"bench.{served}:application", ["--workers=1", "--backlog=1024", *arguments], env=env)
 
 
-def _timed(module: str, timed: bool) -> str:
-    return "bench.timed_app" if timed else f"bench.{module}"
-
-
-SERVERS: Dict[str, Serve] = {
+# each takes the module that is served, and the one whose app it is: the same, or behind `timed_app`
+SERVERS: Dict[str, Callable[[str, str], Union[uWSGI, Gunicorn]]] = {
     "uWSGI": _uwsgi,
-    "gunicorn, sync": _gunicorn(),
-    "gunicorn, 4 threads": _gunicorn("--threads=4"),
+    "gunicorn, sync": _gunicorn,
+    "gunicorn, 4 threads": lambda served, module: _gunicorn(served, module, "--threads=4"),
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import sys
 import traceback
 from types import TracebackType
-from typing import Any, Callable, List, Optional, Type
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Type
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 _Hook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
 
@@ -15,7 +17,7 @@ _before: Optional[_Hook] = None
 _last = ""
 # What is left to work with when the load has used up all memory; given back as soon as it is over. CPython takes 1 MiB at once
 # for its small objects (256 KiB before 3.10), glibc 1 MiB for the others if the heap cannot grow; the rest is for what is large.
-_reserve: List[mmap.mmap] = []
+_reserve: List[mmap] = []
 RESERVE_BYTES = 2560 * 1024
 
 
@@ -36,9 +38,11 @@ def unwatch() -> None:
 
 def keep_reserve() -> None:
     """Put some memory aside: addresses, which RLIMIT_AS counts, but no pages. Where there is none, the load may still do."""
+    from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap  # only where it is used: of those that import us, few load an app
+
     if not _reserve:
         with contextlib.suppress(OSError):
-            _reserve.append(mmap.mmap(-1, RESERVE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+            _reserve.append(mmap(-1, RESERVE_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
 
 
 def release_reserve() -> None:

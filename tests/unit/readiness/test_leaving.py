@@ -111,8 +111,8 @@ with open("/proc/self/statm") as statm:
     size = int(statm.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + failure.RESERVE_BYTES // 2, resource.RLIM_INFINITY))
 worker.start()
-print("loads")
-os._exit(sys.stdout.flush() or 0)
+print("loads", flush=True)
+os._exit(0)
 """
     done = run(code)
     assert (done.stdout, done.stderr, done.returncode) == ("loads\n", "", 0)
