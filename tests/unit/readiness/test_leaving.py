@@ -79,7 +79,7 @@ if child == 0:
     events.subscribe(lambda _event: os._exit(1))  # killed, in the middle
     worker.loaded()
 os.waitpid(child, 0)
-worker._pause = lambda slot: print(slot.failures, slot.error)
+worker._pause = lambda slot: print(slot.failures, slot.error, flush=True)
 worker.start()
 """
     done = run(code)

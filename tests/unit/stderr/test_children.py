@@ -10,11 +10,12 @@ if {guarded}:
 else:
     reopened = os.open("/proc/self/fd/2", os.O_RDWR | os.O_NONBLOCK)
     os.dup2(reopened, 1); os.dup2(reopened, 2)
+unbuffered = {{**os.environ, "PYTHONUNBUFFERED": "1"}}  # what a child's buffer meets at its exit depends on it
 code = "import sys; sys.stdout.write('o' * 150000); sys.stdout.flush(); sys.stderr.write('e' * 150000)"
 codes = [subprocess.run(["head", "-c", "300000", "/dev/zero"]).returncode,
-         subprocess.run([sys.executable, "-c", code], env={{**os.environ, "PYTHONUNBUFFERED": "1"}}).returncode,
-         subprocess.run([sys.executable, "-c", code], stderr=subprocess.STDOUT).returncode,
-         subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode,
+         subprocess.run([sys.executable, "-c", code], env=unbuffered).returncode,
+         subprocess.run([sys.executable, "-c", code], stderr=subprocess.STDOUT, env=unbuffered).returncode,
+         subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=unbuffered).returncode,
          os.system("head -c 300000 /dev/zero"),
          os.spawnlp(os.P_WAIT, "head", "head", "-c", "300000", "/dev/zero"),
          os.waitpid(os.posix_spawnp("head", ["head", "-c", "300000", "/dev/zero"], os.environ,

@@ -77,7 +77,7 @@ def test_a_fork_that_python_does_not_see_is_noticed_as_well(pipe):
         pid = ctypes.CDLL(None).fork()
         if not pid:
             os._exit(1 if stream.writer.waiting_bytes else 0)
-        print(os.waitpid(pid, 0)[1])
+        print(os.waitpid(pid, 0)[1], flush=True)
         os._exit(0)
     """
     assert run(code, pipe)[0] == "0\n"

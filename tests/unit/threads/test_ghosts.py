@@ -70,7 +70,7 @@ def test_without_the_library_a_ghost_is_alive_and_holds_up_the_exit(forked):
         thread = threading.Thread(target=hang)
         thread.start()
         def work():
-            print(thread.is_alive(), thread in threading.enumerate(), len(os.listdir("/proc/self/task")))
+            print(thread.is_alive(), thread in threading.enumerate(), len(os.listdir("/proc/self/task")), flush=True)
             os._exit(0)
         fork(work)
         leave()
