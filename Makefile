@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench docs settings-doc system databases clean
+.PHONY: demo test check matrix bench soak docs settings-doc system databases clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -24,6 +24,15 @@ matrix: $(VENV)/.check system
 
 bench: $(VENV)/.bench system
 	$(PY) -m bench
+
+# the long runs, one by name: `make soak threads_exits`; without a name, the list. Their results are kept in docs/measurements
+soak: $(VENV)/.bench system
+	$(PY) -m bench $(or $(filter-out soak,$(MAKECMDGOALS)),--list)
+
+ifeq (soak,$(firstword $(MAKECMDGOALS)))
+$(filter-out soak,$(MAKECMDGOALS)): soak
+	@:
+endif
 
 docs: $(VENV)/.docs
 	$(PY) -m resilient_wsgi.settings_doc --check docs/settings.md
