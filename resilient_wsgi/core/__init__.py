@@ -1,0 +1,1 @@
+"""What every part of the library may use: no server, no instance, no component."""

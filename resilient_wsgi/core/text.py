@@ -1,0 +1,36 @@
+"""Text from outside, made fit for a log line or a terminal.
+
+A path, a host, an exception text or a thread's name may hold anything: a line feed forges a log line, ESC drives the
+terminal of whoever reads it, a bidirectional control shows it in another order than it is in.
+"""
+
+from __future__ import annotations
+
+LIMIT = 200
+_CUT = "..."
+
+
+def printable(text: str, limit: int = LIMIT) -> str:
+    """Return `text` on one line, with each character escaped that does not print as itself: controls, bidi, surrogates.
+
+    At most `limit` characters, the end of a longer text replaced by `...`. What is all right is returned as it is; a
+    backslash is left alone, so this is for reading, not for parsing.
+    """
+    if len(text) <= limit and text.isprintable():
+        return text
+    # each character becomes at least one: what is beyond the limit need not be escaped
+    escaped = "".join([_escape(character) for character in text[: limit + 1]])
+    return escaped if len(escaped) <= limit else escaped[: max(0, limit - len(_CUT))] + _CUT
+
+
+def printable_lines(text: str, limit: int = LIMIT) -> str:
+    """Return `text` with each of its lines made printable: for what has lines by nature, like stacks and tracebacks.
+
+    Only use it where a reader can tell those lines from log lines, because they are indented or end the message.
+    """
+    return "\n".join([printable(line, limit) for line in text.split("\n")])
+
+
+def _escape(character: str) -> str:
+    # isprintable() is false for the categories Other and Separator: controls, bidi and zero-width ones, surrogates
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
