@@ -1,0 +1,39 @@
+"""Where private directories may lie: the place that systemd made for the service, the user's own, memory, the disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Iterator, Mapping
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what lies there is checked by `directory`
+
+
+def bases(environment: Mapping[str, str], euid: int) -> Iterator[str]:
+    """Yield the folders in which a directory of this user can be made, the best first.
+
+    All processes of an instance have the same environment and user, and so the same folders.
+    """
+    wanted = [
+        *environment.get("RUNTIME_DIRECTORY", "").split(":"),  # systemd.exec(5): one for each name in RuntimeDirectory=
+        environment.get("XDG_RUNTIME_DIR", ""),
+        SHARED_MEMORY,
+        environment.get("TMPDIR", ""),
+        "/tmp",  # noqa: S108
+        "/var/tmp",  # noqa: S108
+    ]
+    for path in dict.fromkeys(wanted):
+        if os.path.isabs(path) and _usable(path, euid):
+            yield path
+
+
+def _usable(path: str, euid: int) -> bool:
+    """Return whether this user can make a directory there that nobody but root can take away."""
+    try:
+        about = os.stat(path)
+        writable = os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+    except OSError:
+        return False
+    others_write = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    safe = about.st_uid in (0, euid) and (not others_write or about.st_mode & stat.S_ISVTX)
+    return bool(stat.S_ISDIR(about.st_mode) and safe and writable)

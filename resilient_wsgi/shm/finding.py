@@ -1,0 +1,104 @@
+"""The private directory of another instance, for command-line tools: looked at, never written to, locked or waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set
+
+from ..errors import Unavailable
+from ..system import SYSTEM
+from .bases import bases
+from .directory import Directory, open_private
+from .naming import PREFIX, Name, namespace, parse, started
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    uid: int  # effective
+    inner_pid: int  # in its own pid namespace
+
+
+def find(pid: int) -> Directory:
+    """Return the directory, read-only, of the instance that a process belongs to: its master, or one of its workers.
+
+    First among what that process and its children have open, which holds across containers and chroots; where that cannot
+    be seen, by its name in the folders of this process. It is one of the user as whom the process runs, or it is not taken.
+
+    Raises `ProcessLookupError`, `PermissionError` where it cannot be seen, `Unavailable` where there is none.
+    """
+    target = _process(pid)
+    if target is None:
+        msg = f"there is no process {pid}"
+        raise ProcessLookupError(msg)
+    family = [target, *_children(pid)]
+    uids = {process.uid for process in family}
+    masters = {target.inner_pid: started(pid)}
+    parent = _process(target.parent)
+    if parent is not None:
+        masters[parent.inner_pid] = started(parent.pid)
+    # the workers first: the master may be root and have one of its own
+    found = next(filter(None, (_among_descriptors(process, masters) for process in reversed(family))), None)
+    found = found or _by_name(pid, uids, masters)
+    if found is not None:
+        return found
+    if not os.access(f"/proc/{pid}/fd", os.R_OK, effective_ids=True):
+        msg = f"no permission to look at the files of process {pid}: run this as its user, or as root"
+        raise PermissionError(msg)
+    msg = f"the instance of process {pid} has no shared files: is resilient_wsgi installed in its app?"
+    raise Unavailable(msg)
+
+
+def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[Directory]:
+    folder = f"/proc/{process.pid}/fd"
+    for number in _listed(folder):
+        link = f"{folder}/{number}"
+        with contextlib.suppress(OSError):
+            path = os.readlink(link)
+            if _is_of(os.path.basename(path), {process.uid}, masters):
+                found = open_private(link, process.uid, read_only=True, follow=True)
+                if found is not None:
+                    found.path = path
+                    return found
+    return None
+
+
+def _by_name(pid: int, uids: Set[int], masters: Dict[int, int]) -> Optional[Directory]:
+    seen = namespace(pid)
+    for uid in uids:
+        for folder in bases(os.environ, os.geteuid()):
+            for filename in _listed(folder, PREFIX):
+                name = parse(filename)
+                if name and _is_of(filename, {uid}, masters) and seen in (0, name.namespace):
+                    with contextlib.suppress(OSError):
+                        found = open_private(os.path.join(folder, filename), uid, read_only=True)
+                        if found is not None:
+                            return found
+    return None
+
+
+def _listed(folder: str, prefix: str = "") -> List[str]:
+    with contextlib.suppress(OSError):
+        return sorted(name for name in os.listdir(folder) if name.startswith(prefix))
+    return []
+
+
+def _is_of(filename: str, uids: Set[int], masters: Dict[int, int]) -> bool:
+    name: Optional[Name] = parse(filename)
+    return name is not None and name.uid in uids and masters.get(name.master_pid) == name.start
+
+
+def _children(pid: int) -> Iterator[_Process]:
+    for child in SYSTEM.read_text(f"/proc/{pid}/task/{pid}/children").split():
+        found = _process(int(child))
+        if found is not None:
+            yield found
+
+
+def _process(pid: int) -> Optional[_Process]:
+    fields = dict(line.partition(":\t")[::2] for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines())
+    if "Uid" not in fields:
+        return None
+    inner = fields.get("NSpid", str(pid)).split()
+    return _Process(pid, int(fields["PPid"]), int(fields["Uid"].split()[1]), int(inner[-1]))

@@ -1,0 +1,175 @@
+"""The private directory of this instance and user, in which all its processes share files.
+
+It outlives each of them, because in lazy-apps without `shared-import`, and under gunicorn, nothing of ours runs in the
+master. Each process that uses it holds a shared lock on it: what nobody holds and whose master is gone, the next instance
+of the same user sweeps. A child that was forked without exec holds it, too, until it ends: it is only swept later then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import time
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from .. import servers
+from ..errors import Unavailable
+from ..servers.base import MASTER
+from .bases import bases
+from .directory import MODE, Directory, open_private
+from .finding import find
+from .naming import Name, gone, namespace, parse, started
+
+__all__ = ["Directory", "directory", "find", "leave", "started", "sweep"]
+
+ATTEMPTS = 20
+PAUSE = 0.005
+MOST_NAMES = 20_000  # in a folder that another user has filled
+
+
+class _Own:
+    """The directory that this process has; by pid and user, because a fork and a `setuid` each make it another one."""
+
+    def __init__(self) -> None:
+        self._key: Tuple[int, ...] = ()
+        self._directory: Optional[Directory] = None
+
+    def get(self) -> Directory:
+        """Return it, opened or made if need be. Takes no lock: one that was held during a fork would be held for ever."""
+        euid, identity = os.geteuid(), servers.detect().identity()
+        key = (identity.pid, euid, identity.master_pid)
+        mine = self._directory
+        if mine is not None and self._key == key and mine.still_open():
+            return mine
+        if identity.role == MASTER and not euid:
+            msg = "the master is root, and its workers may be another user: they make the directory"
+            raise Unavailable(msg)
+        master = identity.master_pid or identity.pid
+        found = _join(Name(euid, namespace(), master, started(master)))
+        self._key, self._directory = key, found
+        if mine is not None:
+            mine.close()
+        return found
+
+    def leave(self) -> None:
+        """Let go of it, and remove it if this process was the last that had it and it is empty."""
+        mine, self._key, self._directory = self._directory, (), None
+        if mine is not None:
+            if mine.still_open():
+                with contextlib.suppress(OSError):  # others have it, or something is in it
+                    fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.rmdir(mine.path)
+            mine.close()
+
+
+_own = _Own()
+
+
+def directory() -> Directory:
+    """Return the private directory of this process's instance and user. Raises `Unavailable`, with the reason.
+
+    Not to be kept: ask again in each process. Takes at most a tenth of a second.
+    """
+    return _own.get()
+
+
+def leave() -> None:
+    """Let go of the directory, in an orderly end of this process. Whoever asks for it again has it again."""
+    _own.leave()
+
+
+def sweep(folders: Iterator[str]) -> None:
+    """Remove this user's directories that nobody has and whose master is gone. Raises nothing.
+
+    Whether a master of another pid namespace lives cannot be seen from here: there only the lock counts.
+    """
+    euid, here = os.geteuid(), namespace()
+    for folder in folders:
+        for filename in _listed(folder):
+            name = parse(filename)
+            if name and name.uid == euid and (name.namespace != here or gone(name)):
+                with contextlib.suppress(OSError):
+                    _remove(os.path.join(folder, filename), euid)
+
+
+def _join(name: Name) -> Directory:
+    reasons: Dict[str, str] = {}
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(_Vanished):
+            # wherever it is already: another process may have met a folder that was full
+            for path in _paths(name):
+                found = _open(path, name.uid)
+                if found is not None:
+                    return found
+            for path in _paths(name):
+                found = _make(path, name.uid, reasons)
+                if found is not None:
+                    sweep(bases(os.environ, name.uid))
+                    return found
+            break
+        time.sleep(PAUSE)
+    why = "; ".join(reasons.values()) or "there is no folder for it"
+    msg = f"no private directory for shared files: {why}"
+    raise Unavailable(msg)
+
+
+def _paths(name: Name) -> Iterator[str]:
+    for folder in bases(os.environ, name.uid):
+        for spelling in name.spellings:
+            yield os.path.join(folder, spelling)
+
+
+def _make(path: str, uid: int, reasons: Dict[str, str]) -> Optional[Directory]:
+    try:
+        os.mkdir(path, MODE)
+    except FileExistsError:  # by another worker just now, or it is not ours
+        reasons[path] = f"{path} is somebody else's"
+    except OSError as error:
+        reasons[os.path.dirname(path)] = f"{os.path.dirname(path)}: {error.strerror}"
+        return None
+    return _open(path, uid)
+
+
+def _open(path: str, uid: int) -> Optional[Directory]:
+    """Return the directory with our share of its lock. Raises `_Vanished` if it is being removed just now."""
+    try:
+        found = open_private(path, uid)
+    except OSError:
+        return None
+    if found is None:
+        return None
+    try:
+        fcntl.flock(found.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        found.close()
+        raise _Vanished from error
+    if not found.still_open():
+        found.close()
+        raise _Vanished
+    return found
+
+
+class _Vanished(Exception):
+    """The directory was removed between the opening and the lock."""
+
+
+def _remove(path: str, uid: int) -> None:
+    old = open_private(path, uid)
+    if old is not None:
+        try:
+            fcntl.flock(old.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in old.names():
+                old.unlink(name)
+            os.rmdir(path)
+        finally:
+            old.close()
+
+
+def _listed(folder: str) -> List[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in itertools.islice(entries, MOST_NAMES)]
+    except OSError:
+        return []
