@@ -8,6 +8,7 @@ as much as is to be measured, because what it keeps lies elsewhere in memory.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import statistics
@@ -33,6 +34,7 @@ from resilient_wsgi.request.running import running
 from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.servers import Server
 from resilient_wsgi.settings import Request, Settings
+from resilient_wsgi.shm.directory import open_private
 from resilient_wsgi.stack import Wrapped
 
 if TYPE_CHECKING:
@@ -73,10 +75,11 @@ class Connected(Server):
 def scene() -> Iterator[Connected]:
     """Have a connection and shared memory, as a worker has them."""
     client, accepted = socket.socketpair()
-    with client, accepted, tempfile.TemporaryFile() as file:
-        file.truncate(SIZE_BYTES)
+    with client, accepted, tempfile.TemporaryDirectory() as folder:
+        directory = open_private(folder, os.geteuid())
+        assert directory is not None
         running.forget()
-        running.records = Region(Shared(file.fileno(), "bench"), 0).records()
+        running.records = Region(Shared(directory.create("requests", SIZE_BYTES), directory), 0).records()
         server = Connected(accepted.fileno())
         servers.use(server)
         try:

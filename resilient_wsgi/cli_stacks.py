@@ -14,9 +14,10 @@ import time
 from typing import Iterator, List, Optional
 
 from .cli_status import add_target, family, target_pid
+from .errors import Unavailable
 from .request import on_signal
 from .request.records import Region, regions
-from .request.shared import Shared, find
+from .request.shared import view
 from .system import SYSTEM, System
 
 PATIENCE = 3.0
@@ -77,10 +78,9 @@ def _requests(pid: int) -> Iterator[str]:
 
 
 def _region(pid: int) -> Optional[Region]:
-    path = find(pid)
-    if path is None:
+    try:
+        shared = view(pid)
+    except (OSError, Unavailable):
         return None
-    # it stays open: the memory is read while the lines are made, and the program ends soon
-    shared = Shared(os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
     mine: List[Region] = [region for region in regions(shared) if region.owner[0] == pid]
     return mine[0] if mine else None

@@ -1,4 +1,4 @@
-"""What report mode has noticed in all processes of an instance: a file in memory that outlives each of them.
+"""What report mode has noticed in all processes of an instance: a file in its private directory, which outlives each of them.
 
 Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the file from outside.
 """
@@ -6,61 +6,54 @@ Every worker adds what it has noticed since it last did. `resilient-wsgi report`
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
-import stat
 from dataclasses import astuple
 from typing import Iterable, List
 
-from ..instance import PREFIX, folder, path_for, started, sweep
+from ..errors import Unavailable
+from ..shm import instance
+from ..shm.directory import allocate
 from .sites import MOST_SITES, Site, Sites, count
 
-_KIND = "outbound"
+NAME = "outbound"
+MOST_BYTES = 1 << 22
 
 
-def add(master_pid: int, noticed: Iterable[Site]) -> bool:
-    """Add to what the instance has noticed. Returns False, at once, if another process is just doing so. Raises `OSError`."""
-    path = path_for(master_pid, _KIND)
-    if not os.path.exists(path):  # once for an instance
-        sweep()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "r+", encoding="utf-8") as file:
-        if os.fstat(fd).st_uid != os.geteuid():
-            msg = f"{path} is not a file of ours"
-            raise PermissionError(msg)
+def add(noticed: Iterable[Site]) -> bool:
+    """Add to what the instance has noticed. Returns False, at once, if another process is just doing so.
+
+    Raises `OSError`, `Unavailable`.
+    """
+    fd = instance.directory().open(NAME, os.O_RDWR | os.O_CREAT)
+    with open(fd, "r+b", buffering=0) as file:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return False
-        known = merge([*_parse(file.read()), *noticed])
-        file.seek(0)
-        file.truncate()
-        json.dump([astuple(site) for site in known[:MOST_SITES]], file)
+        known = merge([*_parse(_read(fd)), *noticed])
+        text = json.dumps([astuple(site) for site in known[:MOST_SITES]]).encode()
+        allocate(fd, len(text))  # without room, what is there already stays
+        file.write(text)
+        file.truncate(len(text))
     return True
 
 
-def read(master_pid: int, uids: Iterable[int]) -> List[Site]:
-    """Return what the instance with that master has noticed, in files of these users only, the most frequent first.
+def read(pid: int) -> List[Site]:
+    """Return what the instance of a process has noticed, the most frequent first. Waits for no writer.
 
-    Raises `FileNotFoundError` if there is no such file: nothing was noticed, or it is not in report mode.
+    Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it is not in report mode; `PermissionError`,
+    `ProcessLookupError` if it could not be looked at.
     """
-    found: List[Site] = []
-    paths = glob.glob(os.path.join(glob.escape(folder()), f"{PREFIX}.*.{master_pid}.{started(master_pid)}.{_KIND}"))
-    allowed = set(uids)
-    files = 0
-    for path in paths:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, encoding="utf-8") as file:
-            about = os.fstat(fd)
-            if about.st_uid in allowed and stat.S_ISREG(about.st_mode):
-                fcntl.lockf(fd, fcntl.LOCK_SH)
-                found += _parse(file.read())
-                files += 1
-    if not files:
-        msg = f"no process of the instance of {master_pid} has noticed a call: is OUTBOUND MODE = report set there?"
-        raise FileNotFoundError(msg)
-    return merge(found)
+    try:
+        fd = instance.find(pid).open(NAME, os.O_RDONLY)
+    except (FileNotFoundError, Unavailable) as error:
+        msg = f"no process of the instance of {pid} has noticed a call: is OUTBOUND MODE = report set there?"
+        raise FileNotFoundError(msg) from error
+    try:
+        return merge(_parse(_read(fd)))
+    finally:
+        os.close(fd)
 
 
 def merge(sites: Iterable[Site]) -> List[Site]:
@@ -71,8 +64,12 @@ def merge(sites: Iterable[Site]) -> List[Site]:
     return sorted(merged.values(), key=lambda site: (site.count, site.worst), reverse=True)
 
 
-def _parse(text: str) -> List[Site]:
+def _read(fd: int) -> bytes:
+    return os.pread(fd, MOST_BYTES, 0)
+
+
+def _parse(text: bytes) -> List[Site]:
     try:
-        return [Site(*row) for row in json.loads(text or "[]")]
-    except (ValueError, TypeError):  # its writer was killed in the middle
+        return [Site(*row) for row in json.loads(text or b"[]")]
+    except (ValueError, TypeError):  # its writer was killed, or is, in the middle
         return []

@@ -109,7 +109,7 @@ def save() -> None:
     try:
         began = time.monotonic()
         unsaved, noticed.unsaved = noticed.unsaved, {}
-        if not ledger.add(master, unsaved.values()):  # another worker is just at it: the next time
+        if not ledger.add(unsaved.values()):  # another worker is just at it: the next time
             for key, site in unsaved.items():
                 later = noticed.unsaved.get(key)
                 noticed.unsaved[key] = site if later is None else site.plus(later)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from typing import List
 
-from ..cli_status import add_target, family, target_pid
+from ..cli_status import add_target, target_pid
 from . import ledger
 from .sites import Site
 
@@ -28,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the call sites, the most frequent first; return 1 if there are none."""
     pid = target_pid(arguments)
-    uids = {os.stat(f"/proc/{process.pid}").st_uid for process in family(pid)}
     try:
-        sites = ledger.read(pid, uids)
+        sites = ledger.read(pid)
     except FileNotFoundError as error:
         print(f"resilient-wsgi report: {error}", file=sys.stderr)  # noqa: T201
         return 1

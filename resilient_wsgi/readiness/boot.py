@@ -14,25 +14,30 @@ import fcntl
 import json
 import os
 import sys
-import tempfile
+import time
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from .. import events
+from ..errors import Unavailable
 from ..servers import Boot
 from ..settings import OFF, REPORT, Readiness
+from ..shm import instance
+from ..shm.directory import allocate
 from ..system import SYSTEM, System
 from . import pace
 
 NOTIFY_EVERY = 0.5
 KILLED = "the load before was killed: out of memory, a crash, or a hang that was ended"
 MOST_BYTES = 1 << 16
+MOST_FAILURES = 1 << 30
+NAME = "loads"
 
 
 def attempt(find: Callable[[], Any], boot: Boot, options: Readiness, system: System = SYSTEM) -> Any:
     """Return what `find` returns; where it fails, pause and end this worker, or raise if that is hopeless."""
     if options.mode in (OFF, REPORT):
         return find()
-    tally = Tally(boot.arbiter, system.getpid())
+    tally = Tally(system.getpid())
     if tally.begin():
         _sit_out(RuntimeError(KILLED), tally, boot, options, system)
     limit = pace.load_limit(options)
@@ -75,23 +80,21 @@ def _sit_out(error: BaseException, tally: Tally, boot: Boot, options: Readiness,
 class Tally:
     """How many loads failed in a row in the workers of one arbiter, whether one ever succeeded, and who loads: in a file.
 
-    Nothing else survives a worker of gunicorn that the app could reach.
+    Nothing else survives a worker of gunicorn that the app could reach. Without one of our own, failures count as hopeless
+    at once: gunicorn halts as it would without us.
     """
 
-    def __init__(self, arbiter: int, pid: int) -> None:
-        self._path = os.path.join(
-            tempfile.gettempdir(), f"resilient_wsgi-{os.geteuid()}-{arbiter}-{_start_time(arbiter)}"
-        )
+    def __init__(self, pid: int) -> None:
         self._pid = pid
 
     def begin(self) -> bool:
         """Note that this process loads. Return whether one is gone that had begun and not ended: each is told once."""
         with self._state() as state:
             loading = state["loading"]
-            gone = [pid for pid, started in loading.items() if _start_time(int(pid)) != started]
+            gone = [pid for pid, when in loading.items() if instance.started(int(pid)) != when]
             for pid in gone[:1]:
                 del loading[pid]
-            loading[str(self._pid)] = _start_time(self._pid)
+            loading[str(self._pid)] = instance.started(self._pid)
             return bool(gone)
 
     def end(self, *, loaded: bool = False) -> None:
@@ -109,25 +112,42 @@ class Tally:
 
     @contextlib.contextmanager
     def _state(self) -> Iterator[Dict[str, Any]]:
-        """Read it, have it changed, write it, with the others kept out. Without a file of our own each call begins anew."""
-        state: Dict[str, Any] = {"failures": 0, "ever": False, "loading": {}}
-        with contextlib.ExitStack() as stack:
-            fd = None
-            with contextlib.suppress(OSError):
-                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                stack.callback(os.close, fd)
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            if fd is None or os.fstat(fd).st_uid != os.geteuid():
-                yield state
+        """Read it, have it changed, write it, with the others kept out; nothing is kept where there is no file."""
+        try:
+            fd = instance.directory().open(NAME, os.O_RDWR | os.O_CREAT)
+        except (OSError, Unavailable):
+            yield _fresh(failures=MOST_FAILURES)
+            return
+        try:
+            if not _locked(fd):  # its holder is stopped, or the machine is
+                yield _fresh()
                 return
-            with contextlib.suppress(ValueError):
-                state.update(json.loads(os.pread(fd, MOST_BYTES, 0)))
+            state = _read(fd)
             yield state
             with contextlib.suppress(OSError):  # a full disk
                 text = json.dumps(state).encode()
+                allocate(fd, len(text))
                 os.ftruncate(fd, os.pwrite(fd, text, 0))
+        finally:
+            os.close(fd)
 
 
-def _start_time(pid: int) -> str:
-    """Return when a process was started, in the kernel's ticks: a pid may be used again."""
-    return (SYSTEM.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""] * 20)[19]
+def _fresh(failures: int = 0) -> Dict[str, Any]:
+    return {"failures": failures, "ever": False, "loading": {}}
+
+
+def _read(fd: int) -> Dict[str, Any]:
+    state = _fresh()
+    with contextlib.suppress(ValueError):  # its writer was killed in the middle
+        state.update(json.loads(os.pread(fd, MOST_BYTES, 0)))
+    return state
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock, waiting for at most a second: others hold it for microseconds."""
+    for _ in range(100):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.01)
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
 from .. import servers
 from ..errors import Unavailable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _process: Optional[Process] = None
+_means: Tuple[str, ...] = ()
 _wrapped = False  # whether an app was wrapped: without one there is nothing to watch
 
 
@@ -66,8 +67,9 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
     leaves = harakiri_leaves(server.harakiri(), options.reserve)
     if _wrapped:
         _watch(options, server, leaves)
+    global _means
     seconds = ordinary(options, leaves)
-    return (
+    _means = (
         "in wrapped apps",
         f"deadline {seconds:g} s"
         if seconds != math.inf
@@ -76,6 +78,13 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
         f"watchdog: {'on' if _watching(options, leaves) else 'not needed'}",
         _stacks(options, server),
     )
+    return _means
+
+
+def status_lines() -> Sequence[str]:
+    """Return what is done, and what of it this process must do without."""
+    unshared = "" if _process is None else _process.unshared
+    return (*_means, f"killed workers are not reported: {unshared}") if unshared else _means
 
 
 def uninstall() -> None:

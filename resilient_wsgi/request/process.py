@@ -6,6 +6,7 @@ It begins when the worker is ready (the hook of the server, or the first request
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import List, Optional
 
@@ -14,6 +15,8 @@ from ..events import WorkerKilled
 from ..guard import Guard
 from ..servers import Server
 from ..settings import ON, REPORT, Request
+from ..shm import instance
+from ..shm.directory import Directory
 from . import on_signal
 from .announce import Announcer
 from .heartbeat import Heartbeat
@@ -21,11 +24,13 @@ from .on_signal import OnSignal
 from .records import Region, regions
 from .recycling import Recycling
 from .running import running
-from .shared import Shared, open_for
+from .shared import Shared, open_shared
 from .soft import SoftTimeout
 from .watchdog import Watchdog
 
 _guard = Guard("request")
+_logger = logging.getLogger("resilient_wsgi.request")
+BEAT_BYTES = 16384
 
 
 class Process:
@@ -40,6 +45,7 @@ class Process:
 
     def _clear(self) -> None:
         self.shared: Optional[Shared] = None
+        self.unshared = ""  # why not
         self.region: Optional[Region] = None
         self.watchdog: Optional[Watchdog] = None
         self.announcer = Announcer()
@@ -55,7 +61,11 @@ class Process:
         self._clear()  # what a parent had is the parent's
         running.begin(self._pid)
         with _guard:
-            self._share()
+            try:
+                self._share()
+            except (OSError, Unavailable) as reason:
+                self.unshared = str(reason)
+                _logger.warning("%s: killed workers will not be reported, nor stuck ones replaced", self.unshared)
         # status() says why, where one cannot be had
         with _guard, contextlib.suppress(Unavailable):
             self._write_stacks_at_signal()
@@ -75,6 +85,8 @@ class Process:
         self.announcer.wait(0.5)
         with _guard:
             self._give_back()
+        with _guard:
+            instance.leave()
         if self._on_signal is not None:
             self._on_signal.close()
         if self._soft is not None:
@@ -86,20 +98,20 @@ class Process:
         identity = self.server.identity()
         if not identity.master_pid or (self.options.record != ON and not self.options.recycles_per_minute):
             return
-        self.shared = shared = open_for(identity.master_pid)
+        self.shared = shared = open_shared()
         with shared.lock():
             if self.options.record == ON:
                 self.region = self._claim(shared, identity.worker)
         if self.region is not None:
             running.give(self.region.records())
-            self._open_beat_file(shared)
+            self._open_beat_file(shared.directory)
 
     def _claim(self, shared: Shared, worker: int) -> Optional[Region]:
         """Return a free region, made ours, and tell what those were doing whose workers were killed."""
         free: List[Region] = []
         for region in regions(shared):
             if region.orphaned():
-                self._tell(region, _beat_path(shared, region))
+                self._tell(region, _take_text(shared.directory, _beat_name(region)))
                 region.give_back()
             if not region.owner[0]:
                 free.append(region)
@@ -108,18 +120,17 @@ class Process:
         free[0].take(os.getpid(), worker)
         return free[0]
 
-    def _tell(self, region: Region, beat_path: str) -> None:
+    def _tell(self, region: Region, last_words: str) -> None:
         pid, worker = region.owner
-        dump = _take_text(beat_path) or region.dump()
+        dump = last_words or region.dump()
         for found in region.requests():
             elapsed = max(0.0, region.last_seen - found.begun)
             self.announcer(WorkerKilled(worker, pid, found.what, elapsed, found.doing, dump))
             dump = ""
 
-    def _open_beat_file(self, shared: Shared) -> None:
+    def _open_beat_file(self, directory: Directory) -> None:
         if self.options.gil_timeout is not None and self.region is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._beat_file = os.open(_beat_path(shared, self.region), flags, 0o600)
+            self._beat_file = directory.open(_beat_name(self.region), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def _write_stacks_at_signal(self) -> None:
         name = self.options.stacks_signal
@@ -156,7 +167,7 @@ class Process:
             if region is not None:
                 region.give_back()
                 if self._beat_file is not None:
-                    _take_text(_beat_path(shared, region))
+                    shared.directory.unlink(_beat_name(region))
             if not any(other.owner[0] for other in regions(shared)):
                 shared.remove()
 
@@ -170,16 +181,19 @@ def usable(name: str, server: Server) -> bool:
     return True
 
 
-def _beat_path(shared: Shared, region: Region) -> str:
-    return f"{shared.path}.{region.number}"
+def _beat_name(region: Region) -> str:
+    return f"gil-{region.number}"
 
 
-def _take_text(path: str) -> str:
+def _take_text(directory: Directory, name: str) -> str:
     """Return what a worker wrote when it ended because of the GIL, and remove it; `""` if there is nothing."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(16384)
-        os.unlink(path)
-    except OSError:
+        fd = directory.open(name, os.O_RDONLY)
+        try:
+            text = os.read(fd, BEAT_BYTES).decode(errors="replace")
+        finally:
+            os.close(fd)
+        directory.unlink(name)
+    except (OSError, Unavailable):
         return ""
     return text

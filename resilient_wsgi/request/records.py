@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import struct
 from dataclasses import dataclass
-from typing import Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple, Union
 
-from ..instance import started
-from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared
+from ..shm.instance import started
+from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, View
 
 # pid, number of the worker, when the process was started (clock ticks), when its watchdog last looked (monotonic)
 _OWNER = struct.Struct("=iiQd")
@@ -34,12 +34,12 @@ class Record:
 
     __slots__ = ("_at", "_memory", "begin", "clear")
 
-    def __init__(self, shared: Shared, at: int) -> None:
-        self._memory = shared.memory
+    def __init__(self, memory: Any, at: int) -> None:
+        self._memory = memory
         self._at = at
         # no methods of ours: these are in the way of every request
-        self.begin = functools.partial(_REQUEST.pack_into, shared.memory, at, 1)
-        self.clear = functools.partial(shared.memory.__setitem__, at, 0)
+        self.begin = functools.partial(_REQUEST.pack_into, memory, at, 1)
+        self.clear = functools.partial(memory.__setitem__, at, 0)
 
     def write_doing(self, what: str) -> None:
         """Note what it waits for."""
@@ -58,16 +58,15 @@ class Found:
 class Region:
     """The place of one worker."""
 
-    def __init__(self, shared: Shared, number: int) -> None:
-        self._shared = shared
-        self._memory = shared.memory
+    def __init__(self, shared: Union[Shared, View], number: int) -> None:
+        self._memory: Any = shared.memory
         self.number = number
         self._at = HEAD_BYTES + number * REGION_BYTES
 
     def records(self) -> List[Record]:
         """Return the places for its threads; the first stands last, to be popped."""
         first = self._at + FIRST_RECORD
-        return [Record(self._shared, first + n * RECORD_BYTES) for n in reversed(range(RECORDS))]
+        return [Record(self._memory, first + n * RECORD_BYTES) for n in reversed(range(RECORDS))]
 
     def take(self, pid: int, worker: int) -> None:
         """Make it that of a worker, with nothing in it."""
@@ -122,7 +121,7 @@ class Region:
         return bytes(self._memory[at + 2 : at + 2 + min(length, DUMP_BYTES)]).decode(errors="replace")
 
 
-def regions(shared: Shared) -> List[Region]:
+def regions(shared: Union[Shared, View]) -> List[Region]:
     """Return all of them."""
     return [Region(shared, number) for number in range(REGIONS)]
 

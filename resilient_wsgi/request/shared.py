@@ -1,4 +1,4 @@
-"""Memory that all workers of an instance share and that outlives each of them: a file in /dev/shm, named by the master.
+"""Memory that all workers of an instance share and that outlives each of them: a file in their private directory.
 
 A file and not inherited memory, because in lazy-apps without `shared-import`, and under gunicorn, nothing of ours runs in
 the master. The last worker that ends in an orderly way removes it; what a killed instance leaves, the next one of the
@@ -11,28 +11,31 @@ import contextlib
 import fcntl
 import mmap
 import os
-import re
-import stat
-from typing import Iterator, Optional
+import time
+from typing import Iterator
 
-from ..instance import PREFIX, lock, path_for, sweep
+from ..errors import Unavailable
+from ..shm import instance
+from ..shm.directory import Directory
 
+NAME = "requests"
 HEAD_BYTES = 4096
 REGION_BYTES = 8192
 REGIONS = 256
-SIZE_BYTES = HEAD_BYTES + REGIONS * REGION_BYTES  # sparse: what no worker has touched takes no memory
+SIZE_BYTES = HEAD_BYTES + REGIONS * REGION_BYTES
+ATTEMPTS = 10
 
 
 class Shared:
     """The open memory of one instance. `memory` begins with the head (see `rate`), then come the regions (see `records`)."""
 
-    def __init__(self, fd: int, path: str) -> None:
-        self.path = path
+    def __init__(self, fd: int, directory: Directory) -> None:
+        self.directory = directory
         self._fd = fd
         self.memory = mmap.mmap(fd, SIZE_BYTES)
 
     def __repr__(self) -> str:
-        return f"<Shared {self.path}>"
+        return f"<Shared {self.directory.path}/{NAME}>"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -49,48 +52,69 @@ class Shared:
     def remove(self) -> None:
         """Take the name away; those who have it open keep it. Call it with the lock held."""
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            self.directory.unlink(NAME)
 
     def close(self) -> None:
         """Let go of it. The memory goes when nobody refers to it any more."""
         os.close(self._fd)
 
 
-def open_for(master_pid: int) -> Shared:
-    """Return the memory of the instance with that master, made if it is not there yet. Raises `OSError`."""
-    sweep()
-    path = path_for(master_pid)
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+class View:
+    """What stood in the memory of another instance at one moment: to be read, by `records`. Nothing of it is mapped."""
+
+    def __init__(self, memory: bytes) -> None:
+        self.memory = memory
+
+
+def open_shared() -> Shared:
+    """Return the memory of this process's instance, made if it is not there yet. Raises `OSError`, `Unavailable`."""
+    directory = instance.directory()
+    for _ in range(ATTEMPTS):
+        fd = _open(directory)
         try:
             lock(fd)
-            if _still_there(fd, path):  # nobody removed it between the opening and the lock
-                os.ftruncate(fd, SIZE_BYTES)
-                shared = Shared(fd, path)
+            about = os.fstat(fd)
+            if about.st_nlink and about.st_size == SIZE_BYTES:  # nobody removed it between the opening and the lock
+                shared = Shared(fd, directory)
                 fcntl.lockf(fd, fcntl.LOCK_UN)
                 return shared
+            if about.st_nlink:  # of another version of the library, before a reload
+                directory.unlink(NAME)
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
+    msg = f"{directory.path}/{NAME} is removed again and again"
+    raise Unavailable(msg)
 
 
-def _still_there(fd: int, path: str) -> bool:
-    mine = os.fstat(fd)
-    if not stat.S_ISREG(mine.st_mode) or mine.st_uid != os.geteuid():
-        msg = f"{path} is not a file of ours"
-        raise PermissionError(msg)
+def _open(directory: Directory) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return directory.open(NAME)
     try:
-        return os.path.samestat(mine, os.stat(path))
-    except FileNotFoundError:
-        return False
+        return directory.create(NAME, SIZE_BYTES)
+    except FileExistsError:
+        return directory.open(NAME)
 
 
-def find(pid: int) -> Optional[str]:
-    """Return the path, among the descriptors of another process, of its instance's memory; None if it has none open."""
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{name}"
-        with contextlib.suppress(OSError):
-            if re.search(rf"/{PREFIX}\.\d+\.\d+\.\d+( \(deleted\))?$", os.readlink(path)):
-                return path
-    return None
+def view(pid: int) -> View:
+    """Return what the instance of a process shares, to be looked at from outside. Raises as `instance.find`, and `OSError`."""
+    directory = instance.find(pid)
+    try:
+        fd = directory.open(NAME, os.O_RDONLY)
+        try:
+            return View(os.pread(fd, SIZE_BYTES, 0).ljust(SIZE_BYTES, b"\0"))
+        finally:
+            os.close(fd)
+    finally:
+        directory.close()
+
+
+def lock(fd: int) -> None:
+    """Lock a file, waiting up to a second. Raises `OSError` after that."""
+    for _ in range(100):
+        with contextlib.suppress(BlockingIOError, PermissionError):
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -80,13 +80,15 @@ class Directory:
         finally:
             os.close(fd)
 
-    def unlink(self, name: str) -> None:
-        """Remove a file from it; nothing if it is not there."""
+    def unlink(self, name: str) -> bool:
+        """Remove a file from it; return whether it was there, and this did it."""
         if self.read_only:
             msg = f"{self.path} is only to be read"
             raise PermissionError(msg)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_plain(name), dir_fd=self.fd)
+            return True
+        return False
 
     def still_open(self) -> bool:
         """Return whether `fd` is still this directory, not removed: an app may have closed all descriptors."""
@@ -115,7 +117,7 @@ class Directory:
 
     def _allocate(self, fd: int, size_bytes: int) -> None:
         try:
-            os.posix_fallocate(fd, 0, size_bytes)
+            allocate(fd, size_bytes)
         except OSError as error:
             msg = f"no room in {os.path.dirname(self.path)} for {size_bytes >> 10} KiB: {error.strerror}"
             raise Unavailable(msg) from error
@@ -142,6 +144,18 @@ def open_private(path: str, uid: int, *, read_only: bool = False, follow: bool =
         os.close(fd)
         return None
     return Directory(path, fd, read_only=read_only)
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Make a file at least that long, with all of its space there. Raises `OSError` without room, and changes nothing then.
+
+    Not exact where the file system copies on write (btrfs, ZFS).
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size_bytes)
+    else:  # macOS
+        size = os.fstat(fd).st_size
+        os.pwrite(fd, bytes(max(0, size_bytes - size)), size)
 
 
 def _plain(name: str) -> str:

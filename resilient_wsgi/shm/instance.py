@@ -36,7 +36,7 @@ class _Own:
         self._key: Tuple[int, ...] = ()
         self._directory: Optional[Directory] = None
 
-    def get(self) -> Directory:
+    def get(self, *, make: bool) -> Directory:
         """Return it, opened or made if need be. Takes no lock: one that was held during a fork would be held for ever."""
         euid, identity = os.geteuid(), servers.detect().identity()
         key = (identity.pid, euid, identity.master_pid)
@@ -47,7 +47,7 @@ class _Own:
             msg = "the master is root, and its workers may be another user: they make the directory"
             raise Unavailable(msg)
         master = identity.master_pid or identity.pid
-        found = _join(Name(euid, namespace(), master, started(master)))
+        found = _join(Name(euid, namespace(), master, started(master)), make=make)
         self._key, self._directory = key, found
         if mine is not None:
             mine.close()
@@ -56,23 +56,25 @@ class _Own:
     def leave(self) -> None:
         """Let go of it, and remove it if this process was the last that had it and it is empty."""
         mine, self._key, self._directory = self._directory, (), None
-        if mine is not None:
-            if mine.still_open():
-                with contextlib.suppress(OSError):  # others have it, or something is in it
-                    fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.rmdir(mine.path)
-            mine.close()
+        if mine is not None and mine.still_open():
+            with contextlib.suppress(OSError):  # others have it, or something is in it
+                fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.rmdir(mine.path)
+            with contextlib.suppress(OSError):
+                fcntl.flock(mine.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # closed with the last reference to it: parts of this process that have not ended yet may use it
 
 
 _own = _Own()
 
 
-def directory() -> Directory:
+def directory(*, make: bool = True) -> Directory:
     """Return the private directory of this process's instance and user. Raises `Unavailable`, with the reason.
 
-    Not to be kept: ask again in each process. Takes at most a tenth of a second.
+    Without `make` it has to be there already. Not to be kept: ask again in each process, and after a change of user. Takes
+    at most a tenth of a second.
     """
-    return _own.get()
+    return _own.get(make=make)
 
 
 def leave() -> None:
@@ -94,7 +96,7 @@ def sweep(folders: Iterator[str]) -> None:
                     _remove(os.path.join(folder, filename), euid)
 
 
-def _join(name: Name) -> Directory:
+def _join(name: Name, *, make: bool) -> Directory:
     reasons: Dict[str, str] = {}
     for _ in range(ATTEMPTS):
         with contextlib.suppress(_Vanished):
@@ -103,14 +105,14 @@ def _join(name: Name) -> Directory:
                 found = _open(path, name.uid)
                 if found is not None:
                     return found
-            for path in _paths(name):
+            for path in _paths(name) if make else ():
                 found = _make(path, name.uid, reasons)
                 if found is not None:
                     sweep(bases(os.environ, name.uid))
                     return found
             break
         time.sleep(PAUSE)
-    why = "; ".join(reasons.values()) or "there is no folder for it"
+    why = "; ".join(reasons.values()) or ("there is no folder for it" if make else "none was made")
     msg = f"no private directory for shared files: {why}"
     raise Unavailable(msg)
 

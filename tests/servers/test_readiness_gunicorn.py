@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from bench.readiness_cases import FOLDER
 from lab import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.readiness import boot
+from resilient_wsgi.shm import instance
 
 pytestmark = pytest.mark.servers
 
@@ -89,10 +89,12 @@ def test_if_no_worker_ever_loads_gunicorn_halts_as_ever(tmp_path, kind):
 
 
 def test_those_that_take_the_place_of_loads_that_were_killed_are_told_once_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(boot.tempfile, "gettempdir", lambda: str(tmp_path))
-    gone = {"failures": 0, "ever": False, "loading": {"999999998": "1", "999999999": "2"}}
-    mine = boot.Tally(1, os.getpid())
-    Path(mine._path).write_text(json.dumps(gone))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    gone = {"failures": 0, "ever": False, "loading": {"999999998": 1, "999999999": 2}}
+    mine = boot.Tally(os.getpid())
+    fd = instance.directory().create(boot.NAME)
+    os.write(fd, json.dumps(gone).encode())
+    os.close(fd)
     assert [mine.begin(), mine.begin(), mine.begin()] == [True, True, False]
     mine.end(loaded=True)
     assert mine.add_failure() == (1, True)

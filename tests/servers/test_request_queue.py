@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import Gunicorn, ToolMissing, wait_until
-from resilient_wsgi.request import shared
 from resilient_wsgi.servers import listen_queue
 from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running
 
@@ -116,10 +115,7 @@ class WithGunicorn:
             pytest.skip(str(missing))
 
     def __exit__(self, *exc):
-        try:
-            return self._server.__exit__(*exc)
-        finally:
-            shared.sweep()
+        return self._server.__exit__(*exc)
 
 
 class OnBoth(Gunicorn):

@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -16,10 +18,11 @@ import urllib3
 
 import resilient_wsgi
 from bench.outbound_hostile import Hostile
-from resilient_wsgi import cli, events, instance, servers
+from resilient_wsgi import cli, events, servers
 from resilient_wsgi.outbound import Site, install, ledger, report, sites
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings import Outbound
+from resilient_wsgi.shm import instance
 
 TOTAL = 0.3  # conftest.py
 
@@ -33,9 +36,9 @@ def brief():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    for module in (instance, ledger):
-        monkeypatch.setattr(module, "folder", lambda: str(tmp_path))
-    return tmp_path
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    yield tmp_path
+    instance.leave()
 
 
 def by_http_client(url):
@@ -172,32 +175,43 @@ def site(line, count=1, worst=1.0, problem="without a timeout"):
 
 
 def test_the_processes_of_an_instance_add_up(folder):
-    uids = {os.geteuid()}
-    assert ledger.add(os.getpid(), [site(1), site(2, count=5, worst=0.5)])
-    assert ledger.add(os.getpid(), [site(1, count=9, worst=3.0), site(1, problem="with timeout=None")])
-    assert ledger.read(os.getpid(), uids) == [
+    assert ledger.add([site(1), site(2, count=5, worst=0.5)])
+    assert ledger.add([site(1, count=9, worst=3.0), site(1, problem="with timeout=None")])
+    assert ledger.read(os.getpid()) == [
         site(1, count=10, worst=3.0), site(2, count=5, worst=0.5), site(1, problem="with timeout=None"),
     ]  # fmt: skip
 
 
 def test_a_file_whose_writer_was_killed_in_the_middle_is_begun_anew(folder):
-    ledger.add(os.getpid(), [site(1)])
-    (path,) = folder.iterdir()
+    ledger.add([site(1)])
+    (path,) = folder.glob("*/*")
     path.write_text(path.read_text()[:-5])
-    assert ledger.add(os.getpid(), [site(2)])
-    assert ledger.read(os.getpid(), {os.geteuid()}) == [site(2)]
+    assert ledger.add([site(2)])
+    assert ledger.read(os.getpid()) == [site(2)]
 
 
-def test_a_link_is_not_followed_and_another_user_s_file_not_believed(folder):
-    ledger.add(os.getpid(), [site(1)])
-    (path,) = folder.iterdir()
-    with pytest.raises(FileNotFoundError, match="has noticed a call"):
-        ledger.read(os.getpid(), {os.geteuid() + 1})
+def test_a_link_is_not_followed(folder):
+    ledger.add([site(1)])
+    (path,) = folder.glob("*/*")
     target = folder / "target"
     path.rename(target)
     path.symlink_to(target)
-    with pytest.raises(OSError, match="Too many levels of symbolic links"):
-        ledger.add(os.getpid(), [site(2)])
+    for use in (lambda: ledger.add([site(2)]), lambda: ledger.read(os.getpid())):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            use()
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for(folder):
+    ledger.add([site(1)])
+    (path,) = folder.glob("*/*")
+    code = (
+        f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    assert not ledger.add([site(2)])
+    assert ledger.read(os.getpid()) == [site(1)]
+    holder.communicate(b"\n")
 
 
 def test_a_busy_file_is_left_for_the_next_time_and_nothing_is_lost(folder, monkeypatch):
@@ -210,9 +224,9 @@ def test_a_busy_file_is_left_for_the_next_time_and_nothing_is_lost(folder, monke
         report.note(site(1))
         assert not list(folder.iterdir())
         report.save()
-        assert ledger.read(os.getpid(), {os.geteuid()}) == [site(1, count=2)]
+        assert ledger.read(os.getpid()) == [site(1, count=2)]
         report.save()
-        assert ledger.read(os.getpid(), {os.geteuid()}) == [site(1, count=2)]
+        assert ledger.read(os.getpid()) == [site(1, count=2)]
     finally:
         servers.use(None)
 
@@ -220,7 +234,7 @@ def test_a_busy_file_is_left_for_the_next_time_and_nothing_is_lost(folder, monke
 def test_the_verb_lists_them(folder, capsys):
     assert cli.main(["report", str(os.getpid())]) == 1
     assert "MODE = report" in capsys.readouterr().err
-    ledger.add(os.getpid(), [site(1, count=12, worst=61.25)])
+    ledger.add([site(1, count=12, worst=61.25)])
     assert cli.main(["report", str(os.getpid())]) == 0
     assert capsys.readouterr().out.splitlines()[1].split(None, 4) == [
         "12", "61.25", "s", "partner", "app.py:1 without a timeout",

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from resilient_wsgi import instance
-from resilient_wsgi.instance import started
-from resilient_wsgi.request import rate, shared
+from resilient_wsgi import servers
+from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.request import component, rate
 from resilient_wsgi.request.process import Process
 from resilient_wsgi.request.records import RECORDS, regions
 from resilient_wsgi.request.running import running
-from resilient_wsgi.request.shared import open_for
+from resilient_wsgi.request.shared import SIZE_BYTES, open_shared, view
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings import Request
+from resilient_wsgi.shm import instance
+from resilient_wsgi.shm.instance import started
 from resilient_wsgi.testing import captured_events
+
+
+class Worker(Server):
+    def __init__(self, number=3):
+        super().__init__()
+        self.number = number
+        self.master_pid = os.getpid()
+
+    def identity(self):
+        return Identity("worker", self.number, os.getpid(), self.master_pid)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(instance, "folder", lambda: str(tmp_path))
-    return tmp_path
+    """Where the private directories are made."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    servers.use(Worker())
+    yield tmp_path
+    instance.leave()
+    servers.use(None)
 
 
 @pytest.fixture
@@ -35,52 +52,70 @@ def dead():
     return child.pid, when
 
 
-def test_all_who_open_it_for_one_master_see_the_same():
-    first, second = open_for(os.getpid()), open_for(os.getpid())
+def files(folder):
+    return sorted(path.name for path in folder.glob("*/*"))
+
+
+def test_all_who_open_it_in_one_instance_see_the_same():
+    first, second = open_shared(), open_shared()
     first.memory[5000] = 7
     assert second.memory[5000] == 7
-    assert first.path == second.path
     first.close()
     second.close()
 
 
-def test_what_a_dead_instance_has_left_is_swept_and_that_of_a_living_one_is_not(folder, dead):
-    mine = open_for(os.getpid())
-    uid = os.geteuid()
-    for name in (
-        f"resilient_wsgi.{uid}.{dead[0]}.{dead[1]}",
-        f"resilient_wsgi.{uid}.{dead[0]}.{dead[1]}.3",
-        "other.1.2.3",
-    ):
-        (folder / name).touch()
-    shared.sweep()
-    assert {path.name for path in folder.iterdir()} == {os.path.basename(mine.path), "other.1.2.3"}
+def test_its_space_is_there_before_it_is_mapped():
+    mine = open_shared()
+    about = os.stat(f"{mine.directory.path}/requests")
+    assert about.st_blocks * 512 >= SIZE_BYTES == about.st_size
     mine.close()
 
 
-def test_a_link_in_its_place_is_refused(folder):
-    mine = open_for(os.getpid())
+def test_one_of_another_version_is_made_anew(folder):
+    os.close(instance.directory().create("requests", 100))
+    mine = open_shared()
+    assert len(mine.memory) == SIZE_BYTES
+    assert files(folder) == ["requests"]
     mine.close()
-    os.unlink(mine.path)
-    os.symlink("/etc/passwd", mine.path)
-    with pytest.raises(OSError, match="Too many levels"):
-        open_for(os.getpid())
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_what_stands_in_its_place_is_not_used(kind):
+    path = f"{instance.directory().path}/requests"
+    {
+        "symlink": lambda: os.symlink("/etc/passwd", path),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": lambda: os.mkdir(path),
+    }[kind]()
+    with pytest.raises((OSError, Unavailable)):
+        open_shared()
 
 
 def test_one_that_was_removed_between_opening_and_locking_is_not_used():
-    first = open_for(os.getpid())
+    first = open_shared()
     with first.lock():
         first.remove()
-    second = open_for(os.getpid())
+    second = open_shared()
     first.memory[5000] = 7
     assert second.memory[5000] == 0
     first.close()
     second.close()
 
 
+def test_it_is_seen_from_outside_as_it_was_and_cannot_be_changed():
+    mine = open_shared()
+    regions(mine)[5].take(os.getpid(), 3)
+    seen = regions(view(os.getpid()))
+    regions(mine)[5].give_back()
+    assert [region.number for region in seen if region.owner == (os.getpid(), 3)] == [5]
+    with pytest.raises(TypeError):
+        seen[5].give_back()
+    mine.close()
+
+
 def test_a_lock_dies_with_its_holder():
-    mine = open_for(os.getpid())
-    code = f"import fcntl, os; f = os.open({mine.path!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    mine = open_shared()
+    code = f"import fcntl, os; f = os.open({mine.directory.path + '/requests'!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     with mine.lock():
         pass
@@ -88,8 +123,8 @@ def test_a_lock_dies_with_its_holder():
 
 
 def test_a_lock_that_is_held_for_ever_is_an_error_and_no_wait_for_ever():
-    mine = open_for(os.getpid())
-    code = f"import fcntl, os; f = os.open({mine.path!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); print('x', flush=True); input()"
+    mine = open_shared()
+    code = f"import fcntl, os; f = os.open({mine.directory.path + '/requests'!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); print('x', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     holder.stdout.readline()
     with pytest.raises(OSError, match=r"temporarily unavailable|denied"), mine.lock():
@@ -99,21 +134,11 @@ def test_a_lock_that_is_held_for_ever_is_an_error_and_no_wait_for_ever():
 
 
 def test_a_minute_s_rate_is_counted_over_all_who_share_it():
-    first, second = open_for(os.getpid()), open_for(os.getpid())
+    first, second = open_shared(), open_shared()
     assert [rate.take(one, 3) for one in (first, second, first, second)] == [True, True, True, False]
     assert not rate.take(first, 0)
     first.close()
     second.close()
-
-
-class Worker(Server):
-    def __init__(self, number=3):
-        super().__init__()
-        self.number = number
-        self.master_pid = os.getpid()
-
-    def identity(self):
-        return Identity("worker", self.number, os.getpid(), self.master_pid)
 
 
 def began(options=None, number=3):
@@ -155,7 +180,7 @@ def region_of_dead(region, dead):
 
 def test_an_orderly_end_leaves_nothing(folder):
     process = began()
-    assert [path.name for path in folder.iterdir()] == [os.path.basename(process.shared.path)]
+    assert files(folder) == ["requests"]
     with captured_events() as happened:
         process.stop()
         again = began()
@@ -169,7 +194,7 @@ def test_the_last_one_that_ends_removes_it(folder):
     first, second = began(), Process(Request(), Worker(4), watching=False)
     second.start()
     first.stop()
-    assert len(list(folder.iterdir())) == 1
+    assert files(folder) == ["requests"]
     second.stop()
     assert list(folder.iterdir()) == []
 
@@ -203,17 +228,21 @@ def test_a_path_of_any_length_and_any_characters_fits():
     process.stop()
 
 
-def test_without_shared_memory_everything_else_works(folder, caplog):
-    os.chmod(folder, 0o500)
-    if os.access(folder, os.W_OK):  # root may write anywhere
-        os.rmdir(folder)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_without_room_everything_else_works_and_status_says_why(folder, caplog, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
     process = began()
     assert process.region is None
     assert running.add_thread().record is None
+    assert f"no room in {folder} for 2052 KiB: {os.strerror(number)}" in process.unshared
+    assert "killed workers will not be reported" in caplog.text
+    monkeypatch.setattr(component, "_process", process)
+    assert component.status_lines()[-1].startswith("killed workers are not reported: no room in")
     process.stop()
-    assert "error inside resilient_wsgi" in caplog.text
-    if not folder.exists():
-        folder.mkdir()
+    assert files(folder) == []
 
 
 def test_a_child_that_is_forked_begins_anew():

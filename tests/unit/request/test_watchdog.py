@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import threading
 
@@ -18,6 +19,7 @@ from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.request.watchdog import Watchdog
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings import Request
+from resilient_wsgi.shm.directory import open_private
 from resilient_wsgi.testing import FakeClock, captured_events
 
 
@@ -46,9 +48,10 @@ def clock():
 
 @pytest.fixture
 def shared(tmp_path):
-    with open(tmp_path / "shared", "w+b") as file:
-        file.truncate(SIZE_BYTES)
-        yield Shared(file.fileno(), file.name)
+    directory = open_private(str(tmp_path), os.geteuid())
+    shared = Shared(directory.create("requests", SIZE_BYTES), directory)
+    yield shared
+    shared.close()
 
 
 class Scene:

@@ -6,6 +6,7 @@ import pytest
 
 from resilient_wsgi import servers
 from resilient_wsgi.servers.base import WORKER, Identity, Server
+from resilient_wsgi.shm import instance
 from resilient_wsgi.stderr import NonBlockingStream, bequest
 from resilient_wsgi.stderr.spill import Dropped
 
@@ -21,11 +22,16 @@ class Worker(Server):
 
 @pytest.fixture
 def worker(monkeypatch, tmp_path):
-    monkeypatch.setattr(bequest, "folder", lambda: str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     made = Worker()
     servers.use(made)
     yield made
+    instance.leave()
     servers.use(None)
+
+
+def files(folder):
+    return list(folder.glob("*/*"))
 
 
 def test_all_that_was_left_is_found_once(worker, tmp_path):
@@ -35,29 +41,36 @@ def test_all_that_was_left_is_found_once(worker, tmp_path):
     assert bequest.take(2) == (7, 700)
     assert bequest.take(2) == (0, 0)
     assert bequest.take(1) == (50, 5000)
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
-def test_another_instance_does_not_find_it_and_sweeps_it_when_its_master_is_gone(worker, tmp_path):
+def test_another_instance_does_not_find_it(worker, tmp_path):
     bequest.leave(2, Dropped(3, 300))
     worker.master = 1
     assert bequest.take(2) == (0, 0)
-    (path,) = tmp_path.iterdir()
-    parts = path.name.split(".")
-    path.rename(path.with_name(".".join([*parts[:3], "1", *parts[4:]])))  # another process has the pid now
+    worker.master = Worker.master
+    assert bequest.take(2) == (3, 300)
+
+
+def test_looking_for_it_makes_nothing(worker, tmp_path):
     assert bequest.take(2) == (0, 0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_somebody_elses_is_not_believed(worker, tmp_path):
+@pytest.mark.parametrize("kind", ["nonsense", "empty", "symlink", "fifo", "directory"])
+def test_what_is_no_count_is_not_believed_and_not_waited_for(worker, tmp_path, kind):
     bequest.leave(2, Dropped(3, 300))
-    (path,) = tmp_path.iterdir()
-    for wrong in ("nonsense", ""):
-        path.write_text(wrong)
-        assert bequest.take(2) == (0, 0)
-    path.unlink(missing_ok=True)
-    path.symlink_to("/etc/passwd")
-    assert bequest.take(2) == (0, 0)
+    (path,) = files(tmp_path)
+    path.unlink()
+    {
+        "nonsense": lambda: path.write_text("nonsense"),
+        "empty": path.touch,
+        "symlink": lambda: path.symlink_to("/etc/passwd"),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+    }[kind]()
+    bequest.leave(2, Dropped(4, 400))
+    assert bequest.take(2) == (4, 400)
 
 
 @pytest.mark.parametrize("master", [0, os.getpid()])
