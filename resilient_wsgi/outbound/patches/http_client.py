@@ -11,11 +11,11 @@ import math
 import socket
 from typing import Any, Callable, Optional
 
+from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
 from .. import call, clamp, policy
 from ..connect import create_connection
 from ..exchange import SLACK, Exchange, active, as_number
-from ..patching import Patches
 from ..watched import watch_reads
 
 MODULE = "http.client"

@@ -10,12 +10,12 @@ import time
 from importlib import import_module
 from typing import Any, Callable, Optional
 
+from ...core.patching import Patches
 from ...deadline import interruptible
 from .. import clamp, native
 from ..connect import create_connection
 from ..exchange import Exchange, active
 from ..native import TimedOut
-from ..patching import Patches
 from ..policy import Limit
 
 MODULE = "httpcore"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Optional
 
+from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
 from ..exchange import active
 from ..native import TimedOut
-from ..patching import Patches
 
 MODULE = "httpx"
 

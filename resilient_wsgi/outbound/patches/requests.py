@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from ...core.patching import Patches
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
 from ..exchange import active, as_number
 from ..native import TimedOut
-from ..patching import Patches
 
 MODULE = "requests"
 

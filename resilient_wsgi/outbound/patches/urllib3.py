@@ -7,12 +7,12 @@ import socket
 from importlib import import_module
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from ...core.patching import Patches
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
 from ..connect import create_connection
 from ..exchange import Exchange, active, as_number
 from ..native import TimedOut
-from ..patching import Patches
 from . import http_client
 
 MODULE = "urllib3"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+from ...core.patching import Patches
 from .. import call, native
 from ..exchange import as_number
 from ..native import TimedOut
-from ..patching import Patches
 
 MODULE = "urllib.request"
 

@@ -10,7 +10,6 @@ import requests
 import wrapt
 
 from resilient_wsgi.outbound import install, uninstall
-from resilient_wsgi.outbound.patching import Patches
 from resilient_wsgi.settings import Outbound
 
 
@@ -90,28 +89,3 @@ def test_what_others_have_wrapped_over_ours_stays_and_passes_through(server):
         assert len(calls) == 3
     finally:
         requests.Session.send = ours
-
-
-class Client:
-    def call(self):
-        return "real"
-
-
-class Special(Client):
-    pass
-
-
-def louder(original):
-    return lambda self: original(self).upper()
-
-
-def test_a_method_is_restored_to_the_very_same():
-    original = Client.call
-    patches = Patches()
-    patches.wrap(Client, "call", louder)
-    patches.wrap(Client, "call", louder)
-    patches.wrap(Special, "call", louder)  # inherits it
-    assert Special().call() == "REAL"
-    assert Client.call.__wrapped__ is original
-    patches.restore()
-    assert Client.call is original
