@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Sequence, Tuple, Type
 
 
 class ResilientError(Exception):
@@ -18,14 +18,28 @@ class ConfigurationError(ResilientError, ValueError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
         count = f"{len(self.mistakes)} mistakes" if len(self.mistakes) > 1 else "1 mistake"
-        super().__init__(f"{count} in the settings of resilient_wsgi:\n" + "\n".join(f"  - {m}" for m in self.mistakes))
+        listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
+        super().__init__(f"{count} in the settings of resilient_wsgi:\n{listed}")
+
+    def __reduce__(self) -> Tuple[Type[ConfigurationError], Tuple[Tuple[str, ...]]]:
+        """Pickle the mistakes, which the constructor wants, not the message that it makes of them."""
+        return type(self), (self.mistakes,)
 
 
-class DeadlineExceeded(ResilientError, TimeoutError):
+class DeadlineExceeded(ResilientError):
     """A wait was ended because its time was up.
 
-    What is raised out of an HTTP client is always also that client's own timeout class, so that `except` clauses that
-    are there already catch it. The message says what was waited for, how long, which limit it was, and who set it.
+    What is raised out of a client is always that client's own timeout, too, so that `except` clauses
+    that are there already catch it. It is no builtin `TimeoutError` of its own accord: that is also
+    `concurrent.futures.TimeoutError` and `asyncio.TimeoutError`, which say that a result is not there
+    *yet*. The message says what was waited for, how long, which limit it was, and who set it.
+    """
+
+
+class UpstreamLimited(ResilientError):
+    """A call was not made, or ended early, so that its upstream does not hold every worker.
+
+    What is raised out of a client is always that client's own exception, too.
     """
 
 

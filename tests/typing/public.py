@@ -42,5 +42,5 @@ with testing.captured_events() as happened:
 with resilient_wsgi.off():
     pass
 
-timeout: TimeoutError = errors.DeadlineExceeded("late")
+timeout: errors.ResilientError = errors.DeadlineExceeded("late")
 mistakes: Tuple[str, ...] = errors.ConfigurationError(["one"]).mistakes

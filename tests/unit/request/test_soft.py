@@ -68,7 +68,7 @@ def test_an_app_may_catch_it_and_answer_itself():
 def app(environ, start_response):
     try:
         time.sleep(10)
-    except TimeoutError as error:
+    except RequestTimedOut as error:
         return [type(error).__name__.encode()]
 
 thread = interrupt()
@@ -113,7 +113,7 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/catches":
         try:
             time.sleep(10)
-        except TimeoutError:
+        except RequestTimedOut:
             start_response("500 Caught", [])
             return []
     time.sleep(10)
@@ -144,7 +144,7 @@ def app(environ, start_response):
     yield b"a"
     try:
         time.sleep(10)
-    except TimeoutError:
+    except RequestTimedOut:
         yield b"b"
 
 over = interrupt_all(0.05)
