@@ -7,13 +7,14 @@ that can be ended from another thread says so with `interruptible()`; the watchd
 from __future__ import annotations
 
 import inspect
+import math
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Callable, List, Optional, Set, Type, TypeVar, Union
+from typing import Any, Callable, Optional, Type, TypeVar
 
 from .errors import DeadlineExceeded
-from .interruptible import Interruptible
+from .interruptible import Interruptible, Waits
 from .system import SYSTEM, System
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -22,18 +23,26 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class Deadline:
     """A point in time on the monotonic clock, and who set it.
 
-    `at` is in seconds of `time.monotonic()`, `limit` the seconds that were granted, `source` says who granted them and
-    stands in the messages of what is ended by it.
+    `at` is in seconds of `time.monotonic()`, `limit` the seconds that were granted, `source` says
+    who granted them and appears in the messages of what is ended by it. `finished` is set once the
+    block or the request that it was set for is over: from then on it limits nothing, not even in a
+    thread or task that has copied the context meanwhile. `outer` is the deadline around it.
     """
 
-    __slots__ = ("_system", "at", "limit", "source", "waits")
+    __slots__ = ("_system", "at", "finished", "limit", "outer", "source", "waits")
+
+    of_request = False
+    enforced = True
 
     def __init__(self, at: float, limit: float, source: str, system: System = SYSTEM) -> None:
         self.at = at
         self.limit = limit
         self.source = source
-        # what is under way that can be ended from another thread; a request's is shared by the limits within it
-        self.waits: Set[Interruptible] = set()
+        self.finished = False
+        self.outer: Optional[Deadline] = None
+        # what is under way that can be ended from another thread; a request's is shared by the
+        # limits within it
+        self.waits: Waits = {}
         self._system = system
 
     @classmethod
@@ -61,27 +70,47 @@ class Deadline:
         return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
 
 
-# A deadline, or what one is made of when somebody first asks: a function and its three arguments, and then the deadline. A
-# request has such a list, because most are over before anybody asks.
-_UNMADE = 4
-Held = Union[Deadline, List[Any], None]
-CURRENT: ContextVar[Held] = ContextVar("resilient_wsgi.deadline", default=None)
-
-
-def made(held: Held) -> Optional[Deadline]:
-    """Return the deadline that is held, the same each time. Without a lock: signal handlers ask, too."""
-    if type(held) is not list:
-        return held  # type: ignore[return-value]
-    if len(held) == _UNMADE:
-        # two threads may do so at once: then both have what was appended first
-        held.append(held[0](*held[1:_UNMADE]))
-    deadline: Deadline = held[_UNMADE]
-    return deadline
+# the innermost deadline, finished or not: contexts are copied, and a copy keeps what it has
+CURRENT: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", default=None)
 
 
 def current() -> Optional[Deadline]:
-    """Return the deadline that holds here, None where there is none (outside a request, say)."""
-    return made(CURRENT.get())
+    """Return the deadline in force here: the earliest of those around, None where there is none.
+
+    There is none outside a request, and none any more in a thread or task that has copied the
+    context of a request that is over.
+    """
+    found: Optional[Deadline] = None
+    scope = CURRENT.get()
+    while scope is not None:
+        earlier = scope.at < (math.inf if found is None else found.at)
+        if earlier and scope.enforced and not scope.finished:
+            found = scope
+        scope = scope.outer
+    return found
+
+
+def in_request() -> bool:
+    """Return whether this code runs for a request: called by the app that `wrap()` or Django serves.
+
+    True with and without a deadline, in the response's iteration and `close()`, and in threads and
+    tasks that have copied the request's context, until the request is over. False anywhere else:
+    in management commands, Celery tasks, the app's own threads.
+    """
+    scope = CURRENT.get()
+    while scope is not None:
+        if scope.of_request and not scope.finished:
+            return True
+        scope = scope.outer
+    return False
+
+
+def _waits_here() -> Optional[Waits]:
+    """Return where a wait is registered: with the innermost deadline that is not over."""
+    scope = CURRENT.get()
+    while scope is not None and scope.finished:
+        scope = scope.outer
+    return None if scope is None else scope.waits
 
 
 def remaining() -> Optional[float]:
@@ -90,13 +119,14 @@ def remaining() -> Optional[float]:
     return None if deadline is None else max(0.0, deadline.remaining())
 
 
-def replace(deadline: Held) -> Held:
-    """Set the deadline that holds here, return what held before. For middleware: everybody else uses `limit`.
+def replace(scope: Optional[Deadline]) -> Optional[Deadline]:
+    """Set the innermost deadline, finished or not, and return the one before. For middleware.
 
-    A token of the context variable would not do: a response may be closed in another context than it was begun in.
+    A token of the context variable would not do: a response may be closed in another context than
+    it was begun in.
     """
     before = CURRENT.get()
-    CURRENT.set(deadline)
+    CURRENT.set(scope)
     return before
 
 
@@ -116,8 +146,7 @@ def interruptible(callback: Callable[[], object], doing: object = "") -> Interru
     `callback` runs in the watchdog's thread: it must not block, and what it raises is ignored. Where no deadline
     holds, nothing is registered and `callback` is never called. Entering and leaving costs about a microsecond.
     """
-    deadline = current()
-    return Interruptible(callback, doing, None if deadline is None else deadline.waits)
+    return Interruptible(callback, doing, _waits_here())
 
 
 def to_pass_on() -> Optional[str]:
@@ -146,7 +175,8 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         Deadline.after(seconds, source)  # a bad number is said here, not at the first use
         self._seconds = seconds
         self._source = source
-        self._before: Held = None
+        self._before: Optional[Deadline] = None
+        self._mine: Optional[Deadline] = None
 
     def _recreate_cm(self) -> limit:
         # ContextDecorator asks for the object of each call: calls of one function may overlap
@@ -159,17 +189,16 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         return super().__call__(function)
 
     def __enter__(self) -> Deadline:
-        mine = Deadline.after(self._seconds, self._source)
-        self._before = CURRENT.get()
-        before = made(self._before)
-        if before is not None:
-            mine.waits = before.waits
-            if before.at <= mine.at:
-                mine = before
-        CURRENT.set(mine)
-        return mine
+        self._mine = mine = Deadline.after(self._seconds, self._source)
+        waits = _waits_here()
+        if waits is not None:
+            mine.waits = waits
+        self._before = mine.outer = replace(mine)
+        return current() or mine
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        CURRENT.set(self._before)
+        replace(self._before)
+        if self._mine is not None:
+            self._mine.finished = True

@@ -113,4 +113,6 @@ def _parts(app: WSGIApplication, settings: Settings) -> Parts:
         client_gone, queue, inner = request.around(app, settings.request)
         always = client_gone is not None
         gates += filter(None, (client_gone, queue))
+    elif settings.outbound.mode != OFF:  # whose limits depend on whether a request asks
+        inner = request.DeadlineMiddleware(app).__call__
     return tuple(gate.answer for gate in gates), always, paths, errors, inner

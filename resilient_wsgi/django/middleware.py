@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from .. import deadline
-from ..deadline import Deadline
 from ..guard import Guard
 
 ATTRIBUTE = "resilient_wsgi_deadline"
@@ -30,22 +29,21 @@ class ViewDeadlineMiddleware:
 
     def __call__(self, request: Any) -> Any:
         """Pass the request on."""
-        before = deadline.current()
+        before = deadline.CURRENT.get()
         try:
             return self._get_response(request)
         finally:
-            deadline.replace(before)
+            mine = deadline.replace(before)
+            if mine is not None and mine is not before:
+                mine.finished = True
 
     def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> None:
         """Shorten the deadline, if the view says so."""
         del request, args, kwargs
-        seconds = getattr(view, ATTRIBUTE, None) or getattr(getattr(view, "view_class", None), ATTRIBUTE, None)
+        seconds = getattr(view, ATTRIBUTE, None)
+        seconds = seconds or getattr(getattr(view, "view_class", None), ATTRIBUTE, None)
         if seconds is None:
             return
         with _guard:
-            around = deadline.current()
-            mine = Deadline.after(seconds, f"{ATTRIBUTE} of {getattr(view, '__qualname__', view)}")
-            if around is not None:
-                mine.waits = around.waits
-            if around is None or mine.at < around.at:
-                deadline.replace(mine)
+            limit = deadline.limit(seconds, f"{ATTRIBUTE} of {getattr(view, '__qualname__', view)}")
+            limit.__enter__()  # it ends in `__call__`, whatever happens in between

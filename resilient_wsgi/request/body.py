@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional
 
-from ..deadline import Held, replace
-from .running import Slot
+from ..deadline import replace
+from .running import RequestDeadline, Slot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 def with_deadline(
     result: Iterable[bytes],
-    deadline: Held,
     environ: WSGIEnvironment,
     slot: Slot,
-    request: Held,
+    request: RequestDeadline,
 ) -> Iterable[bytes]:
     """Return an iterable under whose iteration and `close()` the deadline holds, and after which the request is over.
 
@@ -25,7 +24,7 @@ def with_deadline(
     """
     if type(result) in (list, tuple) or _is_file(result, environ):
         return result
-    return Body(result, deadline, slot, request)
+    return Body(result, slot, request)
 
 
 def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
@@ -39,11 +38,10 @@ def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
 class Body:
     """Iterate as the app's iterable does, and close it when the server closes us: as often as it does, at the same time."""
 
-    __slots__ = ("_deadline", "_iterator", "_request", "_result", "_slot")
+    __slots__ = ("_iterator", "_request", "_result", "_slot")
 
-    def __init__(self, result: Iterable[bytes], deadline: Held, slot: Slot, request: Held) -> None:
+    def __init__(self, result: Iterable[bytes], slot: Slot, request: RequestDeadline) -> None:
         self._result = result
-        self._deadline = deadline
         self._slot = slot
         self._request = request
         self._iterator: Optional[Iterator[bytes]] = None
@@ -52,7 +50,7 @@ class Body:
         return self
 
     def __next__(self) -> bytes:
-        before = replace(self._deadline)
+        before = replace(self._request)
         try:
             if self._iterator is None:
                 self._iterator = iter(self._result)
@@ -62,7 +60,7 @@ class Body:
 
     def close(self) -> None:
         """Close the app's iterable, if it can be closed."""
-        before = replace(self._deadline)
+        before = replace(self._request)
         try:
             close = getattr(self._result, "close", None)
             if close is not None:

@@ -37,16 +37,14 @@ def around(app: WSGIApplication, options: Request) -> Around:
     looks = options.client_gone == ON or (options.client_gone != OFF and not server.all_clients_may_half_close())
     queues = options.shed != OFF or options.router_timeout is not None
     leaves = harakiri_leaves(server.harakiri(), options.reserve)
-    inner = app
-    if _watching(options, leaves) or options.record == ON:
-        inner = DeadlineMiddleware(
-            app,
-            seconds=ordinary(options, leaves),
-            granted=by_request(options, leaves),
-            enforced=options.mode != REPORT,
-            watch_client=options.client_left != OFF,
-            soft=options.soft_timeout == ON,
-        ).__call__  # the method, bound: Python calls it three times as fast as the object
+    inner = DeadlineMiddleware(
+        app,
+        seconds=ordinary(options, leaves),
+        granted=by_request(options, leaves),
+        enforced=options.mode != REPORT,
+        watch_client=options.client_left != OFF,
+        soft=options.soft_timeout == ON,
+    ).__call__  # the method, bound: Python calls it three times as fast as the object
     global _wrapped
     _wrapped = True
     _watch(options, server, leaves)

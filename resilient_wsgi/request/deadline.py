@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional
+from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 from .. import deadline as carried, servers
 from ..errors import RequestTimedOut
 from ..guard import Guard
 from ..system import SYSTEM
 from .body import with_deadline
-from .running import RequestDeadline, running
+from .running import ReportedDeadline, RequestDeadline, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -25,6 +25,7 @@ Granted = Callable[["WSGIEnvironment"], float]
 # a function call less for each: this is in the way of every request
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
 
+_new = object.__new__
 _now = SYSTEM.monotonic
 
 _guard = Guard("request")
@@ -58,10 +59,8 @@ class DeadlineMiddleware:
         self._app = _answering(app) if soft else app
         self._seconds = seconds
         self._granted = granted
-        self._enforced = enforced
+        self._kind = RequestDeadline if enforced else ReportedDeadline
         self._watch_client = watch_client
-        # whether there is anything to be done but to set the same deadline for each request
-        self._unusual = granted is not None or watch_client or not enforced or seconds == math.inf
         self._slots = running.slots
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -70,46 +69,43 @@ class DeadlineMiddleware:
             if self._granted is not None:
                 seconds = self._granted(environ)
             now = _now()
-            request: carried.Held = [RequestDeadline, now, seconds, environ]
+            # RequestDeadline.__init__ written out: its call would take as long as all of this
+            request = _new(self._kind)
+            request.start = now
+            request.at = now + seconds
+            request.limit = seconds
+            request.environ = environ
+            request.outer = _get()
+            request.waits = {}
+            request.finished = request.client_gone = request.timed_out = False
+            request.client_fd = -1
+            request._system = SYSTEM  # noqa: SLF001
             slot = self._slots.get(get_ident()) or running.add_thread()
-            slot.held = request
+            slot.request = request
             record = slot.record
             if record is not None:
                 record.begin(now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b"")
-            around = _get()
-            holds = request if around is None else _shorter(request, carried.made(around))
-            if self._unusual:
-                if self._watch_client:
-                    slot.request.client_fd = _client_fd(environ)  # type: ignore[union-attr]
-                if seconds == math.inf or not self._enforced:
-                    holds = around
+            if self._watch_client:
+                request.client_fd = _client_fd(environ)
         except Exception as error:
             _guard.report(error)
             return app(environ, start_response)
         over = True
-        before = _set(holds)
+        before = _set(request)
         try:
             result = app(environ, start_response)
             if type(result) is list:
                 return result
-            body = with_deadline(result, holds, environ, slot, request)
+            body = with_deadline(result, environ, slot, request)
             over = body is result
             return body
         finally:
             if over:
-                slot.held = None
+                request.finished = True
+                slot.request = None
                 if record is not None:
                     record.clear()
             _reset(before)
-
-
-def _shorter(request: carried.Held, around: Any) -> carried.Held:
-    """Return which deadline is first over; under that around the request, waits are the request's, for the watchdog to end."""
-    mine: Any = carried.made(request)
-    if mine.at <= around.at:
-        return request
-    around.waits = mine.waits
-    return around  # type: ignore[no-any-return]
 
 
 def _client_fd(environ: WSGIEnvironment) -> int:

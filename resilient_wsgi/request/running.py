@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from ..deadline import Deadline, Held, made
+from ..deadline import Deadline
 from ..system import SYSTEM, System
 
 if TYPE_CHECKING:
@@ -26,10 +26,21 @@ class RequestDeadline(Deadline):
 
     __slots__ = ("client_fd", "client_gone", "environ", "start", "timed_out")
 
-    def __init__(self, now: float, limit: float, environ: WSGIEnvironment, system: System = SYSTEM) -> None:
+    of_request = True
+
+    def __init__(
+        self,
+        now: float,
+        limit: float,
+        environ: WSGIEnvironment,
+        outer: Optional[Deadline] = None,
+        system: System = SYSTEM,
+    ) -> None:
         self.at = now + limit
         self.limit = limit
-        self.waits = set()
+        self.finished = False
+        self.outer = outer
+        self.waits = {}
         self._system = system
         self.start = now
         self.environ = environ
@@ -58,25 +69,31 @@ class RequestDeadline(Deadline):
         return ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
 
 
-class Slot:
-    """What one thread works on: `held` is None between requests. `record` is its place in shared memory, if it has one."""
+class ReportedDeadline(RequestDeadline):
+    """The deadline of a request in report mode: the watchdog sees it, and it limits nothing."""
 
-    __slots__ = ("held", "record", "thread")
+    __slots__ = ()
+
+    enforced = False
+
+
+class Slot:
+    """What one thread works on: `request` is None between requests. `record` is its place in shared
+    memory, if it has one.
+    """
+
+    __slots__ = ("record", "request", "thread")
 
     def __init__(self, thread: int, record: Optional[Record]) -> None:
         self.thread = thread
-        self.held: Held = None
+        self.request: Optional[RequestDeadline] = None
         self.record = record
 
-    @property
-    def request(self) -> Optional[RequestDeadline]:
-        """Return the request, None between requests."""
-        return made(self.held)  # type: ignore[return-value]
-
-    def finish(self, held: Held) -> None:
+    def finish(self, request: RequestDeadline) -> None:
         """Note that a request is over, unless the thread has begun another one since."""
-        if self.held is held:
-            self.held = None
+        request.finished = True
+        if self.request is request:
+            self.request = None
             if self.record is not None:
                 self.record.clear()
 

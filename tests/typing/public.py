@@ -32,6 +32,7 @@ def work(number: int) -> str:
 
 text: str = work(3)
 left: Optional[float] = deadline.remaining()
+within: bool = deadline.in_request()
 
 with deadline.limit(1.5) as held:
     seconds: float = held.remaining()

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "resilient_wsgi"
 NAMES = {
     "resilient_wsgi": ["install", "wrap", "load", "off", "Installation"],
-    "resilient_wsgi.deadline": ["Deadline", "current", "remaining", "limit"],
+    "resilient_wsgi.deadline": ["Deadline", "current", "in_request", "limit", "remaining"],
     "resilient_wsgi.errors": ["ConfigurationError", "DeadlineExceeded"],
     "resilient_wsgi.events": ["subscribe", "emit", "counts"],
     "resilient_wsgi.outbound": ["timeouts", "unlimited", "install", "uninstall"],

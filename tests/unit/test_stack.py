@@ -154,12 +154,3 @@ def test_a_request_has_one_deadline_whoever_asks_for_it_first(server):
     assert len(set(seen)) == 50
     assert all(isinstance(each, RequestDeadline) for each in seen)
     assert deadline.current() is None
-
-
-def test_a_deadline_is_made_once_of_what_is_held():
-    held = [RequestDeadline, 100.0, 5.0, {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}]
-    made = deadline.made(held)
-    assert deadline.made(held) is made
-    assert (made.at, made.limit) == (105.0, 5.0)
-    assert deadline.made(None) is None
-    assert deadline.made(made) is made

@@ -67,8 +67,8 @@ class Scene:
         environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
         thread = threading.get_ident() if thread is None else thread
         slot = self.table.slots[thread] = Slot(thread, None)
-        slot.held = RequestDeadline(self.clock.monotonic(), limit, environ, self.clock)
-        return slot.held
+        slot.request = RequestDeadline(self.clock.monotonic(), limit, environ, system=self.clock)
+        return slot.request
 
     def after(self, seconds):
         self.clock.advance(seconds)
@@ -97,7 +97,7 @@ def another_thread():
 def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(clock, shared, another_thread):
     scene = Scene(clock, shared)
     request = scene.request()
-    request.waits.add(type("Wait", (), {"doing": "api.example (body)"})())
+    request.waits[type("Wait", (), {"doing": "api.example (body)"})()] = None
     scene.after(7.9)
     assert scene.said == []
     scene.after(0.2)
@@ -140,13 +140,13 @@ def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_
             ended.append(self)
             return True
 
-    request.waits.add(Wait())
+    request.waits[Wait()] = None
     scene.after(9.9)
     assert ended == []
     scene.after(0.2)
     assert len(ended) == 1
     request.waits.clear()
-    request.waits.add(Wait())
+    request.waits[Wait()] = None
     scene.after(0.2)
     assert len(ended) == 2
     assert [e.interrupted for e in scene.said if type(e) is RequestOverdue] == [1]
@@ -162,7 +162,7 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     scene.after(0.3)
     scene.after(0.3)
     assert scene.server.did == ["drain"]
-    scene.table.slots[2].held = None
+    scene.table.slots[2].request = None
     scene.after(0.3)
     scene.after(0.3)
     assert scene.server.did == ["drain", "leave"]
@@ -205,8 +205,8 @@ def test_no_more_workers_of_the_instance_are_replaced_than_the_rate_allows(clock
 def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared, in_app):
     scene = Scene(clock, shared, mode="report")
     request = scene.request()
-    request.waits.add(object())
-    request.waits = {type("Wait", (), {"doing": "", "interrupt": lambda self: pytest.fail("interrupted")})()}
+    request.waits[object()] = None
+    request.waits = {type("Wait", (), {"doing": "", "interrupt": lambda self: pytest.fail("interrupted")})(): None}
     scene.after(8.1)
     scene.after(2)
     scene.after(6)
@@ -247,7 +247,7 @@ def test_a_thousand_firings_leave_nothing_behind(clock, shared):
 def test_a_client_that_leaves_ends_what_may_be_ended(clock, shared, method, ended):
     scene = Scene(clock, shared, client_left="end")
     request, interrupted = scene.request(method=method), []
-    request.waits.add(type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})())
+    request.waits[type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})()] = None
     client, accepted = socket.socketpair()
     with client, accepted:
         request.client_fd = accepted.fileno()
