@@ -124,7 +124,7 @@ def _full_queue(running: Instance, state: str) -> Iterator[None]:
 
 
 def _probes(running: Instance) -> Row:
-    command = [str(Path(sys.executable).with_name("resilient-wsgi")), "ready", "--pid", str(running.server.pid)]
+    command = [str(Path(sys.executable).with_name("resilient-wsgi")), "ready", str(running.server.pid)]
     told, codes = _timed(command)
     bare, _ = _timed([sys.executable, "-c", "pass"])
     answer = load.get(running.server.port, "/-/ready", patience=2.0)

@@ -13,7 +13,8 @@ import os
 import time
 from typing import Iterator, List, Optional
 
-from .cli_status import add_target, family, target_pid
+from .cli import target
+from .cli_status import family
 from .errors import Unavailable
 from .request import on_signal
 from .request.records import Region, regions
@@ -27,13 +28,13 @@ QUIET = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `stacks` takes."""
-    add_target(parser, "the master, or of one worker")
+    target.add_target(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the stacks; return 1 if there were none."""
     answered = 0
-    for process in family(target_pid(arguments)):
+    for process in family(target.given(arguments)):
         found = on_signal.find(process.pid)
         if found is None:
             continue

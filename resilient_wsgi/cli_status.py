@@ -11,6 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Tuple
 
+from .cli import target
+from .cli.output import say
 from .servers import listen_queue
 from .servers.listen_queue import Listener
 from .settings import Backlog
@@ -29,20 +31,13 @@ class Process:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `status` takes."""
-    add_target(parser)
+    target.add_target(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def add_target(parser: argparse.ArgumentParser, whose: str = "the master") -> None:
-    """Add a pid or the file that holds it, one of them."""
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("pid", nargs="?", type=int, help=f"pid of {whose}")
-    target.add_argument("--pidfile", help="file with that pid")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; return 1 if a queue is full."""
-    pid = target_pid(arguments)
+    pid = target.master(arguments)
     queues = listen_queue.of_process(pid)
     processes = family(pid)
     allowed = listen_queue.somaxconn()
@@ -53,22 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
             "listen_queues": [queue._asdict() for queue in queues],
             "processes": [asdict(process) for process in processes],
         }
-        print(json.dumps(report))  # noqa: T201
+        say(json.dumps(report))
     else:
-        print("\n".join(render(pid, queues, processes, allowed)))  # noqa: T201
+        say("\n".join(render(pid, queues, processes, allowed)))
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
-
-
-def target_pid(arguments: argparse.Namespace) -> int:
-    """Return the pid that was given, or that stands in the pidfile. Raises `ValueError`, `OSError`."""
-    if arguments.pid is not None:
-        return int(arguments.pid)
-    with open(arguments.pidfile, encoding="ascii") as file:
-        text = file.read().strip()
-    if not text.isdigit():
-        msg = f"{arguments.pidfile} holds {text!r}, not a pid"
-        raise ValueError(msg)
-    return int(text)
 
 
 def render(pid: int, queues: List[Listener], processes: List[Process], allowed: int) -> List[str]:
@@ -93,14 +76,8 @@ def _judge(queue: Listener) -> str:
 
 
 def family(pid: int, system: System = SYSTEM) -> List[Process]:
-    """Return a process and its children, the process first. Raises `ProcessLookupError`."""
-    text = system.read_text(f"/proc/{pid}/task/{pid}/children")
-    pids = [pid, *(int(child) for child in text.split())]
-    found = [_process(p, system) for p in pids if system.read_text(f"/proc/{p}/stat")]
-    if not found:
-        msg = f"there is no process {pid}"
-        raise ProcessLookupError(msg)
-    return found
+    """Return a process and the workers that were forked from it, the process first."""
+    return [_process(each, system) for each in target.family(pid) if system.read_text(f"/proc/{each}/stat")]
 
 
 def _process(pid: int, system: System) -> Process:

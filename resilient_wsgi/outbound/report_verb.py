@@ -13,20 +13,20 @@ import sys
 from dataclasses import asdict
 from typing import List
 
-from ..cli_status import add_target, target_pid
+from ..cli import target
 from . import ledger
 from .sites import Site
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `report` takes."""
-    add_target(parser)
+    target.add_target(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the call sites, the most frequent first; return 1 if there are none."""
-    pid = target_pid(arguments)
+    pid = target.master(arguments)
     try:
         sites = ledger.read(pid)
     except FileNotFoundError as error:

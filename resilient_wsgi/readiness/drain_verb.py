@@ -7,9 +7,10 @@ serves any more, 1: some still did when the time was up, 2: could not be done.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
+from ..cli import target
+from ..cli.output import say
 from . import probe
 from .board import LOADING, PAUSING, SERVING, Board
 
@@ -18,7 +19,7 @@ LOOK_EVERY = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb `drain` takes."""
-    probe.add_instance(parser)
+    target.add_target(parser)
     parser.add_argument(
         "--timeout", type=float, default=60.0, help="seconds to wait for the workers (default: %(default)s)"
     )
@@ -31,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     end = time.monotonic() + arguments.timeout
     while _serving(board):
         if time.monotonic() >= end:
-            sys.stdout.write(f"{_serving(board)} workers still serve after {arguments.timeout:g} s\n")
+            say(f"{_serving(board)} workers still serve after {arguments.timeout:g} s")
             return 1
         time.sleep(LOOK_EVERY)
-    sys.stdout.write("drained\n")
+    say("drained")
     return 0
 
 

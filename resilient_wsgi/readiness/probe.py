@@ -7,10 +7,10 @@ however full the listen queue is. Exit code 0: ready (or live), 1: not, 2: could
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 
+from ..cli import target
+from ..cli.output import say
 from .board import SERVING, STATES, Board, Slot
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is st
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb `ready` takes."""
-    add_instance(parser)
+    target.add_target(parser)
     parser.add_argument("--live", action="store_true", help="only: does the master run, and a worker that is not stuck")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="how many must be ready (default: %(default)s)"
@@ -30,24 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
 
-def add_instance(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments by which an instance is named."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--pidfile", help="the file of uWSGI's option `pidfile` or `safe-pidfile`")
-    which.add_argument("--pid", type=int, help="the master's pid")
-
-
 def board_of(arguments: argparse.Namespace) -> Board:
-    """Return the board of the instance that the arguments name. Raises `OSError`, `ValueError`."""
-    pid = arguments.pid
-    if pid is None:
-        with open(arguments.pidfile, encoding="ascii") as file:
-            text = file.read().strip()
-        if not text.isdigit():
-            msg = f"{arguments.pidfile} holds {text!r:.40}, not a pid"
-            raise ValueError(msg)
-        pid = int(text)
-    return Board.of_instance(pid)
+    """Return the board of the instance that the arguments name. Raises `target.CannotLook`."""
+    pid = target.master(arguments)
+    try:
+        return Board.of_instance(pid)
+    except PermissionError:
+        target.no_permission(pid)
+    except FileNotFoundError:
+        target.not_ours(pid)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,4 +84,4 @@ def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) 
             why = f": {each['why']}" if each["why"] else ""
             lines.append(f"worker {each['worker']} (pid {each['pid']}) {each['state']}{why}")
         text = "\n".join(lines)
-    sys.stdout.write(text + os.linesep)
+    say(text)

@@ -15,7 +15,16 @@ from ..system import SYSTEM, System
 from . import sock_diag
 from .sock_diag import Listener
 
-__all__ = ["Listener", "depth", "families", "listening_descriptors", "of_descriptor", "of_process", "somaxconn"]
+__all__ = [
+    "Listener",
+    "depth",
+    "families",
+    "listening_descriptors",
+    "listening_inodes",
+    "of_descriptor",
+    "of_process",
+    "somaxconn",
+]
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 
@@ -54,13 +63,18 @@ def depth(fds: Iterable[int]) -> Optional[int]:
 
 def listening_descriptors() -> Tuple[int, ...]:
     """Return those descriptors of this process that are listening sockets; none where that cannot be known."""
-    known = {inode for family in FAMILIES for inode in _listeners(family)}
+    known = listening_inodes()
     found = []
     for fd in map(int, os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ()):
         with contextlib.suppress(OSError):
             if os.fstat(fd).st_ino in known:
                 found.append(fd)
     return tuple(found)
+
+
+def listening_inodes() -> Set[int]:
+    """Return the inodes of all listening sockets of this network namespace; none where that cannot be known."""
+    return {inode for family in FAMILIES for inode in _listeners(family)}
 
 
 def _listeners(family: int) -> Dict[int, Listener]:

@@ -56,7 +56,7 @@ def probe(running, *arguments, module="probe"):
         f"import argparse, sys; from resilient_wsgi.readiness import {module} as verb; p = argparse.ArgumentParser();"
         "verb.add_arguments(p); sys.exit(verb.run(p.parse_args()))"
     )
-    command = [sys.executable, "-c", code, "--pid", str(running.server.pid), *arguments]
+    command = [sys.executable, "-c", code, str(running.server.pid), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not done.stderr
     return done.returncode, done.stdout

@@ -1,0 +1,84 @@
+"""Look at running instances from outside, and start one whose log cannot block it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from .. import __version__
+from . import output
+from .target import CannotLook
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional
+
+# each module offers add_arguments(parser) and run(arguments) -> exit code
+VERBS = {
+    "drain": "readiness.drain_verb",
+    "exec": "stderr.shim",
+    "ready": "readiness.probe",
+    "report": "outbound.report_verb",
+    "stacks": "cli_stacks",
+    "status": "cli_status",
+    "unstick": "stderr.unstick",
+}
+COULD_NOT_LOOK = 2
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run a verb; return 0 if all is well, 1 if what was asked for is not well, 2 if it could not be looked at."""
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        output.finish()
+
+
+def _main(arguments: List[str]) -> int:
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        output.complain(f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}\n{_overview()}")
+        return COULD_NOT_LOOK
+    if not arguments:
+        output.complain(_overview())
+        return COULD_NOT_LOOK
+    chosen = _parser(arguments).parse_args(arguments)
+    try:
+        return int(_verb(chosen.verb).run(chosen))
+    except BrokenPipeError:  # whoever reads the answer has seen enough of it
+        return COULD_NOT_LOOK
+    except (CannotLook, OSError, ValueError) as error:
+        output.complain(f"resilient-wsgi {chosen.verb}: {error}")
+        return COULD_NOT_LOOK
+
+
+def _parser(arguments: List[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="resilient-wsgi", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    # only the one that is wanted is imported: an exec probe is a process of its own every few seconds
+    for name in arguments[:1] if arguments[0] in VERBS else VERBS:
+        verb = _verb(name)
+        verb.add_arguments(verbs.add_parser(name, help=_first_line(verb), description=verb.__doc__))
+    return parser
+
+
+def _verb(name: str) -> Any:
+    return importlib.import_module(f"resilient_wsgi.{VERBS[name]}")
+
+
+def _first_line(verb: Any) -> str:
+    return str((verb.__doc__ or "").partition("\n")[0])
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {_first_line(_verb(name))}" for name in VERBS]
+    return "\n".join(["usage: resilient-wsgi VERB [PID | --pidfile FILE] ...", *lines])
+
+
+def _nearest(word: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word.lower(), VERBS, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
