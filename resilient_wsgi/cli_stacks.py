@@ -14,7 +14,7 @@ import time
 from typing import Iterator, List, Optional
 
 from .cli import target
-from .cli_status import family
+from .cli.status import family
 from .errors import Unavailable
 from .request import on_signal
 from .request.records import Region, regions

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 # each module offers add_arguments(parser) and run(arguments) -> exit code
 VERBS = {
-    "drain": "readiness.drain_verb",
+    "drain": "cli.drain",
     "exec": "stderr.shim",
-    "ready": "readiness.probe",
-    "report": "outbound.report_verb",
+    "ready": "cli.ready",
+    "report": "cli.report",
     "stacks": "cli_stacks",
-    "status": "cli_status",
+    "status": "cli.status",
     "unstick": "stderr.unstick",
 }
 COULD_NOT_LOOK = 2

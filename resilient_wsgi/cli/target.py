@@ -78,10 +78,10 @@ def check(pid: int) -> None:
 
 def no_permission(pid: int) -> NoReturn:
     """Raise `CannotLook` that names the process, its user, and what to do."""
-    whose, remedy = _user_of(pid), "run this as that user, or as root"
-    if whose and whose[0] == os.geteuid():  # the kernel protects what has changed its user since its exec
+    uid, remedy = uid_of(pid), "run this as that user, or as root"
+    if uid == os.geteuid():  # the kernel protects what has changed its user since its exec
         remedy = "it has changed its user or its capabilities since it was started: run this as root"
-    as_user = f", which runs as {whose[1]}" if whose else ""
+    as_user = f", which runs as {_user_name(uid)}" if uid >= 0 else ""
     msg = f"no permission to look at process {pid}{name_of(pid)}{as_user}: {remedy}"
     raise CannotLook(msg)
 
@@ -119,8 +119,13 @@ def not_ours(pid: int) -> NoReturn:
 
 def name_of(pid: int) -> str:
     """Return ` (command)` of a process, `""` where it is not known. Its text is escaped: a process chooses its own."""
-    text = _read(pid, "comm").strip().decode("ascii", "backslashreplace")
-    return f" ({text.encode('unicode_escape').decode()})" if text else ""
+    text = printable(_read(pid, "comm").strip())
+    return f" ({text})" if text else ""
+
+
+def printable(data: bytes) -> str:
+    """Return text of another process with everything escaped that a terminal could obey."""
+    return data.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
 
 
 def _exists(pid: int) -> bool:
@@ -133,18 +138,21 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _user_of(pid: int) -> tuple[int, str] | None:
-    with suppress(OSError):
-        uid = os.stat(f"/proc/{pid}").st_uid
-        for line in _read(pid, "status").splitlines():  # the folder of what the kernel protects belongs to root
-            uid = int(line.split()[2]) if line.startswith(b"Uid:") else uid
-        try:
-            import pwd
+def uid_of(pid: int) -> int:
+    """Return the effective user id of a process, -1 if it is gone."""
+    for line in _read(pid, "status").splitlines():  # the folder of what the kernel protects belongs to root
+        if line.startswith(b"Uid:"):
+            return int(line.split()[2])
+    return -1
 
-            return uid, pwd.getpwuid(uid).pw_name
-        except (ImportError, KeyError):
-            return uid, f"user {uid}"
-    return None
+
+def _user_name(uid: int) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return f"user {uid}"
 
 
 def _fields(pid: int) -> List[str]:

@@ -50,10 +50,10 @@ def get(port, path, method="GET", **headers):
             return error.code, error.read()
 
 
-def probe(running, *arguments, module="probe"):
+def probe(running, *arguments, module="ready"):
     """Run the exec probe as a process of its own; return its exit code and what it says."""
     code = (
-        f"import argparse, sys; from resilient_wsgi.readiness import {module} as verb; p = argparse.ArgumentParser();"
+        f"import argparse, sys; from resilient_wsgi.cli import {module} as verb; p = argparse.ArgumentParser();"
         "verb.add_arguments(p); sys.exit(verb.run(p.parse_args()))"
     )
     command = [sys.executable, "-c", code, str(running.server.pid), *arguments]
@@ -143,7 +143,7 @@ def test_draining_says_not_ready_then_serves_the_queue_then_lets_the_workers_go(
         assert becomes(running, 200)
         with load.Load(running.server.port, [load.Rate("/slow", 8)], patience=10.0, seconds=1.2) as traffic:
             begin = time.monotonic()
-            assert probe(running, module="drain_verb") == (0, "drained\n")
+            assert probe(running, module="drain") == (0, "drained\n")
             assert time.monotonic() - begin >= 1.5
         assert load.by_status(traffic.answers) == {"200": len(traffic.answers)}
         assert probe(running)[0] == 1

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from resilient_wsgi.cli import drain, ready
 from resilient_wsgi.cli.target import CannotLook
-from resilient_wsgi.readiness import drain_verb, probe
 from resilient_wsgi.readiness.board import DRAINED, PAUSING, SERVING, Board
 
 
@@ -37,24 +37,24 @@ def pid(board):
 
 
 def test_it_is_ready_while_enough_workers_are(board, pid, capsys):
-    assert ask(probe, *pid) == 0
+    assert ask(ready, *pid) == 0
     board.slot(2).state, board.slot(2).error = PAUSING, "ImportError: x"
-    assert ask(probe, *pid) == 0
-    assert ask(probe, *pid, "--workers", "2") == 1
+    assert ask(ready, *pid) == 0
+    assert ask(ready, *pid, "--workers", "2") == 1
     assert "worker 2" in capsys.readouterr().out
 
 
 def test_a_worker_that_is_stuck_or_gone_or_says_no_does_not_count(board, pid):
     board.slot(1).looked -= 100
     board.slot(2).ready = 0
-    assert ask(probe, *pid) == 1
+    assert ask(ready, *pid) == 1
     board.slot(2).ready, board.slot(2).pid = 1, 2**22 + 1
-    assert ask(probe, *pid) == 1
+    assert ask(ready, *pid) == 1
 
 
 def test_it_says_it_as_json(board, pid, capsys):
     board.slot(2).problem, board.slot(2).ready = "cache: cold", 0
-    assert ask(probe, *pid, "--json") == 0
+    assert ask(ready, *pid, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["status"] == "ready"
     assert [each["why"] for each in said["workers"]] == ["", "cache: cold"]
@@ -63,7 +63,7 @@ def test_it_says_it_as_json(board, pid, capsys):
 def test_a_pidfile_is_read(board, tmp_path):
     path = tmp_path / "pid"
     path.write_text(f"{os.getpid()}\n")
-    assert ask(probe, "--pidfile", str(path), "--live") == 0
+    assert ask(ready, "--pidfile", str(path), "--live") == 0
 
 
 @pytest.mark.parametrize("text", ["", "not a pid"])
@@ -71,20 +71,20 @@ def test_a_pidfile_with_something_else_is_an_error(tmp_path, text):
     path = tmp_path / "pid"
     path.write_text(text)
     with pytest.raises(CannotLook, match="not a pid"):
-        ask(probe, "--pidfile", str(path))
+        ask(ready, "--pidfile", str(path))
 
 
 def test_a_process_that_is_not_there_or_has_no_board_is_an_error():
     with pytest.raises(CannotLook, match="there is no process"):
-        ask(probe, str(2**22 + 1))
+        ask(ready, str(2**22 + 1))
     with pytest.raises(CannotLook, match=r"runs no instance|no permission"):
-        ask(probe, "1")
+        ask(ready, "1")
 
 
 def test_draining_is_not_ready_and_drain_waits_for_the_workers(board, pid):
-    assert ask(drain_verb, *pid, "--timeout", "0.2") == 1
+    assert ask(drain, *pid, "--timeout", "0.2") == 1
     assert board.head.draining
-    assert ask(probe, *pid) == 1
+    assert ask(ready, *pid) == 1
     for number in (1, 2):
         board.slot(number).state = DRAINED
-    assert ask(drain_verb, *pid) == 0
+    assert ask(drain, *pid) == 0

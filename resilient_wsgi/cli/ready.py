@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..cli import target
-from ..cli.output import say
-from .board import SERVING, STATES, Board, Slot
+from ..readiness.board import SERVING, STATES, Board, Slot
+from . import target
+from .output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..cli import target
-from ..cli.output import say
-from . import probe
-from .board import LOADING, PAUSING, SERVING, Board
+from ..readiness.board import LOADING, PAUSING, SERVING, Board
+from . import ready, target
+from .output import say
 
 LOOK_EVERY = 0.1
 
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start it, wait for it, return 0 or 1."""
-    board = probe.board_of(arguments)
+    board = ready.board_of(arguments)
     board.head.draining = board.head.draining or time.monotonic()
     end = time.monotonic() + arguments.timeout
     while _serving(board):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from typing import List
 
-from ..cli import target
-from . import ledger
-from .sites import Site
+from ..outbound import ledger
+from ..outbound.sites import Site
+from . import target
+from .output import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         sites = ledger.read(pid)
     except FileNotFoundError as error:
-        print(f"resilient-wsgi report: {error}", file=sys.stderr)  # noqa: T201
+        complain(f"resilient-wsgi report: {error}")
         return 1
-    print(json.dumps([asdict(site) for site in sites]) if arguments.json else "\n".join(render(sites)))  # noqa: T201
+    say(json.dumps([asdict(site) for site in sites]) if arguments.json else "\n".join(render(sites)))
     return 0
 
 

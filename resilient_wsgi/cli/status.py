@@ -11,12 +11,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Tuple
 
-from .cli import target
-from .cli.output import say
-from .servers import listen_queue
-from .servers.listen_queue import Listener
-from .settings import Backlog
-from .system import SYSTEM, System
+from ..servers import listen_queue
+from ..servers.listen_queue import Listener
+from ..settings import Backlog
+from ..system import SYSTEM, System
+from . import target
+from .output import say
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     pid = target.master(arguments)
     queues = listen_queue.of_process(pid)
     processes = family(pid)
+    if not queues and len(processes) < 2:
+        msg = f"process {pid}{target.name_of(pid)} is no server: it listens to nothing and has forked no workers"
+        raise target.CannotLook(msg)
     allowed = listen_queue.somaxconn()
     if arguments.json:
         report = {
@@ -56,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def render(pid: int, queues: List[Listener], processes: List[Process], allowed: int) -> List[str]:
     """Return the lines for a terminal."""
-    lines = [f"master {pid}, {len(processes) - 1} child processes, net.core.somaxconn {allowed or 'unknown'}", ""]
+    lines = [f"master {pid}, {len(processes) - 1} workers and helpers, net.core.somaxconn {allowed or 'unknown'}", ""]
     width = max([len(queue.name) for queue in queues] + [len("listen queue")])
     lines.append(f"{'listen queue':<{width}}  waiting   room")
     lines += [f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  {_judge(q)}".rstrip() for q in queues]
@@ -82,7 +85,7 @@ def family(pid: int, system: System = SYSTEM) -> List[Process]:
 
 def _process(pid: int, system: System) -> Process:
     fields = _fields(system.read_text(f"/proc/{pid}/status"))
-    command = system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    command = target.printable(system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip().encode())
     return Process(
         pid, fields.get("State", "?")[:1], int(fields.get("Threads", "0")), command or fields.get("Name", "?")
     )
