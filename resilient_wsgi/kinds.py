@@ -196,9 +196,10 @@ class Choice(Kind):
             word = "off"
         if word in ("true", "1", "yes", "on"):
             word = "on" if "on" in self.words else "enforce"
-        if word not in self.words:
-            raise ValueError(value)
-        return word
+        for known in self.words:
+            if known.lower() == word:
+                return known
+        raise ValueError(value)
 
 
 class Yes(Kind):

@@ -151,7 +151,7 @@ class Readiness:
         0, Whole(), "A worker is not ready while this many connections or more wait in the listen queue; 0: never mind."
     )
     token: str = option(
-        "", Text(), "Who sends it as `X-Readiness-Token` sees the details of `/-/ready`; others do not."
+        "", Text(), "Who sends it as `X-Readiness-Token` sees the details of `/-/ready`. Without one, nobody does."
     )
     probe_paths: bool = option(True, Yes(), "Answer `/-/live` and `/-/ready` in `wrap()`.")
     drain_delay: float = option(
@@ -262,6 +262,12 @@ class Request:
         "A request that waited longer (X-Request-Start) is shed, if the listen queue agrees that there is a queue.",
         "s",
     )
+    queue_header: str = option(
+        "X-Request-Start",
+        Choice("X-Request-Start", "X-Queue-Start"),
+        "The header in which the router in front says when it got the request. It must set or append to it itself: of several "
+        "values the last one counts, and no other header is read.",
+    )
     queue_target: Optional[float] = option(
         None,
         Seconds(above=0, none="MAX_QUEUE_WAIT alone"),
@@ -269,7 +275,11 @@ class Request:
         "s",
     )
     max_shed_share: float = option(0.8, Share(), "At most this share of the requests is shed, in case the header lies.")
-    critical: Tuple[str, ...] = option((), Paths(), "Requests that are never shed; health probes never are.")
+    critical: Tuple[str, ...] = option(
+        (),
+        Paths(),
+        "Requests that are never shed; nor are, up to 5 a second, those of load balancers and to usual health paths.",
+    )
     sheddable: Tuple[str, ...] = option((), Paths(), "Requests that are shed first: at half the wait that others are.")
 
 

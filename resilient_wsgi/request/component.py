@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from mmap import mmap
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
 from .. import servers
@@ -50,7 +51,7 @@ def around(app: WSGIApplication, options: Request) -> Around:
     _watch(options, server, leaves)
     return Around(
         ClientGoneMiddleware(app, options, server) if looks else None,
-        QueueMiddleware(app, options, server) if queues else None,
+        QueueMiddleware(app, options, server, memory=_memory) if queues else None,
         inner,
     )
 
@@ -74,6 +75,7 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
         else "no deadline: neither harakiri nor REQUEST.TIMEOUT is set",
         f"clients that are gone: {options.client_gone}",
         f"watchdog: {'on' if _watching(options, leaves) else 'not needed'}",
+        _queue(options),
         _stacks(options, server),
     )
     return _means
@@ -83,6 +85,11 @@ def status_lines() -> Sequence[str]:
     """Return what is done, and what of it this process must do without."""
     unshared = "" if _process is None else _process.unshared
     return (*_means, f"killed workers are not reported: {unshared}") if unshared else _means
+
+
+def _memory() -> Optional[mmap]:
+    shared = None if _process is None else _process.shared
+    return None if shared is None else shared.memory
 
 
 def uninstall() -> None:
@@ -109,6 +116,12 @@ def _watch(options: Request, server: Server, leaves: float) -> None:
     _process = Process(options, server, watching=_watching(options, leaves))
     server.on_worker_ready(_process.start)
     server.on_worker_stop(_process.stop)
+
+
+def _queue(options: Request) -> str:
+    if options.shed == OFF and options.router_timeout is None:
+        return "time in the queue: not looked at"
+    return f"time in the queue: by {options.queue_header}, which the router must set"
 
 
 def _stacks(options: Request, server: Server) -> str:

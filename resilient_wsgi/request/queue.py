@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
 
 from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
-from ..gate import QUEUE_START, REQUEST_START, Gate
+from ..gate import Gate
 from ..guard import Guard
 from ..servers import Server, listen_queue
 from ..settings import OFF, REPORT, Request
 from ..system import SYSTEM, System
+from .exempt import Allowance, Memory, looks_like_a_probe
 from .paths import matcher, path_of
 from .queue_time import Calibration, parse
 from .running import WAITED, named
@@ -19,9 +20,7 @@ from .shedding import Shedding, Spell
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PROBES = ("*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz", "*/ready", "*/ping",
-          "*/status", "*/-/healthy", "*/-/ready", "*/up", "*/heartbeat", "*/__heartbeat__", "*/__lbheartbeat__")  # fmt: skip
-PROBERS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Consul Health Check", "HAProxy", "Prometheus/")
+OWN_PROBES = ("/-/live", "/-/ready")
 BODY = b"Too busy. Try again later.\n"
 # the kernel is asked for the queue's length at most this often
 ASK_EVERY = 0.02
@@ -36,18 +35,26 @@ class QueueMiddleware(Gate):
     """Answer 503 with `Retry-After` where a request waited longer than allowed and the kernel agrees that there is a queue.
 
     It notes how long the request waited in `environ["resilient_wsgi.waited"]`, unless the one before, less than 5 ms ago, hardly
-    had waited. Without the header `X-Request-Start` or
-    `X-Queue-Start` it does nothing, and whenever something is doubtful it lets the request pass: a stamp that cannot be meant,
+    had waited. It reads the one header that `QUEUE_HEADER` names. Without it it does nothing, and whenever something is doubtful it lets the request pass: a stamp that cannot be meant,
     a listen queue that is empty or not known, more requests shed than `MAX_SHED_SHARE` allows.
     """
 
-    def __init__(self, app: WSGIApplication, options: Request, server: Server, system: System = SYSTEM) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        options: Request,
+        server: Server,
+        system: System = SYSTEM,
+        memory: Memory = lambda: None,
+    ) -> None:
         super().__init__(app)
+        self._header = "HTTP_" + options.queue_header.upper().replace("-", "_")
         self._server = server
         self._now = system.monotonic
         self._wall_time = system.wall_time
         self._reports = REPORT in (options.mode, options.shed)
-        self._never = matcher([*options.critical, *PROBES])
+        self._never = matcher([*options.critical, *OWN_PROBES])
+        self._probes = Allowance(server.workers(), memory)
         self._first = matcher(options.sheddable)
         self._waited = Calibration().waited
         self._shedding = Shedding(options)
@@ -60,8 +67,8 @@ class QueueMiddleware(Gate):
 
     def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
         """Answer a request that waited too long."""
-        header = environ.get(REQUEST_START) or environ.get(QUEUE_START)
-        if header is None:
+        header = environ.get(self._header)
+        if not header:
             return None
         shed = None
         try:
@@ -97,10 +104,12 @@ class QueueMiddleware(Gate):
     def _late(
         self, environ: WSGIEnvironment, path: str, waited: float, allowed: float, now: float
     ) -> Optional[RequestShed]:
-        if self._never(path) or environ.get("HTTP_USER_AGENT", "").startswith(PROBERS):
+        if self._never(path):
             return None
         depth = self._ask(now)
-        if not depth or not self._shedding.may_shed():
+        if not depth or (looks_like_a_probe(path, environ) and self._probes.take(now)):
+            return None
+        if not self._shedding.may_shed():
             return None
         event = RequestShed(*named(environ), waited, allowed, depth)
         if self._spell.shed(now):

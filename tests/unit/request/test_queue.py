@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
+from resilient_wsgi.request.exempt import Allowance
 from resilient_wsgi.request.queue import QueueMiddleware
 from resilient_wsgi.request.queue_time import Calibration, parse
 from resilient_wsgi.servers import Server, listen_queue
@@ -22,7 +23,8 @@ NOW = 1_700_000_000.125
     "text",
     [
         "t=1700000000.125", "1700000000.125", "t=1700000000125", "1700000000125", "t=1700000000125000",
-        "1700000000125000", "1700000000125000000", " 1700000000.125 ", "t=1700000000.125, t=1700000001.000",
+        "1700000000125000", "1700000000125000000", " 1700000000.125 ", "t=1700000001.000, t=1700000000.125",
+        "nonsense,1700000000.125", ",,t=1700000000125",
         "1700000000125.0",
     ],
 )  # fmt: skip
@@ -30,7 +32,24 @@ def test_a_stamp_is_read_in_seconds_milli_micro_and_nanoseconds(text):
     assert parse(text) == pytest.approx(NOW, abs=1e-4)
 
 
-@pytest.mark.parametrize("text", ["", "t=", "soon", "t=soon", "12", "-1700000000", "nan", "t=nan", "0", ",", "t=,1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "t=",
+        "soon",
+        "t=soon",
+        "12",
+        "-1700000000",
+        "nan",
+        "t=nan",
+        "0",
+        ",",
+        "t=,1",
+        "1700000000.125,",
+        "1700000000.125, x",
+    ],
+)
 def test_what_is_no_stamp_is_none(text):
     assert parse(text) is None
 
@@ -44,11 +63,56 @@ def test_no_header_makes_it_raise_or_look_plausible_by_accident(text):
         assert waited is None or waited == 0
 
 
-@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0, 0.4])
-def test_a_clock_that_is_off_makes_no_request_look_old(skew):
-    calibration, waits = Calibration(), [0.01, 0.0, 3.0, 0.02]
+def calibrated(difference=0.0):
+    """Return a calibration that knows what the clocks differ by."""
+    calibration = Calibration()
+    for _ in range(3):
+        calibration.waited(NOW - difference, NOW)
+    return calibration
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, 0.4])
+def test_a_clock_that_is_behind_makes_no_request_look_old(skew):
+    calibration, waits = calibrated(skew), [0.01, 0.0, 3.0, 0.02]
     told = [calibration.waited(NOW - skew, NOW + wait) for wait in waits]
-    assert told == pytest.approx([0.0, 0.0, 3.0, 0.02], abs=1e-6)
+    assert told == pytest.approx(waits, abs=1e-6)
+
+
+def test_a_clock_that_is_ahead_makes_all_look_as_if_they_had_not_waited():
+    calibration = calibrated(-10.0)
+    assert [calibration.waited(NOW + 10, NOW + wait) for wait in (0.01, 3.0, 11.0)] == pytest.approx([0, 0, 1.0])
+
+
+@pytest.mark.parametrize("skew", [0.0, 100.0])
+@pytest.mark.parametrize("told", [-100.0, -3600.0, 0.0, 90.0, 500.0, -86400.0])
+def test_one_stamp_moves_nothing_for_others(skew, told):
+    calibration = Calibration()
+    for request in range(1000):
+        wall = NOW + request
+        if request % 60 == 20:
+            calibration.waited(wall - told, wall)
+        elif request > 20:
+            assert calibration.waited(wall - skew - 0.1, wall) < 0.2
+            assert calibration.waited(wall - skew - 5.0, wall) > 4.8 if request % 60 == 40 else True
+        else:
+            calibration.waited(wall - skew, wall)
+
+
+def test_the_first_of_all_stamps_moves_nothing_either():
+    calibration = Calibration()
+    calibration.waited(NOW + 100, NOW)
+    told = [calibration.waited(NOW - 100, NOW) for _ in range(100)]
+    assert told == pytest.approx([0.0] * 100)
+
+
+def test_many_future_stamps_make_nobody_look_old_whose_router_s_clock_is_right():
+    calibration, chance = Calibration(), random.Random(3)
+    for request in range(3000):
+        wall = NOW + request / 10
+        if chance.random() < 0.7:
+            calibration.waited(wall + chance.choice((1, 100, 3000)), wall)
+        else:
+            assert calibration.waited(wall - 0.1, wall) <= 0.11
 
 
 def test_a_clock_that_is_days_off_tells_nothing():
@@ -57,28 +121,38 @@ def test_a_clock_that_is_days_off_tells_nothing():
 
 @pytest.mark.parametrize("ahead", [3600.0, 601.0])
 def test_of_two_routers_whose_clocks_differ_neither_s_requests_look_hours_old(ahead):
-    calibration = Calibration()
+    calibration = calibrated()
+    assert calibration.waited(NOW, NOW + 40) == 40
+    assert calibration.waited(NOW - ahead, NOW) is None
     assert calibration.waited(NOW + ahead, NOW) == 0
-    assert calibration.waited(NOW, NOW) is None
-    assert calibration.waited(NOW + ahead, NOW + 40) == 40
 
 
 def test_a_clock_that_is_set_is_followed_within_minutes():
-    calibration = Calibration()
-    calibration.waited(NOW, NOW)
+    calibration = calibrated()
     assert calibration.waited(NOW, NOW + 100) == 100  # either it waited, or the clock was set
-    for minute in range(1, 8):
-        now = NOW + 60.0 * minute
+    for second in range(10, 400, 10):
+        now = NOW + second
         waited = calibration.waited(now - 100, now)
     assert waited == 0
-    for minute in range(1, 8):
-        now = NOW - 3600 + 60.0 * minute
+    for second in range(0, 400, 10):
+        now = NOW - 3600 + second
         waited = calibration.waited(now, now + 0.1)
     assert waited == pytest.approx(0, abs=1e-6)
 
 
+def test_what_was_learned_stays_where_there_are_few_requests():
+    calibration = calibrated(100.0)
+    for minute in range(30):
+        now = NOW + 60.0 * minute
+        assert calibration.waited(now - 100, now) == 0
+    assert calibration.waited(now - 110, now) == 10
+
+
 class Queued(Server):
     """A server whose listen queue is a real one, as long as the test wants it."""
+
+    def workers(self):
+        return 5
 
     def __init__(self):
         super().__init__()
@@ -112,7 +186,8 @@ def scene():
             made.append(self)
             self.server.let_wait(depth)
             self.middleware = QueueMiddleware(self.app, Request(**options), self.server, self.clock)
-            self.ask(offset)  # shows what the clocks differ by
+            for _ in range(30):
+                self.ask(offset)  # shows what the clocks differ by
 
         def app(self, environ, start_response):
             self.calls += 1
@@ -188,18 +263,57 @@ def test_every_one_is_looked_at_where_each_wait_counts(scene, option):
     assert made.waited == pytest.approx(0.7, abs=0.01)
 
 
-def test_the_other_header_is_read_too(scene):
+def test_the_header_is_the_one_that_is_configured_and_no_other(scene):
     made = scene(max_queue_wait=5.0)
-    stamp = f"{made.clock.wall_time() - 7:.6f}"
-    assert not made.ask(0, HTTP_X_REQUEST_START="", HTTP_X_QUEUE_START=stamp)
+    late = f"{made.clock.wall_time() - 100:.6f}"
+    assert made.ask(0, HTTP_X_QUEUE_START=late)
+    assert not made.ask(7, HTTP_X_QUEUE_START=f"{made.clock.wall_time() + 3600:.6f}")
+    made = scene(max_queue_wait=5.0, queue_header="X-Queue-Start")
+    for _ in range(30):
+        made.ask(100, HTTP_X_QUEUE_START=f"{made.clock.wall_time():.6f}")
+    assert made.ask(100, HTTP_X_QUEUE_START=f"{made.clock.wall_time():.6f}")
+    assert not made.ask(0, HTTP_X_QUEUE_START=late)
 
 
-@pytest.mark.parametrize(
-    ("path", "agent"),
-    [("/healthz", ""), ("/shop/-/ready", ""), ("/", "kube-probe/1.29"), ("/", "ELB-HealthChecker/2.0")],
-)
-def test_a_health_probe_is_never_shed(scene, path, agent):
-    assert scene(max_queue_wait=5.0).ask(100, path, HTTP_USER_AGENT=agent)
+def test_of_several_values_the_last_one_counts_because_a_client_s_stand_before_it(scene):
+    made = scene(max_queue_wait=5.0)
+    for forged in ("t=1", "nonsense", f"t={NOW + 1e5:.3f}", f"t={NOW - 1e3:.3f}"):
+        assert made.ask(0, HTTP_X_REQUEST_START=f"{forged}, t={made.clock.wall_time():.3f}")
+        assert not made.ask(0, HTTP_X_REQUEST_START=f"{forged}, t={made.clock.wall_time() - 7:.3f}")
+
+
+PROBES = [
+    ("/healthz", ""), ("/shop/-/ready", ""), ("/up", ""), ("/a/b/ping", ""), ("/status", ""),
+    ("/", "kube-probe/1.29"), ("/", "ELB-HealthChecker/2.0"), ("/", "GoogleHC/1.0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "agent"), PROBES)
+def test_a_health_probe_is_not_shed_but_only_five_in_a_second(scene, path, agent):
+    made = scene(max_queue_wait=5.0, max_shed_share=1.0)
+    for _ in range(3):
+        made.clock.now = float(int(made.clock.now) + 1)
+        passed = [made.ask(100, path, HTTP_USER_AGENT=agent) for _ in range(20)]
+        assert passed == [True] + [False] * 19  # one worker of the five that there are
+    assert not made.ask(100, "/buy")
+
+
+def test_our_own_probes_and_what_is_configured_are_never_shed(scene):
+    made = scene(max_queue_wait=5.0, max_shed_share=1.0, critical=("/lb-check",))
+    assert all(made.ask(100, path) for path in ("/-/live", "/-/ready", "/lb-check") for _ in range(50))
+
+
+def test_the_workers_of_an_instance_share_what_may_pass_in_a_second():
+    memory = bytearray(4096)
+    workers = [Allowance(4, lambda: memory) for _ in range(4)]
+    for second in (10.0, 11.2, 99.0):
+        assert sum(worker.take(second + n / 100) for n in range(10) for worker in workers) == 5
+
+
+def test_without_shared_memory_each_worker_has_its_share():
+    workers = [Allowance(10) for _ in range(10)]
+    passed = sum(worker.take(100 + n / 100) for n in range(1000) for worker in workers)
+    assert 50 <= passed <= 60  # in 10 s, and one for each to begin with
 
 
 def test_what_is_critical_is_never_shed_and_what_is_sheddable_first(scene):
