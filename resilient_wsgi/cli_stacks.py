@@ -14,6 +14,7 @@ import time
 from typing import Iterator, List, Optional
 
 from .cli import target
+from .cli.output import say
 from .cli.status import family
 from .errors import Unavailable
 from .request import on_signal
@@ -40,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         text = ask(process.pid, *found)
         answered += bool(text)
-        print("\n".join([f"=== {process.pid} {process.command}", *_requests(process.pid), text or "no answer", ""]))  # noqa: T201
+        say(f"=== {process.pid} {process.command}", *_requests(process.pid), *(text or "no answer").split("\n"), "")
     if not answered:
-        print("no process here writes its stacks at a signal: is the app wrapped, REQUEST.STACKS_SIGNAL set?")  # noqa: T201
+        say("no process here writes its stacks at a signal: is the app wrapped, REQUEST.STACKS_SIGNAL set?")
     return 0 if answered else 1
 
 

@@ -37,10 +37,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def _main(arguments: List[str]) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
-        output.complain(f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}\n{_overview()}")
+        output.complain(
+            f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}", *_overview().splitlines()
+        )
         return COULD_NOT_LOOK
     if not arguments:
-        output.complain(_overview())
+        output.complain(*_overview().splitlines())
         return COULD_NOT_LOOK
     chosen = _parser(arguments).parse_args(arguments)
     try:

@@ -6,18 +6,33 @@ import contextlib
 import os
 import sys
 
+from ..core.text import printable, redacted
 
-def say(text: str) -> None:
-    """Print a line, or do nothing where standard output is closed, its reader gone, or its disk full."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Sequence
+
+LINE_LIMIT = 1 << 20  # JSON is one line
+
+
+def say(*lines: str) -> None:
+    """Print lines, or do nothing where standard output is closed, its reader gone, or its disk full.
+
+    Each stays one line: what an instance's processes, paths and errors are called comes from outside, and root may read it.
+    """
     with contextlib.suppress(OSError, ValueError):
-        print(text)  # noqa: T201 - into the void if sys.stdout is None
+        print(_shown(lines))  # noqa: T201 - into the void if sys.stdout is None
 
 
-def complain(text: str) -> None:
-    """Print a line to standard error, with the same promise."""
+def complain(*lines: str) -> None:
+    """Print lines to standard error, with the same promises."""
     if sys.stderr is not None:  # print() takes that for standard output
         with contextlib.suppress(OSError, ValueError):
-            print(text, file=sys.stderr)  # noqa: T201
+            print(_shown(lines), file=sys.stderr)  # noqa: T201
+
+
+def _shown(lines: Sequence[str]) -> str:
+    return "\n".join([printable(redacted(line), LINE_LIMIT) for line in lines])
 
 
 def finish() -> None:

@@ -77,11 +77,10 @@ def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) 
     if as_json:
         import json
 
-        text = json.dumps({"status": word, "state": state, "workers": report})
+        say(json.dumps({"status": word, "state": state, "workers": report}))
     else:
         lines = [f"{word}{f' ({state})' if state else ''}"]
         for each in report:
             why = f": {each['why']}" if each["why"] else ""
             lines.append(f"worker {each['worker']} (pid {each['pid']}) {each['state']}{why}")
-        text = "\n".join(lines)
-    say(text)
+        say(*lines)

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     except FileNotFoundError as error:
         complain(f"resilient-wsgi report: {error}")
         return 1
-    say(json.dumps([asdict(site) for site in sites]) if arguments.json else "\n".join(render(sites)))
+    say(*([json.dumps([asdict(site) for site in sites])] if arguments.json else render(sites)))
     return 0
 
 

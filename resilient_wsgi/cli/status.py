@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         say(json.dumps(report))
     else:
-        say("\n".join(render(pid, queues, processes, allowed)))
+        say(*render(pid, queues, processes, allowed))
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
 
 

@@ -6,8 +6,18 @@ terminal of whoever reads it, a bidirectional control shows it in another order 
 
 from __future__ import annotations
 
+import re
+
 LIMIT = 200
 _CUT = "..."
+
+# user and password of a URL; a query string; what DSNs and headers call a secret. Quotes end them, so that JSON stays JSON
+_USERINFO = re.compile(r"""([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@""", re.IGNORECASE)
+_QUERY = re.compile(r"""\?[\w.%\[\]-]+=[^\s"'<>)\\]*""")
+_NAMED = re.compile(
+    r"""((?:password|passwd|pwd|secret|token|api_?key)=)(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)""", re.IGNORECASE
+)
+_CREDENTIALS = re.compile(r"""\b((?:Bearer|Basic) +)[^\s"'\\,;]+""")
 
 
 def printable(text: str, limit: int = LIMIT) -> str:
@@ -29,6 +39,18 @@ def printable_lines(text: str, limit: int = LIMIT) -> str:
     Only use it where a reader can tell those lines from log lines, because they are indented or end the message.
     """
     return "\n".join([printable(line, limit) for line in text.split("\n")])
+
+
+def redacted(text: str) -> str:
+    """Return `text` without what looks like a secret: users and passwords in URLs, query strings, `password=...`, bearer tokens.
+
+    Exception texts of clients and drivers hold URLs and DSNs. What does not look like one of these is not recognised.
+    """
+    if "=" in text:
+        text = _NAMED.sub(r"\1***", _QUERY.sub("?***", text))
+    if "://" in text:
+        text = _USERINFO.sub(r"\1***@", text)
+    return _CREDENTIALS.sub(r"\1***", text)
 
 
 def _escape(character: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar, Union
+from typing import ClassVar, Tuple, Union
 
 from .base import Event
 
@@ -41,6 +41,7 @@ class RequestSlow(Event):
     """
 
     component: ClassVar[str] = "request"
+    blocks: ClassVar[Tuple[str, ...]] = ("stacks",)
     text: ClassVar[str] = (
         "{method} {path} has run for {elapsed:.2f} s of {limit:g} s (waited {waited:.2f} s in the queue before)"
         "{waiting_for}{stacks}"
@@ -95,6 +96,7 @@ class WorkerKilled(Event):
     """Said by a new worker: one before it ended (SIGKILL: harakiri, out of memory; a crash) in the middle of a request."""
 
     component: ClassVar[str] = "request"
+    blocks: ClassVar[Tuple[str, ...]] = ("stacks",)
     level: ClassVar[int] = logging.ERROR
     text: ClassVar[str] = (
         "worker {worker} (pid {pid}) was killed in {request} after {elapsed:.1f} s{waiting_for}{stacks}"
@@ -149,5 +151,7 @@ class SheddingEnded(Event):
 
 
 def _with_stacks(event: Union[RequestSlow, WorkerKilled]) -> str:
-    words = {**vars(event), "waiting_for": f", waiting for {event.waiting_for}" if event.waiting_for else ""}
-    return event.text.format(**{**words, "stacks": f"\n{event.stacks}" if event.stacks else ""})
+    words = event.words()
+    words["waiting_for"] = f", waiting for {words['waiting_for']}" if event.waiting_for else ""
+    words["stacks"] = f"\n{words['stacks']}" if event.stacks else ""
+    return event.text.format(**words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Tuple
 
 from .base import Event
 
@@ -15,7 +15,7 @@ class ThreadStopped(Event):
 
     component: ClassVar[str] = "threads"
     level: ClassVar[int] = logging.INFO
-    text: ClassVar[str] = "thread {name!r} stopped in {seconds:.2f} s ({reason})"
+    text: ClassVar[str] = "thread '{name}' stopped in {seconds:.2f} s ({reason})"
     name: str
     reason: str
     seconds: float
@@ -26,8 +26,9 @@ class ThreadAbandoned(Event):
     """A background thread did not end within its grace and was left behind, so that the process could end."""
 
     component: ClassVar[str] = "threads"
+    blocks: ClassVar[Tuple[str, ...]] = ("stack", "started")
     text: ClassVar[str] = (
-        "thread {name!r} did not stop within {grace:.1f} s ({reason}) and was left behind, in\n{stack}\n"
+        "thread '{name}' did not stop within {grace:.1f} s ({reason}) and was left behind, in\n{stack}\n"
         "it was started in\n{started}"
     )
     name: str
@@ -42,8 +43,9 @@ class ThreadHoldsExit(Event):
     """Report mode: a thread that is waited for at the exit, and that would have been left behind after its grace."""
 
     component: ClassVar[str] = "threads"
+    blocks: ClassVar[Tuple[str, ...]] = ("stack", "started")
     text: ClassVar[str] = (
-        "the exit waits for thread {name!r}; mode is report, nothing was done; it stands in\n{stack}\n"
+        "the exit waits for thread '{name}'; mode is report, nothing was done; it stands in\n{stack}\n"
         "it was started in\n{started}"
     )
     name: str
@@ -57,7 +59,7 @@ class ThreadFailed(Event):
 
     component: ClassVar[str] = "threads"
     level: ClassVar[int] = logging.ERROR
-    text: ClassVar[str] = "background thread {name!r} failed: {error}"
+    text: ClassVar[str] = "background thread '{name}' failed: {error}"
     name: str
     error: str
 
@@ -67,8 +69,9 @@ class GhostThread(Event):
     """A thread was started before the fork and does not run in this process."""
 
     component: ClassVar[str] = "threads"
+    blocks: ClassVar[Tuple[str, ...]] = ("started",)
     text: ClassVar[str] = (
-        "thread {name!r} does not run in this process: it was started before the fork (THREADS.RESTART starts it anew), in\n"
+        "thread '{name}' does not run in this process: it was started before the fork (THREADS.RESTART starts it anew), in\n"
         "{started}"
     )
     name: str
@@ -80,9 +83,10 @@ class ThreadRestarted(Event):
     """A thread that was started before the fork was started anew in this process."""
 
     component: ClassVar[str] = "threads"
+    blocks: ClassVar[Tuple[str, ...]] = ("started",)
     level: ClassVar[int] = logging.INFO
     text: ClassVar[str] = (
-        "thread {name!r} was started before the fork and is started anew; it was started in\n{started}"
+        "thread '{name}' was started before the fork and is started anew; it was started in\n{started}"
     )
     name: str
     started: str
@@ -93,9 +97,10 @@ class ExecutorRevived(Event):
     """An executor that was used before the fork was given new threads in this process."""
 
     component: ClassVar[str] = "threads"
+    blocks: ClassVar[Tuple[str, ...]] = ("started",)
     level: ClassVar[int] = logging.INFO
     text: ClassVar[str] = (
-        "executor of thread {name!r} was used before the fork and has new threads; it was used in\n{started}"
+        "executor of thread '{name}' was used before the fork and has new threads; it was used in\n{started}"
     )
     name: str
     started: str

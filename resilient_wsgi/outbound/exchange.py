@@ -13,6 +13,7 @@ from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .. import deadline, events
+from ..core.text import printable
 from ..deadline import Deadline
 from ..settings import ENFORCE
 from . import policy
@@ -176,7 +177,7 @@ class Exchange:
     @property
     def host(self) -> str:
         """Return the host that is called, for messages."""
-        return self._address()[0] or "an unknown host"
+        return printable(self._address()[0] or "an unknown host")
 
     def __str__(self) -> str:
         return f"{self.host} ({self.phase})"

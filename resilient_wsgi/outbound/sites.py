@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Dict, Tuple
 
+from ..core.text import printable
+
 MOST_SITES = 1000
 
 
@@ -23,7 +25,7 @@ class Site:
         return replace(self, count=self.count + other.count, worst=max(self.worst, other.worst))
 
     def __str__(self) -> str:
-        return f"{self.site} called {self.host} {self.problem}: {self.count} x, at worst {self.worst:.2f} s"
+        return f"{printable(self.site)} called {printable(self.host)} {printable(self.problem)}: {self.count} x, at worst {self.worst:.2f} s"
 
 
 Sites = Dict[Tuple[str, str], Site]

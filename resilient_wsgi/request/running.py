@@ -9,6 +9,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
+from ..core.text import printable
 from ..deadline import Deadline
 from ..system import SYSTEM, System
 
@@ -51,7 +52,7 @@ class RequestDeadline(Deadline):
     @property
     def source(self) -> str:  # type: ignore[override]
         """Return which request it is the deadline of."""
-        return "request deadline of {} {}".format(*named(self.environ))
+        return printable("request deadline of {} {}".format(*named(self.environ)))
 
     @property
     def due(self) -> float:

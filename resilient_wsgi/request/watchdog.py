@@ -12,6 +12,7 @@ import os
 import threading
 from typing import Callable, Dict, List, Optional, Tuple
 
+from ..core.text import printable
 from ..events import Event, RequestOverdue, RequestSlow
 from ..guard import Guard
 from ..settings import OFF, ON, REPORT, Request
@@ -151,7 +152,7 @@ class Watchdog:
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
         works_on = {
-            thread: "{} {} for {:.2f} s".format(*named(request.environ), now - request.start)
+            thread: printable("{} {} for {:.2f} s".format(*named(request.environ), now - request.start))
             for thread, request in requests
         }
         text = stacks.render(works_on, without=threading.get_ident())

@@ -12,6 +12,7 @@ import os
 import time
 from typing import List
 
+from ..cli.output import say
 from . import stuck
 from .kernel import F_SETPIPE_SZ
 
@@ -105,4 +106,4 @@ def drain(pipe: stuck.FullPipe, path: str, seconds: float) -> int:
 
 
 def _print(text: str) -> None:
-    print(text)  # noqa: T201 - what a command is for
+    say(*text.split("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import subprocess
@@ -117,3 +118,35 @@ def test_the_guard_logs_once_a_minute_and_counts_the_rest(caplog):
 def test_the_guard_lets_the_end_of_the_process_pass():
     with pytest.raises(SystemExit), Guard("test"):
         raise SystemExit
+
+
+HOSTILE = "/a\r\n2026-01-01 FAKE\x1b[2J\u202e"
+
+
+def made(kind, text):
+    """Return an event of that kind with the text in each of its fields of text."""
+    values = {"str": text, "int": 1, "float": 1.0, "bool": True}
+    return kind(**{field.name: values[field.type] for field in dataclasses.fields(kind)})
+
+
+KINDS = [
+    kind for name in events.__all__ if isinstance(kind := getattr(events, name), type) and kind is not events.Event
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_field_is_as_it_came(kind):
+    event = made(kind, HOSTILE)
+    if kind.blocks:  # they are of several lines, and end the message
+        event = dataclasses.replace(event, **dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J"))
+    shown = str(event)
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert "FAKE" not in "".join(shown.split("\n")[1:])
+    assert all(
+        value == HOSTILE for name, value in vars(event).items() if type(value) is str and name not in kind.blocks
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_looks_like_a_secret_stays_out_of_the_line(kind):
+    assert "S3CRET" not in str(made(kind, "to postgres://shop:S3CRET@db/shop?password=S3CRET, password=S3CRET"))

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from resilient_wsgi.core.text import printable, printable_lines
+from resilient_wsgi.core.text import printable, printable_lines, redacted
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,24 @@ def test_a_long_text_is_cut_and_says_so():
 
 def test_the_lines_of_a_traceback_stay_lines():
     assert printable_lines('  File "a.py"\n\x1b[31m\r\n') == '  File "a.py"\n\\x1b[31m\\r\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgres://shop:S3CRET@db1/shop failed", "postgres://***@db1/shop failed"),
+        ("https://token@git.example/x", "https://***@git.example/x"),
+        ("with url: /p?token=S3CRET&x=1 (Caused by", "with url: /p?*** (Caused by"),
+        ("https://h/p?a[0]=S3CRET'", "https://h/p?***'"),
+        ("dsn host=db password=S3CRET user=shop", "dsn host=db password=*** user=shop"),
+        ("dsn password='S3 CRET' user=shop", "dsn password=*** user=shop"),
+        ("Authorization: Bearer S3CRET", "Authorization: Bearer ***"),
+        ('{"why": "password=S3CRET"}', '{"why": "password=***"}'),
+        ("who? me", "who? me"),
+        ("a=b mail to x@example.org", "a=b mail to x@example.org"),
+        ("invalid token: 7", "invalid token: 7"),
+        ("https://host/path@7", "https://host/path@7"),
+    ],
+)
+def test_what_looks_like_a_secret_is_left_out(text, shown):
+    assert redacted(text) == shown
