@@ -13,7 +13,7 @@ from typing import Iterable, List
 
 from ..errors import Unavailable
 from ..shm import instance
-from ..shm.directory import allocate
+from ..shm.space import allocate
 from .sites import MOST_SITES, Site, Sites, count
 
 NAME = "outbound"

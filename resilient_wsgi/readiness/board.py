@@ -11,6 +11,8 @@ import fcntl
 import mmap
 import os
 
+from ..shm.space import allocate
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator, List, Optional
@@ -133,7 +135,7 @@ class Board:
             os, "memfd_create"
         ):  # has a name, by which it is found from outside, and can be locked
             fd = os.memfd_create(NAME)
-            os.ftruncate(fd, size)
+            allocate(fd, size)  # a page that is not there when it is touched is SIGBUS
         self._fd = fd
         self._memory = mmap.mmap(-1 if fd is None else fd, size)
         self.head = Head.from_buffer(self._memory)

@@ -22,7 +22,7 @@ from ..errors import Unavailable
 from ..servers import Boot
 from ..settings import OFF, REPORT, Readiness
 from ..shm import instance
-from ..shm.directory import allocate
+from ..shm.space import allocate
 from ..system import SYSTEM, System
 from . import pace
 

@@ -13,6 +13,7 @@ import threading
 from typing import List, Optional
 
 from ..errors import Unavailable
+from .space import allocate
 
 SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 MODE = 0o700
@@ -144,18 +145,6 @@ def open_private(path: str, uid: int, *, read_only: bool = False, follow: bool =
         os.close(fd)
         return None
     return Directory(path, fd, read_only=read_only)
-
-
-def allocate(fd: int, size_bytes: int) -> None:
-    """Make a file at least that long, with all of its space there. Raises `OSError` without room, and changes nothing then.
-
-    Not exact where the file system copies on write (btrfs, ZFS).
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size_bytes)
-    else:  # macOS
-        size = os.fstat(fd).st_size
-        os.pwrite(fd, bytes(max(0, size_bytes - size)), size)
 
 
 def _plain(name: str) -> str:
