@@ -65,7 +65,7 @@ class Calibration:
         self._count = 0
 
     def waited(self, stamp: float, wall: float) -> Optional[float]:
-        """Return how long a request has waited; `wall` is the clock of this machine. None: implausible."""
+        """Return how long a request has waited; `wall` is the clock of this machine. None: not known."""
         difference = wall - stamp
         if not -PLAUSIBLE < difference < PLAUSIBLE:
             return None
@@ -74,9 +74,10 @@ class Calibration:
         self._count += 1
         if difference < self._largest:
             self._note(max(0.0, difference))
-        if difference <= self._floor:
-            return 0.0
-        waited = difference - self._floor
+        floor = self._floor
+        if difference <= floor:
+            return 0.0 if floor < math.inf else None
+        waited = difference - floor
         return waited if waited < LONGEST else None
 
     def _note(self, difference: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, Mapping
+from typing import Iterator, List, Mapping
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what lies there is checked by `directory`
 
@@ -14,7 +14,13 @@ def bases(environment: Mapping[str, str], euid: int) -> Iterator[str]:
 
     All processes of an instance have the same environment and user, and so the same folders.
     """
-    wanted = [
+    for path in dict.fromkeys(_wanted(environment)):
+        if os.path.isabs(path) and _usable(path, euid):
+            yield path
+
+
+def _wanted(environment: Mapping[str, str]) -> List[str]:
+    return [
         *environment.get("RUNTIME_DIRECTORY", "").split(":"),  # systemd.exec(5): one for each name in RuntimeDirectory=
         environment.get("XDG_RUNTIME_DIR", ""),
         SHARED_MEMORY,
@@ -22,9 +28,6 @@ def bases(environment: Mapping[str, str], euid: int) -> Iterator[str]:
         "/tmp",  # noqa: S108
         "/var/tmp",  # noqa: S108
     ]
-    for path in dict.fromkeys(wanted):
-        if os.path.isabs(path) and _usable(path, euid):
-            yield path
 
 
 def _usable(path: str, euid: int) -> bool:

@@ -82,13 +82,13 @@ def leave() -> None:
     _own.leave()
 
 
-def sweep(folders: Iterator[str]) -> None:
+def sweep() -> None:
     """Remove this user's directories that nobody has and whose master is gone. Raises nothing.
 
     Whether a master of another pid namespace lives cannot be seen from here: there only the lock counts.
     """
     euid, here = os.geteuid(), namespace()
-    for folder in folders:
+    for folder in bases(os.environ, euid):
         for filename in _listed(folder):
             name = parse(filename)
             if name and name.uid == euid and (name.namespace != here or gone(name)):
@@ -108,7 +108,7 @@ def _join(name: Name, *, make: bool) -> Directory:
             for path in _paths(name) if make else ():
                 found = _make(path, name.uid, reasons)
                 if found is not None:
-                    sweep(bases(os.environ, name.uid))
+                    sweep()
                     return found
             break
         time.sleep(PAUSE)

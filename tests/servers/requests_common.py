@@ -10,7 +10,7 @@ from pathlib import Path
 from lab import load
 from lab.processes import Server
 from resilient_wsgi import cli
-from resilient_wsgi.request import shared
+from resilient_wsgi.shm import instance
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.servers.request_app"
@@ -34,7 +34,7 @@ def running(options=(), environment=(), **more):
         with Server({**COMMON, **dict(options)}, env=env, **more) as server:
             yield server
     finally:
-        shared.sweep()
+        instance.sweep()
 
 
 def get(server, path, patience=20.0):

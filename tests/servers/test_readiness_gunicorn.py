@@ -89,7 +89,8 @@ def test_if_no_worker_ever_loads_gunicorn_halts_as_ever(tmp_path, kind):
 
 
 def test_those_that_take_the_place_of_loads_that_were_killed_are_told_once_each(tmp_path, monkeypatch):
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     gone = {"failures": 0, "ever": False, "loading": {"999999998": 1, "999999999": 2}}
     mine = boot.Tally(os.getpid())
     fd = instance.directory().create(boot.NAME)

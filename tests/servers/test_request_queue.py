@@ -34,7 +34,9 @@ def status(connection):
 @pytest.mark.parametrize("name", ["uwsgi", "gunicorn"])
 def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_served_while_there_is_none(name):
     with server_of(name, SHED) as server:
-        assert status(ask(server, 0)) == "200"
+        for _ in range(3):
+            assert status(ask(server, 0)) == "200"
+            time.sleep(0.01)
         assert status(ask(server, 100)) == "200"
         busy = ask(server, 0, "/sleep/0.5")
         time.sleep(0.1)

@@ -89,12 +89,10 @@ def test_probes_are_answered_without_the_app(server):
 def test_the_time_in_the_queue_is_taken_from_the_header_that_is_configured(server, header):
     inner = App()
     app = Wrapped(inner, Settings(request=Request(queue_header=header)))
-    for name in ("X_REQUEST_START", "X_QUEUE_START"):
-        ask(app, **{f"HTTP_{name}": f"t={time.time() - 5:.3f}"})
-    assert ["resilient_wsgi.waited" in environ for environ in inner.environs] == [
-        header == "X-Request-Start",
-        header == "X-Queue-Start",
-    ]
+    for name in ("X-Request-Start", "X-Queue-Start"):
+        for _ in range(3):  # what the clocks differ by takes a few to be known
+            ask(app, **{f"HTTP_{name.upper().replace('-', '_')}": f"t={time.time() - 5:.3f}"})
+        assert ("resilient_wsgi.waited" in inner.environs[-1]) == (name == header)
 
 
 def test_a_client_that_is_gone_is_seen_where_that_can_be(server):

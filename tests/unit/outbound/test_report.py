@@ -36,7 +36,8 @@ def brief():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     yield tmp_path
     instance.leave()
 

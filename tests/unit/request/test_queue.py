@@ -60,7 +60,7 @@ def test_no_header_makes_it_raise_or_look_plausible_by_accident(text):
     assert stamp is None or stamp > 0
     if stamp is not None:
         waited = Calibration().waited(stamp, NOW)
-        assert waited is None or waited == 0
+        assert waited is None
 
 
 def calibrated(difference=0.0):
@@ -101,8 +101,7 @@ def test_one_stamp_moves_nothing_for_others(skew, told):
 def test_the_first_of_all_stamps_moves_nothing_either():
     calibration = Calibration()
     calibration.waited(NOW + 100, NOW)
-    told = [calibration.waited(NOW - 100, NOW) for _ in range(100)]
-    assert told == pytest.approx([0.0] * 100)
+    assert {calibration.waited(NOW - 100, NOW) for _ in range(100)} == {None, 0.0}
 
 
 def test_many_future_stamps_make_nobody_look_old_whose_router_s_clock_is_right():

@@ -36,7 +36,8 @@ class Worker(Server):
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Where the private directories are made."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     servers.use(Worker())
     yield tmp_path
     instance.leave()

@@ -24,7 +24,8 @@ class Worker(Server):
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     """An empty folder in which the private directories are made."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     servers.use(Worker(os.getpid()))
     yield tmp_path
     servers.use(None)

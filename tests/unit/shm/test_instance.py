@@ -13,6 +13,7 @@ from resilient_wsgi import servers
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.servers.base import MASTER
 from resilient_wsgi.shm import instance
+from resilient_wsgi.shm.bases import bases
 from resilient_wsgi.shm.naming import Name, namespace, parse, started
 from tests.unit.shm.conftest import Worker, open_to_all
 
@@ -76,17 +77,20 @@ def test_a_directory_of_another_user_is_passed_over(base, in_child, other_user):
     assert instance.directory().path == str(base / own_name().spellings[1])
 
 
-def test_another_folder_is_used_where_that_of_the_service_is_not_fit(base, tmp_path_factory, monkeypatch):
-    open_one = tmp_path_factory.mktemp("open")
-    open_one.chmod(0o777)  # without the sticky bit anybody could rename what is ours
-    monkeypatch.setenv("RUNTIME_DIRECTORY", f"relative:{open_one}:{base}/missing:{base}")
-    assert os.path.dirname(instance.directory().path) == str(base)
+def test_the_folder_is_that_of_the_service_if_it_is_fit(tmp_path):
+    open_to_others = tmp_path / "open"
+    open_to_others.mkdir()
+    open_to_others.chmod(0o777)  # without the sticky bit anybody could rename what is ours
+    environment = {"RUNTIME_DIRECTORY": f"relative:{open_to_others}:{tmp_path}/missing:{tmp_path}"}
+    assert next(bases(environment, os.geteuid())) == str(tmp_path)
+    if os.geteuid():
+        assert str(tmp_path) not in bases({"XDG_RUNTIME_DIR": "/run/user/0"}, os.geteuid())
+    assert "/dev/shm" in bases({}, os.geteuid())
 
 
-def test_where_nothing_can_be_had_the_reason_is_said(base, monkeypatch):
+def test_where_nothing_can_be_had_the_reason_is_said(base):
     for spelling in own_name().spellings:
         (base / spelling).touch()
-    monkeypatch.setattr(instance, "bases", lambda *_: iter([str(base)]))
     with pytest.raises(Unavailable, match=r"no private directory for shared files: .* is somebody else's"):
         instance.directory()
 

@@ -22,7 +22,8 @@ class Worker(Server):
 
 @pytest.fixture
 def worker(monkeypatch, tmp_path):
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     made = Worker()
     servers.use(made)
     yield made
