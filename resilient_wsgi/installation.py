@@ -145,6 +145,13 @@ def _install(**layers: Optional[Mapping[str, Any]]) -> Installation:
 def _set(installation: Installation) -> None:
     global _current
     _current = installation
+    servers.on_change(_server_changed)
+
+
+def _server_changed() -> None:
+    """Put everything in place again, for the server that this process turned out to belong to."""
+    if _current is not None:
+        _current.configure(_current.settings)
 
 
 def _now(status: ComponentStatus) -> ComponentStatus:

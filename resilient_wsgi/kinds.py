@@ -52,17 +52,20 @@ class Seconds(Kind):
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number."""
+    """A whole number; None where `none` says what that means."""
 
     at_least: int = 0
+    none: str = ""
 
     @property
     def accepts(self) -> str:
         """Return what is accepted."""
-        return f"a whole number, {self.at_least} or more"
+        return f"a whole number, {self.at_least} or more" + (f", or None ({self.none})" if self.none else "")
 
-    def read(self, value: Any) -> int:
-        """Return the number."""
+    def read(self, value: Any) -> Optional[int]:
+        """Return the number, or None."""
+        if self.none and (value is None or str(value).lower() in ("none", "")):
+            return None
         if isinstance(value, (bool, float)) or not isinstance(value, (int, str)):
             raise ValueError(type(value).__name__)
         number = int(value)

@@ -84,8 +84,14 @@ class Threads:
     """Waits for threads: every worker ends when it is told to."""
 
     mode: str = mode("threads and the exit of the interpreter are not touched.")
-    grace: float = option(
-        1.0, Seconds(), "How long all background threads together get to end, once told to stop.", "s"
+    grace: Optional[float] = option(
+        None,
+        Seconds(
+            none="1 s for background threads, and for what requests have started as long as the server's mercy allows"
+        ),
+        "How long all threads together get to end, once told to stop; by default background threads get 1 s, and what requests "
+        "have started (threads, jobs in executors) what the server's mercy allows.",
+        "s",
     )
     untold_grace: float = option(
         0.5,
@@ -93,10 +99,11 @@ class Threads:
         "How long a thread gets that nobody can tell to stop (never more than GRACE): it may be about to end by itself.",
         "s",
     )
-    fuse: int = option(
-        10,
-        Whole(at_least=2),
-        "A worker that has begun to exit and is not gone after this is killed by its master.",
+    fuse: Optional[int] = option(
+        None,
+        Whole(at_least=2, none="the server's mercy, less a margin"),
+        "How long the whole exit of a worker may take; what then still holds it up is named and cut short. Never more than the "
+        "server's mercy.",
         "s",
     )
     adopt: str = option(

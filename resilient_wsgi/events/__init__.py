@@ -25,6 +25,7 @@ from .requests import (
 )
 from .threads import (
     ExecutorRevived,
+    ExitAwaitsWork,
     GhostThread,
     ThreadAbandoned,
     ThreadFailed,
@@ -54,6 +55,7 @@ __all__ = [
     "DescriptorTakenOver",
     "Event",
     "ExecutorRevived",
+    "ExitAwaitsWork",
     "GhostThread",
     "InstanceEnded",
     "LinesDropped",

@@ -39,6 +39,18 @@ class ThreadAbandoned(Event):
 
 
 @dataclass(frozen=True)
+class ExitAwaitsWork(Event):
+    """A process that is told to end waits for threads and jobs that its requests have started."""
+
+    component: ClassVar[str] = "threads"
+    level: ClassVar[int] = logging.INFO
+    text: ClassVar[str] = "waiting up to {seconds:.1f} s for work that requests have started ({reason}): {names}"
+    names: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ThreadHoldsExit(Event):
     """Report mode: a thread that is waited for at the exit, and that would have been left behind after its grace."""
 

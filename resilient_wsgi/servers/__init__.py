@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
-from typing import Optional
+from typing import Callable, List, Optional
 
 from . import celery, gunicorn, runserver
 from .base import Boot, Identity, Server
 from .plain import PlainServer
 
-__all__ = ["Boot", "Identity", "Server", "detect", "use"]
+__all__ = ["Boot", "Identity", "Server", "detect", "on_change", "use"]
 
 _server: Optional[Server] = None
+_on_change: List[Callable[[], object]] = []
 
 
 def detect() -> Server:
@@ -20,6 +23,12 @@ def detect() -> Server:
     if _server is None:
         _server = _make()
     return _server
+
+
+def on_change(callback: Callable[[], object]) -> None:
+    """Run `callback` when a process that was taken for one without a server turns out to be a server's. Once is enough."""
+    if callback not in _on_change:
+        _on_change.append(callback)
 
 
 def use(server: Optional[Server]) -> None:
@@ -42,4 +51,30 @@ def _make() -> Server:
         return celery.CeleryServer()
     if runserver.running():
         return runserver.RunserverServer()
+    _watch()
     return PlainServer()
+
+
+@functools.cache
+def _watch() -> None:
+    """Look again when a server begins that the app was imported before: by a program of its own, which starts the server.
+
+    gunicorn's arbiter shows itself by its stack in the child that it forks, Celery's worker by a signal.
+    """
+    os.register_at_fork(after_in_child=_look_again)
+    celery.when_a_worker_begins(lambda: _become(celery.CeleryServer))
+
+
+def _look_again() -> None:
+    if type(_server) is PlainServer and gunicorn.running():
+        _become(gunicorn.GunicornServer)
+
+
+def _become(kind: Callable[..., PlainServer]) -> None:
+    if type(_server) is not PlainServer:
+        return
+    server = kind(predecessor=_server)
+    use(server)
+    for callback in _on_change:
+        callback()
+    server.started()

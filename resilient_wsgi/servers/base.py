@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
@@ -59,6 +60,11 @@ class Server:
         self._loaded = Phase("loaded", system=system)
         self._ready = Phase("ready", system=system)
         self._stop = Phase("stop", latest_first=True, system=system)
+
+    def _succeed(self, other: Server) -> None:
+        """Take over the callbacks of the server that this process was taken for until now."""
+        self._child, self._start, self._loaded = other._child, other._start, other._loaded
+        self._ready, self._stop = other._ready, other._stop
 
     def identity(self) -> Identity:
         """Return who this process is."""
@@ -217,6 +223,29 @@ class Server:
     def readiness_means(self) -> Tuple[str, ...]:
         """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""
         return ()
+
+    def mercy(self) -> Optional[float]:
+        """Return how long this process, told to end now, has until it is killed from outside; None if nothing kills it."""
+        return None
+
+    def waits_for_threads(self) -> bool:
+        """Return whether this process, without the library, would wait at exit for threads started by its work."""
+        return True
+
+    def calls_app(self, code: CodeType) -> Optional[bool]:
+        """Return whether a function of the server calls the app for a request or task (True) or to load it (False).
+
+        None for every other function.
+        """
+        del code
+        return None
+
+    def serving(self) -> bool:
+        """Return whether code that none of `threading`'s threads runs now belongs to a request or task, not to the load."""
+        return False
+
+    def work_begins(self) -> None:
+        """Note that a request of this process has started work in the background. Cheap: called for each piece of work."""
 
     def set_fuse(self, seconds: int) -> bool:
         """Have this worker killed from outside unless it is gone within `seconds` (0: no more); return whether it can be had."""

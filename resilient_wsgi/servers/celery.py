@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from types import CodeType
+from typing import Any, Callable, Optional
 
 from ..system import SYSTEM, System
+from . import callers
 from .base import MASTER, PROCESS, WORKER, Identity
 from .plain import PlainServer
 
@@ -24,7 +26,7 @@ class CeleryServer(PlainServer):
 
     name = "celery"
 
-    def __init__(self, system: System = SYSTEM) -> None:
+    def __init__(self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None) -> None:
         from billiard import current_process
         from celery import current_task, signals
 
@@ -33,7 +35,7 @@ class CeleryServer(PlainServer):
             self._main, self._worker = os.getppid(), system.getpid()
         elif current_task:  # imported by a task
             self._worker = self._main
-        super().__init__(system)
+        super().__init__(system, predecessor=predecessor)
         for signal, handler in (
             (signals.worker_init, self._pool_is_known),
             (signals.worker_process_init, self._works),
@@ -70,6 +72,20 @@ class CeleryServer(PlainServer):
             return Identity(MASTER, 0, pid, self._main)
         return Identity(PROCESS, 0, pid, os.getppid())
 
+    def waits_for_threads(self) -> bool:
+        """Return False in a child of the prefork pool: it ends by `os._exit`, whatever runs (billiard/pool.py)."""
+        return self._system.getpid() == self._main
+
+    def calls_app(self, code: CodeType) -> Optional[bool]:
+        """Return, for Celery's own functions, whether they run a task."""
+        return self.serving() if self.owns(code.co_filename) else None
+
+    def serving(self) -> bool:
+        """Return whether the calling thread runs a task."""
+        from celery import current_task
+
+        return bool(current_task)
+
     def owns(self, path: str) -> bool:
         """Return whether a file is Celery's or of the two libraries that it is made of."""
         folders = (os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "") for name in PACKAGES)
@@ -83,8 +99,27 @@ def _place() -> int:
 
 
 def running() -> bool:
-    """Return whether this process was started as `celery … worker` or `python -m celery … worker`."""
-    if "celery" not in sys.modules or "worker" not in sys.argv[1:]:
+    """Return whether a worker runs here: `celery … worker`, `python -m celery … worker`, or `app.worker_main()`.
+
+    The program imports the app before it knows that it is to be a worker; the others are on the stack when they import it.
+    """
+    if "celery" not in sys.modules:
         return False
+    folder = callers.folder("celery")
+    if callers.inside(os.path.join(folder, "apps", "worker.py"), os.path.join(folder, "worker", "")):
+        return True
     program = sys.argv[0] or ""
-    return os.path.basename(program) == "celery" or program.endswith(os.path.join("celery", "__main__.py"))
+    is_celery = os.path.basename(program) == "celery" or program.endswith(os.path.join("celery", "__main__.py"))
+    return is_celery and "worker" in sys.argv[1:]
+
+
+def when_a_worker_begins(begins: Callable[[], object]) -> None:
+    """Have `begins` called when a worker is made in this process, though it did not look like one (`app.worker_main()`)."""
+    import wrapt
+
+    def imported(_module: object) -> None:
+        from celery import signals
+
+        signals.celeryd_init.connect(lambda **_: begins(), weak=False)
+
+    wrapt.register_post_import_hook(imported, "celery.apps.worker")

@@ -7,15 +7,17 @@ functions run when it stops.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
-from types import FrameType
+import time
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
-from . import listen_queue
+from . import callers, listen_queue
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .plain import PlainServer
 
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-_PACKAGE = os.path.dirname(getattr(sys.modules.get("gunicorn"), "__file__", None) or "/nowhere/") + os.sep
+PACKAGE = "gunicorn"
+# of the functions of gunicorn that call code of the app, those that do it for other reasons than a request
+LOADING = frozenset(
+    {"load", "load_wsgi", "load_wsgiapp", "import_app", "wsgi", "setup", "start", "spawn_worker", "init_process"}
+)
 # socket.socket's property of this name makes an enum of it, which takes a microsecond; here it is the number alone
 _family = socket.socket.__base__.family.__get__  # type: ignore[union-attr]
 LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
@@ -34,11 +40,18 @@ class GunicornServer(PlainServer):
 
     name = "gunicorn"
 
-    def __init__(self, system: System = SYSTEM) -> None:
+    def __init__(self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None) -> None:
+        self._folder = callers.folder(PACKAGE) or "/nowhere/"
         # the arbiter itself imports the app with preload_app, and must not be taken for a worker
-        self._arbiter = 0 if _inside_worker() else system.getpid()
+        self._arbiter = 0 if _inside_worker(self._folder) else system.getpid()
+        if predecessor is not None:  # found out in the child of the fork, in which nothing else has run yet
+            self._arbiter = os.getppid()
         self._first_worker = 0 if self._arbiter else system.getpid()
-        super().__init__(system)
+        self._heartbeat: Tuple[int, int] = (
+            0,
+            -1,
+        )  # the process, and its own descriptor of what it notifies the arbiter by
+        super().__init__(system, predecessor=predecessor)
         self._listening: Tuple[int, ...] = ()
         self._listening_of = 0
         self._http_over_tcp: Optional[bool] = None  # whether that is all that this worker listens to
@@ -60,17 +73,56 @@ class GunicornServer(PlainServer):
 
     def owns(self, path: str) -> bool:
         """Return whether a file is gunicorn's."""
-        return path.startswith(_PACKAGE)
+        return path.startswith(self._folder)
 
     def boot(self) -> Optional[Boot]:
         """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
 
         The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
         """
-        worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        if not (hasattr(worker, "notify") and hasattr(worker, "booted")):
+        worker = _worker()
+        if worker is None:
             return None
         return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
+
+    def calls_app(self, code: CodeType) -> Optional[bool]:
+        """Return, for gunicorn's own functions, whether they are on the way to a request."""
+        return code.co_name not in LOADING if self.owns(code.co_filename) else None
+
+    def mercy(self) -> Optional[float]:
+        """Return `graceful_timeout`, or `timeout` if that is less: a worker that does not notify the arbiter is killed, too.
+
+        With that, this worker notifies the arbiter for the last time. It closes its own descriptor when it leaves its loop
+        (arbiter.py, spawn_worker), so only one that has background work, and therefore has another, can.
+        """
+        worker = _worker() if self.identity().role == WORKER else None
+        if worker is None:
+            return None
+        graceful, timeout = float(worker.cfg.graceful_timeout), float(worker.cfg.timeout)
+        if not timeout:
+            return graceful
+        silent = 0.0 if self._notify() else timeout / 2  # it notifies at least twice in that time (workers/sync.py)
+        return min(graceful, timeout - silent)
+
+    def work_begins(self) -> None:
+        """Keep a descriptor of the file by which the arbiter sees that this worker lives."""
+        pid = self._system.getpid()
+        if self._heartbeat[0] == pid:
+            return
+        worker = _worker()
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            self._heartbeat = (pid, os.dup(worker.tmp.fileno()))
+
+    def _notify(self) -> bool:
+        pid, fd = self._heartbeat
+        if pid != self._system.getpid():
+            return False
+        now = time.monotonic()  # workers/workertmp.py, since gunicorn 21
+        try:
+            os.utime(fd, (now, now))
+        except OSError:
+            return False
+        return True
 
     def drain(self) -> bool:
         """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
@@ -115,16 +167,25 @@ class GunicornServer(PlainServer):
         return bool(family != socket.AF_UNIX)
 
 
-def _inside_worker() -> bool:
-    frame: Optional[FrameType] = sys._getframe()  # noqa: SLF001 - who imports us is all there is to know it by
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(os.path.join(_PACKAGE, "workers")):
-            return True
-        frame = frame.f_back
-    return False
+def _worker() -> Any:
+    """Return gunicorn's worker, the owner of its own handler of SIGTERM; None where there is none."""
+    worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return worker if hasattr(worker, "notify") and hasattr(worker, "booted") else None
+
+
+def _inside_worker(folder: str) -> bool:
+    return _worker() is not None or callers.inside(os.path.join(folder, "workers", ""))
 
 
 def running() -> bool:
-    """Return whether this process was started as gunicorn."""
-    arbiter = sys.modules.get("gunicorn.arbiter")
-    return arbiter is not None and "gunicorn" in os.path.basename(sys.argv[0] or "")
+    """Return whether gunicorn runs in this process: as a program, `python -m gunicorn`, or a custom application.
+
+    Where the app is loaded, gunicorn's own code is on the stack; in threads it is not, but its worker handles SIGTERM.
+    """
+    if "gunicorn.arbiter" not in sys.modules:
+        return False
+    return (
+        os.path.basename(sys.argv[0] or "") == PACKAGE
+        or _worker() is not None
+        or callers.inside(callers.folder(PACKAGE))
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from types import CodeType
+from typing import Optional
 
 from .base import MASTER, Identity
 from .plain import PlainServer
@@ -27,6 +29,10 @@ class RunserverServer(PlainServer):
             return super().identity()
         pid = self._system.getpid()
         return Identity(MASTER, 0, pid, pid)
+
+    def calls_app(self, code: CodeType) -> Optional[bool]:
+        """Return True for `socketserver`, which runs each request, most in a thread of its own."""
+        return True if code.co_filename.endswith("socketserver.py") else None
 
 
 def running() -> bool:

@@ -6,6 +6,7 @@ import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
 import socket
+from types import CodeType
 from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
@@ -24,6 +25,9 @@ READY_RPC = "resilient_wsgi_ready"
 # that the app failed and, with need-app, end the instance (core/master.c)
 QUIET_CODE = 29
 FAILED_APP_CODE = 22
+MERCIES = {WORKER: "worker-reload-mercy", MULE: "mule-reload-mercy"}
+DEFAULT_MERCY = 60  # core/init.c
+FORK_HOOKS = ("uwsgidecorators.py", os.path.join("servers", "uwsgi_hooks.py"))
 FORKBOMB_DELAY = "forkbomb-delay"
 DEFAULT_LISTEN = 100  # core/init.c
 
@@ -49,6 +53,7 @@ class UwsgiServer(Server):
         role = self.identity().role
         if role in (MASTER, WORKER):  # the others may not, and accept nothing
             uwsgi.register_rpc(READY_RPC, self._accepting)
+        self._serves_in = 0
         self._raw_http: Optional[bool] = None
         self._can_fail = False
         self._master_trap: Optional[uwsgi_native.ExitTrap] = None
@@ -155,6 +160,26 @@ class UwsgiServer(Server):
             http = any(option.startswith(("http-socket", "https-socket", "http11-socket")) for option in uwsgi.opt)
             self._raw_http = http and listen_queue.families(self.listening()) != {socket.AF_UNIX}
         return self._raw_http or "UWSGI_ROUTER" in environ
+
+    def mercy(self) -> Optional[float]:
+        """Return `worker-reload-mercy` or `mule-reload-mercy`; None without a master, and for what the master waits for."""
+        option = MERCIES.get(self.identity().role)
+        if option is None or not uwsgi.masterpid():
+            return None
+        return float(self._number(option) or DEFAULT_MERCY)
+
+    def serving(self) -> bool:
+        """Return whether this worker has begun to serve; mules and spoolers have once they are forked."""
+        pid = self._system.getpid()
+        if self._serves_in != pid:
+            role = self.identity().role
+            serves = uwsgi_signals.serves(self._system) if role == WORKER else role != MASTER
+            self._serves_in = pid if serves else 0
+        return self._serves_in == pid
+
+    def calls_app(self, code: CodeType) -> Optional[bool]:
+        """Return False for what runs the functions of `post_fork_hook`; uWSGI itself is not written in Python."""
+        return False if code.co_filename.endswith(FORK_HOOKS) else None
 
     def set_fuse(self, seconds: int) -> bool:
         """Have the master kill this worker with SIGKILL unless it is gone within `seconds` (whole, up to 1 s early)."""

@@ -15,11 +15,14 @@ from typing import Any, Callable, List, Optional, Set
 
 from .. import servers
 from ..settings import Threads
+from . import jobs, work
 from .bounded import bounded
 from .origin import Origin
 from .ways import executor_of, way_to_tell
 
 TELL_SECONDS = 0.25
+# the main thread, and those that C or `_thread` has started
+NOT_STARTED = tuple(getattr(threading, name) for name in ("_MainThread", "_DummyThread") if hasattr(threading, name))
 
 _original: Any = None
 _adopting = False
@@ -29,6 +32,7 @@ def install() -> None:
     """Note from now on where each thread is started."""
     global _original, _adopting
     _adopting = True
+    jobs.install()
     if _original is None:
         _original = threading.Thread.start
         _set_start(_wrap(_original))
@@ -38,6 +42,7 @@ def uninstall() -> None:
     """Stop noting it. Where somebody has wrapped `Thread.start` after us, our wrapper stays and does nothing."""
     global _original, _adopting
     _adopting = False
+    jobs.uninstall()
     if _original is not None and getattr(threading.Thread.start, "__wrapped__", None) is _original:
         _set_start(_original)
         _original = None
@@ -52,7 +57,11 @@ def _wrap(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thre
     @functools.wraps(start)
     def adopted(self: threading.Thread) -> None:
         if _adopting:
-            self._resilient_wsgi_origin = Origin(sys._getframe(1))  # type: ignore[attr-defined]
+            frame = sys._getframe(1)
+            begun = work.is_begun_by(frame)
+            self._resilient_wsgi_origin = Origin(frame, work=begun)  # type: ignore[attr-defined]
+            if begun:
+                servers.detect().work_begins()
         start(self)
 
     return adopted
@@ -70,9 +79,17 @@ def listed() -> List[threading.Thread]:
 
     Not by `threading.enumerate()`: it takes a lock, which a thread that the fork has left behind may hold.
     """
-    active = list(threading._active.values())  # type: ignore[attr-defined]
-    not_started = (threading._MainThread, threading._DummyThread)  # type: ignore[attr-defined]
-    return [thread for thread in active if not isinstance(thread, not_started)]
+    active = getattr(threading, "_active", None)
+    threads = list(active.values()) if isinstance(active, dict) else threading.enumerate()
+    return [thread for thread in threads if not isinstance(thread, NOT_STARTED)]
+
+
+def started_thread() -> Optional[threading.Thread]:
+    """Return the calling thread; None if it is the main one, or one that `threading` did not start."""
+    ident = threading.get_ident()
+    active = getattr(threading, "_active", None)  # not current_thread(): it would make an object for such a thread
+    mine = active.get(ident) if isinstance(active, dict) else None
+    return None if isinstance(mine, NOT_STARTED) else mine
 
 
 def alive() -> List[threading.Thread]:
@@ -87,9 +104,10 @@ def alive() -> List[threading.Thread]:
     ]
 
 
-def tell(options: Threads) -> List[threading.Thread]:
+def tell(options: Threads, until: float) -> List[threading.Thread]:
     """Tell every thread to stop for which there is a way, the latest started first; return those that were told."""
-    deadline = time.monotonic() + options.grace / 2
+    now = time.monotonic()
+    deadline = now + max(0.0, until - now) / 2
     told: List[threading.Thread] = []
     pools: Set[int] = set()
     for thread in reversed(alive()):

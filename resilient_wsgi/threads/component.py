@@ -6,7 +6,7 @@ from typing import List, Optional, Sequence
 
 from .. import servers
 from ..settings import AUTO, ON, REPORT, Threads
-from . import adopt, exit as exits, ghosts
+from . import adopt, exit as exits, finalization, ghosts
 
 
 def install(options: Optional[Threads] = None) -> Sequence[str]:
@@ -24,14 +24,18 @@ def install(options: Optional[Threads] = None) -> Sequence[str]:
         adopt.install()
     else:
         adopt.uninstall()
-    ghosts.configure(options.restart if options.mode != REPORT else ())
+    ghosts.configure(options.restart if options.mode != REPORT else (), remembering=bounding)
     exits.bound(options, bounding=bounding)
     return _means(options, adopting=adopting, bounding=bounding)
 
 
 def _means(options: Threads, *, adopting: bool, bounding: bool) -> List[str]:
     means = ["threading.Thread.start"] if adopting else []
-    if bounding:
+    if bounding and finalization.missing():
+        means.append(f"exit NOT bounded: this Python has no {finalization.missing()}")
+    elif bounding and options.grace is None:
+        means.append("exit bounded to 1 s and what the server's mercy allows for the work of requests")
+    elif bounding:
         means.append(f"exit bounded to {options.grace:g} s")
     return means or ["registered threads only"]
 

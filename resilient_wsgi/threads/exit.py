@@ -1,33 +1,29 @@
-"""The bounded exit: told to stop, wait a little, name what is left with its stack, and let the process go."""
+"""The bounded exit: work is finished, the rest is told to stop, what is left is named, and the process may end."""
 
 from __future__ import annotations
 
-import atexit
 import functools
-import os
-import sys
 import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import List
 
 from .. import servers, settings
-from ..events import ThreadAbandoned, ThreadHoldsExit, emit
+from ..events import ExitAwaitsWork, ThreadAbandoned, ThreadHoldsExit, emit
 from ..guard import Guard
 from ..settings import Threads
-from . import adopt, ghosts
+from . import adopt, finalization, ghosts, jobs, work
 from .bounded import bounded
 from .fuse import Fuse
 from .origin import UNKNOWN, stack_of
+from .plan import Plan
 from .registry import registry
 
 LOG_SECONDS = 0.5  # what naming the threads that are left behind may take
+QUIET_SECONDS = 1.0  # work that takes no longer is not worth a line in the log
 
 _guard = Guard("threads")
 _options = Threads()
 _bounding = False
-_original: Optional[Callable[[], None]] = None
-_mine = 0
-_left_behind_pid = 0
 
 
 def hook_into_server() -> None:
@@ -39,30 +35,26 @@ def hook_into_server() -> None:
 
 def bound(options: Threads, *, bounding: bool) -> None:
     """Set the limits; with `bounding`, the interpreter's own wait for threads at its end is bounded as well."""
-    global _options, _bounding, _original, _mine
-    if not bounding:
-        unbound()
-    _options, _bounding, _mine = options, bounding, os.getpid()
+    global _options, _bounding
+    _options, _bounding = options, bounding
     hook_into_server()
-    if bounding and _original is None:
-        _original = threading._shutdown  # type: ignore[attr-defined]
-        threading._shutdown = _shutdown  # type: ignore[attr-defined]
+    if bounding:
+        finalization.replace()
+    else:
+        finalization.restore()
 
 
 def unbound() -> None:
     """Give the interpreter its own wait back."""
-    global _bounding, _original, _options
+    global _bounding, _options
     _bounding, _options = False, Threads()
-    if _original is not None and threading._shutdown is _shutdown:  # type: ignore[attr-defined]
-        threading._shutdown = _original  # type: ignore[attr-defined]
-        _original = None
+    finalization.restore()
 
 
 def _child_started() -> None:
-    global _mine
-    _mine = os.getpid()
     with _guard:
         if _bounding:
+            finalization.belongs_here()
             servers.detect().obey()
             ghosts.lay()
         elif _options.mode == settings.REPORT:
@@ -71,34 +63,60 @@ def _child_started() -> None:
 
 
 def stop() -> None:
-    """Stop the threads of this process, as its server does when it ends. Never raises; takes GRACE and what the log takes."""
-    global _left_behind_pid
+    """Stop the threads of this process, as its server does when it ends. Never raises; takes no longer than its plan."""
     identity = servers.detect().identity()
     reason = f"{identity.role} {identity.number or identity.pid} ends"
+    plan = Plan(_options, servers.detect().mercy())
     registry.tell_process(reason)
-    begun = time.monotonic()
     told: List[threading.Thread] = []
     if _bounding:
         with _guard:
-            Fuse(_options.fuse).light()
-        told = adopt.tell(_options)
-    left = [life.thread for life in registry.stop(reason, begun + _options.grace)]
+            Fuse(plan).light()
+        with _guard:
+            _finish_work(plan, reason)
+    until = plan.grace_until(time.monotonic())
     if _bounding:
-        left += _await(told, begun)
+        told = adopt.tell(_options, until)
+    left = [life.thread for life in registry.stop(reason, until)]
+    if _bounding:
+        left += _await(told, until)
     elif _options.mode == settings.REPORT:
         _report()
     if left:
         adopt.leave_behind(left)
-        _left_behind_pid = os.getpid()
+        finalization.leaves_threads()
         # in a thread of its own: one of those left behind may hold the lock of a log handler
-        bounded(functools.partial(_name, left, reason, time.monotonic() - begun), LOG_SECONDS)
+        bounded(functools.partial(_name, left, reason, time.monotonic() - plan.begun), LOG_SECONDS)
 
 
-def _await(told: List[threading.Thread], begun: float) -> List[threading.Thread]:
+def _finish_work(plan: Plan, reason: str) -> None:
+    """Wait for the threads and the jobs that requests have started; nobody has been told to stop yet, they may need each other."""
+    if not servers.detect().waits_for_threads():
+        return
+    oldest = plan.begun - work.AGE_LIMIT * plan.mercy
+    said = False
+    while True:
+        now = time.monotonic()
+        threads = work.due(work.unfinished(plan.mercy), plan.work_until)
+        futures = jobs.unfinished(oldest)
+        if not (threads or futures) or now >= plan.work_until:
+            return
+        if not said and now - plan.begun >= QUIET_SECONDS:
+            said = True
+            names = [thread.name for thread in threads] + ([f"{len(futures)} jobs of executors"] if futures else [])
+            event = ExitAwaitsWork(", ".join(names), reason, plan.work_until - now)
+            bounded(functools.partial(emit, event), LOG_SECONDS)
+        slice_seconds = plan.work_until - now if said else min(QUIET_SECONDS, plan.work_until - now)
+        if threads:
+            threads[0].join(slice_seconds)
+        else:
+            jobs.wait(futures, slice_seconds)
+
+
+def _await(told: List[threading.Thread], until: float) -> List[threading.Thread]:
     """Wait for the threads that hold up the exit, for those that could not be told a shorter time; return who is left."""
-    end = begun + _options.grace
-    ends = dict.fromkeys(told, end)
-    untold_end = min(end, begun + _options.untold_grace)
+    ends = dict.fromkeys(told, until)
+    untold_end = min(until, time.monotonic() + _options.untold_grace)
     while True:
         left = adopt.holding(told)
         waited_for = [t for t in left if time.monotonic() < ends.get(t, untold_end)]
@@ -118,48 +136,3 @@ def _name(threads: List[threading.Thread], reason: str, waited: float) -> None:
 def _report() -> None:
     for thread in adopt.holding([]):
         emit(ThreadHoldsExit(thread.name, stack_of(thread), str(adopt.origin(thread) or UNKNOWN)))
-
-
-def _shutdown() -> None:
-    """Stand in for `threading._shutdown`, which joins every non-daemon thread without a limit."""
-    original = _original or _nothing
-    if not _bounding or _mine != os.getpid():  # a child of ours that the server knows nothing of: multiprocessing
-        original()
-        return
-    server = servers.detect()
-    with _guard:
-        server.stopping()
-        adopt.release_executors()
-    if _left_behind_pid == os.getpid() and server.may_leave:
-        _finish()
-        server.leave()
-    _without_join(original)
-
-
-def _finish() -> None:
-    """Run what the interpreter runs at its end. Not its finalization, into which the threads left behind would run."""
-    for call in reversed(getattr(threading, "_threading_atexits", ())):
-        with _guard:
-            call()
-    atexit._run_exitfuncs()  # what Py_FinalizeEx calls; prints what a handler raises and goes on
-    for stream in (sys.stdout, sys.stderr):
-        with _guard:
-            stream.flush()
-
-
-def _without_join(shutdown: Callable[[], None]) -> None:
-    """Call the interpreter's own function with nobody left to wait for: all have ended or are left behind."""
-    if hasattr(threading, "_thread_shutdown"):  # CPython 3.13: the list is in C
-        joining: Any = threading._thread_shutdown
-        threading._thread_shutdown = _nothing
-        try:
-            shutdown()
-        finally:
-            threading._thread_shutdown = joining
-    else:
-        threading._shutdown_locks.clear()  # type: ignore[attr-defined]
-        shutdown()
-
-
-def _nothing() -> None:
-    return None

@@ -1,51 +1,109 @@
-"""The last resort of an exit: this process ends within a bounded time whatever holds it up."""
+"""The last resort of an exit: this process ends in time whatever holds it up, and everybody's exit functions run."""
 
 from __future__ import annotations
 
 import _thread
 import logging
+import math
+import signal
 import sys
 import time
 import traceback
+from types import FrameType
+from typing import Callable, List, Optional
 
 from .. import servers
+from .plan import Plan
 
-MARGIN = 2.0  # so that the process speaks before the master kills it
-LOG_SECONDS = 0.5
+LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
+CUTS = 4  # how many exit functions that hang may be cut short before the process ends
+
+_logger = logging.getLogger("resilient_wsgi.threads")
+
+
+class CutShort(BaseException):
+    """Raised in an exit function that holds up the exit, so that those after it run: it would be killed otherwise."""
 
 
 class Fuse:
-    """Two limits on an exit that has begun.
+    """Three limits on an exit that has begun; they follow the plan, which work may lengthen.
 
-    A thread that names the line the exit hangs in and ends the process: it works on every path, also those on which
-    nobody else looks (no master, uWSGI's graceful stop, during which the master waits in a loop of its own). And the
-    server's kill from outside, which needs no GIL.
+    First the function that the exit hangs in is named and, if Python can interrupt it, cut short by `CutShort`; then the
+    process ends itself; and the server kills it from outside, which needs no GIL. This works on every path, also those on
+    which nobody else looks (no master, uWSGI's graceful stop, during which the master waits in a loop of its own).
     """
 
-    def __init__(self, seconds: int) -> None:
-        self._seconds = seconds
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._main = _thread.get_ident()
+        self._signal = 0
 
     def light(self) -> None:
-        """Begin to count. Where the process has no server, nobody asked for its end: nothing is done."""
+        """Begin to count. Where no server is to end this process in time, nothing is done."""
         server = servers.detect()
-        if not server.may_leave:
+        if not server.may_leave and server.mercy() is None:
             return
-        server.set_fuse(self._seconds)
+        self._set_outer()
+        self._signal = _free_signal()
         # two threads, both started now: whoever hangs may have the lock of logging, and CPython 3.12 starts none later
-        after = max(1.0, self._seconds - MARGIN)
-        _thread.start_new_thread(self._say, (after,))
-        _thread.start_new_thread(self._burn, (after + LOG_SECONDS,))
+        _thread.start_new_thread(self._say, ())
+        _thread.start_new_thread(self._burn, ())
 
-    def _say(self, seconds: float) -> None:
-        time.sleep(seconds)
+    def shorten(self) -> None:
+        """Note that the plan has become shorter."""
+        self._set_outer()
+
+    def _set_outer(self) -> None:
+        left = self._plan.gone_at - time.monotonic()
+        servers.detect().set_fuse(math.ceil(left) + 1)  # it may come up to 1 s early
+
+    def _say(self) -> None:
+        _sleep_until(lambda: self._plan.cut_at)
         frame = sys._current_frames().get(self._main)
-        logging.getLogger("resilient_wsgi.threads").error(
-            "the exit of this process took more than %g s and is cut short; it stood in\n%s",
-            seconds,
+        _logger.error(
+            "the exit of this process has taken %.1f s of the %.1f s that it may and is cut short%s; it stood in\n%s",
+            time.monotonic() - self._plan.begun,
+            self._plan.mercy,
+            _children(),
             "".join(traceback.format_stack(frame)) if frame else "",
         )
 
-    def _burn(self, seconds: float) -> None:
-        time.sleep(seconds)
+    def _burn(self) -> None:
+        _sleep_until(lambda: self._plan.cut_at)
+        pause = (self._plan.gone_at - time.monotonic() - LOG_SECONDS) / CUTS
+        time.sleep(LOG_SECONDS)
+        while self._signal and time.monotonic() + pause < self._plan.gone_at:
+            signal.pthread_kill(self._main, self._signal)
+            time.sleep(max(0.05, pause))
+        _sleep_until(lambda: self._plan.gone_at)
         servers.detect().leave()
+
+
+def _sleep_until(moment: Callable[[], float]) -> None:
+    left = moment() - time.monotonic()
+    while left > 0:
+        time.sleep(min(left, 0.25))  # the plan may have become shorter
+        left = moment() - time.monotonic()
+
+
+def _cut(_number: int, _frame: Optional[FrameType]) -> None:
+    raise CutShort
+
+
+def _free_signal() -> int:
+    """Take the last real-time signal that has no handler; return 0 where there is none, or this is not the first thread."""
+    for number in range(getattr(signal, "SIGRTMAX", 0), getattr(signal, "SIGRTMIN", 1), -1):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            try:
+                signal.signal(number, _cut)
+            except (ValueError, OSError):
+                return 0
+            return number
+    return 0
+
+
+def _children() -> str:
+    """Name the processes that `multiprocessing` waits for at exit."""
+    module = sys.modules.get("multiprocessing.process")
+    names: List[str] = [f"{child.name} (pid {child.pid})" for child in getattr(module, "_children", ())]
+    return f" (child processes that still run: {', '.join(names)})" if names else ""

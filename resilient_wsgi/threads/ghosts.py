@@ -7,39 +7,66 @@ and joined at exit; an executor that was used before the fork waits for its thre
 from __future__ import annotations
 
 import fnmatch
+import functools
+import logging
 import os
 import queue
 import sys
 import threading
-from typing import Any, List, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Sequence
 
 from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
+from ..guard import Guard
 from . import adopt
 from .origin import UNKNOWN
 from .ways import executor_of
 
-_restart: Sequence[str] = ()
-_remembering = False
-_remembered: List[threading.Thread] = []
+HANDLES = ("_os_thread_handle", "_handle")  # CPython 3.14 and 3.13
+
+_guard = Guard("threads")
+_logger = logging.getLogger("resilient_wsgi.threads")
 
 
-def configure(restart: Sequence[str]) -> None:
-    """Set the patterns of names of threads that are started anew after the fork."""
-    global _restart, _remembering
-    _restart = tuple(restart)
-    if _restart and not _remembering:
-        # where Python's fork callbacks do run (py-call-uwsgi-fork-hooks, gunicorn), threading itself forgets the threads
-        os.register_at_fork(before=_remember)
-        _remembering = True
+class Memory:
+    """The threads that ran before a fork of Python's own (gunicorn's `--preload`), after which `threading` has forgotten them."""
+
+    def __init__(self) -> None:
+        self.restart: Sequence[str] = ()
+        self._threads: List[threading.Thread] = []
+        self._remembers = False
+
+    def begin(self) -> None:
+        """Remember them from now on."""
+        if not self._remembers:
+            os.register_at_fork(before=self._remember, after_in_parent=self._forget)
+            self._remembers = True
+
+    def _remember(self) -> None:
+        with _guard:
+            self._threads = [thread for thread in adopt.alive() if executor_of(thread) is None]
+
+    def _forget(self) -> None:
+        self._threads = []
+
+    def take(self) -> List[threading.Thread]:
+        """Return what was remembered, once, but for those that somebody has started again under their names."""
+        remembered, self._threads = self._threads, []
+        here = {thread.name for thread in adopt.alive()}
+        return [thread for thread in remembered if thread.name not in here]
+
+    def is_to_restart(self, thread: threading.Thread) -> bool:
+        """Return whether THREADS.RESTART names it."""
+        return any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in self.restart)
 
 
-def _remember() -> None:
-    global _remembered
-    _remembered = [thread for thread in adopt.listed() if _to_restart(thread) and thread.is_alive()]
+_memory = Memory()
 
 
-def _to_restart(thread: threading.Thread) -> bool:
-    return any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in _restart)
+def configure(restart: Sequence[str], *, remembering: bool = False) -> None:
+    """Set the patterns of names of threads that are started again after the fork."""
+    _memory.restart = tuple(restart)
+    if restart or remembering:
+        _memory.begin()
 
 
 def find() -> List[threading.Thread]:
@@ -52,17 +79,19 @@ def lay() -> None:
 
     Only then: later a new thread may have the place in memory of the old one (3.13 detaches it by its handle).
     """
-    global _remembered
     _renew_locks()
     ghosts = find()
-    _revive_executors()
+    with _guard:
+        _revive_executors()
     for thread in ghosts:
-        _bury(thread)
-    forgotten = [thread for thread in _remembered if thread not in ghosts and not adopt.runs_here(thread)]
-    _remembered = []
+        with _guard:
+            _bury(thread)
+    _say_what_stays(thread.name for thread in ghosts if thread.is_alive())
+    forgotten = [thread for thread in _memory.take() if thread not in ghosts]
     for thread in ghosts + forgotten:
         if executor_of(thread) is None and getattr(thread, "resilient_wsgi_life", None) is None:
-            _name_or_restart(thread)
+            with _guard:
+                _name_or_restart(thread)
 
 
 def name() -> None:
@@ -73,7 +102,7 @@ def name() -> None:
 
 def _name_or_restart(thread: threading.Thread) -> None:
     started = str(adopt.origin(thread) or UNKNOWN)
-    if _to_restart(thread):
+    if _memory.is_to_restart(thread) and hasattr(thread, "_target"):
         restart(thread)
         emit(ThreadRestarted(thread.name, started))
     else:
@@ -81,7 +110,7 @@ def _name_or_restart(thread: threading.Thread) -> None:
 
 
 def restart(thread: threading.Thread) -> None:
-    """Start a thread anew that the fork has left behind: the same object, so that whoever holds it has a living one.
+    """Start a thread again that the fork has left behind: the same object, so that whoever holds it has a living one.
 
     What it was doing is lost, and what it had locked stays locked: for threads that can begin from the start.
     """
@@ -90,23 +119,30 @@ def restart(thread: threading.Thread) -> None:
         thread,
         target=attributes._target,
         name=thread.name,
-        args=attributes._args,
-        kwargs=attributes._kwargs,
+        args=getattr(attributes, "_args", ()),
+        kwargs=getattr(attributes, "_kwargs", {}),
         daemon=thread.daemon,
     )
     thread.start()
 
 
 def _bury(thread: threading.Thread) -> None:
+    """Mark a thread as dead. Where this CPython keeps that under other names, nothing is done."""
     internals: Any = thread
-    threading._active.pop(thread.ident, None)  # type: ignore[attr-defined]
-    if hasattr(internals, "_handle"):  # CPython 3.13
-        internals._handle._set_done()
-        return
-    lock = internals._tstate_lock
-    internals._is_stopped = True
-    internals._tstate_lock = None
-    threading._shutdown_locks.discard(lock)  # type: ignore[attr-defined]
+    getattr(threading, "_active", {}).pop(thread.ident, None)
+    handle = next((getattr(internals, name) for name in HANDLES if hasattr(internals, name)), None)
+    if handle is not None:
+        handle._set_done()
+    elif hasattr(internals, "_tstate_lock"):
+        lock, internals._tstate_lock = internals._tstate_lock, None
+        internals._is_stopped = True
+        getattr(threading, "_shutdown_locks", set()).discard(lock)
+
+
+def _say_what_stays(names: Iterable[str]) -> None:
+    alive = ", ".join(names)
+    if alive:
+        _logger.warning("stale threads could not be marked as dead on this Python, and may hold up join(): %s", alive)
 
 
 def _renew_locks() -> None:
@@ -119,21 +155,39 @@ def _renew_locks() -> None:
 
 def _revive_executors() -> None:
     module = sys.modules.get("concurrent.futures.thread")
-    lost = [thread for thread in list(getattr(module, "_threads_queues", ())) if not adopt.runs_here(thread)]
-    pools = {id(pool): pool for pool in map(executor_of, lost) if pool is not None}
+    if module is None:
+        return
+    # CPython 3.14 clears the first at a fork of Python's own; the second has every thread that somebody still holds
+    known = {*getattr(module, "_threads_queues", ()), *getattr(threading, "_dangling", ())}
+    lost = [thread for thread in known if not adopt.runs_here(thread)]
+    pools: Dict[int, Any] = {id(pool): pool for thread in lost for pool in [executor_of(thread)] if _has(pool, thread)}
     for pool in pools.values():
         started = next((str(adopt.origin(thread)) for thread in lost if executor_of(thread) is pool), UNKNOWN)
         name = min(thread.name for thread in pool._threads)
-        revive(pool)
-        emit(ExecutorRevived(name, started))
+        if revive(pool):
+            emit(ExecutorRevived(name, started))
 
 
-def revive(executor: Any) -> None:
-    """Make an executor usable that was used before the fork. What was queued in it belongs to the parent."""
-    module: Any = sys.modules["concurrent.futures.thread"]
+def _has(pool: Any, thread: threading.Thread) -> bool:
+    return thread in getattr(pool, "_threads", ()) and not getattr(pool, "_shutdown", False)
+
+
+def revive(executor: Any) -> bool:
+    """Make an executor usable that was used before the fork. What was queued in it belongs to the parent.
+
+    Return whether that could be done: not where this CPython keeps its state under other names.
+    """
+    fresh: Dict[str, Callable[[], Any]] = {
+        "_threads": set,
+        "_work_queue": queue.SimpleQueue,
+        "_idle_semaphore": functools.partial(threading.Semaphore, 0),
+        "_shutdown_lock": threading.Lock,
+    }
+    if not all(hasattr(executor, name) for name in fresh):
+        return False
+    queues = getattr(sys.modules["concurrent.futures.thread"], "_threads_queues", {})
     for thread in executor._threads:
-        module._threads_queues.pop(thread, None)
-    executor._threads = set()
-    executor._work_queue = queue.SimpleQueue()
-    executor._idle_semaphore = threading.Semaphore(0)
-    executor._shutdown_lock = threading.Lock()
+        queues.pop(thread, None)
+    for name, make in fresh.items():
+        setattr(executor, name, make())
+    return True

@@ -6,6 +6,7 @@ import dis
 import os
 import sys
 import threading
+import time
 import traceback
 from types import CodeType, FrameType
 from typing import List, Optional, Tuple
@@ -20,10 +21,12 @@ class Origin:
     Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until somebody asks.
     """
 
-    __slots__ = ("_places", "pid")
+    __slots__ = ("_places", "pid", "time", "work")
 
-    def __init__(self, frame: Optional[FrameType]) -> None:
+    def __init__(self, frame: Optional[FrameType], *, work: bool = False) -> None:
         self.pid = os.getpid()
+        self.time = time.monotonic()
+        self.work = work  # whether a request or task has started it
         places: List[Tuple[CodeType, int]] = []
         self._places = places
         left = DEPTH

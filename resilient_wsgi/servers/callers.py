@@ -1,0 +1,28 @@
+"""Who calls us: the one trace that a server leaves in its process however it was started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+from typing import Iterator, Optional
+
+
+def folder(package: str) -> str:
+    """Return the folder of an imported package with a slash at its end, "" for one that is not imported."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    return os.path.join(os.path.dirname(file), "") if file else ""
+
+
+def files() -> Iterator[str]:
+    """Yield the files of the functions that the calling thread is in, innermost first."""
+    frame: Optional[FrameType] = sys._getframe(1)  # noqa: SLF001 - cheaper than a traceback, and nothing else is needed
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back
+
+
+def inside(*places: str) -> bool:
+    """Return whether the calling thread is in a function of one of these files, or of files in these folders."""
+    known = tuple(place for place in places if place)
+    return bool(known) and any(file.startswith(known) for file in files())

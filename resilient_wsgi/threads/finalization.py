@@ -1,0 +1,189 @@
+"""Our stand-in for what the interpreter does about threads when it ends: it joins every non-daemon one without a limit.
+
+`threading._shutdown` is private, and each name that it needs may go: what is missing is not replaced, and the exit is then
+bounded by the fuse alone.
+
+CPython 3.15 calls `_shutdown` again for as long as the state of a non-daemon thread exists (Python/pylifecycle.c,
+`wait_for_thread_shutdown`), so a thread that is left behind would keep the process in that loop for ever. There, all
+threads are started as daemons as far as C is concerned, and what Python promises about the others is kept here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from typing import Any, Callable, Iterator, Optional
+
+from .. import servers
+from ..guard import Guard
+from . import adopt
+from .fuse import CutShort
+
+LOOPS = sys.version_info >= (3, 15)
+_threading: Any = threading
+_guard = Guard("threads")
+
+
+class Standin:
+    """What replaces `threading._shutdown`, and on CPython 3.15 `threading._start_joinable_thread`, too."""
+
+    def __init__(self) -> None:
+        self._original: Optional[Callable[[], None]] = None
+        self._start: Optional[Callable[..., Any]] = None
+        self._pid = 0
+        self._leaves_pid = 0
+        self.missing = ""  # what this CPython does not have
+
+    def replace(self) -> None:
+        """Put it in place; doing it again does nothing."""
+        self.belongs_here()
+        if self._original is not None:
+            return
+        self.missing = _missing()
+        if self.missing:
+            return
+        self._original, _threading._shutdown = _threading._shutdown, self.shutdown
+        if LOOPS:
+            self._start, _threading._start_joinable_thread = _threading._start_joinable_thread, self.start_for_c
+
+    def restore(self) -> None:
+        """Give the interpreter its own functions back; where somebody has replaced ours, ours stays and does nothing."""
+        self._pid = 0
+        if self._start is not None:
+            if _threading._start_joinable_thread == self.start_for_c:
+                _threading._start_joinable_thread = self._start
+            if any(_not_joined_by_c(thread) for thread in adopt.listed()):
+                return  # the interpreter's own function would not wait for these any more
+        if self._original is not None and _threading._shutdown == self.shutdown:
+            _threading._shutdown = self._original
+            self._original = self._start = None
+
+    def belongs_here(self) -> None:
+        """Note that the exit of this process is bounded; what it forks unknown to the server waits for its threads as ever."""
+        self._pid = os.getpid()
+
+    def leaves_threads(self) -> None:
+        """Note that threads of this process are left behind."""
+        self._leaves_pid = os.getpid()
+
+    def start_for_c(self, function: Any, *, handle: Any = None, daemon: bool = True) -> Any:
+        """Start a thread that C takes for a daemon, whatever Python says."""
+        start: Any = self._start
+        if daemon:
+            return start(function, handle=handle, daemon=True)
+        try:
+            started = start(function, handle=handle, daemon=True)
+        except RuntimeError:  # an interpreter that allows no daemons (Py_NewInterpreterFromConfig)
+            return start(function, handle=handle, daemon=False)
+        owner = getattr(function, "__self__", None)
+        if owner is not None:
+            owner._resilient_wsgi_joined_by_us = True
+        return started
+
+    def shutdown(self) -> None:
+        """Wait as the plan has it, or, where this process is none of ours, as the interpreter does."""
+        original = self._original or _nothing
+        if self._pid != os.getpid():
+            original()  # first: it tells the threads of executors to end
+            _join_as_ever()
+            return
+        server = servers.detect()
+        with _step():
+            server.stopping()
+        with _step():
+            adopt.release_executors()
+        if self._leaves_pid == os.getpid() and server.may_leave:
+            _run_exit_functions()
+            server.leave()
+        if LOOPS and any(_holds_up_c(thread) for thread in adopt.listed()):
+            original()  # started before us: not to wait for it would never end
+        else:
+            _without_join(original)
+
+
+@contextlib.contextmanager
+def _step() -> Iterator[None]:
+    """Keep one step of an exit, when it raises or is cut short, from keeping the others from running."""
+    try:
+        yield
+    except CutShort:
+        return
+    except Exception as error:
+        _guard.report(error)
+
+
+def _run_exit_functions() -> None:
+    """Run what the interpreter runs at its end. Not its finalization, into which the threads left behind would run."""
+    for call in reversed(getattr(threading, "_threading_atexits", ())):
+        with _step():
+            call()
+    run = getattr(
+        atexit, "_run_exitfuncs", _nothing
+    )  # what Py_FinalizeEx calls; prints what a handler raises and goes on
+    with _step():
+        run()
+    if getattr(atexit, "_ncallbacks", int)():  # cut short before it began
+        with _step():
+            run()
+    for stream in (sys.stdout, sys.stderr):
+        with _step():
+            stream.flush()
+
+
+def _without_join(shutdown: Callable[[], None]) -> None:
+    """Call the interpreter's own function with nobody left to wait for: all have ended or are left behind."""
+    if hasattr(threading, "_thread_shutdown"):  # CPython 3.13: the list is in C
+        joining, _threading._thread_shutdown = _threading._thread_shutdown, _nothing
+        try:
+            shutdown()
+        finally:
+            _threading._thread_shutdown = joining
+    else:
+        _threading._shutdown_locks.clear()
+        shutdown()
+
+
+def _join_as_ever() -> None:
+    """Join the threads for which the interpreter would have waited, had it started them itself."""
+    while True:
+        waiting = [thread for thread in adopt.listed() if _not_joined_by_c(thread) and adopt.runs_here(thread)]
+        waiting = [thread for thread in waiting if thread is not threading.current_thread()]
+        if not waiting:
+            return
+        for thread in waiting:
+            thread.join()
+
+
+def _not_joined_by_c(thread: threading.Thread) -> bool:
+    return bool(getattr(thread, "_resilient_wsgi_joined_by_us", False)) and thread.is_alive()
+
+
+def _holds_up_c(thread: threading.Thread) -> bool:
+    started_by_us = getattr(thread, "_resilient_wsgi_joined_by_us", False)
+    return not thread.daemon and not started_by_us and adopt.runs_here(thread)
+
+
+def _missing() -> str:
+    needed = ["_shutdown"]
+    if LOOPS:
+        needed.append("_start_joinable_thread")
+    if not hasattr(threading, "_thread_shutdown"):
+        needed.append("_shutdown_locks")
+    return ", ".join(f"threading.{name}" for name in needed if not hasattr(threading, name))
+
+
+def _nothing() -> None:
+    return None
+
+
+_standin = Standin()
+replace, restore = _standin.replace, _standin.restore
+belongs_here, leaves_threads = _standin.belongs_here, _standin.leaves_threads
+
+
+def missing() -> str:
+    """Return the private names that this CPython does not have, without which the interpreter's own wait stays."""
+    return _standin.missing

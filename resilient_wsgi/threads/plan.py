@@ -1,0 +1,43 @@
+"""How long each part of an exit may take: all of it ends before the server loses patience."""
+
+from __future__ import annotations
+
+import time
+from typing import Optional
+
+from ..settings import Threads
+
+GRACE = 1.0  # of background threads, where THREADS.GRACE is not set
+MERCY = 60.0  # where the server has no limit of its own: uWSGI's default
+MARGIN = 1.0  # masters count in whole seconds
+CALLBACKS = 2.0  # kept for the exit functions of others, `atexit` among them
+TELL_SECONDS = 0.25  # of background threads, where work has used up an explicit GRACE
+
+
+class Plan:
+    """The times of one exit, on the monotonic clock, in their order: `work_until`, `grace_until`, `cut_at`, `gone_at`.
+
+    Short mercies are divided in proportion: of 4 s, 1.5 s are for work, 0.5 s for background threads, and 1 s each for
+    the exit functions of others and as a margin. An explicit GRACE is what all threads get together, an explicit FUSE the
+    limit of the whole exit; neither is longer than what the server grants.
+    """
+
+    def __init__(self, options: Threads, mercy: Optional[float], begun: Optional[float] = None) -> None:
+        self.begun = time.monotonic() if begun is None else begun
+        self.mercy = MERCY if mercy is None else mercy
+        total = self.mercy - min(MARGIN, self.mercy / 4)
+        if options.fuse is not None:
+            total = min(total, options.fuse)
+        callbacks = min(CALLBACKS, total / 3)
+        self.gone_at = self.begun + total
+        self.cut_at = self.gone_at - callbacks
+        self._shared = options.grace is not None
+        self._grace = min(GRACE if options.grace is None else options.grace, total - callbacks)
+        own = self._grace if self._shared else total - callbacks - min(GRACE, total / 6)
+        self.work_until = self.begun + own
+
+    def grace_until(self, now: float) -> float:
+        """Return until when background threads are waited for, if they are told now."""
+        if self._shared:
+            return max(self.begun + self._grace, now + min(self._grace, TELL_SECONDS))
+        return min(now + self._grace, self.cut_at)
