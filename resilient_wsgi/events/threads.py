@@ -51,6 +51,20 @@ class ExitAwaitsWork(Event):
 
 
 @dataclass(frozen=True)
+class JobsAbandoned(Event):
+    """Jobs that requests have put into executors were not finished when the time for them was over."""
+
+    component: ClassVar[str] = "threads"
+    text: ClassVar[str] = (
+        "{count} jobs that requests have put into executors were not finished within {seconds:.1f} s ({reason}): those that "
+        "wait are cancelled. A longer mercy of the server (worker-reload-mercy, graceful_timeout) gives them more time"
+    )
+    count: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ThreadHoldsExit(Event):
     """Report mode: a thread that is waited for at the exit, and that would have been left behind after its grace."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import List
+from typing import Any, List, Tuple
 
 from .. import servers, settings
-from ..events import ExitAwaitsWork, ThreadAbandoned, ThreadHoldsExit, emit
+from ..events import Event, ExitAwaitsWork, JobsAbandoned, ThreadAbandoned, ThreadHoldsExit, emit
 from ..guard import Guard
 from ..settings import Threads
 from . import adopt, finalization, ghosts, jobs, work
@@ -19,6 +19,7 @@ from .plan import Plan
 from .registry import registry
 
 LOG_SECONDS = 0.5  # what naming the threads that are left behind may take
+MOST_NAMES = 10
 QUIET_SECONDS = 1.0  # work that takes no longer is not worth a line in the log
 
 _guard = Guard("threads")
@@ -85,32 +86,49 @@ def stop() -> None:
     if left:
         adopt.leave_behind(left)
         finalization.leaves_threads()
-        # in a thread of its own: one of those left behind may hold the lock of a log handler
+        # as in _say
         bounded(functools.partial(_name, left, reason, time.monotonic() - plan.begun), LOG_SECONDS)
 
 
 def _finish_work(plan: Plan, reason: str) -> None:
-    """Wait for the threads and the jobs that requests have started; nobody has been told to stop yet, they may need each other."""
+    """Wait for the threads and jobs that requests have started; nobody is told to stop yet, because they may need each other."""
     if not servers.detect().waits_for_threads():
         return
-    oldest = plan.begun - work.AGE_LIMIT * plan.mercy
     said = False
     while True:
-        now = time.monotonic()
-        threads = work.due(work.unfinished(plan.mercy), plan.work_until)
-        futures = jobs.unfinished(oldest)
-        if not (threads or futures) or now >= plan.work_until:
+        threads, futures = _work(plan)
+        left = plan.work_until - time.monotonic()
+        if not (threads or futures):
             return
-        if not said and now - plan.begun >= QUIET_SECONDS:
+        if left <= 0:
+            break
+        if not said and time.monotonic() - plan.begun >= QUIET_SECONDS:
             said = True
-            names = [thread.name for thread in threads] + ([f"{len(futures)} jobs of executors"] if futures else [])
-            event = ExitAwaitsWork(", ".join(names), reason, plan.work_until - now)
-            bounded(functools.partial(emit, event), LOG_SECONDS)
-        slice_seconds = plan.work_until - now if said else min(QUIET_SECONDS, plan.work_until - now)
+            _say(ExitAwaitsWork(_names(threads, len(futures)), reason, left))
+        # a part of a second while nothing was said; new work may come at any time, from that which is waited for
+        seconds = left if said else min(QUIET_SECONDS, left)
         if threads:
-            threads[0].join(slice_seconds)
+            threads[0].join(seconds)
         else:
-            jobs.wait(futures, slice_seconds)
+            jobs.wait(futures, seconds)
+    if futures:
+        _say(JobsAbandoned(len(futures), reason, time.monotonic() - plan.begun))
+
+
+def _work(plan: Plan) -> Tuple[List[threading.Thread], List[Any]]:
+    oldest = plan.begun - work.AGE_LIMIT * plan.mercy
+    return work.due(work.unfinished(oldest), plan.work_until), jobs.unfinished(oldest)
+
+
+def _names(threads: List[threading.Thread], jobs_count: int) -> str:
+    names = [repr(thread.name) for thread in threads[:MOST_NAMES]]
+    names += [f"{len(threads) - MOST_NAMES} more threads"] if len(threads) > MOST_NAMES else []
+    return ", ".join(names + ([f"{jobs_count} jobs of executors"] if jobs_count else []))
+
+
+def _say(event: Event) -> None:
+    # in a thread of its own: what the process waits for may hold the lock of a log handler
+    bounded(functools.partial(emit, event), LOG_SECONDS)
 
 
 def _await(told: List[threading.Thread], until: float) -> List[threading.Thread]:

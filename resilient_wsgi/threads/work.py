@@ -8,11 +8,10 @@ cannot be told is work: without this library the interpreter would wait for it a
 from __future__ import annotations
 
 import threading
-import time
 from types import FrameType
 from typing import List, Optional
 
-from .. import servers
+from .. import deadline, servers
 from . import adopt, jobs
 from .ways import executor_of, is_pool_manager
 
@@ -31,7 +30,7 @@ def is_begun_by(frame: Optional[FrameType]) -> bool:
         if judgement is not None:
             return judgement
         frame = frame.f_back
-    return _is_done_here()
+    return deadline.in_request() or _is_done_here()
 
 
 def _is_done_here() -> bool:
@@ -46,10 +45,9 @@ def _is_done_here() -> bool:
     return started is not None and bool(started.work)
 
 
-def unfinished(mercy: float) -> List[threading.Thread]:
-    """Return the threads of this process that are work and that its exit should wait for."""
-    now = time.monotonic()
-    return [thread for thread in adopt.alive() if _is_work(thread) and now - _started(thread) <= AGE_LIMIT * mercy]
+def unfinished(oldest: float) -> List[threading.Thread]:
+    """Return the threads of this process that are work and were started after a time of the monotonic clock."""
+    return [thread for thread in adopt.alive() if _is_work(thread) and _started(thread) >= oldest]
 
 
 def due(threads: List[threading.Thread], until: float) -> List[threading.Thread]:
