@@ -1,10 +1,10 @@
-# `make demo` and `make test` need Python (3.9 to 3.13), a C compiler and make; everything else they set up themselves, in .venv
+# `make demo` and `make test` need Python (3.9 to 3.15), a C compiler and make; everything else they set up themselves, in .venv
 PYTHON ?= python3
 VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc system databases clean
+.PHONY: demo test check matrix bench soak docs settings-doc system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -20,7 +20,7 @@ check: $(VENV)/.check
 
 # every CPython at hand (pyenv's too, through its shims); what is not there is shown as skipped
 matrix: $(VENV)/.check system
-	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-3])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox $(if $(SESSIONS),-s $(SESSIONS))
+	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.(9|1[0-5])\.[0-9]+$$' | paste -sd:)" $(PY) -m nox $(if $(SESSIONS),-s $(SESSIONS))
 
 bench: $(VENV)/.bench system
 	$(PY) -m bench
@@ -49,6 +49,10 @@ system:
 databases:
 	@sh tools/databases.sh
 
+# the unit tests on the CPythons of Debian testing (3.14, 3.15), in a chroot; takes root and debootstrap, and skips without
+debian-testing:
+	@sh tools/debian-testing.sh $(or $(DEBIAN_TESTING),.debian-testing) $(PYTEST)
+
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --upgrade pip setuptools wheel
@@ -70,4 +74,4 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mysql build dist site lab/report bench/results
+	rm -rf $(VENV) .mysql .debian-testing build dist site lab/report bench/results

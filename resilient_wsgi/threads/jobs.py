@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Dict, List, Tuple
 from weakref import ref
 
-from .. import servers
+from .. import deadline, servers
 from ..guard import Guard
 
 POOLS = {"concurrent.futures.thread": "ThreadPoolExecutor", "concurrent.futures.process": "ProcessPoolExecutor"}
@@ -99,7 +99,9 @@ def _note(pool: Any, future: Any) -> None:
 
     frame = sys._getframe(2)
     server = servers.detect()
-    if server.owns(frame.f_code.co_filename) or not work.is_begun_by(frame):  # gthread's pool handles the requests
+    if server.owns(frame.f_code.co_filename):  # gthread's pool handles the requests
+        return
+    if not (deadline.in_request() or work.is_begun_by(frame)):
         return
     _jobs.add(pool, future)
     server.work_begins()

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
-import socket
-import sys
 from typing import Optional, Tuple
 
-from .. import servers
-from ..errors import Unavailable
+from ..shm import instance
 
 
 class Lease:
-    """A name bound in Linux's abstract socket namespace: the kernel lets one have it and frees it when that one dies.
+    """A lock on a file in the private directory of the instance: the kernel frees it when its holder dies.
 
-    Not a file: one in /tmp is cleaned away under its holder, and a descriptor from before the fork does not exist in
-    lazy-apps. The name holds the master's pid and its pid namespace, because containers of one pod share a network
-    namespace. What the holder forks without exec would keep the name: such a child closes it.
+    Not a name in the abstract socket namespace, which has no owners: any local user could take it first, and then the job would
+    run nowhere. What the holder forks without exec would keep the lock: such a child closes it.
     """
 
     def __init__(self) -> None:
-        self._held: Optional[Tuple[int, socket.socket]] = None
-        os.register_at_fork(after_in_child=self.release)
+        self._held: Optional[Tuple[int, str, int]] = None  # the process, the name of the file, its descriptor
+        os.register_at_fork(after_in_child=self._let_go)
 
     def acquire(self, name: str) -> bool:
-        """Take the lease if it is free; return whether this process has it. Never blocks."""
+        """Take the lease if it is free; return whether this process has it. Never blocks.
+
+        Raises `Unavailable` where the instance has no private directory.
+        """
         if self._held is not None and self._held[0] == os.getpid():
             return True
-        if not sys.platform.startswith("linux"):
-            msg = "one process of many can be chosen on Linux only"
-            raise Unavailable(msg)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        file = f"lease-{hashlib.blake2s(name.encode(), digest_size=16).hexdigest()}"
+        fd = instance.directory().open(file, os.O_RDWR | os.O_CREAT)
         try:
-            sock.bind(_address(name))
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = os.fstat(fd).st_nlink > 0  # else its last holder has removed it between our two calls
         except OSError:
-            sock.close()
+            free = False
+        if not free:
+            os.close(fd)
             return False
-        self._held = (os.getpid(), sock)
+        self._held = (os.getpid(), file, fd)
         return True
 
     def release(self) -> None:
         """Give the lease back, if this process has it."""
+        if self._held is not None and self._held[0] == os.getpid():
+            with contextlib.suppress(Exception):  # the directory is gone
+                instance.directory(make=False).unlink(self._held[1])
+        self._let_go()
+
+    def _let_go(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            held[1].close()
-
-
-def _address(name: str) -> bytes:
-    master = servers.detect().identity().master_pid or os.getpid()
-    namespace = os.stat("/proc/self/ns/pid").st_ino
-    digest = hashlib.blake2s(name.encode(), digest_size=16).hexdigest()  # an address has room for 107 bytes
-    return f"\0resilient_wsgi/{namespace}/{os.getuid()}/{master}/{digest}".encode()
+            os.close(held[2])

@@ -210,7 +210,9 @@ def through_urllib3(proxy):
 
 
 def through_httpx(proxy):
-    with httpx.Client(proxy="http://{}:{}".format(*proxy), timeout=None, verify=False) as client:
+    # Client(proxy=) is httpx 0.26's, and 0.28 knows proxies= no more
+    transport = httpx.HTTPTransport(proxy=httpx.Proxy("http://{}:{}".format(*proxy)), verify=False)
+    with httpx.Client(mounts={"https://": transport}, timeout=None) as client:
         client.get("https://partner.invalid/")
 
 

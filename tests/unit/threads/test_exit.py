@@ -213,6 +213,8 @@ def test_threads_that_start_threads_while_the_process_stops_do_not_hold_it_up(en
 
 def test_a_fork_in_the_middle_of_a_stop_ends_on_its_own(ending):
     done = ending("""
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks in processes with threads
         servers.use(Leaves())
         install(grace=5.0)
         def work():
