@@ -41,12 +41,18 @@ APP = """
         threading.Thread(target=deliver, args=(0.7,)).start()
         time.sleep(0.3)
 
+    def timer():
+        later = threading.Timer(1.2, deliver, (0,))
+        later.daemon = False
+        later.start()
+
     STARTS = {
-        "/thread": lambda: threading.Thread(target=deliver, args=(1.5,)).start(),
+        # not daemons, whichever of uWSGI's threads runs the request: all but the first are, and what they start inherits that
+        "/thread": lambda: threading.Thread(target=deliver, args=(1.5,), daemon=False).start(),
         "/jobs": lambda: [pool.submit(deliver, 0.4) for _ in range(4)],
         "/processes": lambda: [processes.submit(deliver, 0.4) for _ in range(3)],
-        "/timer": lambda: threading.Timer(1.2, deliver, (0,)).start(),
-        "/breed": lambda: threading.Thread(target=breed).start(),
+        "/timer": timer,
+        "/breed": lambda: threading.Thread(target=breed, daemon=False).start(),
     }
 
     def application(environ, start_response):

@@ -256,6 +256,8 @@ def test_gunicorn_workers_run_what_is_registered_tell_it_to_stop_and_end(app, ki
         assert worker in server.workers()
         assert get(server) == "ok"
         os.kill(worker, signal.SIGTERM)
-        assert wait_until(lambda: gone(worker), 20)  # the thread sleeps for 60 s; as a request's it has what the server grants
+        assert wait_until(
+            lambda: gone(worker), 20
+        )  # the thread sleeps for 60 s; as a request's it has what the server grants
         noted(server, "was told", 1)
         server.wait_for_log("thread 'stubborn' did not stop")

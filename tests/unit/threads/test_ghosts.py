@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from resilient_wsgi.threads import ghosts
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and a plain fork")
 PLAIN_FORK = """
 import concurrent.futures, ctypes, os, sys, threading, time
@@ -230,3 +232,54 @@ def test_report_names_the_ghost_and_leaves_it(forked):
         """)
     assert done.stdout == "True\n"
     assert "thread 'ghost' does not run" in done.stderr
+
+
+def test_an_executor_or_a_thread_whose_state_has_other_names_is_left_alone(monkeypatch):
+    class Executor:
+        _threads = frozenset()
+
+    class Thread:
+        ident = None
+
+    assert ghosts.revive(Executor()) is False
+    assert vars(Executor).get("_threads") == frozenset()
+    ghosts._bury(Thread())  # raises nothing
+
+
+def test_stale_threads_that_cannot_be_marked_are_named(forked):
+    done = forked("""
+        from resilient_wsgi.threads import ghosts
+        threads.install()
+        ghosts._bury = lambda thread: None
+        thread = threading.Thread(target=hang, name="ghost", daemon=True)
+        thread.start()
+        print(fork(lambda: print(thread.is_alive())))
+        leave()
+        """)
+    assert done.stdout == "True\n0\n"
+    assert "stale threads could not be marked as dead on this Python, and may hold up join(): ghost" in done.stderr
+
+
+def test_an_executor_that_was_used_before_a_fork_of_python_s_own_is_usable_after_it(child):
+    """On CPython 3.14 `concurrent.futures` forgets its threads in such a fork, which is gunicorn's with --preload."""
+    done = child(
+        """
+        import concurrent.futures, os, sys, threading, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from resilient_wsgi import threads
+        from resilient_wsgi.settings import Threads
+        from resilient_wsgi.threads import ghosts
+        threads.install(Threads(adopt="on"))
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        pool.submit(int).result()
+        threading.Thread(target=time.sleep, args=(60,), name="left", daemon=True).start()
+        pid = os.fork()
+        if pid == 0:
+            ghosts.lay()
+            print(pool.submit(int).result(10), flush=True)
+            os._exit(0)
+        print(os.waitpid(pid, 0)[1])
+        """
+    )
+    assert done.stdout == "0\n0\n"
+    assert "thread 'left' does not run in this process" in done.stderr
