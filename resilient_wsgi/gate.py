@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterable, Optional
 
+from .core.callers import calls_the_app
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -21,6 +23,7 @@ class Gate:
         """Answer a request, or return None for the app to do so. `wrap()` asks this alone."""
         raise NotImplementedError
 
+    @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         answer = self.answer(environ, start_response)
         return self._app(environ, start_response) if answer is None else answer

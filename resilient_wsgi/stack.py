@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import installation, servers, sources
+from .core.callers import calls_the_app
 from .gate import QUEUE_START, REQUEST_START, Gate
 from .settings import OFF, Settings
 
@@ -48,6 +49,7 @@ class Wrapped:
 
         self._parts = ((first, *usual[0]), True, *usual[2:])
 
+    @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         gates, always, paths, errors, inner = self._parts
         # an outer one may be at work already: Django's handler inside `wrap(get_wsgi_application())`

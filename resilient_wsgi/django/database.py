@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from .. import deadline
+from ..core.callers import calls_the_app
 from ..guard import Guard
 
 Execute = Callable[..., Any]
@@ -49,6 +50,7 @@ def _add(connection: Any) -> None:
         connection.execute_wrappers.append(limited)
 
 
+@calls_the_app
 def limited(execute: Execute, sql: Any, params: Any, many: bool, context: Dict[str, Any]) -> Any:
     """Execute a statement with what is left of the deadline as its limit. For `execute_wrappers`."""
     connection = context["connection"]

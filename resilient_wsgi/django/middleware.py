@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from .. import deadline
+from ..core.callers import calls_the_app
 from ..guard import Guard
 
 ATTRIBUTE = "resilient_wsgi_deadline"
@@ -27,6 +28,7 @@ class ViewDeadlineMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self._get_response = get_response
 
+    @calls_the_app
     def __call__(self, request: Any) -> Any:
         """Pass the request on."""
         before = deadline.CURRENT.get()

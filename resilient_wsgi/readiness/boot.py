@@ -9,7 +9,6 @@ touched: there is nobody who could start it anew.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import fcntl
 import json
 import os
@@ -18,6 +17,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from .. import events
+from ..core import frames
 from ..errors import Unavailable
 from ..servers import Boot
 from ..settings import OFF, REPORT, Readiness
@@ -42,7 +42,7 @@ def attempt(find: Callable[[], Any], boot: Boot, options: Readiness, system: Sys
         _sit_out(RuntimeError(KILLED), tally, boot, options, system)
     limit = pace.load_limit(options)
     if limit:  # gunicorn's own `timeout` begins with the first notify(), after the load
-        faulthandler.dump_traceback_later(limit, exit=True, file=2)
+        frames.end_later(limit, 2)
     try:
         app = find()
     except (Exception, SystemExit) as error:
@@ -57,7 +57,7 @@ def attempt(find: Callable[[], Any], boot: Boot, options: Readiness, system: Sys
 
 def _disarm(limit: float) -> None:
     if limit:
-        faulthandler.cancel_dump_traceback_later()
+        frames.cancel_end()
 
 
 def _sit_out(error: BaseException, tally: Tally, boot: Boot, options: Readiness, system: System) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 from types import FrameType
 from typing import Optional
+
+from ..core import frames
 
 FAILED = 22
 
@@ -24,7 +25,7 @@ def limit_load(seconds: float) -> None:
     def end(_number: int, _frame: Optional[FrameType]) -> None:
         if os.getpid() == master:  # a worker may inherit that the signal came
             os.write(2, b"resilient_wsgi: the load in the master takes longer than %g s\n" % seconds)
-            faulthandler.dump_traceback(file=2, all_threads=True)
+            frames.dump(2)
             os._exit(FAILED)  # exit functions may be what hangs
 
     signal.signal(signal.SIGALRM, end)

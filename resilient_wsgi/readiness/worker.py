@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
 import math
 import sys
 import threading
 from typing import Callable, NoReturn
 
 from .. import events
+from ..core import frames
 from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
@@ -106,7 +106,7 @@ class Worker:
         limit = pace.load_limit(self.options)
         self._timed = limit > 0
         if self._timed:
-            faulthandler.dump_traceback_later(limit, exit=True, file=2)
+            frames.end_later(limit, 2)
             self._server.set_fuse(math.ceil(limit) + FUSE_SECONDS)  # should the dump itself be stuck
 
     def _load_exited(self, how: str) -> None:
@@ -118,7 +118,7 @@ class Worker:
         self._remove_trap()
         if self._timed:
             self._timed = False
-            faulthandler.cancel_dump_traceback_later()
+            frames.cancel_end()
             self._server.set_fuse(0)
         failure.release_reserve()
 

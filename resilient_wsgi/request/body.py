@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional
 
+from ..core.callers import calls_the_app
 from ..deadline import replace
 from .running import RequestDeadline, Slot
 
@@ -49,6 +50,7 @@ class Body:
     def __iter__(self) -> Body:
         return self
 
+    @calls_the_app
     def __next__(self) -> bytes:
         before = replace(self._request)
         try:
@@ -58,6 +60,7 @@ class Body:
         finally:
             replace(before)
 
+    @calls_the_app
     def close(self) -> None:
         """Close the app's iterable, if it can be closed."""
         before = replace(self._request)

@@ -8,6 +8,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 from .. import deadline as carried, servers
+from ..core.callers import calls_the_app
 from ..errors import RequestTimedOut
 from ..guard import Guard
 from ..system import SYSTEM
@@ -63,6 +64,7 @@ class DeadlineMiddleware:
         self._watch_client = watch_client
         self._slots = running.slots
 
+    @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         app, seconds = self._app, self._seconds
         try:
@@ -117,6 +119,7 @@ def _client_fd(environ: WSGIEnvironment) -> int:
 def _answering(app: WSGIApplication) -> WSGIApplication:
     """Return an app that answers 503 where a soft timeout comes out of it."""
 
+    @calls_the_app
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             return app(environ, start_response)

@@ -7,8 +7,9 @@ thread that the fork has not copied (measured, CPython 3.11). uWSGI forks its wo
 
 from __future__ import annotations
 
-import faulthandler
 import os
+
+from ..core import frames
 
 _at_fork = False
 _forking = False
@@ -33,7 +34,7 @@ class Heartbeat:
         if (now >= self._next or not _beating) and not _forking:
             _beating = True
             self._next = now + self._seconds / 4
-            faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._fd)
+            frames.end_later(self._seconds, self._fd)
 
     def stop(self) -> None:
         """Switch it off."""
@@ -44,7 +45,7 @@ def _cancel() -> None:
     global _beating
     if _beating:
         _beating = False
-        faulthandler.cancel_dump_traceback_later()
+        frames.cancel_end()
 
 
 def _before_fork() -> None:

@@ -7,13 +7,13 @@ with the signal's number in it. It is no pipe, so that writing it cannot block.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import fcntl
 import os
 import re
 import signal
 from typing import Optional, Tuple
 
+from ..core import frames
 from ..errors import Unavailable
 
 NAME = "resilient_wsgi.stacks."
@@ -44,11 +44,14 @@ class OnSignal:
         self.fd = os.memfd_create(f"{NAME}{signum}")
         # so that it can be emptied without leaving a hole: faulthandler writes where it stopped
         fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
-        faulthandler.register(signum, file=self.fd, all_threads=True, chain=False)
+        reason = frames.dump_at_signal(signum, self.fd)
+        if reason:
+            os.close(self.fd)
+            raise Unavailable(reason)
 
     def close(self) -> None:
         """Take it away again."""
-        faulthandler.unregister(self.signum)
+        frames.no_dump_at_signal(self.signum)
         with contextlib.suppress(OSError):
             os.close(self.fd)
 

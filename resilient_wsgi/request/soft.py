@@ -17,12 +17,11 @@ import threading
 from types import FrameType
 from typing import Any, Optional
 
+from ..core import callers
 from ..errors import RequestTimedOut, Unavailable
 from .running import RequestDeadline, running
-from .stacks import CALLERS
 
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_CALL_THE_APP = (*CALLERS, *(_HERE + name for name in ("stack.py", "django/middleware.py", "django/database.py")))
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the package
 
 
 class SoftTimeout:
@@ -70,4 +69,4 @@ def _in_app(frame: Optional[FrameType]) -> bool:
     interrupted = frame
     while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
-    return frame is not None and frame is not interrupted and frame.f_code.co_filename in _CALL_THE_APP
+    return frame is not None and frame is not interrupted and callers.is_caller(frame)

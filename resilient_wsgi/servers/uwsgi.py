@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
 
 import uwsgi
 
+from ..core import frames
+from ..guard import Guard
 from ..system import SYSTEM, System
-from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_signals
+from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_rpc, uwsgi_signals
 from .base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
 from .hooks import Callback
 from .uwsgi_hooks import chain
@@ -34,6 +36,8 @@ DEFAULT_LISTEN = 100  # core/init.c
 # uwsgi.accepting() returns a None that it does not own: before 3.12 each call takes one reference to it away
 _given_back: List[None] = []
 
+_guard = Guard("servers")
+
 
 class UwsgiServer(Server):
     """uWSGI 2.0, prefork and lazy-apps.
@@ -48,11 +52,14 @@ class UwsgiServer(Server):
 
     def __init__(self, system: System = SYSTEM) -> None:
         super().__init__(system)
-        chain(uwsgi, "post_fork_hook", self._forked)
-        chain(uwsgi, "atexit", self.stopping)
         role = self.identity().role
+        frames.state.prepare()
+        if role == MASTER:
+            frames.state.not_forked()
+        chain(uwsgi, "post_fork_hook", self._post_fork)
+        chain(uwsgi, "atexit", self.stopping)
         if role in (MASTER, WORKER):  # the others may not, and accept nothing
-            uwsgi.register_rpc(READY_RPC, self._accepting)
+            uwsgi_rpc.register(READY_RPC, self._accepting)
         self._serves_in = 0
         self._raw_http: Optional[bool] = None
         self._can_fail = False
@@ -62,6 +69,10 @@ class UwsgiServer(Server):
         self._awake = ""
         if role != MASTER:  # imported in lazy-apps without shared-import: the fork is behind us
             self._forked()
+
+    def _post_fork(self) -> None:
+        frames.state.forked()  # before anything else runs here: the next may start a thread, or walk the list
+        self._forked()
 
     def _forked(self) -> None:
         self.forked()
@@ -86,12 +97,17 @@ class UwsgiServer(Server):
     def _accepting(self) -> bytes:
         # whatever happens: uWSGI ends the instance if an accepting hook returns nothing, or no bytes (core/hooks.c)
         try:
+            self._load_is_over()
+        except BaseException as error:
+            _guard.report(error)
+        return b"1"
+
+    def _load_is_over(self) -> None:
+        try:
             self._loaded.reach()
             self.ready()
         except MemoryError:  # before it was found out whether there is an app
             self.leave()
-        finally:
-            return b"1"  # noqa: B012
 
     def identity(self) -> Identity:
         """Return who this process is."""

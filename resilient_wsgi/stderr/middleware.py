@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, Iterable
 
+from ..core.callers import calls_the_app
 from ..guard import Guard
 from .shared import shared
 
@@ -31,6 +32,7 @@ class ErrorsMiddleware:
         # the last type that was found to have no descriptor: gunicorn makes another one of it for each request
         self.elsewhere: Any = None
 
+    @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self.put(environ)
         answer = self._app(environ, start_response)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Callable, List, Optional
 
 from .. import servers
+from ..core import frames
 from .plan import Plan
 
 LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
@@ -59,13 +60,13 @@ class Fuse:
 
     def _say(self) -> None:
         _sleep_until(lambda: self._plan.cut_at)
-        frame = sys._current_frames().get(self._main)
+        frame = frames.frame_of(self._main)
         _logger.error(
             "the exit of this process has taken %.1f s of the %.1f s that it may and is cut short%s; it stood in\n%s",
             time.monotonic() - self._plan.begun,
             self._plan.mercy,
             _children(),
-            "".join(traceback.format_stack(frame)) if frame else "",
+            "".join(traceback.format_stack(frame)) if frame else f"(no stacks: {frames.why_not() or 'no Python code'})",
         )
 
     def _burn(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dis
 import os
-import sys
 import threading
 import time
 import traceback
 from types import CodeType, FrameType
 from typing import List, Optional, Tuple
+
+from ..core import frames
 
 DEPTH = 5  # enough for an executor's two and the app's own
 _PASSED = (threading.__file__, os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"))
@@ -60,7 +61,10 @@ UNKNOWN = "  (started before resilient_wsgi.threads was installed)"
 
 def stack_of(thread: threading.Thread) -> str:
     """Return the lines in which a thread of this process stands, outermost first."""
-    frame = sys._current_frames().get(thread.ident or 0)
+    reason = frames.why_not()
+    if reason:
+        return f"  (no stacks: {reason})"
+    frame = frames.frame_of(thread.ident)
     stack = traceback.extract_stack(frame) if frame is not None else []
     own = [line for line in stack if line.filename not in ("<frozen threading>", threading.__file__)] or stack
     return "".join(traceback.format_list(own)).rstrip() or "  (no Python code)"
