@@ -25,8 +25,8 @@ REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, 
 class Means:
     """One way to write to a descriptor.
 
-    Making one raises `OSError` where it cannot be had. `write` takes at most `PIPE_BUF` bytes, returns how many went, and
-    raises `BlockingIOError` if there is no room. Where `atomic`, they went all or none, also with other processes writing.
+    Making one raises `OSError` where it cannot be had. `write` returns how many bytes went, and raises `BlockingIOError` if
+    there is no room. Where `atomic`, up to `PIPE_BUF` bytes went all or none, also with other processes writing.
     """
 
     name = "plain"
@@ -286,7 +286,7 @@ LADDERS: Dict[str, Tuple[Maker, ...]] = {
 def ladder(fd: int, system: System) -> Iterator[Means]:
     """Yield the ways to write to this descriptor, best first. Those that cannot be had are left out."""
     what = kind(fd, system)
-    atomic = what in ("pipe", "file", "device") or (what == "socket" and _keeps_messages(fd))
+    atomic = what in ("pipe", "file", "device") or (what == "socket" and keeps_messages(fd))
     for make in LADDERS[what]:
         try:
             yield make(fd, system, atomic=atomic)
@@ -294,13 +294,26 @@ def ladder(fd: int, system: System) -> Iterator[Means]:
             continue
 
 
-def _keeps_messages(fd: int) -> bool:
-    # SO_TYPE of somebody else's descriptor takes a socket object, and that would close it in the end: so of a copy
+def keeps_messages(fd: int) -> bool:
+    """Return whether a socket keeps messages apart, so that each goes whole or not at all."""
     try:
-        private = os.dup(fd)
-        blocking = os.get_blocking(private)
-        with socket.socket(fileno=private) as sock:
-            os.set_blocking(private, blocking)
+        with as_socket(fd) as sock:
             return sock.type in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def as_socket(fd: int) -> Iterator[socket.socket]:
+    """Yield a socket object for somebody else's descriptor, of a copy: in the end it closes what it has."""
+    private = os.dup(fd)
+    blocking = os.get_blocking(private)
+    try:
+        sock = socket.socket(fileno=private)
+    except OSError:
+        os.close(private)
+        raise
+    with sock:
+        # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that others share
+        os.set_blocking(private, blocking)
+        yield sock

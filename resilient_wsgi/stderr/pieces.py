@@ -1,4 +1,4 @@
-"""Cut what is to be written into pieces that a pipe takes whole or not at all."""
+"""Cut what is to be written into pieces: whole lines, as many as a pipe takes whole or not at all, or one longer line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ GOES_ON = b" [...]\n"
 CONTINUED = b"[...] "
 
 
-def cut(data: bytes, limit: int = PIPE_BUF) -> Iterator[bytes]:
-    r"""Yield `data` in pieces of at most `limit` bytes, of whole lines where they fit.
+def cut(data: bytes, limit: int = PIPE_BUF, *, split: bool = False) -> Iterator[bytes]:
+    r"""Yield `data` in pieces of at most `limit` bytes, of whole lines; a longer line is a piece of its own.
 
-    A longer line is cut between two characters of UTF-8, and where it is cut one piece ends with ` [...]\n` and the next
-    begins with `[...] `, so that each piece is a line of its own, whatever other processes write in between.
+    With `split` that line is cut between two characters of UTF-8: for a socket that keeps messages apart, and cuts what is
+    longer than its reader's buffer. One part ends with ` [...]\n` and the next begins with `[...] `, so that each is a
+    line of its own.
     """
     begin, before = 0, b""
     while len(before) + len(data) - begin > limit:
         last = begin + limit - len(before)
         end = data.rfind(b"\n", begin, last) + 1
+        if not end and not split:
+            end = data.find(b"\n", last) + 1 or len(data)
         if end:
             yield before + data[begin:end]
             before = b""

@@ -37,11 +37,15 @@ class Spill:
         "bound_bytes",
         "dropped_bytes",
         "dropped_lines",
+        "emptied",
         "inherited",
         "kept",
         "kept_bytes",
+        "owner",
+        "passes",
         "reported",
         "since",
+        "split",
         "tail",
         "token",
     )
@@ -58,7 +62,11 @@ class Spill:
         self.inherited = Dropped(0, 0)  # from processes that have ended
         self.reported = Dropped(0, 0)
         self.since = 0.0
+        self.split = False  # whether lines longer than `PIPE_BUF` are cut
         self.token = threading.Lock()
+        self.owner = 0  # the thread that holds the token
+        self.passes = 0  # how often a holder has begun to write what waits
+        self.emptied = 0  # the last such pass that wrote all that it found
         self._overrun: Dict[int, Dropped] = {}  # by thread
 
     def __repr__(self) -> str:
@@ -101,13 +109,25 @@ class Spill:
         lines, size_bytes = self.reported
         self.reported = Dropped(lines + dropped.lines, size_bytes + dropped.size_bytes)
 
+    def enter(self) -> bool:
+        """Take the token if it is free, without waiting; return whether this thread has it now."""
+        if not self.token.acquire(False):
+            return False
+        self.owner = get_ident()
+        return True
+
+    def leave(self) -> None:
+        """Give the token back."""
+        self.owner = 0
+        self.token.release()
+
     def order(self) -> None:
         """Put the arrivals behind what is kept. Only for the holder of the token, as the rest."""
         arrivals, first = self.arrivals, self.arrivals.popleft
         while arrivals:
             # joined, because a hundred lines then cost one write and one look at the bound
             batch = b"".join([first() for _ in range(min(len(arrivals), BATCH))])
-            for piece in cut(batch):
+            for piece in cut(batch, split=self.split):
                 self.kept.append(piece)
                 self.kept_bytes += len(piece)
 

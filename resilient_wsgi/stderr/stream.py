@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Dict, Iterable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn
 
 from ..system import SYSTEM, System
 from .kernel import PIPE_BUF
-from .pieces import cut
+from .patience import Patience
 from .spill import NEWEST, Dropped
 from .writer import DEFAULT_SPILL_BYTES, Writer
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Optional, Type
 
-# the longest beginning of a line that can still become one piece, with its end
-LONGEST_PARTIAL = PIPE_BUF - 1
+# the longest beginning of a line that is kept until its end comes; a longer one goes in parts
+LONGEST_PARTIAL = 256 * 1024
 
 
 class NonBlockingStream(io.TextIOBase):
-    """Writes to a descriptor, standard error unless told otherwise, and neither waits for its reader nor raises `OSError`.
+    """Writes to a descriptor, standard error by default, without being blocked by its reader, and raises no `OSError`.
 
     What is written is put together to whole lines for each thread, so that `print` from many threads never interleaves.
-    What finds no room is kept up to `spill_bytes`, the newest or the oldest of it; the rest is dropped, counted in
-    `dropped`, and said in the log when there is room again. `flush` does not wait either: at the end of a process,
+    A reader that is slow is waited for while it makes progress, within the bounds of `patience`; one that is stalled is
+    not. What it leaves no room for is kept up to `spill_bytes`, the newest or the oldest of it; the rest is dropped,
+    counted in `dropped`, and reported in the log when there is room again. `flush` does not wait either: at the end of a process,
     `drain(seconds)` does, for a bounded time.
 
     UTF-8, `backslashreplace`. `close` leaves the descriptor open. Usable in signal handlers and after any fork. It holds
@@ -47,9 +48,10 @@ class NonBlockingStream(io.TextIOBase):
         *,
         spill_bytes: int = DEFAULT_SPILL_BYTES,
         keep: str = NEWEST,
+        patience: Callable[[], Patience] = Patience,
         system: System = SYSTEM,
     ) -> None:
-        self.writer = Writer(fd, spill_bytes=spill_bytes, keep=keep, system=system)
+        self.writer = Writer(fd, spill_bytes=spill_bytes, keep=keep, patience=patience, system=system)
         self.buffer = _Buffer(self)
         self._put = self.writer.put
         self._partial: Dict[int, bytes] = {}  # what each thread has begun
@@ -108,8 +110,8 @@ class NonBlockingStream(io.TextIOBase):
             self._put(data[:end])
         rest = data[end:]
         if len(rest) > LONGEST_PARTIAL:
-            *pieces, rest = cut(rest, LONGEST_PARTIAL)
-            self._put(b"".join(pieces))
+            self._put(rest)
+            rest = b""
         # a signal handler may have begun a line between the pop above and here
         while rest and self._partial.setdefault(ident, rest) is not rest:
             rest = self._partial.pop(ident, b"") + rest

@@ -1,20 +1,27 @@
-"""The writer: whole lines to one descriptor, by whoever, without ever waiting for the reader."""
+"""The writer: whole lines to one descriptor, by whoever, waiting for a reader only while it makes progress."""
 
 from __future__ import annotations
 
 import errno
-from typing import Dict, Iterator, Optional, Tuple
+from threading import get_ident
+from typing import Callable, Dict, Iterator, Optional, Tuple
 
 from ..events import LinesDropped, tell
 from ..system import SYSTEM, System
 from .forks import mark
 from .kernel import PIPE_BUF
 from .means import REFUSED, Means, ladder
+from .patience import Patience
+from .room import Room
 from .spill import BATCH, CROWD, NEWEST, Dropped, Spill
 
-# seconds without a system call after the descriptor was full, and after it was broken (reader gone, disk full)
+# seconds without a system call after the descriptor was found full of what a stalled reader does not take, and after it
+# was found broken (reader gone, disk full)
 GATE = 0.05
 BROKEN_GATE = 1.0
+# seconds of a wait for room before the next look: POLLOUT wakes it, but says full while there is room for a short line
+POLL = 0.005
+SPIN = 0.0005
 # how much one caller writes on behalf of others: 64 pieces of 4 KiB take about 0.1 ms
 DRAIN_PIECES = 64
 ROUNDS = 16
@@ -22,11 +29,14 @@ DEFAULT_SPILL_BYTES = 256 * 1024
 
 
 class Writer:
-    """Writes to one descriptor and does not wait. Never raises `OSError`.
+    """Writes to one descriptor. Never raises `OSError`.
 
     While there is room and nothing waits, a write is one system call and touches no shared state. Else it goes to the
-    spill, and after the gate the next caller writes what waits, in order, with one line before it that says what was
-    dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
+    spill, and its caller waits until it is written as long as `patience` allows, which is while the reader makes progress.
+    With a stalled reader nobody waits: after the gate the next caller writes what waits, in order, with one line before it
+    that says what was dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
+
+    `patience` makes a `Patience` for each process. `when_stalled` is called when a reader is found stalled, or back.
 
     Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a reader that splices
     the pipe into a full socket does not hold the kernel's lock of the pipe.
@@ -42,6 +52,9 @@ class Writer:
         "_mark",
         "_means",
         "_now",
+        "_patience",
+        "_patience_of",
+        "_room",
         "_spill",
         "_spill_bytes",
         "_spills",
@@ -49,10 +62,17 @@ class Writer:
         "busy",
         "fd",
         "send",
+        "when_stalled",
     )
 
     def __init__(
-        self, fd: int, *, spill_bytes: int = DEFAULT_SPILL_BYTES, keep: str = NEWEST, system: System = SYSTEM
+        self,
+        fd: int,
+        *,
+        spill_bytes: int = DEFAULT_SPILL_BYTES,
+        keep: str = NEWEST,
+        patience: Callable[[], Patience] = Patience,
+        system: System = SYSTEM,
     ) -> None:
         self.fd = fd
         # nothing may be sent past what waits, or while there is no room: `put` looks at this, and so does the stream
@@ -61,8 +81,10 @@ class Writer:
         self._keep = keep
         self._system = system
         self._now, self._getpid = system.monotonic, system.getpid
-        self._gate = 0.0
         self._mark = mark(system)
+        self._patience_of = patience
+        self.when_stalled: Callable[[bool], object] = bool
+        self._room = Room(fd, system)
         self._spills: Dict[int, Spill] = {}
         self._renew()
         self._means: Optional[Means] = None
@@ -96,6 +118,8 @@ class Writer:
     def choose(self) -> None:
         """Choose the means anew: after `take_over`, or when the descriptor has been replaced."""
         self._identity = self._look()
+        self._room.look()
+        self._spill.split = self._room.keeps_messages
         self._ladder = ladder(self.fd, self._system)
         try:
             found = self._step()
@@ -133,14 +157,19 @@ class Writer:
         arrivals = self._arrivals
         arrivals.append(data)
         if self._now() >= self._gate:
-            self._drain(self._spill)
+            spill = self._spill
+            wanted = spill.passes + 1  # a pass that begins from here on finds it
+            self._drain(spill)
+            if spill.emptied < wanted:
+                self._wait(spill, wanted)
         elif len(arrivals) >= BATCH:
             self._settle(self._spill)
 
     def hold_long(self, data: bytes) -> None:
-        """Do the same with what does not fit into one piece; cut it at once, as many of them would take memory and time."""
+        """Have what does not fit into one piece wait; keep to the bound at once, as many of them would take much memory."""
         self.hold(data)
-        self._settle(self._spill)
+        if self._now() < self._gate:
+            self._settle(self._spill)
 
     def failed(self, data: bytes, error: OSError) -> None:
         """Have this wait, which `send` has refused."""
@@ -177,11 +206,11 @@ class Writer:
     def give_up(self) -> Dropped:
         """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
         spill = self.spill()
-        if spill.token.acquire(False):
+        if spill.enter():
             try:
                 spill.abandon()
             finally:
-                spill.token.release()
+                spill.leave()
         unsaid = spill.unsaid
         spill.said(unsaid)
         return unsaid
@@ -193,45 +222,95 @@ class Writer:
         self._arrivals = self._spill.arrivals
         self._spills = {pid: self._spill}
         self._spill.since = self._now()
+        self._spill.split = self._room.keeps_messages
+        self._patience = self._patience_of()
+        self._gate = 0.0
         self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
-        if spill.token.acquire(False):
+        if spill.enter():
             try:
                 spill.settle()
             finally:
-                spill.token.release()
+                spill.leave()
         elif len(spill.arrivals) > CROWD:
             spill.overrun()
+
+    def _wait(self, spill: Spill, wanted: int) -> None:
+        """Wait until a pass from `wanted` on has written all that it found, as long as that is worth it."""
+        if spill.owner == get_ident():
+            return  # a signal handler of the thread that writes: it would wait for itself
+        patience, now = self._patience, self._now()
+        patience.begin(now)
+        while spill.emptied < wanted and patience.waits and now >= self._gate:
+            begin, now = now, self._pause(now)
+            patience.waited(begin, now)
+            if self._room.changed():
+                patience.moved(now)
+            patience.judge(now)
+            self._drain(spill)
+        if spill.emptied < wanted and now >= self._gate:
+            self._close_gate(now)
+            self._settle(spill)
+
+    def _pause(self, now: float) -> float:
+        """Wait a moment for room; return the time."""
+        self._system.writable(self.fd, POLL)
+        after = self._now()
+        if after - now < SPIN:  # there is room, but another thread is at it, or too little for a long line
+            self._system.sleep(SPIN)
+            after = self._now()
+        return after
+
+    def _close_gate(self, now: float) -> None:
+        self._gate = now + GATE
+        if self._patience.stalled:
+            self.when_stalled(True)
 
     def _drain(self, spill: Spill) -> None:
         # whoever fails to get the token leaves its lines to the holder, who therefore looks again after it let go
         for _ in range(ROUNDS):
-            if not spill.token.acquire(False):
+            if not spill.enter():
                 return
             try:
+                spill.passes = this = spill.passes + 1
                 self._pour(spill)
-                spill.settle()
+                if not (spill.kept or spill.tail):
+                    spill.emptied = this
+                    self._recovered()
+                if self._patience.waits:
+                    spill.order()  # its threads wait: nothing of it is dropped, and there is one line of each at most
+                else:
+                    spill.settle()
                 self.busy = not (spill.done and self._means is not None and self._means.atomic)
             finally:
-                spill.token.release()
+                spill.leave()
             if not spill.arrivals or self._now() < self._gate:
                 return
             self.busy = True
 
+    def _recovered(self) -> None:
+        if self._patience.stalled:
+            self._patience.stalled = False
+            self.when_stalled(False)
+
     def _pour(self, spill: Spill) -> None:
         spill.order()
+        total = 0
         for _ in range(DRAIN_PIECES):
             unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
             data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
             if not data:
-                return
+                break
             try:
+                if len(data) > PIPE_BUF and not spill.tail:
+                    self._room.expect(len(data))
                 gone = self.send(data)
             except OSError as error:
                 if self._refused(error):
                     continue
-                return
+                break
+            total += gone
             if unsaid.size_bytes:
                 spill.said(unsaid)
                 tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, self._now() - spill.since))
@@ -239,6 +318,14 @@ class Writer:
             elif not spill.tail:
                 spill.kept_bytes -= len(spill.kept.popleft())
             spill.tail = data[gone:]
+        if total:
+            self._note_progress(total)
+
+    def _note_progress(self, size_bytes: int) -> None:
+        was_stalled = self._patience.stalled
+        self._patience.took(size_bytes, self._now())
+        if was_stalled and not self._patience.stalled:
+            self.when_stalled(False)
 
     def _notice(self, spill: Spill, unsaid: Dropped) -> bytes:
         if not unsaid.size_bytes:
@@ -258,8 +345,11 @@ class Writer:
             return True
         self.busy = True
         now = self._now()
-        self._gate = now + (GATE if isinstance(error, BlockingIOError) else BROKEN_GATE)
         spill = self.spill()
+        if not isinstance(error, BlockingIOError):
+            self._gate = now + BROKEN_GATE
+        elif not self._patience.waits:
+            self._close_gate(now)
         if not spill.unsaid.size_bytes:
             spill.since = now
         if error.errno == errno.EBADF:

@@ -1,6 +1,7 @@
 """Random writers, sizes, texts, forks, signals and readers: never blocks, never raises, and the counts add up."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from resilient_wsgi.stderr import NonBlockingStream
+from resilient_wsgi.stderr.patience import NoPatience
 from resilient_wsgi.system import System
 
+Impatient = functools.partial(NonBlockingStream, patience=NoPatience)
 NOTICE = re.compile(rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n")
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 LONGEST_WRITE = 0.05
@@ -91,7 +94,7 @@ def quickly(call, *arguments):
 def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, script, spill_bytes):
     with Pipe() as pipe:
         system = Clock()
-        stream = NonBlockingStream(pipe.writing, spill_bytes=spill_bytes, keep=keep, system=system)
+        stream = Impatient(pipe.writing, spill_bytes=spill_bytes, keep=keep, system=system)
         written = 0
         for name, value in script:
             if name == "write":
@@ -127,7 +130,7 @@ def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, s
 @settings(QUICK, max_examples=25)
 def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(writers, reads, spill_bytes):
     with Pipe() as pipe:
-        stream = NonBlockingStream(pipe.writing, spill_bytes=spill_bytes)
+        stream = Impatient(pipe.writing, spill_bytes=spill_bytes)
 
         def work(name, sizes):
             for size in sizes:
@@ -165,7 +168,7 @@ def in_the_child(stream, number):
 @settings(QUICK, max_examples=25)
 def test_forks_in_between_write_each_line_once(script, spill_bytes):
     with Pipe() as pipe:
-        stream = NonBlockingStream(pipe.writing, spill_bytes=spill_bytes)
+        stream = Impatient(pipe.writing, spill_bytes=spill_bytes)
         lines = 0
         children_dropped = 0
         for number, step in enumerate(script):
@@ -194,7 +197,7 @@ def test_forks_in_between_write_each_line_once(script, spill_bytes):
 @settings(QUICK, max_examples=15)
 def test_signal_handlers_that_write_in_between_lose_nothing(sizes, interval):
     with Pipe() as pipe:
-        stream = NonBlockingStream(pipe.writing, spill_bytes=10_000)
+        stream = Impatient(pipe.writing, spill_bytes=10_000)
         handled = []  # handlers interrupt each other, too: += would lose some
 
         def handler(*_):

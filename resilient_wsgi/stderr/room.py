@@ -1,0 +1,75 @@
+"""What the kernel tells of the room in a pipe or socket, and whether its reader takes anything."""
+
+from __future__ import annotations
+
+import array
+import errno
+import mmap
+import os
+import termios
+
+from ..system import System
+from .kernel import F_GETPIPE_SZ
+from .means import keeps_messages, kind
+
+QUEUED = {"pipe": termios.FIONREAD, "socket": termios.TIOCOUTQ, "terminal": termios.TIOCOUTQ}
+# how often a long line may find too little room, each time after something was read or written, before it goes in parts:
+# as it would without this library
+TRIES = 100
+
+
+class Room:
+    """The room on one descriptor."""
+
+    __slots__ = ("_fd", "_kind", "_queued", "_refusals", "_size_bytes", "_system", "keeps_messages")
+
+    def __init__(self, fd: int, system: System) -> None:
+        self._fd = fd
+        self._system = system
+        self._kind = ""
+        self._size_bytes = self._queued = self._refusals = 0
+        self.keeps_messages = False
+
+    def __repr__(self) -> str:
+        return f"<Room fd={self._fd} {self._kind} queued={self._queued}>"
+
+    def look(self) -> None:
+        """Find out what the descriptor is, which may have been replaced."""
+        try:
+            self._kind = kind(self._fd, self._system)
+            self.keeps_messages = self._kind == "socket" and keeps_messages(self._fd)
+            self._size_bytes = self._system.fcntl(self._fd, F_GETPIPE_SZ) if self._kind == "pipe" else 0
+        except OSError:
+            self._kind = ""
+
+    def changed(self) -> bool:
+        """Return whether another amount is unread than at the last call: so while it is full, somebody reads."""
+        before, self._queued = self._queued, self._unread()
+        return self._queued != before
+
+    def expect(self, size_bytes: int) -> None:
+        """Raise `BlockingIOError` if a line, longer than `PIPE_BUF`, might not fit whole into a pipe.
+
+        The kernel holds its lock of the pipe while it takes what there is room for, so a line that fits is never mixed
+        with other processes' lines, however long it is. Each write may leave a page half empty.
+        """
+        if self._kind != "pipe" or self._refusals >= TRIES:
+            self._refusals = 0
+            return
+        before, unread = self._queued, self._unread()
+        if unread and 2 * unread + size_bytes + 3 * mmap.PAGESIZE > self._size_bytes:
+            self._queued = unread
+            self._refusals += unread != before  # a reader that is stalled is to find no half of a line in the end
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._refusals = 0
+
+    def _unread(self) -> int:
+        request = QUEUED.get(self._kind)
+        if request is None:
+            return 0
+        try:
+            amount = array.array("i", [0])
+            self._system.ioctl(self._fd, request, amount)
+            return amount[0]
+        except OSError:
+            return 0
