@@ -21,7 +21,7 @@ TRIES = 100
 class Room:
     """The room on one descriptor."""
 
-    __slots__ = ("_fd", "_kind", "_queued", "_refusals", "_size_bytes", "_system", "keeps_messages")
+    __slots__ = ("_fd", "_kind", "_queued", "_refusals", "_size_bytes", "_system", "keeps_messages", "refused")
 
     def __init__(self, fd: int, system: System) -> None:
         self._fd = fd
@@ -29,6 +29,7 @@ class Room:
         self._kind = ""
         self._size_bytes = self._queued = self._refusals = 0
         self.keeps_messages = False
+        self.refused = False  # whether the last long line found too little room
 
     def __repr__(self) -> str:
         return f"<Room fd={self._fd} {self._kind} queued={self._queued}>"
@@ -53,12 +54,13 @@ class Room:
         The kernel holds its lock of the pipe while it takes what there is room for, so a line that fits is never mixed
         with other processes' lines, however long it is. Each write may leave a page half empty.
         """
+        self.refused = False
         if self._kind != "pipe" or self._refusals >= TRIES:
             self._refusals = 0
             return
         before, unread = self._queued, self._unread()
         if unread and 2 * unread + size_bytes + 3 * mmap.PAGESIZE > self._size_bytes:
-            self._queued = unread
+            self._queued, self.refused = unread, True
             self._refusals += unread != before  # a reader that is stalled is to find no half of a line in the end
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._refusals = 0

@@ -243,23 +243,24 @@ class Writer:
         patience, now = self._patience, self._now()
         patience.begin(now)
         while spill.emptied < wanted and patience.waits and now >= self._gate:
-            begin, now = now, self._pause(now)
+            begin, now = now, self._pause(spill, now)
             patience.waited(begin, now)
-            if self._room.changed():
-                patience.moved(now)
             patience.judge(now)
             self._drain(spill)
         if spill.emptied < wanted and now >= self._gate:
             self._close_gate(now)
             self._settle(spill)
 
-    def _pause(self, now: float) -> float:
+    def _pause(self, spill: Spill, now: float) -> float:
         """Wait a moment for room; return the time."""
-        self._system.writable(self.fd, POLL)
+        has_room = self._system.writable(self.fd, POLL)
         after = self._now()
         if after - now < SPIN:  # there is room, but another thread is at it, or too little for a long line
             self._system.sleep(SPIN)
             after = self._now()
+        # while several processes fill the pipe as soon as it is read, the amount in it may look the same at each look
+        if self._room.changed() or (has_room and not self._room.refused and not spill.owner):
+            self._patience.moved(after)
         return after
 
     def _close_gate(self, now: float) -> None:
