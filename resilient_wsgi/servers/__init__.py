@@ -11,7 +11,7 @@ from . import celery, gunicorn, runserver
 from .base import Boot, Identity, Server
 from .plain import PlainServer
 
-__all__ = ["Boot", "Identity", "Server", "detect", "on_change", "use"]
+__all__ = ["Boot", "Identity", "Server", "detect", "known", "on_change", "use"]
 
 _server: Optional[Server] = None
 _on_change: List[Callable[[], object]] = []
@@ -29,6 +29,11 @@ def on_change(callback: Callable[[], object]) -> None:
     """Run `callback` when a process that was taken for one without a server turns out to be a server's. Once is enough."""
     if callback not in _on_change:
         _on_change.append(callback)
+
+
+def known() -> Optional[Server]:
+    """Return the server if it was detected already. For code that may run before there is anything to see of it."""
+    return _server
 
 
 def use(server: Optional[Server]) -> None:

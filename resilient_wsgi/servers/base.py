@@ -70,6 +70,10 @@ class Server:
         """Return who this process is."""
         return Identity(PROCESS, 0, self._system.getpid(), 0)
 
+    def forked_by_app(self) -> bool:
+        """Return whether this process was forked by the app in a process of the server, which itself knows nothing of it."""
+        return False
+
     def on_child_start(self, callback: Callback) -> None:
         """Run `callback` in each child of the master after the fork, worker or not, before anything else of ours."""
         self._child.add(callback)

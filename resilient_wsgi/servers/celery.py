@@ -86,6 +86,10 @@ class CeleryServer(PlainServer):
 
         return bool(current_task)
 
+    def forked_by_app(self) -> bool:
+        """Return whether this process is neither the main one nor one of its pool."""
+        return self.identity().role == PROCESS
+
     def owns(self, path: str) -> bool:
         """Return whether a file is Celery's or of the two libraries that it is made of."""
         folders = (os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "") for name in PACKAGES)

@@ -71,6 +71,10 @@ class GunicornServer(PlainServer):
             return Identity(WORKER, 0, pid, parent)
         return Identity(PROCESS, 0, pid, parent)
 
+    def forked_by_app(self) -> bool:
+        """Return whether this process is neither the arbiter nor one of its workers."""
+        return self.identity().role == PROCESS
+
     def owns(self, path: str) -> bool:
         """Return whether a file is gunicorn's."""
         return path.startswith(self._folder)

@@ -120,6 +120,13 @@ class UwsgiServer(Server):
             return Identity(SPOOLER, 0, pid, master_pid)
         return Identity(MASTER, 0, pid, master_pid)
 
+    def forked_by_app(self) -> bool:
+        """Return whether this process is neither the master nor its child; without a master, whether it is no worker."""
+        pid, master_pid, worker = self._system.getpid(), uwsgi.masterpid(), uwsgi.worker_id()
+        if master_pid:
+            return master_pid not in (pid, os.getppid())
+        return bool(worker) and uwsgi.workers()[worker - 1]["pid"] not in (0, pid)
+
     def harakiri(self) -> Optional[float]:
         """Return the seconds of the option `harakiri`, None where it is not set."""
         return float(self._number("harakiri")) or None

@@ -1,20 +1,25 @@
 """Give children a standard output and error that blocks, as every program expects, although ours does not any more.
 
-Without it `head` ended with an error after 65 536 of 300 000 bytes, and a Python child lost 236 000 silently.
+Without it `head` ended with an error after 65 536 of 300 000 bytes, and a Python child lost 236 000 silently. What children
+get is the description that this process itself was given, where it still has it. What C code starts (`system(3)`, uWSGI's
+`attach-daemon`) inherits ours: there is no place between its fork and its exec.
 """
 
 from __future__ import annotations
 
+import _posixsubprocess
 import os
 import subprocess
-from typing import Any, Dict, List, NamedTuple, Tuple
+from fcntl import F_DUPFD_CLOEXEC
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import wrapt
 
 from ..system import System
 
-# place of c2pwrite and errwrite in what Popen._get_handles returns
+# place of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of _posixsubprocess.fork_exec
 PLACES = {1: 3, 2: 5}
+FORK_EXEC_PLACES = {1: 9, 2: 11}
 
 
 class _Blocking(NamedTuple):
@@ -26,10 +31,16 @@ _blocking: Dict[int, _Blocking] = {}
 _patches: List[Tuple[Any, str]] = []
 
 
-def remember(fd: int, system: System) -> None:
-    """Open a description for children that blocks, while we may: after setuid it would be refused."""
-    if fd not in PLACES:
-        return
+def keep(fd: int, system: System) -> None:
+    """Keep the description that a descriptor has, for children, before it is replaced."""
+    _blocking[fd] = _Blocking(system.fcntl(fd, F_DUPFD_CLOEXEC, 3), _inode(fd))
+
+
+def reopen(fd: int, system: System) -> None:
+    """Open a description for children that blocks, where the one that was given is gone: a reload of uWSGI, the exec shim.
+
+    Another user than the one who made the pipe may not: then children get ours.
+    """
     try:
         private = system.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
@@ -43,17 +54,22 @@ def descriptors() -> Tuple[int, ...]:
 
 
 def install() -> None:
-    """Have it given to the children that `subprocess`, `os.system`, `os.spawn*` and `os.posix_spawn*` start.
+    """Have it given to the children that Python code starts, however it does.
 
-    What C code starts inherits ours.
+    By `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn and forkserver. Who forks
+    calls `take_back` in the child.
     """
     if not _patches:
-        wrapt.wrap_function_wrapper(subprocess, "Popen._get_handles", _get_handles)
-        _patches.append((subprocess.Popen, "_get_handles"))
+        _wrap(subprocess.Popen, "_get_handles", _get_handles)
+        _wrap(_posixsubprocess, "fork_exec", _fork_exec)
         for name, wrapper in _OF_OS.items():
             if hasattr(os, name):
-                wrapt.wrap_function_wrapper(os, name, wrapper)
-                _patches.append((os, name))
+                _wrap(os, name, wrapper)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    wrapt.wrap_function_wrapper(owner, name, wrapper)
+    _patches.append((owner, name))
 
 
 def uninstall() -> None:
@@ -65,12 +81,33 @@ def uninstall() -> None:
     _patches.clear()
 
 
+def take_back() -> bool:
+    """Put what blocks in the place of ours, in a process that the app has forked; return whether anything was.
+
+    It may write with C code, or execute another program.
+    """
+    found = [(fd, _for_child(fd, -1)) for fd in _blocking] if _patches else []
+    for fd, blocking in found:
+        if blocking >= 0:
+            os.dup2(blocking, fd, os.get_inheritable(fd))
+    return any(blocking >= 0 for _, blocking in found)
+
+
 def _get_handles(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
     handles = list(wrapped(*args, **kwargs))
     for fd, place in PLACES.items():
         if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
             handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
     return tuple(handles)
+
+
+def _fork_exec(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+    # multiprocessing calls it by this name, for spawn, forkserver and its resource tracker; subprocess has its own name of it
+    places = list(args)
+    for fd, place in FORK_EXEC_PLACES.items():
+        if places[place] == -1:
+            places[place] = _for_child(fd, -1)
+    return wrapped(*places, **kwargs)
 
 
 def _posix_spawn(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:

@@ -1,8 +1,9 @@
-"""Make the descriptors of standard output and error themselves non-blocking, for C code in this process and its forks.
+"""Have no write to standard output and error block for good, by C code in this process and its forks either.
 
-A write of uWSGI's own (request log, master, harakiri) is `writev` in C. So the pipe is opened anew through /proc, which
+A write of uWSGI's own (request log, master, harakiri) is `writev` in C. So a pipe is opened again through /proc, which
 makes a description of our own, and that is put in the place of the inherited one: flags of a description that a shell or
-a supervisor shares are never touched, unless asked for with `share=True`.
+a supervisor shares are never touched, unless asked for with `share=True`. The inherited one is kept for children. A socket
+cannot be opened again: how long a write to it may wait is bounded, where it is this unit's own connection to the journal.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Dict, Iterable, List, Optional, Tuple
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
 from ..system import SYSTEM, System
-from . import children
+from . import children, sockets
 from .means import kind
 
 STANDARD = (1, 2)
 REOPENED = "reopened"
 SHARED = "O_NONBLOCK on the shared description"
+BOUNDED = f"writes wait for {sockets.SECONDS:g} s at most (SO_SNDTIMEO)"
+NON_BLOCKING = "non-blocking already"
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,12 @@ def taken() -> Tuple[Taken, ...]:
 def take_over(*, share: bool = False, log_fds: bool = False, system: System = SYSTEM) -> Tuple[Taken, ...]:
     """Make standard output and error non-blocking where they are pipes, and every other descriptor of the same pipes.
 
-    Call it before the first fork, and as the user who made the pipe: another may not open it. Calling it again changes
-    nothing. It cannot be undone, as children may have the descriptors.
+    Writes to a socket get a bound instead, if it is this unit's own connection to systemd's journal. Call it before the
+    first fork, and as the user who made the pipe: another may not open it. Calling it again changes nothing. It cannot be
+    undone, as children may have the descriptors.
 
-    With `share`, what cannot be opened anew (sockets; pipes of another user) gets O_NONBLOCK on the description that it
-    has, which everybody who shares it will notice. With `log_fds`, also other inherited pipes whose reader is elsewhere:
+    With `share`, what others share is changed, too: any socket gets that bound, and a pipe that cannot be opened again
+    (another user's) gets O_NONBLOCK on the description that it has. With `log_fds`, also other inherited pipes whose reader is elsewhere:
     uWSGI's log-master keeps the original standard error so.
 
     Returns all that is taken over now. Raises `Unavailable` with the reasons if a pipe or socket is there and none could be.
@@ -62,7 +66,7 @@ def take_over(*, share: bool = False, log_fds: bool = False, system: System = SY
         try:
             _take(fd, share, system)
         except OSError as error:  # noqa: PERF203
-            reasons.append(f"descriptor {fd} ({kind(fd, system)}) cannot be opened anew: {error.strerror}")
+            reasons.append(f"descriptor {fd} ({kind(fd, system)}) {error.strerror}")
     if reasons and not _taken:
         raise Unavailable("; ".join(reasons))
     if _taken:
@@ -74,32 +78,46 @@ def _take(fd: int, share: bool, system: System) -> None:
     if fd in _taken:
         return
     what = kind(fd, system)
-    flags = system.fcntl(fd, F_GETFL)
-    if flags & os.O_NONBLOCK and (what == "socket" or flags & os.O_ACCMODE == os.O_RDWR):
-        means = REOPENED if what == "pipe" else "non-blocking already"  # uWSGI has executed itself: a reload
-    else:
-        means = _reopen(fd, share, system)
-    if what == "pipe":
-        children.remember(fd, system)
+    means = _bound(fd, share, system) if what == "socket" else _pipe(fd, share, system)
     _taken[fd] = Taken(fd, what, means)
     emit(DescriptorTakenOver(fd, what, means))
 
 
-def _reopen(fd: int, share: bool, system: System) -> str:
+def _bound(fd: int, share: bool, system: System) -> str:
+    if system.fcntl(fd, F_GETFL) & os.O_NONBLOCK:  # uWSGI's log-master
+        return NON_BLOCKING
+    if not (share or sockets.is_journal(fd) or sockets.is_bounded(fd)):
+        raise OSError(errno.EOPNOTSUPP, "cannot be opened again, and is not this unit's own connection to the journal")
+    sockets.bound(fd)
+    return BOUNDED
+
+
+def _pipe(fd: int, share: bool, system: System) -> str:
+    if is_ours(fd, system):  # uWSGI has executed itself: a reload
+        children.reopen(fd, system)
+        return REOPENED
     try:
         # for reading too: so the pipe has a reader as long as we live, and the real one's death is EAGAIN when it is full,
         # not EPIPE with a SIGPIPE, which uWSGI's handler answers by writing to the same pipe (unbit/uwsgi #1786)
         private = system.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
         if not share:
-            raise
+            raise OSError(error.errno, f"cannot be opened again: {error.strerror}") from None
         system.fcntl(fd, F_SETFL, system.fcntl(fd, F_GETFL) | os.O_NONBLOCK)
+        children.reopen(fd, system)
         return SHARED
     try:
+        children.keep(fd, system)
         system.dup2(private, fd, os.get_inheritable(fd))
     finally:
         system.close(private)
     return REOPENED
+
+
+def is_ours(fd: int, system: System = SYSTEM) -> bool:
+    """Return whether a descriptor is a pipe that was taken over, here or by a process before this one."""
+    flags = system.fcntl(fd, F_GETFL)
+    return bool(flags & os.O_NONBLOCK) and flags & os.O_ACCMODE == os.O_RDWR
 
 
 def _candidates(log_fds: bool, system: System) -> Iterable[int]:

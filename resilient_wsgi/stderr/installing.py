@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sys
+from functools import partial
 from typing import List, Optional
 
 from .. import servers
@@ -10,23 +15,30 @@ from ..events import DescriptorTakenOver, emit
 from ..servers.base import MASTER, WORKER
 from ..settings import OFF, ON, REPORT, Stderr
 from ..system import SYSTEM
-from . import children, placing
-from .descriptor import REOPENED, take_over, taken
+from . import children, placing, sockets
+from .descriptor import BOUNDED, REOPENED, take_over, taken
 from .means import kind
-from .shared import configure, streams
+from .shared import attach, configure, shared, streams
+from .stream import NonBlockingStream
 
 FD = 2
+# those whose service a log that blocks would stop. Elsewhere output is data: a management command's rows, a dump
+SERVERS = ("celery", "granian", "gunicorn", "uwsgi")
+
+_logger = logging.getLogger("resilient_wsgi.stderr")
 
 
 def install(options: Optional[Stderr] = None) -> List[str]:
-    """Make standard error safe to write to; return by which means. Calling it again changes what is different.
+    """Make standard error safe to write to in a process of a server; return how. Calling it again changes what is different.
 
-    Takes the descriptors over in uWSGI, or where `TAKE_OVER` is on; replaces `sys.stderr`, and `sys.stdout` if it is the
-    same pipe, and makes who holds the old ones write to ours. Raises `Unavailable` where there is nothing to do: a
-    terminal, at which somebody sits who may stop it; a descriptor that is closed; a stream that somebody has captured.
+    Takes the descriptors over in uWSGI, or where `TAKE_OVER` is on; replaces `sys.stderr`, and `sys.stdout` if it leads to
+    the same pipe, and makes who holds the old ones write to ours. Raises `Unavailable` where there is nothing to do: in a
+    process that is no server's; on a terminal, at which somebody sits who may stop it; where the descriptor is closed; where
+    the app or a test has captured the stream.
     """
     options = Stderr() if options is None else options
     what = _kind()
+    _check_server()
     if options.mode == REPORT:
         emit(DescriptorTakenOver(FD, what, "not done, mode is report"))
         return [f"report only: descriptor {FD} is a {what}"]
@@ -37,6 +49,7 @@ def install(options: Optional[Stderr] = None) -> List[str]:
         means.append("wsgi.errors")
     if not means:
         raise Unavailable("sys.stderr does not write to the descriptor: somebody has captured it")
+    attach()
     return means
 
 
@@ -53,6 +66,22 @@ def _ignore_sigpipe(what: str) -> List[str]:
     if what in ("pipe", "socket") and FD not in has_reader and servers.detect().ignore_sigpipe():
         return ["ignore-sigpipe (set)"]
     return []
+
+
+def _check_server() -> None:
+    # the exec shim has replaced the streams of what it runs: that is a server, whichever it is
+    if not (server_name() in SERVERS or isinstance(sys.stderr, NonBlockingStream)):
+        raise Unavailable(
+            "no process of a server: output is never dropped here "
+            "(for another server than uWSGI, gunicorn, granian or Celery: resilient-wsgi exec -- COMMAND)"
+        )
+
+
+def server_name() -> str:
+    """Return which server this is a process of, `plain` for none."""
+    name = servers.detect().name
+    granian = "granian" in sys.modules and os.path.basename(sys.argv[0] or "") == "granian"
+    return "granian" if name == "plain" and granian else name
 
 
 def _kind() -> str:
@@ -73,10 +102,39 @@ def _take_over(options: Stderr) -> List[str]:
     try:
         take_over(share=options.take_over == ON, log_fds=server.name == "uwsgi" and role == MASTER)
     except Unavailable as reason:
+        _warn(str(reason))
         return [f"not taken over: {reason}"]
     for stream in streams():
         stream.writer.choose()
+    bound_sockets()
     means = [str(each) for each in taken()]
     if role == WORKER and server.name == "uwsgi" and not means:
         means.append("the master may still block: use shared-import")
     return means
+
+
+def bound_sockets() -> None:
+    """Have writes of C code to a socket wait no longer while this process finds its reader stalled."""
+    for each in taken():
+        if each.means == BOUNDED:
+            writer = shared(each.fd).writer
+            if writer.when_stalled is bool:
+                writer.when_stalled = partial(_when_stalled, each.fd)
+                # a worker that was killed meanwhile cannot take it back
+                servers.detect().on_worker_start(partial(_when_stalled, each.fd, False))
+
+
+def _when_stalled(fd: int, stalled: bool) -> None:
+    with contextlib.suppress(OSError):
+        sockets.bound(fd, stalled=stalled)
+
+
+def _warn(reason: str) -> None:
+    """Report once for an instance that what uWSGI writes itself can block."""
+    already = isinstance(sys.stderr, NonBlockingStream)
+    if not already and servers.detect().identity().worker in (0, 1):
+        _logger.warning(
+            "what uWSGI itself logs (requests, the master) can block every worker: %s. Fix: "
+            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else disable-logging",
+            reason,
+        )

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from ..system import SYSTEM
+from .means import kind
 from .shared import shared
 from .stream import NonBlockingStream
 
@@ -19,17 +21,18 @@ _repointed: List[Tuple[io.TextIOWrapper, int, Dict[str, Any]]] = []
 _open: Optional[Callable[..., Any]] = None
 
 
-def replace_standard_streams() -> List[str]:
-    """Replace `sys.stderr`, and `sys.stdout` if it is the same pipe; return what is ours now.
+def replace_standard_streams(*, both: bool = False) -> List[str]:
+    """Replace `sys.stderr`, and `sys.stdout` if it leads to the same pipe; return what is ours now.
 
-    Left alone is what is not a stream on the descriptor itself: somebody has captured it.
+    Also replaced is `sys.stdout` on a descriptor that does not block, where Python's own would raise `BlockingIOError`; with
+    `both`, in any case. Left alone is what is not a stream on the descriptor itself: the app or a test has captured it.
     """
     replaced = []
     for name in ("stderr", "stdout"):
         current = getattr(sys, name)
         if not isinstance(current, NonBlockingStream):
             fd = _descriptor(current)
-            if fd is None or not _same_file(fd, 2):
+            if fd is None or not (both or _same_file(fd, 2) or _raises_when_full(fd)):
                 continue
             _before[name] = current
             setattr(sys, name, shared(fd))
@@ -62,6 +65,13 @@ def _descriptor(stream: Any) -> Optional[int]:
 def _same_file(fd: int, other: int) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), os.fstat(other))
+    except OSError:
+        return False
+
+
+def _raises_when_full(fd: int) -> bool:
+    try:
+        return not os.get_blocking(fd) and kind(fd, SYSTEM) in ("pipe", "socket")
     except OSError:
         return False
 

@@ -1,7 +1,9 @@
 """Start a server with a standard output and error that cannot block: `resilient-wsgi exec -- uwsgi --ini uwsgi.ini`.
 
-Everything that the server is and starts then has them so: its master, its log-master and logger threads, workers that change
-their user (which may not open the pipe themselves any more), and servers that have no place to import this library early.
+uWSGI's C code writes to the descriptors themselves, so they are taken over: for its master, its log-master and logger
+threads, and workers that change their user (which may not open the pipe themselves any more). A server that is a Python
+program of this environment (gunicorn, granian, waitress) gets streams that cannot block, in the process that its workers are
+forked from, and descriptors that block, as its children expect.
 """
 
 from __future__ import annotations
@@ -9,10 +11,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from typing import List
+import sys
+from typing import List, Optional
 
+from .. import servers
 from ..errors import Unavailable
+from ..system import SYSTEM
+from . import placing, program
 from .descriptor import take_over
+from .means import kind
 from .stream import NonBlockingStream
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells have it
@@ -23,8 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share",
         action="store_true",
-        help="set O_NONBLOCK on the inherited description if it cannot be opened anew (a socket, another user's pipe); "
-        "whoever shares it will notice",
+        help="change what others share if it cannot be opened again: O_NONBLOCK for another user's pipe, a limit for what "
+        "a write to a socket waits",
+    )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="make the descriptors themselves non-blocking for a command that is not uWSGI; a program that does not "
+        "expect that (a shell, any Python without this library) loses what it writes to a slow reader",
     )
     parser.add_argument(
         "--bare",
@@ -35,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take the descriptors over and become the server; return only if there is none: 126, 127, or 2 without a command.
+    """Become the server; return only if there is none: 126, 127, or 2 without a command.
 
     Where nothing can be taken over that is said, and the server started all the same: a service that runs is worth more.
     """
@@ -43,12 +56,47 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         _say("needs a command: resilient-wsgi exec -- uwsgi --ini uwsgi.ini")
         return 2
-    try:
-        take_over(share=arguments.share)
-    except Unavailable as reason:
-        _say(f"{reason}; the server can still be blocked by whoever reads its log")
+    script = None if arguments.take_over or program.is_uwsgi(command) else program.python_program(command)
+    if script is not None:
+        return _run_here(script)
+    if arguments.take_over or program.is_uwsgi(command):
+        _take_over(arguments.share)
+    elif _can_block():
+        _say(
+            f"{command[0]} is neither uWSGI nor a Python program of {os.path.dirname(sys.executable)}: it can still be "
+            "blocked by its log. Fix: put `resilient-wsgi exec --` before the server itself, or add --take-over"
+        )
     if not arguments.bare:
         _have_it_imported()
+    return _execute(command)
+
+
+def _run_here(script: program.PythonProgram) -> int:
+    placing.replace_standard_streams(both=True)
+    servers.use(None)  # the server is to be found when it is there
+    script.run()
+    return 0
+
+
+def _take_over(share: bool) -> None:
+    try:
+        take_over(share=share)
+    except Unavailable as reason:
+        _say(f"{reason}; the server can still be blocked by its log")
+
+
+def _can_block() -> bool:
+    return any(_kind(fd) in ("pipe", "socket") for fd in (1, 2))
+
+
+def _kind(fd: int) -> Optional[str]:
+    try:
+        return kind(fd, SYSTEM)
+    except OSError:
+        return None
+
+
+def _execute(command: List[str]) -> int:
     # Python ignores it, and an ignored signal stays so through exec: the server is to have what it would have had
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

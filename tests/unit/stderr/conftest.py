@@ -67,11 +67,17 @@ def wait_until():
 
 START = """
 import fcntl, json, logging, os, subprocess, sys
-from resilient_wsgi import stderr
+from resilient_wsgi import servers, stderr
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.settings import Stderr
 from resilient_wsgi.stderr import NonBlockingStream, take_over
+from resilient_wsgi.servers.plain import PlainServer
 from resilient_wsgi.system import System
+
+class Pretended(PlainServer):
+    name = "gunicorn"
+
+servers.use(Pretended())
 
 def say(**what):
     with open(os.environ["ANSWER"], "w") as file:

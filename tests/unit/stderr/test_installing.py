@@ -10,7 +10,7 @@ import pytest
 
 from resilient_wsgi import stderr
 from resilient_wsgi.errors import Unavailable
-from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream
+from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream, installing
 from resilient_wsgi.stderr.middleware import ErrorsMiddleware
 from resilient_wsgi.stderr.shared import shared
 
@@ -26,7 +26,8 @@ def logger():
 def test_install_replaces_the_streams_and_uninstall_puts_them_back(child, pipe):
     said = child(
         """
-        patched = lambda: (subprocess.Popen._get_handles, os.system, os.posix_spawn, os.posix_spawnp, os._spawnvef)
+        import _posixsubprocess
+        patched = lambda: (subprocess.Popen._get_handles, _posixsubprocess.fork_exec, os.system, os.posix_spawn, os.posix_spawnp, os._spawnvef)
         before = sys.stderr, sys.stdout, patched()
         handler = logging.StreamHandler()
         logging.getLogger().addHandler(handler)
@@ -56,7 +57,8 @@ def test_standard_output_that_goes_elsewhere_is_left_alone(child, pipe, tmp_path
     assert "TextIOWrapper" in said["out"]
 
 
-def test_a_stream_that_somebody_has_captured_is_left_alone():
+def test_a_stream_that_somebody_has_captured_is_left_alone(monkeypatch):
+    monkeypatch.setattr(installing, "server_name", lambda: "gunicorn")
     captured, before = io.StringIO(), sys.stderr
     sys.stderr = captured
     try:
@@ -174,7 +176,7 @@ say(why=why, taken=[str(t) for t in taken], nonblocking=not os.get_blocking(2))
 
 def test_a_pipe_of_another_user_is_refused_with_the_reason_or_shared_if_asked_for(child, pipe):
     said = child(REFUSED, stdout=pipe.write_end, stderr=pipe.write_end)
-    assert "descriptor 2 (pipe) cannot be opened anew: Permission denied" in said["why"]
+    assert "descriptor 2 (pipe) cannot be opened again: Permission denied" in said["why"]
     assert said["taken"] == [f"descriptor {fd} (pipe): O_NONBLOCK on the shared description" for fd in (1, 2)]
     assert said["nonblocking"]
 

@@ -21,7 +21,10 @@ def start(*words, **streams):
 
 def test_what_it_starts_cannot_block_on_its_log(pipe):
     code = "import os\ntry:\n    while True: os.write(2, b'x' * 4096)\nexcept BlockingIOError: pass\nos.write(1, b'')"
-    assert start("--", sys.executable, "-c", code, stdout=pipe.write_end, stderr=pipe.write_end).returncode == 0
+    assert (
+        start("--take-over", "--", sys.executable, "-c", code, stdout=pipe.write_end, stderr=pipe.write_end).returncode
+        == 0
+    )
     assert len(pipe.read()) == 65536
     assert os.get_blocking(pipe.write_end)
 
