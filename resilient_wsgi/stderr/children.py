@@ -13,13 +13,15 @@ import subprocess
 from fcntl import F_DUPFD_CLOEXEC
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-import wrapt
-
+from ..core.patching import Patches
 from ..system import System
 
 # place of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of _posixsubprocess.fork_exec
 PLACES = {1: 3, 2: 5}
 FORK_EXEC_PLACES = {1: 9, 2: 11}
+
+
+Call = Callable[..., Any]
 
 
 class _Blocking(NamedTuple):
@@ -28,7 +30,7 @@ class _Blocking(NamedTuple):
 
 
 _blocking: Dict[int, _Blocking] = {}
-_patches: List[Tuple[Any, str]] = []
+_patches = Patches()
 
 
 def keep(fd: int, system: System) -> None:
@@ -59,26 +61,15 @@ def install() -> None:
     By `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn and forkserver. Who forks
     calls `take_back` in the child.
     """
-    if not _patches:
-        _wrap(subprocess.Popen, "_get_handles", _get_handles)
-        _wrap(_posixsubprocess, "fork_exec", _fork_exec)
-        for name, wrapper in _OF_OS.items():
-            if hasattr(os, name):
-                _wrap(os, name, wrapper)
-
-
-def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    wrapt.wrap_function_wrapper(owner, name, wrapper)
-    _patches.append((owner, name))
+    _patches.wrap(subprocess.Popen, "_get_handles", _get_handles)
+    _patches.wrap(_posixsubprocess, "fork_exec", _fork_exec)
+    for name, make in _OF_OS.items():
+        _patches.wrap(os, name, make)
 
 
 def uninstall() -> None:
     """Have children inherit what we have again."""
-    for owner, name in _patches:
-        current = vars(owner)[name]
-        if isinstance(current, wrapt.FunctionWrapper):
-            setattr(owner, name, current.__wrapped__)
-    _patches.clear()
+    _patches.restore()
 
 
 def take_back() -> bool:
@@ -86,54 +77,68 @@ def take_back() -> bool:
 
     It may write with C code, or execute another program.
     """
-    found = [(fd, _for_child(fd, -1)) for fd in _blocking] if _patches else []
+    found = [(fd, _for_child(fd, -1)) for fd in _blocking]
     for fd, blocking in found:
         if blocking >= 0:
             os.dup2(blocking, fd, os.get_inheritable(fd))
     return any(blocking >= 0 for _, blocking in found)
 
 
-def _get_handles(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
-    handles = list(wrapped(*args, **kwargs))
-    for fd, place in PLACES.items():
-        if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
-            handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
-    return tuple(handles)
+def _get_handles(original: Call) -> Call:
+    def get_handles(*args: Any, **kwargs: Any) -> Tuple[int, ...]:
+        handles = list(original(*args, **kwargs))
+        for fd, place in PLACES.items():
+            if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
+                handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
+        return tuple(handles)
+
+    return get_handles
 
 
-def _fork_exec(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
-    # multiprocessing calls it by this name, for spawn, forkserver and its resource tracker; subprocess has its own name of it
-    places = list(args)
-    for fd, place in FORK_EXEC_PLACES.items():
-        if places[place] == -1:
-            places[place] = _for_child(fd, -1)
-    return wrapped(*places, **kwargs)
+def _fork_exec(original: Call) -> Call:
+    # multiprocessing calls it by this name: spawn, forkserver, its resource tracker; subprocess has its own name of it
+    def fork_exec(*args: Any) -> int:
+        places = list(args)
+        for fd, place in FORK_EXEC_PLACES.items():
+            if places[place] == -1:
+                places[place] = _for_child(fd, -1)
+        return int(original(*places))
+
+    return fork_exec
 
 
-def _posix_spawn(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
-    # before what the caller has asked for, which may copy from these
-    first = [(os.POSIX_SPAWN_DUP2, blocking, fd) for fd, blocking in _for_all()]
-    return wrapped(*args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]})
+def _posix_spawn(original: Call) -> Call:
+    def posix_spawn(*args: Any, **kwargs: Any) -> int:
+        # before what the caller has asked for, which may copy from these
+        first = [(os.POSIX_SPAWN_DUP2, blocking, fd) for fd, blocking in _for_all()]
+        return int(original(*args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]}))
+
+    return posix_spawn
 
 
-def _system(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
-    if not _for_all():
-        return wrapped(*args, **kwargs)
-    command = os.fsdecode(args[0] if args else kwargs["command"])
-    # what system(3) does, too, except that it ignores the signals of a keyboard meanwhile
-    return os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", command], os.environ), 0)[1]
+def _system(original: Call) -> Call:
+    def system(command: Any) -> int:
+        if not _for_all():
+            return int(original(command))
+        # what system(3) does, too, except that it ignores the signals of a keyboard meanwhile
+        return os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", os.fsdecode(command)], os.environ), 0)[1]
+
+    return system
 
 
-def _spawnvef(wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+def _spawnvef(original: Call) -> Call:
     # os.spawn*() fork in Python and call in the child the last argument, one of os.exec*()
-    *others, execute = args
+    def spawnvef(*args: Any) -> Any:
+        *others, execute = args
 
-    def execute_with_blocking(*arguments: Any) -> None:
-        for fd, blocking in _for_all():
-            os.dup2(blocking, fd)
-        execute(*arguments)
+        def execute_with_blocking(*arguments: Any) -> None:
+            for fd, blocking in _for_all():
+                os.dup2(blocking, fd)
+            execute(*arguments)
 
-    return wrapped(*others, execute_with_blocking, **kwargs)
+        return original(*others, execute_with_blocking)
+
+    return spawnvef
 
 
 _OF_OS = {"posix_spawn": _posix_spawn, "posix_spawnp": _posix_spawn, "system": _system, "_spawnvef": _spawnvef}

@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from ..core.patching import Patches
 from ..system import SYSTEM
 from .means import kind
 from .shared import shared
@@ -18,7 +19,7 @@ from .stream import NonBlockingStream
 _before: Dict[str, Any] = {}
 # text streams that were made to write to ours, with the arguments that make them as they were
 _repointed: List[Tuple[io.TextIOWrapper, int, Dict[str, Any]]] = []
-_open: Optional[Callable[..., Any]] = None
+_patches = Patches()
 
 
 def replace_standard_streams(*, both: bool = False) -> List[str]:
@@ -99,22 +100,18 @@ def catch_wsgi_errors() -> None:
     nobody can reach before the first request. That function looks up `_io.open`, which hardly anybody else does: `open`
     and `io.open` are names of their own.
     """
-    global _open
-    if _open is not None:
-        return
-    original = _open = _io.open
+    _patches.wrap(_io, "open", _open_unless_wsgi_errors)
 
+
+def _open_unless_wsgi_errors(original: Callable[..., Any]) -> Callable[..., Any]:
     def open_unless_wsgi_errors(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if file == 2 and mode == "w" and args[4:] == (False,):
             return shared(2)
         return original(file, mode, *args, **kwargs)
 
-    _io.open = open_unless_wsgi_errors
+    return open_unless_wsgi_errors
 
 
 def release_wsgi_errors() -> None:
     """Give uWSGI a stream of Python's again."""
-    global _open
-    if _open is not None:
-        _io.open = _open
-        _open = None
+    _patches.restore()

@@ -7,9 +7,9 @@ import runpy
 import shlex
 import shutil
 import sys
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
-import wrapt
+from ..core.patching import Patches
 
 AGAIN = ("-m", "resilient_wsgi", "exec", "--")
 
@@ -26,6 +26,7 @@ class PythonProgram:
         self._path = path
         self._arguments = list(arguments)
         self._is_module = is_module
+        self._patches = Patches()
 
     def __repr__(self) -> str:
         return f"<PythonProgram {'-m ' * self._is_module}{self._path}>"
@@ -38,15 +39,17 @@ class PythonProgram:
             runpy.run_module(self._path, run_name="__main__", alter_sys=True)
         else:
             sys.path[0] = os.path.dirname(self._path)
-            wrapt.wrap_function_wrapper(os, "execvpe", self._exec_again)
+            self._patches.wrap(os, "execvpe", self._exec_again)
             runpy.run_path(self._path, run_name="__main__")
 
-    def _exec_again(self, wrapped: Any, _instance: object, args: Any, kwargs: Any) -> Any:
+    def _exec_again(self, original: Callable[..., Any]) -> Callable[..., Any]:
         # gunicorn replaces its arbiter (SIGUSR2) by this interpreter with that script: behind the shim again
-        file, words, *others = args
-        if list(words[:2]) == [sys.executable, self._path]:
-            words = [words[0], *AGAIN, *words[1:]]
-        return wrapped(file, words, *others, **kwargs)
+        def execvpe(file: Any, words: Any, env: Any) -> Any:
+            if list(words[:2]) == [sys.executable, self._path]:
+                words = [words[0], *AGAIN, *words[1:]]
+            return original(file, words, env)
+
+        return execvpe
 
 
 def python_program(command: Sequence[str]) -> Optional[PythonProgram]:
