@@ -66,6 +66,9 @@ class Deadline:
             msg = f"no time left for {doing}: limit {self.limit:g} s ({self.source})"
             raise DeadlineExceeded(msg)
 
+    def extend(self, seconds: float) -> None:
+        """Let it be `seconds` from now if that is later; only a request's can be extended."""
+
     def __repr__(self) -> str:
         return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
 
@@ -111,6 +114,14 @@ def _waits_here() -> Optional[Waits]:
     while scope is not None and scope.finished:
         scope = scope.outer
     return None if scope is None else scope.waits
+
+
+def _extend(seconds: float) -> None:
+    scope = CURRENT.get()
+    while scope is not None:
+        if scope.of_request and not scope.finished:
+            scope.extend(seconds)
+        scope = scope.outer
 
 
 def remaining() -> Optional[float]:
@@ -165,22 +176,24 @@ _PASSED_ON_AT_MOST = 1e6
 class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(5):`, `@limit(5)`
     """Have at most `seconds` for a block or a function: `with limit(5):` or `@limit(5)`.
 
-    It can only shorten the deadline that holds already, never extend it. Nothing is interrupted by it: waits that know
-    of it (outbound HTTP, `remaining()` in your own code) end in time. One object is for one block at a time.
-    Raises `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function, whose body runs
+    It shortens the deadline in force. With `extend=True` it also extends that of the request, to
+    as late as the server's own limit (harakiri) allows, and that stays so after the block; never
+    beyond an outer `limit`. Nothing is interrupted by it: waits that know of it (outbound HTTP,
+    `remaining()` in your own code) end in time. One object is for one block at a time. Raises `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function, whose body runs
     after the call has returned.
     """
 
-    def __init__(self, seconds: float, source: str = "deadline.limit") -> None:
+    def __init__(self, seconds: float, source: str = "deadline.limit", *, extend: bool = False) -> None:
         Deadline.after(seconds, source)  # a bad number is said here, not at the first use
         self._seconds = seconds
         self._source = source
+        self._extend = extend
         self._before: Optional[Deadline] = None
         self._mine: Optional[Deadline] = None
 
     def _recreate_cm(self) -> limit:
         # ContextDecorator asks for the object of each call: calls of one function may overlap
-        return limit(self._seconds, self._source)
+        return limit(self._seconds, self._source, extend=self._extend)
 
     def __call__(self, function: _F) -> _F:
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
@@ -189,6 +202,8 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         return super().__call__(function)
 
     def __enter__(self) -> Deadline:
+        if self._extend:
+            _extend(self._seconds)
         self._mine = mine = Deadline.after(self._seconds, self._source)
         waits = _waits_here()
         if waits is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from mmap import mmap
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,10 +10,11 @@ from ..errors import Unavailable
 from ..servers import Server
 from ..settings import OFF, ON, REPORT, Request
 from .client_gone import ClientGoneMiddleware
-from .deadline import DeadlineMiddleware, harakiri_leaves
-from .granted import by_request, ordinary
+from .deadline import DeadlineMiddleware
+from .granted import Budget
 from .process import Process, usable
 from .queue import QueueMiddleware
+from .running import running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -37,18 +37,18 @@ def around(app: WSGIApplication, options: Request) -> Around:
     server = servers.detect()
     looks = options.client_gone == ON or (options.client_gone != OFF and not server.all_clients_may_half_close())
     queues = options.shed != OFF or options.router_timeout is not None
-    leaves = harakiri_leaves(server.harakiri(), options.reserve)
+    budget = Budget(options, server)
     inner = DeadlineMiddleware(
         app,
-        seconds=ordinary(options, leaves),
-        granted=by_request(options, leaves),
+        seconds=budget.usual,
+        granted=budget.by_request,
         enforced=options.mode != REPORT,
         watch_client=options.client_left != OFF,
         soft=options.soft_timeout == ON,
     ).__call__  # the method, bound: Python calls it three times as fast as the object
     global _wrapped
     _wrapped = True
-    _watch(options, server, leaves)
+    _watch(options, server, budget)
     return Around(
         ClientGoneMiddleware(app, options, server) if looks else None,
         QueueMiddleware(app, options, server, memory=_memory) if queues else None,
@@ -63,18 +63,15 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
     """
     options = options or Request()
     server = servers.detect()
-    leaves = harakiri_leaves(server.harakiri(), options.reserve)
+    budget = Budget(options, server)
     if _wrapped:
-        _watch(options, server, leaves)
+        _watch(options, server, budget)
     global _means
-    seconds = ordinary(options, leaves)
     _means = (
         "in wrapped apps",
-        f"deadline {seconds:g} s"
-        if seconds != math.inf
-        else "no deadline: neither harakiri nor REQUEST.TIMEOUT is set",
+        budget.in_words(),
         f"clients that are gone: {options.client_gone}",
-        f"watchdog: {'on' if _watching(options, leaves) else 'not needed'}",
+        f"watchdog: {'on' if _watching(options, budget) else 'not needed'}",
         _queue(options),
         _stacks(options, server),
     )
@@ -100,20 +97,22 @@ def uninstall() -> None:
         servers.detect().forget(_process.stop)
         _process.stop()
         _process = None
+        running.budget = None
 
 
-def _watching(options: Request, leaves: float) -> bool:
-    limited = ordinary(options, leaves) != math.inf or by_request(options, leaves) is not None
-    return limited or options.slow_after is not None or options.gil_timeout is not None or options.client_left != OFF
+def _watching(options: Request, budget: Budget) -> bool:
+    watched = options.slow_after is not None or options.gil_timeout is not None
+    return budget.limited or watched or options.client_left != OFF
 
 
-def _watch(options: Request, server: Server, leaves: float) -> None:
+def _watch(options: Request, server: Server, budget: Budget) -> None:
     """Have each worker get what it needs: one for all wrapped apps, by the options of the last."""
     global _process
     if _process is not None and _process.options == options and _process.server is server:
         return
     uninstall()
-    _process = Process(options, server, watching=_watching(options, leaves))
+    running.budget = budget
+    _process = Process(options, server, watching=_watching(options, budget))
     server.on_worker_ready(_process.start)
     server.on_worker_stop(_process.stop)
 

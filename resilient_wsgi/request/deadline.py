@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from threading import get_ident
-from typing import TYPE_CHECKING, Callable, Iterable, Optional
+from typing import TYPE_CHECKING, Iterable, Optional
 
 from .. import deadline as carried, servers
 from ..core.callers import calls_the_app
@@ -13,15 +13,11 @@ from ..errors import RequestTimedOut
 from ..guard import Guard
 from ..system import SYSTEM
 from .body import with_deadline
+from .granted import Granted
 from .running import ReportedDeadline, RequestDeadline, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-# the master looks once a second at whole seconds, so harakiri comes up to one second early (core/utils.c, set_harakiri)
-HARAKIRI_EARLY = 1.0
-
-Granted = Callable[["WSGIEnvironment"], float]
 
 # a function call less for each: this is in the way of every request
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
@@ -30,14 +26,6 @@ _new = object.__new__
 _now = SYSTEM.monotonic
 
 _guard = Guard("request")
-
-
-def harakiri_leaves(harakiri: Optional[float], reserve: float) -> float:
-    """Return the seconds that harakiri leaves a request: `harakiri - 1 - reserve`, but at least a quarter of itself.
-
-    With `harakiri = 1` there would be nothing. Without harakiri it is infinity.
-    """
-    return math.inf if harakiri is None else max(harakiri - HARAKIRI_EARLY - reserve, harakiri / 4)
 
 
 class DeadlineMiddleware:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
+from threading import get_ident
 from typing import List, Optional
 
 from ..errors import Unavailable
@@ -72,14 +74,14 @@ class Process:
         with _guard, contextlib.suppress(Unavailable):
             self._set_soft_timeout()
         if self._watching:
-            with _guard:
-                self.watchdog = self._make_watchdog()
-                self.watchdog.start()
+            self._watch()
+        self.server.on_harakiri_set(self._harakiri_set)
 
     def stop(self) -> None:
         """Take it all away, in an orderly end of this process."""
         if self._pid != os.getpid():
             return
+        self.server.on_harakiri_set(None)
         if self.watchdog is not None:
             self.watchdog.stop()
         self.announcer.wait(0.5)
@@ -93,6 +95,24 @@ class Process:
             self._soft.close()
         self._pid = 0
         self._clear()
+
+    def _watch(self) -> None:
+        with _guard:
+            self.watchdog = self._make_watchdog()
+            self.watchdog.start()
+
+    def _harakiri_set(self) -> None:
+        """Follow the harakiri that the app has set for the request of this thread."""
+        with _guard:
+            slot, budget = running.slots.get(get_ident()), running.budget
+            request = None if slot is None else slot.request
+            if request is None or budget is None:
+                return
+            limit = budget.now(request, time.monotonic() - request.start)
+            if limit != request.limit:
+                request.move(request.start + limit)
+                if self.watchdog is None:
+                    self._watch()
 
     def _share(self) -> None:
         identity = self.server.identity()

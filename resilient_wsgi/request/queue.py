@@ -12,9 +12,10 @@ from ..servers import Server, listen_queue
 from ..settings import OFF, REPORT, Request
 from ..system import SYSTEM, System
 from .exempt import Allowance, Memory, looks_like_a_probe
+from .granted import WAITED
 from .paths import matcher, path_of
 from .queue_time import Calibration, parse
-from .running import WAITED, named
+from .running import named
 from .shedding import Shedding, Spell
 
 if TYPE_CHECKING:

@@ -6,20 +6,19 @@ that names the slot, not the request, so one whose `close()` never came is overw
 
 from __future__ import annotations
 
+import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from ..core.text import printable
 from ..deadline import Deadline
 from ..system import SYSTEM, System
+from .granted import WAITED, Budget
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from .records import Record
-
-
-WAITED = "resilient_wsgi.waited"  # seconds in the queue, put there by QueueMiddleware
 
 
 class RequestDeadline(Deadline):
@@ -53,6 +52,18 @@ class RequestDeadline(Deadline):
     def source(self) -> str:  # type: ignore[override]
         """Return which request it is the deadline of."""
         return printable("request deadline of {} {}".format(*named(self.environ)))
+
+    def extend(self, seconds: float) -> None:
+        """Let it be `seconds` from now if that is later, as far as harakiri allows."""
+        now = self._system.monotonic()
+        budget = running.budget
+        most = math.inf if budget is None else self.start + budget.most(self, now - self.start)
+        self.move(max(self.at, min(now + seconds, most)))
+
+    def move(self, at: float) -> None:
+        """Let it be another time."""
+        self.at = at
+        self.limit = at - self.start
 
     @property
     def due(self) -> float:
@@ -105,6 +116,7 @@ class Running:
     def __init__(self) -> None:
         self.slots: Dict[int, Slot] = {}
         self.records: List[Record] = []  # places in shared memory that no thread has taken yet
+        self.budget: Optional[Budget] = None
         self._pid = 0
 
     def add_thread(self) -> Slot:

@@ -127,14 +127,34 @@ class Watchdog:
         if now >= slow_at and not watched.slow:
             watched.slow = True
             self._say_slow(request, now, requests)
+        if now >= request.at and not request.client_gone:
+            self._follow_harakiri(request, now)
         if now >= request.at:
             self._end_waits(thread, watched, now)
-            late = now >= request.due + self._options.grace
+            late = now >= self._over(request) + self._options.grace
             if self._recycling is not None and late and stacks.in_request(thread):
                 self._recycling.begin(request, now)
         elif self._options.client_left != OFF and request.client_fd >= 0:
             left.look(request, now, self._options.client_left == REPORT or self._report, self._announce)
         return min(at for at in (slow_at, request.at, now + TICK) if at > now)
+
+    def _follow_harakiri(self, request: RequestDeadline, now: float) -> None:
+        """Give a request more time if harakiri does by now: the app may have set another one."""
+        budget = self._table.budget
+        if budget is not None:
+            limit = budget.now(request, now - request.start)
+            if limit > request.limit:
+                request.move(request.start + limit)
+
+    def _over(self, request: RequestDeadline) -> float:
+        """Return when a request should be over, so that its worker may be replaced.
+
+        Only by what the operator has set for requests. harakiri ends workers by itself, but not
+        where another thread's request has cleared it, and the callers' headers end nothing.
+        """
+        budget = self._table.budget
+        asked = request.limit if budget is None else budget.asked(request.environ)
+        return request.start + max(asked, request.limit)
 
     def _note(self, thread: int, request: RequestDeadline) -> None:
         slot = self._table.slots.get(thread)

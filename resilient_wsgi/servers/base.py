@@ -12,6 +12,8 @@ from .hooks import Callback, Phase
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+HarakiriOf = Callable[["WSGIEnvironment"], Optional[float]]
+
 MASTER, WORKER, MULE, SPOOLER, PROCESS = "master", "worker", "mule", "spooler", "process"
 
 
@@ -124,6 +126,27 @@ class Server:
     def harakiri(self) -> Optional[float]:
         """Return the seconds after which the server kills a worker for one request, None where it does not."""
         return None
+
+    def harakiri_by_request(self) -> Optional[HarakiriOf]:
+        """Return a function that returns the seconds until harakiri for a request that begins,
+        infinity where there is none, None where that cannot be known. None if all have the same.
+        """
+        return None
+
+    def harakiri_left(self) -> Optional[float]:
+        """Return the seconds until harakiri as things are now, infinity if there is none.
+
+        None where it cannot be known, or is not that of one request alone.
+        """
+        return None
+
+    def on_harakiri_set(self, callback: Optional[Callback]) -> None:
+        """Call `callback` in a thread whose app has set another harakiri; None: no longer."""
+        del callback
+
+    def concurrency(self) -> int:
+        """Return how many requests may share what the server knows of a worker."""
+        return self.threads()
 
     def threads(self) -> int:
         """Return how many requests one worker works on at a time."""

@@ -15,8 +15,9 @@ from ..core import frames
 from ..guard import Guard
 from ..system import SYSTEM, System
 from . import listen_queue, uwsgi_apps, uwsgi_native, uwsgi_rpc, uwsgi_signals
-from .base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
+from .base import MASTER, MULE, SPOOLER, WORKER, HarakiriOf, Identity, Server
 from .hooks import Callback
+from .uwsgi_harakiri import Harakiri
 from .uwsgi_hooks import chain
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class UwsgiServer(Server):
             uwsgi_rpc.register(READY_RPC, self._accepting)
         self._serves_in = 0
         self._raw_http: Optional[bool] = None
+        self._harakiri = Harakiri(uwsgi, system)
         self._can_fail = False
         self._master_trap: Optional[uwsgi_native.ExitTrap] = None
         self._mule_trap: Optional[uwsgi_native.ExitTrap] = None
@@ -130,6 +132,22 @@ class UwsgiServer(Server):
     def harakiri(self) -> Optional[float]:
         """Return the seconds of the option `harakiri`, None where it is not set."""
         return float(self._number("harakiri")) or None
+
+    def harakiri_by_request(self) -> Optional[HarakiriOf]:
+        """Return a function where routes may set it, or bodies that are buffered add to it."""
+        return self._harakiri.by_request(self.harakiri(), self._number("post-buffering"))
+
+    def harakiri_left(self) -> Optional[float]:
+        """Return the seconds until the master ends this worker, where it works on one request."""
+        return self._harakiri.left() if uwsgi.cores == 1 else None
+
+    def on_harakiri_set(self, callback: Optional[Callback]) -> None:
+        """Call `callback` after `uwsgi.set_user_harakiri()`."""
+        self._harakiri.on_set(callback)
+
+    def concurrency(self) -> int:
+        """Return the cores of a worker: threads, or requests of an asynchronous loop."""
+        return int(uwsgi.cores)
 
     def threads(self) -> int:
         """Return the option `threads`."""

@@ -6,16 +6,23 @@ import math
 
 import pytest
 
-from resilient_wsgi.request.deadline import harakiri_leaves
-from resilient_wsgi.request.granted import by_request, ordinary
+from resilient_wsgi.request.granted import Budget
+from resilient_wsgi.servers import Server
 from resilient_wsgi.settings import Request
 
 
+class Harakiri(Server):
+    def __init__(self, seconds):
+        super().__init__()
+        self._seconds = seconds
+
+    def harakiri(self):
+        return self._seconds
+
+
 def granted(environ, harakiri=None, **options):
-    options = Request(**options)
-    leaves = harakiri_leaves(harakiri, options.reserve)
-    each = by_request(options, leaves)
-    return ordinary(options, leaves) if each is None else each(environ)
+    budget = Budget(Request(**options), Harakiri(harakiri))
+    return budget.usual if budget.by_request is None else budget.by_request(environ)
 
 
 def test_a_request_has_what_harakiri_leaves():
