@@ -9,7 +9,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 
 class Kind:
@@ -48,6 +48,24 @@ class Seconds(Kind):
         if not math.isfinite(number) or number < 0 or (self.above is not None and number <= self.above):
             raise ValueError(number)
         return number
+
+
+@dataclass(frozen=True)
+class SecondsByScope(Kind):
+    """A time in seconds above 0, None for no limit, or `auto`: what `auto` says, in a request and elsewhere."""
+
+    auto: str
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted."""
+        return f"auto ({self.auto}), {Seconds(above=0, none='no limit').accepts}"
+
+    def read(self, value: Any) -> Union[float, str, None]:
+        """Return seconds as a float, None for no limit, or "auto"."""
+        if str(value).strip().lower() == "auto":
+            return "auto"
+        return Seconds(above=0, none="no limit").read(value)
 
 
 @dataclass(frozen=True)
@@ -245,7 +263,7 @@ class Wrong(ValueError):
 class Hosts(Kind):
     """Limits by pattern of host: a mapping of mappings; JSON in the environment."""
 
-    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds, ...}} with ' + ", ".join(HOST_OPTIONS)
+    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds or None (no limit), ...}} with ' + ", ".join(HOST_OPTIONS)
 
     def read(self, value: Any) -> Dict[str, Dict[str, float]]:
         """Return the table with patterns and options in lower case."""
@@ -269,5 +287,5 @@ class Hosts(Kind):
             if name not in HOST_OPTIONS:
                 msg = f"{pattern!r} has the unknown option {name!r}"
                 raise Wrong(msg)
-        seconds = Seconds(above=0)
-        return {name.lower(): float(seconds.read(limit) or 0) for name, limit in limits.items()}
+        seconds = Seconds(above=0, none="no limit")
+        return {name.lower(): seconds.read(limit) or math.inf for name, limit in limits.items()}

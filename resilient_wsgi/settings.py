@@ -8,9 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from .kinds import Choice, Hosts, Kind, Names, PathLimits, Paths, Seconds, Share, Signal, Text, Whole, Yes
+from .kinds import (
+    Choice,
+    Hosts,
+    Kind,
+    Names,
+    PathLimits,
+    Paths,
+    Seconds,
+    SecondsByScope,
+    Share,
+    Signal,
+    Text,
+    Whole,
+    Yes,
+)
 
 ENFORCE, REPORT, OFF = "enforce", "report", "off"
 MODE = Choice(ENFORCE, REPORT, OFF)
@@ -36,15 +50,30 @@ class Outbound:
     """Waits for others: limits on every outbound HTTP exchange."""
 
     mode: str = mode("HTTP clients are not touched.")
-    connect_timeout: float = option(5.0, Seconds(above=0), "DNS, all addresses and the TLS handshake together.", "s")
-    read_timeout: float = option(15.0, Seconds(above=0), "Silence: the longest wait for the next bytes.", "s")
-    total_timeout: float = option(
-        30.0, Seconds(above=0), "Wall clock, from the call to the last byte that the call itself reads.", "s"
+    connect_timeout: Union[float, str, None] = option(
+        AUTO,
+        SecondsByScope("5 in a request, 10 elsewhere"),
+        "DNS, all addresses and the TLS handshake together.",
+        "s",
+    )
+    read_timeout: Union[float, str, None] = option(
+        AUTO,
+        SecondsByScope("15 in a request, 120 elsewhere"),
+        "Silence: the longest wait for the next bytes.",
+        "s",
+    )
+    total_timeout: Union[float, str, None] = option(
+        AUTO,
+        SecondsByScope("in a request 30, or the caller's own number if that is more; elsewhere no limit"),
+        "Wall clock, from the call to the last byte that the call itself reads. A number set here also "
+        "limits calls with a `timeout` of their own, in a request and elsewhere.",
+        "s",
     )
     explicit_none: str = option(
-        ENFORCE,
-        Choice(ENFORCE, "respect", REPORT),
-        "What an explicit `timeout=None` of the caller gets: the defaults, no limit, or no limit and an event.",
+        AUTO,
+        Choice(AUTO, ENFORCE, "respect", REPORT),
+        "What an explicit `timeout=None` of the caller gets; `auto`: the defaults in a request, no "
+        "limit of silence elsewhere; `enforce`: the defaults; `respect`: no limit; `report`: no limit and an event.",
     )
     pass_deadline: str = option(
         OFF,

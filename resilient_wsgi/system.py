@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import select
 import time
+from types import BuiltinFunctionType
 from typing import Any, Callable, NoReturn, Sequence, Tuple
 
 SPLICE_F_NONBLOCK = 0x2
@@ -16,10 +18,19 @@ def _not_there(*_arguments: Any) -> NoReturn:
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
+def _monotonic() -> Callable[[], float]:
+    """Return the real clock, also where a test has replaced `time.monotonic` before the library was imported."""
+    if isinstance(time.monotonic, BuiltinFunctionType):
+        return time.monotonic
+    return functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+
+
 class System:
     """What the library asks of the operating system. A subclass overrides what a test wants to be different."""
 
-    monotonic = staticmethod(time.monotonic)
+    # freezegun replaces what modules have of `time`, not what classes have: asked as SYSTEM.monotonic(),
+    # the clock is the real one in a test with frozen time, too
+    monotonic = staticmethod(_monotonic())
     wall_time = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
     getpid = staticmethod(os.getpid)

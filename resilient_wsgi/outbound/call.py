@@ -69,6 +69,7 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
     """Call the next hop of a redirect, or whatever a hook of the app calls meanwhile."""
     if exchange.watch is not None:
         return function(*args, **kwargs)
+    before = exchange.visited()
     try:
         exchange.visit(target)
         exchange.check("redirect")
@@ -78,6 +79,8 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
         if ours is None:
             raise
         raise ours from error
+    finally:
+        exchange.revisit(before)
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:

@@ -11,13 +11,14 @@ import math
 import select
 import socket
 import ssl
-import time
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from ..deadline import interruptible
 from ..interruptible import Interruptible
+from ..system import SYSTEM
 from .exchange import SLACK, Exchange
 from .native import TimedOut
+from .policy import Limit
 
 _TLS_RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 64 * 1024
@@ -36,6 +37,7 @@ class BoundedSocketIO(socket.SocketIO):
     """The raw stream of a response whose reads end with the exchange. It closes with the response, and then restores."""
 
     _exchange: Optional[Exchange] = None
+    _silence: Limit  # of the host that answers: a call to another one may come before the body is read
     _own: Optional[float] = None
     _set: Any = _NOT_SEEN  # what we have set the timeout to; anything else is the socket's own
     _full = _NEVER  # the same while it is the whole silence that is allowed: then there is nothing to set
@@ -48,20 +50,25 @@ class BoundedSocketIO(socket.SocketIO):
         if exchange is None or sock is None:
             return _readinto(self, buffer)
         full = self._full
-        try:
-            now_set = sock.gettimeout()
-            if now_set is None and type(sock).recv_into is _recv_into:
-                count: int = _read_blocking(sock, buffer, exchange)
-            else:
-                if now_set != full or exchange.end - time.monotonic() < full:
-                    self._set_timeout(exchange, sock, now_set)
-                count = sock.recv_into(buffer)
-        except socket.timeout:
-            self._timeout_occurred = True  # from here on the base refuses to read
-            self.restore()
-            raise _silent(exchange, sock, self._own) from None
-        except BlockingIOError:  # a socket that the app has made non-blocking: as the base does
-            return None
+        while True:
+            try:
+                now_set = sock.gettimeout()
+                if now_set is None and type(sock).recv_into is _recv_into:
+                    count: int = _read_blocking(sock, buffer, exchange, self._silence)
+                else:
+                    if now_set != full or exchange.end - SYSTEM.monotonic() < full:
+                        self._set_timeout(exchange, sock, now_set)
+                    count = sock.recv_into(buffer)
+                break
+            except socket.timeout:
+                if exchange.outlived():
+                    self._silence, full = exchange.limits.read, _NEVER
+                    continue
+                self._timeout_occurred = True  # from here on the base refuses to read
+                self.restore()
+                raise _silent(exchange, sock, self._own, self._silence) from None
+            except BlockingIOError:  # a socket that the app has made non-blocking: as the base does
+                return None
         if not count and self._wait is not None and self._wait.interrupted:
             raise exchange.interrupted()
         return count
@@ -73,7 +80,9 @@ class BoundedSocketIO(socket.SocketIO):
         own = self._own
         if not waits(own):
             return
-        silence = exchange.limits.read.seconds if own is None else own
+        if own is not None and own > exchange.stretches_above and not exchange.connecting:
+            exchange.stretch(own, answer=True)
+        silence = self._silence.seconds if own is None else own
         wait = exchange.wait(silence)
         if now_set is None or not -SLACK < wait - now_set < SLACK:
             set_timeout(sock, wait)
@@ -100,20 +109,20 @@ class BoundedSocketIO(socket.SocketIO):
         _close(self)
 
 
-def _silent(exchange: Exchange, sock: Any, own: Optional[float]) -> TimedOut:
-    error = exchange.silent(own)
+def _silent(exchange: Exchange, sock: Any, own: Optional[float], read: Optional[Limit] = None) -> TimedOut:
+    error = exchange.silent(own, read)
     if not error.by_caller:  # else the client does with the connection what it always does
         cut(sock)
     return error
 
 
-def _read_blocking(sock: Any, buffer: Any, exchange: Exchange) -> int:
+def _read_blocking(sock: Any, buffer: Any, exchange: Exchange, silence: Limit) -> int:
     """Read from a plain socket without a timeout, and leave it without one: with it, each read would cost a poll more."""
-    while exchange.end > time.monotonic():
+    while exchange.end > SYSTEM.monotonic() or exchange.outlived():
         try:
             return sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)  # type: ignore[no-any-return]
         except BlockingIOError:  # noqa: PERF203 - then it waits
-            wait = exchange.wait(exchange.limits.read.seconds)
+            wait = exchange.wait(silence.seconds)
             poll = select.poll()
             poll.register(sock, select.POLLIN)
             if not poll_for(poll, wait):
@@ -129,6 +138,7 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
+        raw._silence = exchange.limits.read  # type: ignore[attr-defined]  # noqa: SLF001
         if exchange.in_request:
             # the watchdog of requests may end it, and says what a slow request waits for
             raw._wait = interruptible(functools.partial(cut, raw._sock), exchange).arm()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -143,10 +153,12 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
         return
     if not exchange.connecting:  # through a proxy: a tunnel is part of connecting
         exchange.phase = "send"
+    if own is not None and own > exchange.stretches_above and not exchange.connecting:
+        exchange.stretch(own)
     silence = exchange.limits.read.seconds if own is None else own
     try:
         for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):
-            if now_set is None or now_set != silence or exchange.end - time.monotonic() < silence:
+            if now_set is None or now_set != silence or exchange.end - SYSTEM.monotonic() < silence:
                 wait = exchange.wait(silence)
                 if now_set is None or not -SLACK < wait - now_set < SLACK:
                     now_set = None if wait == math.inf else wait

@@ -7,7 +7,6 @@ and join. It belongs to the thread of the call; a response that is still being r
 from __future__ import annotations
 
 import math
-import time
 from contextvars import ContextVar
 from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 from .. import deadline, events
 from ..core.text import printable
 from ..deadline import Deadline
-from ..settings import ENFORCE
+from ..settings import AUTO, ENFORCE
+from ..system import SYSTEM
 from . import policy
 from .native import TimedOut
 from .policy import Limit, Limits
@@ -27,7 +27,10 @@ active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exc
 SLACK = 0.002
 
 CALLER = "the caller's timeout"
+CALLER_TOTAL = "the caller's timeout, in a request the total too"
+CALLER_NONE = "the caller's timeout=None"
 _DNS_AT_LEAST = 1.0
+_LATER = 0.01  # than the caller's own limit of silence, for which the same number stands
 _NO_LIMIT = Limit(math.inf, "")
 
 # a deadline finds its words only when they are asked for
@@ -46,6 +49,9 @@ class Exchange:
     connecting = False
     watch: Optional[Watch] = None  # in report mode
     failure: Optional[TimedOut] = None
+    _released = False
+    stretches_above = math.inf
+    """The caller's numbers above this make the total longer: see `stretch`."""
     limits: Limits
     end: float
     why: Why
@@ -54,67 +60,133 @@ class Exchange:
     _total: Tuple[float, Why]
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
-        self.start = time.monotonic()
+        self.start = SYSTEM.monotonic()
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
+        self._none_given = none_given
+        self._request = request = deadline.request()
         now = policy.policy
         if now.by_host or none_given or policy.block() is not None:
-            self.visit(target, none_given)
+            self.visit(target)
         else:  # the same, quickly
-            self._target, self.limits = target, now.default
-        total = self.limits.total
-        self.why = total
+            self._target, self.limits = target, now.elsewhere if request is None else now.in_request
+        total = self.why = self.limits.total
         self.end = self.start + total.seconds
+        if total.by_default:
+            self.stretches_above = total.seconds
         self._deadline = last = deadline.current()
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
             self.watch = Watch()
 
-    def visit(self, target: Target, none_given: bool = False) -> None:
+    def visit(self, target: Target) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""
         self._target = target
         now, block = policy.policy, policy.block()
-        if none_given and now.options.explicit_none != ENFORCE and block is None:
-            self.limits = policy.unlimited_by("the caller's timeout=None")
-        elif block is None and not now.by_host:
-            self.limits = now.default
+        if block is None and not now.by_host:
+            self.limits = now.elsewhere if self._request is None else now.in_request
         else:
-            self.limits = now.limits(*self._address())
+            self.limits = now.limits(*self._address(), self._request is not None)
+        if self._none_given and now.explicit_none != ENFORCE and block is None:
+            self._respect_none(now.explicit_none)
+
+    def _respect_none(self, how: str) -> None:
+        if how != AUTO:
+            self.limits = policy.unlimited_by(CALLER_NONE)
+        elif self._request is None and self.limits.read.by_default:
+            self.limits = self.limits._replace(read=Limit(math.inf, CALLER_NONE))
+
+    def visited(self) -> Tuple[Target, Limits]:
+        """Return what `revisit` takes to undo a `visit`."""
+        return self._target, self.limits
+
+    def revisit(self, visited: Tuple[Target, Limits]) -> None:
+        """Go on with the host that was called before another one was: by a hook of the app, say."""
+        self._target, self.limits = visited
+
+    def stretch(self, own: float, answer: bool = False) -> None:
+        """Have the total be a number of the caller's, if that is more than the default.
+
+        What the caller has allowed for one wait must not be cut by a number that nobody has set. With
+        `answer` the first wait for the answer begins: it gets the whole number, whatever connecting
+        and sending took.
+        """
+        end = SYSTEM.monotonic() + own + _LATER if answer else self.start + own
+        whole, _ = self._total if self.connecting else (self.end, None)
+        if end <= whole or own <= self.stretches_above:
+            return
+        if answer:
+            self.stretches_above = own
+        why: Why = Limit(own, CALLER_TOTAL)
+        if self._deadline is not None and self._deadline.at < end:
+            end, why = self._deadline.at, self._deadline
+        if self.connecting:
+            self._total = (end, why)
+        else:
+            self.end, self.why = end, why
+
+    def outlived(self) -> bool:
+        """Tell whether the request that the call began in is over, and have the limits of other code hold from here on.
+
+        A thread that the request has started may go on with its call: what limits requests was for
+        the client that has its answer now.
+        """
+        request = self._request
+        if request is None or not request.finished:
+            return False
+        self._request = None
+        if self._deadline is not None and self._deadline.finished:
+            self._deadline = None
+        self.visit(self._target)
+        total = self.limits.total
+        self.end, self.why = (math.inf, _NO_LIMIT) if self._released else (self.start + total.seconds, total)
+        last = self._deadline
+        if last is not None and last.at < self.end:
+            self.end, self.why = last.at, last
+        return True
 
     def release(self) -> None:
         """Lift the total: the caller reads the body itself from here on. Silence and the request's deadline stay limited."""
+        self._released = True
         self.end, self.why = math.inf, _NO_LIMIT
+        self.stretches_above = math.inf
         last = self._deadline
         if last is not None:
             self.end, self.why = last.at, last
 
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
-        left = self.end - time.monotonic()
+        left = self.end - SYSTEM.monotonic()
         if left <= 0:
+            if not self.connecting and self.outlived():
+                return self.wait(silence)
             raise self.give_up(self.why)
         return min(left, silence)
 
     def check(self, phase: str) -> None:
         """Raise `TimedOut` if the time is up when a new phase is to begin."""
-        if self.end <= time.monotonic():
+        if self.end <= SYSTEM.monotonic():
             self.phase = phase
             raise self.give_up(self.why)
 
     def expired(self) -> bool:
         """Tell whether the whole exchange is out of time: nothing is to be tried again."""
-        return self.end <= time.monotonic() + SLACK
+        return self.end <= SYSTEM.monotonic() + SLACK
 
-    def silent(self, own: Optional[float]) -> TimedOut:
-        """Return what to raise after a wait in vain; `own` is the caller's limit of silence, None where it gave none."""
+    def silent(self, own: Optional[float], read: Optional[Limit] = None) -> TimedOut:
+        """Return what to raise after a wait in vain.
+
+        `own` is the caller's limit of silence, None where it gave none; then it was `read`, if that is
+        not the one of the host that is being called.
+        """
         if not self.expired():
-            return self.give_up(self.limits.read if own is None else Limit(own, CALLER))
+            return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
         return self.failure or self.give_up(self.why)
 
     def give_up(self, why: Why, saying: str = "") -> TimedOut:
         """Return the exception to raise, and remember it for the client's outer layers, which may hide it."""
         limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
-        elapsed = time.monotonic() - self.start
+        elapsed = SYSTEM.monotonic() - self.start
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
             message += f" ({saying})"
@@ -142,20 +214,22 @@ class Exchange:
     def begin_connect(self, own: Optional[float]) -> None:
         """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
         limit = self.limits.connect if own is None else Limit(own, CALLER)
-        self._connect = (time.monotonic() + limit.seconds, limit)
+        if own is not None and own > self.stretches_above:
+            self.stretch(own)
+        self._connect = (SYSTEM.monotonic() + limit.seconds, limit)
         self.resume_connect()
 
     def begin_names(self) -> None:
         """Let DNS have a second where the caller's own number is less: to the clients themselves, DNS is no part of it."""
         limit = self._connect[1]
         if isinstance(limit, Limit) and limit.source is CALLER:
-            self._end_by(time.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
+            self._end_by(SYSTEM.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
 
     def end_names(self) -> None:
         """Have the caller's own number hold from here on, for all addresses and TLS together."""
         limit = self._connect[1]
         if isinstance(limit, Limit) and limit.source is CALLER:
-            self._connect = (time.monotonic() + limit.seconds, limit)
+            self._connect = (SYSTEM.monotonic() + limit.seconds, limit)
             self._end_by(*self._connect)
 
     def _end_by(self, end: float, why: Why) -> None:
@@ -183,7 +257,7 @@ class Exchange:
         return f"{self.host} ({self.phase})"
 
     def __repr__(self) -> str:
-        return f"<Exchange with {self.host}, phase {self.phase}, {self.end - time.monotonic():.3f} s left ({self.why.source})>"
+        return f"<Exchange with {self.host}, phase {self.phase}, {self.end - SYSTEM.monotonic():.3f} s left ({self.why.source})>"
 
     def _address(self) -> Tuple[str, Optional[int]]:
         if not isinstance(self._target, str):
@@ -198,3 +272,12 @@ class Exchange:
 def as_number(timeout: Any) -> Optional[float]:
     """Return a client's timeout as a number; None where it has none. The clients' marks for "not given" are no numbers."""
     return timeout if isinstance(timeout, (int, float)) else None
+
+
+def is_none(timeout: Any) -> bool:
+    """Return whether a client's timeout says that a read may take for ever: None itself, or in a pair or an object."""
+    if timeout is None or isinstance(timeout, (int, float)):
+        return timeout is None
+    if isinstance(timeout, tuple):  # requests: (connect, read)
+        return len(timeout) > 1 and timeout[1] is None
+    return getattr(timeout, "_read", 0) is None and getattr(timeout, "total", 0) is None  # urllib3.Timeout

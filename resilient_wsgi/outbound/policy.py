@@ -12,16 +12,20 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
 from ..kinds import Seconds
-from ..settings import ENFORCE, OFF, ON, REPORT, Outbound
+from ..settings import AUTO, OFF, ON, REPORT, Outbound
 
 _CACHED_HOSTS = 1024
 
 
 class Limit(NamedTuple):
-    """A number of seconds, and who set it, in words for a message."""
+    """A number of seconds, and who set it, in words for a message.
+
+    `by_default` tells that nobody has asked for it: what the caller says comes before it.
+    """
 
     seconds: float
     source: str
+    by_default: bool = False
 
 
 class Limits(NamedTuple):
@@ -33,6 +37,19 @@ class Limits(NamedTuple):
 
 
 NAMES = Limits._fields
+
+# in a request somebody waits for the answer; a management command, a job or a thread of the app may
+# take its time, and what it calls may be slow by nature
+IN_REQUEST = Limits(
+    Limit(5.0, "default CONNECT_TIMEOUT in a request", by_default=True),
+    Limit(15.0, "default READ_TIMEOUT in a request", by_default=True),
+    Limit(30.0, "default TOTAL_TIMEOUT in a request", by_default=True),
+)
+ELSEWHERE = Limits(
+    Limit(10.0, "default CONNECT_TIMEOUT", by_default=True),
+    Limit(120.0, "default READ_TIMEOUT", by_default=True),
+    Limit(math.inf, "no TOTAL_TIMEOUT", by_default=True),
+)
 
 
 class Block(NamedTuple):
@@ -56,36 +73,49 @@ class Policy:
         self.on = options.mode != OFF
         self.report = options.mode == REPORT
         self.pass_deadline = options.pass_deadline == ON
-        # whether anybody wants to know what the caller said about timeouts: it costs a look in each call
-        self.curious = self.report or options.explicit_none != ENFORCE
+        # whether anybody wants to know afterwards what the caller said about timeouts
+        self.curious = self.report or options.explicit_none == REPORT
+        self.explicit_none = options.explicit_none
         self._hosts = {pattern.lower(): limits for pattern, limits in options.hosts.items()}
         self.by_host = bool(options.hosts)  # whether the host must be known
-        self.default = Limits(
-            *(Limit(getattr(options, f"{name}_timeout"), f"default {name.upper()}_TIMEOUT") for name in NAMES)
-        )
-        self._cache: Dict[Tuple[str, Optional[int]], Limits] = {}
+        self.in_request = _set_by_hand(IN_REQUEST, options)
+        self.elsewhere = _set_by_hand(ELSEWHERE, options)
+        self._cache: Dict[Tuple[str, Optional[int], bool], Limits] = {}
 
-    def limits(self, host: str, port: Optional[int]) -> Limits:
-        """Return what holds for a host: the settings and, over them, the block that is being executed."""
-        found = self._for_host(host, port) if self._hosts else self.default
+    def limits(self, host: str, port: Optional[int], in_request: bool = False) -> Limits:
+        """Return the limits of calls to a host: the settings and, over them, the block that is being executed."""
+        found = self._for_host(host, port, in_request)
         block = _block.get()
         return found if block is None else found._replace(**block.limits)
 
-    def _for_host(self, host: str, port: Optional[int]) -> Limits:
-        key = (host, port)
+    def _for_host(self, host: str, port: Optional[int], in_request: bool) -> Limits:
+        if not self._hosts:
+            return self.in_request if in_request else self.elsewhere
+        key = (host, port, in_request)
         if key not in self._cache:
             if len(self._cache) >= _CACHED_HOSTS:  # a crawler's
                 self._cache.clear()
-            self._cache[key] = self._look_up(host.lower().strip("[]"), port)
+            self._cache[key] = self._look_up(host.lower().strip("[]"), port, in_request)
         return self._cache[key]
 
-    def _look_up(self, host: str, port: Optional[int]) -> Limits:
-        limits = self.default
+    def _look_up(self, host: str, port: Optional[int], in_request: bool) -> Limits:
+        limits = self.in_request if in_request else self.elsewhere
         for pattern in reversed(_patterns(host, port)):
             for name, seconds in self._hosts.get(pattern, {}).items():
                 short = name.partition("_")[0]
                 limits = limits._replace(**{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}")})
         return limits
+
+
+def _set_by_hand(defaults: Limits, options: Outbound) -> Limits:
+    """Return the limits of a scope, those that the operator has set among them."""
+    given = {name: getattr(options, f"{name}_timeout") for name in NAMES}
+    ours = {
+        name: Limit(math.inf if seconds is None else seconds, f"OUTBOUND.{name.upper()}_TIMEOUT")
+        for name, seconds in given.items()
+        if seconds != AUTO
+    }
+    return defaults._replace(**ours)
 
 
 def _patterns(host: str, port: Optional[int]) -> List[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from typing import List
 
 from .. import events, servers
 from ..settings import REPORT
+from ..system import SYSTEM
 from . import ledger, policy
 from .exchange import Exchange
 from .sites import MOST_SITES, Site, Sites, count
@@ -54,17 +54,19 @@ def forget() -> None:
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     """Note a call that has ended, if it had no timeout or took longer than it may."""
     watch = exchange.watch
-    if watch is None and not (none_given and policy.policy.options.explicit_none == REPORT):
+    if watch is None and not (none_given and policy.policy.explicit_none == REPORT):
         return
-    site, elapsed = call_site(), time.monotonic() - exchange.start
+    site, elapsed = call_site(), SYSTEM.monotonic() - exchange.start
     if watch is not None:
         watch.site = site
-        watch.compare(exchange.limits.total, elapsed)
+        watch.compare(watch.total(exchange.limits.total), elapsed)
         if _note_overruns(exchange, watch):
             return
+    if timeout_given:
+        return
     if none_given:
         note(Site(site, exchange.host, "with timeout=None", 1, elapsed))
-    elif not timeout_given:
+    else:
         note(Site(site, exchange.host, "without a timeout", 1, elapsed))
 
 
@@ -73,7 +75,7 @@ def observe_body(exchange: Exchange) -> None:
     watch = exchange.watch
     if watch is not None and watch.site:
         if not exchange.flagged:  # the total covers the body
-            watch.compare(exchange.limits.total, watch.last - exchange.start)
+            watch.compare(watch.total(exchange.limits.total), watch.last - exchange.start)
         _note_overruns(exchange, watch)
 
 
@@ -96,7 +98,7 @@ def note(site: Site) -> None:
     count(_noticed.unsaved, site)
     if new:
         events.emit(events.OutboundUnbounded(site.host, site.site, site.problem, site.worst))
-    if new or time.monotonic() > _noticed.save_next:
+    if new or SYSTEM.monotonic() > _noticed.save_next:
         save()
 
 
@@ -107,13 +109,13 @@ def save() -> None:
     if not master or not noticed.unsaved or not noticed.lock.acquire(blocking=False):
         return
     try:
-        began = time.monotonic()
+        began = SYSTEM.monotonic()
         unsaved, noticed.unsaved = noticed.unsaved, {}
         if not ledger.add(unsaved.values()):  # another worker is just at it: the next time
             for key, site in unsaved.items():
                 later = noticed.unsaved.get(key)
                 noticed.unsaved[key] = site if later is None else site.plus(later)
-        ended = time.monotonic()
+        ended = SYSTEM.monotonic()
         noticed.save_next = ended + (ended - began) / SAVING_AT_MOST
     finally:
         noticed.lock.release()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
+from ..system import SYSTEM
 from .policy import Limit
 
 _readinto = socket.SocketIO.readinto
@@ -18,6 +18,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.site = ""  # the app's line, once the call is over
+        self.asked = 0.0  # the largest number of the caller's
         self.last = 0.0  # when the last wait was over, on the monotonic clock
         self._beyond: Dict[Limit, float] = {}
         self._told: Dict[Limit, float] = {}
@@ -25,18 +26,24 @@ class Watch:
     @contextlib.contextmanager
     def wait(self, limit: Limit, asked: Optional[float]) -> Iterator[None]:
         """Measure a wait that `limit` would have limited; not where the caller `asked` for a number, which is kept."""
-        began = time.monotonic()
+        began = SYSTEM.monotonic()
         try:
             yield
         finally:
-            self.last = time.monotonic()
+            self.last = SYSTEM.monotonic()
             if asked is None:
                 self.compare(limit, self.last - began)
+            else:
+                self.asked = max(self.asked, asked)
 
     def compare(self, limit: Limit, seconds: float) -> None:
         """Remember the limit if it would have been met."""
         if seconds > max(limit.seconds, self._beyond.get(limit, 0.0)) and limit not in self._told:
             self._beyond[limit] = seconds
+
+    def total(self, limit: Limit) -> Limit:
+        """Return the total that would have been in force: a larger number of the caller's, if nobody has set one."""
+        return limit._replace(seconds=max(limit.seconds, self.asked)) if limit.by_default else limit
 
     def take(self) -> Dict[Limit, float]:
         """Return the limits that were met, each once."""

@@ -58,4 +58,4 @@ def test_a_call_ends_within_its_total_in_the_clients_own_exception(results, cell
     if cell.scenario == "retry-after":
         assert "longer than what is left" in result["message"]
     assert re.search(f"in phase {PHASES[cell.scenario]} ", result["message"])
-    assert "limit 1 s (default TOTAL_TIMEOUT)" in result["message"]
+    assert "limit 1 s (OUTBOUND.TOTAL_TIMEOUT)" in result["message"]

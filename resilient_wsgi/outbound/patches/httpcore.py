@@ -6,12 +6,12 @@ import functools
 import math
 import socket
 import threading
-import time
 from importlib import import_module
 from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
 from ...deadline import interruptible
+from ...system import SYSTEM
 from .. import clamp, native
 from ..connect import create_connection
 from ..exchange import Exchange, active
@@ -67,6 +67,8 @@ class _Httpcore:
             if exchange.phase != "body" and not exchange.connecting:
                 exchange.phase = "headers"
             silence = _silence(timeout, exchange.limits.read)
+            if silence.seconds > exchange.stretches_above and timeout is not None:
+                exchange.stretch(timeout, answer=not exchange.connecting)
             try:
                 wait = _finite(exchange.wait(silence.seconds))
                 return _registered(original, stream, max_bytes, wait, exchange)
@@ -95,6 +97,8 @@ class _Httpcore:
             if not exchange.connecting:
                 exchange.phase = "send"
             silence = _silence(timeout, exchange.limits.read)
+            if silence.seconds > exchange.stretches_above and timeout is not None:
+                exchange.stretch(timeout)
             try:
                 for start in range(0, len(buffer), clamp.SLICE_BYTES):
                     wait = _finite(exchange.wait(silence.seconds))
@@ -210,7 +214,7 @@ class _Httpcore:
 
 def _shared_wait(exchange: Exchange) -> float:
     """Return how long to wait for others: also when time is up, a moment, for what has to be tidied up then."""
-    return min(max(exchange.end - time.monotonic(), _MOMENT), exchange.limits.read.seconds, threading.TIMEOUT_MAX)
+    return min(max(exchange.end - SYSTEM.monotonic(), _MOMENT), exchange.limits.read.seconds, threading.TIMEOUT_MAX)
 
 
 def _registered(original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange) -> Any:

@@ -52,11 +52,13 @@ class _Httpx:
         """One exchange over everything that one call sends."""
 
         def send(client: Any, request: Any, **kwargs: Any) -> Any:
-            timeout = request.extensions.get("timeout") or {}
-            none_given = bool(timeout) and all(value is None for value in timeout.values())
+            timeout = request.extensions.get("timeout")
+            if timeout is None:  # of a request that was built by hand: newer versions put the client's there
+                timeout = client.timeout.as_dict() if hasattr(client, "_set_timeout") else {}
+            none_given = timeout.get("read", 0) is None
             return call.around(
                 original, (client, request), kwargs, (request.url.host, request.url.port), self.translate,
-                none_given=none_given, timeout_given=not none_given, streams=kwargs.get("stream", False),
+                none_given=none_given, timeout_given=not all(value is None for value in timeout.values()), streams=kwargs.get("stream", False),
             )  # fmt: skip
 
         return send

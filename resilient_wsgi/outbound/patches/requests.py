@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from ...core.patching import Patches
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
-from ..exchange import active, as_number
+from ..exchange import active, as_number, is_none
 from ..native import TimedOut
 
 MODULE = "requests"
@@ -16,14 +16,14 @@ MODULE = "requests"
 Method = Callable[..., Any]
 
 # requests hands "not given" on as None: whether it was said must be noted where it is said
-_omitted: ContextVar[bool] = ContextVar("resilient_wsgi.outbound.timeout_omitted", default=False)
+_none_said: ContextVar[bool] = ContextVar("resilient_wsgi.outbound.none_said", default=False)
+_TIMEOUT = 8  # the position in Session.request, its self not counted
 
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the session, and what iterates over the body later."""
     client = _Requests(module.exceptions)
-    if policy.policy.curious:
-        patches.wrap(module.sessions.Session, "request", _request)
+    patches.wrap(module.sessions.Session, "request", _request)
     patches.wrap(module.sessions.Session, "send", client.send)
     patches.wrap(module.models.Response, "iter_content", client.iter_content)
 
@@ -61,12 +61,11 @@ class _Requests:
             streams = kwargs.get("stream", session.stream)
             url = getattr(request, "url", None) or ""
             try:
-                if not policy.policy.curious:
-                    return call.around(original, (session, request), kwargs, url, self.translate, streams=streams)
                 timeout = kwargs.get("timeout")
                 return call.around(
-                    original, (session, request), kwargs, url, self.translate,
-                    none_given=timeout is None and not _omitted.get(), timeout_given=_is_given(timeout), streams=streams,
+                    original, (session, request), kwargs, url, self.translate, streams=streams,
+                    none_given=_none_said.get() if timeout is None else is_none(timeout),
+                    timeout_given=not policy.policy.curious or _is_given(timeout),
                 )  # fmt: skip
             except DeadlineExceeded as error:
                 _add_request(error, request)
@@ -98,11 +97,13 @@ class _Requests:
 
 def _request(original: Method) -> Method:
     def request(session: Any, *args: Any, **kwargs: Any) -> Any:
-        token = _omitted.set("timeout" not in kwargs and len(args) < 9)
+        if (args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", 0)) is not None:
+            return original(session, *args, **kwargs)
+        token = _none_said.set(True)
         try:
             return original(session, *args, **kwargs)
         finally:
-            _omitted.reset(token)
+            _none_said.reset(token)
 
     return request
 

@@ -11,7 +11,7 @@ from ...core.patching import Patches
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
 from ..connect import create_connection
-from ..exchange import Exchange, active, as_number
+from ..exchange import Exchange, active, as_number, is_none
 from ..native import TimedOut
 from . import http_client
 
@@ -72,12 +72,10 @@ class _Urllib3:
         def urlopen(manager: Any, *args: Any, **kwargs: Any) -> Any:
             url = args[1] if len(args) > 1 else kwargs.get("url", "")
             streams = not kwargs.get("preload_content", True)
-            if not policy.policy.curious:
-                return call.around(original, (manager, *args), kwargs, url, self.translate, streams=streams)
-            asked = _asked(kwargs.get("timeout", manager.connection_pool_kw.get("timeout", 0)))
+            timeout = kwargs.get("timeout", manager.connection_pool_kw.get("timeout", 0))
             return call.around(
                 original, (manager, *args), kwargs, url, self.translate,
-                none_given=asked is None, timeout_given=bool(asked), streams=streams,
+                none_given=is_none(timeout), timeout_given=_is_given(timeout), streams=streams,
             )  # fmt: skip
 
         return urlopen
@@ -96,10 +94,10 @@ class _Urllib3:
                     if translated is None:
                         raise
                     raise translated from error
-            asked = _asked(args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout))
+            timeout = args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout)
             return call.around(
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,
-                none_given=asked is None, timeout_given=bool(asked),
+                none_given=is_none(timeout), timeout_given=_is_given(timeout),
                 streams=not kwargs.get("preload_content", True),
             )  # fmt: skip
 
@@ -187,14 +185,13 @@ class _Urllib3:
             raise translated from error
 
 
-def _asked(timeout: Any) -> Optional[float]:
-    """Return what the caller says: a number, None for an explicit None, 0 for nothing. Looked at only if somebody asks."""
+def _is_given(timeout: Any) -> bool:
+    """Return whether the caller limits anything. Looked at only where that is of interest."""
     if not policy.policy.curious:
-        return 0
+        return True
     if hasattr(timeout, "connect_timeout"):
-        number = as_number(timeout.connect_timeout) or as_number(timeout.total)
-        return None if number is None and timeout.connect_timeout is None else number or 0
-    return None if timeout is None else as_number(timeout) or 0
+        return bool(as_number(timeout.connect_timeout) or as_number(timeout.total))
+    return bool(as_number(timeout))
 
 
 def _create_connection(original: Method) -> Method:

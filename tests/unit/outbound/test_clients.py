@@ -72,7 +72,7 @@ def test_a_call_ends_in_time_with_the_clients_own_exception(server, call, behavi
     assert TOTAL - 0.01 <= time.monotonic() - began < TOTAL + 1
     assert isinstance(caught.value, DeadlineExceeded)
     assert re.match(r"gave up on 127\.0\.0\.1 in phase (headers|body) after \d\.\d\d s: ", str(caught.value))
-    assert f"limit {TOTAL} s (default " in str(caught.value)
+    assert f"limit {TOTAL} s (OUTBOUND." in str(caught.value)
 
 
 @each_client

@@ -110,7 +110,7 @@ def test_all_addresses_share_the_limit_for_connecting():
     with black_holes(3) as (holes, port), names({"dead.test": holes}):
         began = time.monotonic()
         with pytest.raises(
-            requests.ConnectTimeout, match=r"in phase connect .* limit 0.4 s \(default CONNECT_TIMEOUT\)"
+            requests.ConnectTimeout, match=r"in phase connect .* limit 0.4 s \(OUTBOUND.CONNECT_TIMEOUT\)"
         ):
             requests.get(f"http://dead.test:{port}/")
         assert 0.39 <= time.monotonic() - began < 1.2
@@ -165,7 +165,7 @@ def test_a_handshake_that_hangs_is_part_of_connecting(server):
     install(Outbound(connect_timeout=0.2))
     context = ssl.create_default_context()
     conn = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
-    with pytest.raises(TimeoutError, match=r"in phase tls .* limit 0.2 s \(default CONNECT_TIMEOUT\)"):
+    with pytest.raises(TimeoutError, match=r"in phase tls .* limit 0.2 s \(OUTBOUND.CONNECT_TIMEOUT\)"):
         conn.request("GET", "/silent")
     conn.close()
 
@@ -221,7 +221,7 @@ def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_for_connect
     install(Outbound(connect_timeout=0.3, read_timeout=60, total_timeout=60))
     began = time.monotonic()
     with pytest.raises(
-        DeadlineExceeded, match=r"in phase connect after 0.3\d s: limit 0.3 s \(default CONNECT_TIMEOUT\)"
+        DeadlineExceeded, match=r"in phase connect after 0.3\d s: limit 0.3 s \(OUTBOUND.CONNECT_TIMEOUT\)"
     ):
         ask(("127.0.0.1", server.port))
     assert time.monotonic() - began < 1

@@ -38,7 +38,7 @@ HOSTS = {
     ],
 )
 def test_the_most_specific_pattern_of_a_host_wins(host, port, expected):
-    limits = Policy(Outbound(hosts=HOSTS)).limits(host, port)
+    limits = Policy(Outbound(hosts=HOSTS)).limits(host, port, in_request=True)
     assert tuple(limit.seconds for limit in limits) == expected
 
 
@@ -46,13 +46,27 @@ def test_a_limit_says_who_set_it():
     limits = Policy(Outbound(hosts=HOSTS)).limits("a.internal", 80)
     assert limits.total.source == "HOSTS['*.internal'] TOTAL_TIMEOUT"
     assert limits.connect.source == "default CONNECT_TIMEOUT"
+    policy = Policy(Outbound(read_timeout=7))
+    assert policy.limits("a", 80, in_request=True).total.source == "default TOTAL_TIMEOUT in a request"
+    assert policy.limits("a", 80).read.source == "OUTBOUND.READ_TIMEOUT"
+
+
+def test_the_defaults_differ_in_a_request_and_elsewhere_and_a_setting_holds_in_both():
+    policy = Policy(Outbound())
+    assert [limit.seconds for limit in policy.limits("a", 80, in_request=True)] == [5, 15, 30]
+    assert [limit.seconds for limit in policy.limits("a", 80)] == [10, 120, math.inf]
+    policy = Policy(Outbound(total_timeout=20))
+    assert [limit.seconds for limit in policy.limits("a", 80, in_request=True)] == [5, 15, 20]
+    assert [limit.seconds for limit in policy.limits("a", 80)] == [10, 120, 20]
+    policy = Policy(Outbound(read_timeout=None))
+    assert [limit.seconds for limit in policy.limits("a", 80, in_request=True)] == [5, math.inf, 30]
 
 
 def test_a_block_wins_over_the_settings_and_is_restored():
     policy = Policy(Outbound(hosts=HOSTS))
     with timeouts(total=5, read=3):
         with timeouts(total=4):
-            assert [limit.seconds for limit in policy.limits("a.internal", 80)] == [5, 3, 4]
+            assert [limit.seconds for limit in policy.limits("a.internal", 80)] == [10, 3, 4]
             assert policy.limits("a.internal", 80).total.source == "outbound.timeouts(total=)"
         assert policy.limits("a.internal", 80).total.seconds == 5
     assert policy.limits("a.internal", 80).total.seconds == 2
@@ -62,7 +76,7 @@ def test_a_block_left_by_an_exception_restores():
     policy = Policy(Outbound())
     with pytest.raises(KeyError), timeouts(total=1):
         raise KeyError
-    assert policy.limits("a", 80).total.seconds == 30
+    assert policy.limits("a", 80).total.seconds == math.inf
 
 
 def test_unlimited_lifts_all_three_and_says_why():

@@ -84,7 +84,7 @@ def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief,
     assert requests.get(f"{brief.url}/ok").content == b"ok"
     assert requests.get(f"{brief.url}/ok", timeout=5).content == b"ok"
     slow, careless = sites()
-    assert (slow.count, slow.problem) == (2, "beyond 0.3 s (default TOTAL_TIMEOUT)")
+    assert (slow.count, slow.problem) == (2, "beyond 0.3 s (OUTBOUND.TOTAL_TIMEOUT)")
     assert slow.worst > TOTAL * 2
     assert slow.site.startswith(__file__)
     assert (careless.count, careless.problem) == (1, "without a timeout")
@@ -109,7 +109,7 @@ def test_report_mode_also_sees_the_bodies_that_http_client_reads(brief):
     assert sites() == []
     with urllib.request.urlopen(f"{brief.url}/drip_headers") as response:
         response.read()
-    assert [site.problem for site in sites()] == ["beyond 0.3 s (default TOTAL_TIMEOUT)"]
+    assert [site.problem for site in sites()] == ["beyond 0.3 s (OUTBOUND.TOTAL_TIMEOUT)"]
 
 
 @ALL
@@ -117,7 +117,7 @@ def test_a_body_that_takes_longer_than_the_total_is_seen(brief, ask):
     install(Outbound(mode="report", connect_timeout=60, read_timeout=60, total_timeout=TOTAL))
     assert ask(f"{brief.url}/drip_body") == b"x" * 30
     site = beyond()
-    assert site.problem == "beyond 0.3 s (default TOTAL_TIMEOUT)"
+    assert site.problem == "beyond 0.3 s (OUTBOUND.TOTAL_TIMEOUT)"
     assert TOTAL * 2 < site.worst < TOTAL * 4
     assert site.site.startswith(__file__)
 
@@ -128,7 +128,7 @@ def test_a_silence_that_is_longer_than_the_limit_is_seen(ask):
     with Hostile(seconds=6) as slow:  # a byte every 0.2 s
         assert ask(f"{slow.url}/drip_body") == b"x" * 30
     site = beyond()
-    assert (site.count, site.problem) == (1, "beyond 0.1 s (default READ_TIMEOUT)")
+    assert (site.count, site.problem) == (1, "beyond 0.1 s (OUTBOUND.READ_TIMEOUT)")
     assert 0.15 < site.worst < 2
 
 
@@ -144,7 +144,7 @@ def test_connecting_for_longer_than_the_limit_is_seen(brief, ask, monkeypatch):
     install(Outbound(mode="report", connect_timeout=0.1, read_timeout=60, total_timeout=60))
     assert ask(f"{brief.url}/ok") == b"ok"
     (site,) = sites()
-    assert site.problem == "beyond 0.1 s (default CONNECT_TIMEOUT)"
+    assert site.problem == "beyond 0.1 s (OUTBOUND.CONNECT_TIMEOUT)"
 
 
 def test_a_wait_that_the_caller_has_limited_is_no_limit_of_ours(brief):
@@ -161,7 +161,7 @@ def test_what_is_read_of_a_stream_later_is_seen_as_a_silence_and_not_as_a_total(
     install(Outbound(mode="report", connect_timeout=60, read_timeout=0.01, total_timeout=60))
     with httpx.Client(timeout=None, verify=False) as client, client.stream("GET", f"{brief.url}/drip_body") as stream:
         assert stream.read() == b"x" * 30
-    assert {site.problem for site in sites()} == {"beyond 0.01 s (default READ_TIMEOUT)", "with timeout=None"}
+    assert {site.problem for site in sites()} == {"beyond 0.01 s (OUTBOUND.READ_TIMEOUT)", "with timeout=None"}
 
 
 class Worker(Server):

@@ -68,7 +68,7 @@ def test_retries_go_on_after_a_number_of_the_callers_and_no_event_is_made_of_it(
 
 
 def test_a_number_of_the_callers_does_not_extend_the_total(server):
-    with pytest.raises(requests.Timeout, match=r"limit 0.3 s \(default TOTAL_TIMEOUT\)"):
+    with pytest.raises(requests.Timeout, match=r"limit 0.3 s \(OUTBOUND.TOTAL_TIMEOUT\)"):
         requests.get(f"{server.url}/silent", timeout=60)
 
 
