@@ -83,14 +83,7 @@ def current() -> Optional[Deadline]:
     There is none outside a request, and none any more in a thread or task that has copied the
     context of a request that is over.
     """
-    found: Optional[Deadline] = None
-    scope = CURRENT.get()
-    while scope is not None:
-        earlier = scope.at < (math.inf if found is None else found.at)
-        if earlier and scope.enforced and not scope.finished:
-            found = scope
-        scope = scope.outer
-    return found
+    return in_force(CURRENT.get())
 
 
 def in_request() -> bool:
@@ -100,12 +93,25 @@ def in_request() -> bool:
     tasks that have copied the request's context, until the request is over. False anywhere else:
     in management commands, Celery tasks, the app's own threads.
     """
-    scope = CURRENT.get()
+    return request_of(CURRENT.get()) is not None
+
+
+def in_force(scope: Optional[Deadline]) -> Optional[Deadline]:
+    """Return the earliest deadline of a scope and those around it, None where there is none."""
+    found: Optional[Deadline] = None
     while scope is not None:
-        if scope.of_request and not scope.finished:
-            return True
+        earlier = scope.at < (math.inf if found is None else found.at)
+        if earlier and scope.enforced and not scope.finished:
+            found = scope
         scope = scope.outer
-    return False
+    return found
+
+
+def request_of(scope: Optional[Deadline]) -> Optional[Deadline]:
+    """Return the request that a scope belongs to, None outside of requests and once it is over."""
+    while scope is not None and (scope.finished or not scope.of_request):
+        scope = scope.outer
+    return scope
 
 
 def _waits_here() -> Optional[Waits]:

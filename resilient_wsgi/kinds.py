@@ -263,7 +263,9 @@ class Wrong(ValueError):
 class Hosts(Kind):
     """Limits by pattern of host: a mapping of mappings; JSON in the environment."""
 
-    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds or None (no limit), ...}} with ' + ", ".join(HOST_OPTIONS)
+    accepts = '{"host[:port] or *.domain": {"TOTAL_TIMEOUT": seconds or None (no limit), ...}} with ' + ", ".join(
+        HOST_OPTIONS
+    )
 
     def read(self, value: Any) -> Dict[str, Dict[str, float]]:
         """Return the table with patterns and options in lower case."""

@@ -63,7 +63,8 @@ class Exchange:
         self.start = SYSTEM.monotonic()
         self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
         self._none_given = none_given
-        self._request = request = deadline.request()
+        self._scope = scope = deadline.CURRENT.get()
+        self._request = request = deadline.request_of(scope)
         now = policy.policy
         if now.by_host or none_given or policy.block() is not None:
             self.visit(target)
@@ -73,7 +74,7 @@ class Exchange:
         self.end = self.start + total.seconds
         if total.by_default:
             self.stretches_above = total.seconds
-        self._deadline = last = deadline.current()
+        self._deadline = last = deadline.in_force(scope)
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
@@ -126,21 +127,18 @@ class Exchange:
             self.end, self.why = end, why
 
     def outlived(self) -> bool:
-        """Tell whether the request that the call began in is over, and have the limits of other code hold from here on.
+        """Tell whether the request or block that the call began in is over; then what limits other code holds from here on.
 
         A thread that the request has started may go on with its call: what limits requests was for
         the client that has its answer now.
         """
-        request = self._request
-        if request is None or not request.finished:
+        request, last = deadline.request_of(self._scope), deadline.in_force(self._scope)
+        if request is self._request and last is self._deadline:
             return False
-        self._request = None
-        if self._deadline is not None and self._deadline.finished:
-            self._deadline = None
+        self._request, self._deadline = request, last
         self.visit(self._target)
         total = self.limits.total
         self.end, self.why = (math.inf, _NO_LIMIT) if self._released else (self.start + total.seconds, total)
-        last = self._deadline
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         return True

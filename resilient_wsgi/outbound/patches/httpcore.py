@@ -73,6 +73,8 @@ class _Httpcore:
                 wait = _finite(exchange.wait(silence.seconds))
                 return _registered(original, stream, max_bytes, wait, exchange)
             except (TimedOut, self._module.ReadTimeout) as error:
+                if not isinstance(error, TimedOut) and exchange.outlived():
+                    return read(stream, max_bytes, timeout)
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
                 raise _as(self._module.ReadTimeout, ours, error) from error
 
