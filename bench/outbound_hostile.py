@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import socket
@@ -214,21 +215,21 @@ def black_holes(count: int = 1) -> Iterator[Tuple[List[str], int]]:
 @contextlib.contextmanager
 def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
     """Have host names with these addresses; any of `.stalled.test` takes `stall` seconds to be found unknown."""
-    real = socket.getaddrinfo
+    real = _socket.getaddrinfo  # beneath socket.getaddrinfo, which stays the interpreter's own
 
-    def getaddrinfo(host, port, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def getaddrinfo(host, port, *args):  # type: ignore[no-untyped-def]
         if str(host).endswith(".stalled.test"):
             time.sleep(stall)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         if host not in table:
-            return real(host, port, *args, **kwargs)
+            return real(host, port, *args)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in table[host]]
 
-    socket.getaddrinfo = getaddrinfo
+    _socket.getaddrinfo = getaddrinfo
     try:
         yield
     finally:
-        socket.getaddrinfo = real
+        _socket.getaddrinfo = real
 
 
 def certificate(folder: str) -> str:

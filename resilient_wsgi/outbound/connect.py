@@ -67,7 +67,8 @@ def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List
     exchange.begin_names()
     left = exchange.wait(math.inf)
     try:
-        found = resolver.ask(question, None if left == math.inf else left)
+        direct = left == math.inf or host.lower() == "localhost" or resolver.is_replaced()
+        found = socket.getaddrinfo(*question) if direct else resolver.ask(question, left)
     except resolver.NotInTime:
         raise exchange.give_up(exchange.why) from None
     exchange.end_names()

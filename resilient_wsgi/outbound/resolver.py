@@ -1,129 +1,161 @@
 """`getaddrinfo` that is given up on in time.
 
-It cannot be interrupted and has no timeout, so it runs in helper threads. There are never more than a few: when all are
-stuck in a dead DNS, those who ask wait for as long as they may and give up. Equal questions share one answer.
+It cannot be interrupted and has no timeout, so it runs in a helper thread: one for each lookup that
+is under way, so that a name whose servers are dead delays nobody but those who ask for it. The
+thread ends with its lookup: a process that has more than one is warned about when it forks.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextvars
+import copy
 import os
-import queue
 import socket
+import sys
 import threading
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-THREADS = 8
-IDLE_SECONDS = 10.0
+from ..system import SYSTEM
+
+MOST_THREADS = 32
+"""Stuck lookups beyond this are no longer given up on: they run in the threads that ask, as without the library."""
+
+MOST_OF_A_NAME = 4
+SHARED_FOR = 0.5
+"""How old a lookup may be for another asker to wait for its answer. An older one may have lost its packet."""
+
+_GONE_WITHIN = 0.005
 
 Question = Tuple[Any, ...]
 Answer = List[Tuple[Any, ...]]
+GetAddrInfo = Callable[..., Answer]
 
 
 class NotInTime(Exception):
-    """There was no answer within the time. Not a `TimeoutError`: `getaddrinfo` may have been replaced by one that raises it."""
+    """There was no answer within the time. No `TimeoutError`: a `getaddrinfo` of the app's own may raise that."""
 
 
 class _Lookup:
-    """One question under way, and those who wait for its answer."""
+    """One question under way in a thread of its own."""
 
-    __slots__ = ("answer", "done", "error", "question", "waiting")
+    __slots__ = ("answer", "begun", "done", "error", "question", "thread")
 
     def __init__(self, question: Question) -> None:
         self.question = question
+        self.begun = SYSTEM.monotonic()
         self.done = threading.Event()
-        self.answer: Answer = []
+        self.answer: Optional[Answer] = None
         self.error: Optional[BaseException] = None
-        self.waiting = 0
+        self.thread = 0
 
-    def run(self) -> None:
+    def run(self, getaddrinfo: GetAddrInfo) -> None:
+        self.thread = threading.get_native_id()
         try:
-            self.answer = socket.getaddrinfo(*self.question)
+            self.answer = getaddrinfo(*self.question)
         except BaseException as error:
             self.error = error
 
 
 class Resolver:
-    """The helper threads of one process."""
+    """The lookups of one process."""
 
-    def __init__(self, threads: int = THREADS, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, most_threads: int = MOST_THREADS) -> None:
         self.pid = os.getpid()
-        self._most = threads
-        self._idle_seconds = idle_seconds
+        self._most = most_threads
         self._lock = threading.Lock()
-        self._lookups: Dict[Question, _Lookup] = {}
-        self._queue: queue.SimpleQueue[_Lookup] = queue.SimpleQueue()
+        self._under_way: Dict[Question, List[_Lookup]] = {}
         self._threads = 0
 
     def __repr__(self) -> str:
-        return f"<Resolver threads={self._threads}/{self._most} lookups={len(self._lookups)}>"
+        return f"<Resolver threads={self._threads}/{self._most} names={len(self._under_way)}>"
 
-    def ask(self, question: Question, timeout: Optional[float]) -> Answer:
+    def ask(self, question: Question, timeout: float) -> Answer:
         """Return what `socket.getaddrinfo(*question)` returns, or raise what it raises; `NotInTime` if it takes longer."""
-        lookup = self._submit(question)
-        if lookup is None:  # no thread to be had: the interpreter ends, or allows none
-            return socket.getaddrinfo(*question)
-        answered = lookup.done.wait(timeout)
+        getaddrinfo = socket.getaddrinfo
         with self._lock:
-            lookup.waiting -= 1
-        if not answered:
+            lookup = self._to_join(question)
+            mine = None if lookup is not None else self._begin(question, getaddrinfo)
+        lookup = lookup or mine
+        if lookup is None:
+            return getaddrinfo(*question)
+        if not lookup.done.wait(min(timeout, threading.TIMEOUT_MAX)):
             raise NotInTime
-        if lookup.error is not None:
-            raise lookup.error.with_traceback(None)  # which keeps the frames of the helper alive
+        if lookup is mine:
+            _await_end(lookup.thread)
+        if lookup.answer is None:
+            error = lookup.error or NotInTime()
+            raise error.with_traceback(None) if lookup is mine else copy.copy(error)
         return lookup.answer
 
-    def _submit(self, question: Question) -> Optional[_Lookup]:
+    def _to_join(self, question: Question) -> Optional[_Lookup]:
+        """Return the lookup whose answer will do for this question, too, None if there is to be another."""
+        same = self._under_way.get(question)
+        if not same:
+            return None
+        newest = same[-1]
+        fresh = SYSTEM.monotonic() - newest.begun < SHARED_FOR
+        return newest if fresh or len(same) >= MOST_OF_A_NAME or self._threads >= self._most else None
+
+    def _begin(self, question: Question, getaddrinfo: GetAddrInfo) -> Optional[_Lookup]:
+        """Return a lookup in a thread of its own, None where none is to be had: too many, or the interpreter ends."""
+        if self._threads >= self._most:
+            return None
+        lookup = _Lookup(question)
+        work = contextvars.copy_context().run, (self._work, lookup, getaddrinfo)
+        try:
+            # not threading.Thread: tracers, debuggers and the registry of threads would have to know it
+            _thread.start_new_thread(*work)
+        except RuntimeError:
+            return None
+        self._threads += 1
+        self._under_way.setdefault(question, []).append(lookup)
+        return lookup
+
+    def _work(self, lookup: _Lookup, getaddrinfo: GetAddrInfo) -> None:
+        lookup.run(getaddrinfo)
         with self._lock:
-            lookup = self._lookups.get(question)
-            if lookup is None:
-                lookup = _Lookup(question)
-                if not self._staffed():
-                    return None
-                self._lookups[question] = lookup
-                self._queue.put(lookup)
-            lookup.waiting += 1
-            return lookup
+            self._threads -= 1
+            same = self._under_way.get(lookup.question, [])
+            # an answer is one for all who have asked; an error only for those who wait for this lookup
+            ended = [other for other in same if other is lookup or lookup.answer is not None]
+            left = [other for other in same if other not in ended]
+            if left:
+                self._under_way[lookup.question] = left
+            else:
+                self._under_way.pop(lookup.question, None)
+        for other in ended:
+            other.answer = lookup.answer
+            other.done.set()
 
-    def _staffed(self) -> bool:
-        """Start a thread if all are busy and there may be another; tell whether there is any."""
-        if len(self._lookups) >= self._threads < self._most:
-            name = f"resilient_wsgi-dns-{self._threads}"
-            try:
-                threading.Thread(target=self._work, name=name, daemon=True).start()
-            except RuntimeError:
-                return self._threads > 0
-            self._threads += 1
-        return True
 
-    def _work(self) -> None:
-        while True:
-            try:
-                lookup = self._queue.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                with self._lock:
-                    if self._queue.empty():
-                        self._threads -= 1
-                        return
-                continue
-            if self._is_wanted(lookup):
-                lookup.run()
-                with self._lock:
-                    del self._lookups[lookup.question]
-                lookup.done.set()
-            del lookup
+def _await_end(thread: int) -> None:
+    """Wait a moment for a thread to be gone for the kernel, too: os.fork() warns where there is a second one."""
+    if sys.version_info < (3, 12) or thread == threading.get_native_id():  # a greenlet of gevent's
+        return
+    path, until = f"/proc/self/task/{thread}", SYSTEM.monotonic() + _GONE_WITHIN
+    while os.path.exists(path) and SYSTEM.monotonic() < until:
+        SYSTEM.sleep(0)
 
-    def _is_wanted(self, lookup: _Lookup) -> bool:
-        """Tell whether anybody still waits for the answer; if not, forget the question."""
-        with self._lock:
-            if lookup.waiting:
-                return True
-            del self._lookups[lookup.question]
-            return False
+
+def is_replaced() -> bool:
+    """Tell whether the app or a test has put its own function in the place of `socket.getaddrinfo`.
+
+    What it does may depend on the thread that asks: it is called there, and nowhere else. gevent's
+    is no such function.
+    """
+    function = socket.getaddrinfo
+    return getattr(function, "__globals__", None) is not vars(socket) and not _of_gevent(function)
+
+
+def _of_gevent(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("gevent.")
 
 
 _resolver: Optional[Resolver] = None
 
 
-def ask(question: Question, timeout: Optional[float]) -> Answer:
+def ask(question: Question, timeout: float) -> Answer:
     """Ask the resolver of this process."""
     global _resolver
     if _resolver is None or _resolver.pid != os.getpid():  # a fork has none of the threads, and perhaps a locked lock

@@ -1,7 +1,9 @@
-"""DNS in helper threads: given up on in time, never more than a few."""
+"""DNS in helper threads: given up on in time, shared while fresh, never more than a few."""
 
 from __future__ import annotations
 
+import _socket
+import _thread
 import os
 import socket
 import threading
@@ -10,21 +12,29 @@ import time
 import pytest
 
 from resilient_wsgi.outbound import resolver
-from resilient_wsgi.outbound.resolver import NotInTime, Resolver
+from resilient_wsgi.outbound.resolver import MOST_OF_A_NAME, NotInTime, Resolver
+
+ANSWER = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
 
 
 class Dns:
-    """A name server that answers when it is told to."""
+    """A name server that answers when it is told to; beneath `socket.getaddrinfo`, which stays the original."""
 
     def __init__(self, monkeypatch):
         self.asked = []
         self.answer = threading.Event()
-        monkeypatch.setattr(socket, "getaddrinfo", self.getaddrinfo)
+        self.over = threading.Event()
+        self.errors = []
+        monkeypatch.setattr(_socket, "getaddrinfo", self.getaddrinfo)
 
     def getaddrinfo(self, *question):
-        self.asked.append(question)
-        self.answer.wait(20)
-        return [question]
+        self.asked.append(question[0])
+        first = len(self.asked) == 1
+        if not question[0].startswith("quick"):
+            (self.over if first and self.errors else self.answer).wait(20)
+        if question[0].startswith("unknown"):
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [ANSWER]
 
 
 @pytest.fixture
@@ -32,6 +42,7 @@ def dns(monkeypatch):
     made = Dns(monkeypatch)
     yield made
     made.answer.set()
+    made.over.set()
 
 
 def wait_until(condition):
@@ -41,87 +52,90 @@ def wait_until(condition):
         time.sleep(0.005)
 
 
-def test_an_answer_and_an_error_come_through(monkeypatch):
-    made = Resolver(idle_seconds=0.01)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *question: [question])
-    assert made.ask(("a", 80), 5) == [("a", 80)]
+def stuck(made, name):
+    with pytest.raises(NotInTime):
+        made.ask((name, 80), 0.01)
 
-    def unknown(*question):
-        raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+def test_an_answer_and_an_error_come_through(dns):
+    made = Resolver()
+    assert made.ask(("quick", 80), 5) == [ANSWER]
+    dns.answer.set()
     for _ in range(2):
         with pytest.raises(socket.gaierror, match="unknown"):
-            made.ask(("a", 80), 5)
+            made.ask(("unknown", 80), 5)
+    wait_until(lambda: repr(made) == "<Resolver threads=0/32 names=0>")
 
 
 def test_it_is_given_up_on_in_time(dns):
     began = time.monotonic()
     with pytest.raises(NotInTime):
-        Resolver(idle_seconds=0.01).ask(("a", 80), 0.1)
+        Resolver().ask(("a", 80), 0.1)
     assert 0.09 <= time.monotonic() - began < 1
 
 
-def test_there_are_never_more_threads_than_a_few_also_when_dns_stays_dead(dns):
-    made = Resolver(threads=3, idle_seconds=0.01)
-    before = threading.active_count()
-    for i in range(20):
-        with pytest.raises(NotInTime):
-            made.ask((f"host{i}", 80), 0.01)
-    assert threading.active_count() <= before + 3
-    assert repr(made).startswith("<Resolver threads=3/3 ")
-    assert len(dns.asked) == 3
+def test_beyond_the_most_threads_a_lookup_runs_in_the_thread_that_asks(dns):
+    made = Resolver(most_threads=3)
+    for i in range(3):
+        stuck(made, f"host{i}")
+    threads = _thread._count()
+    assert made.ask(("quick", 80), 5) == [ANSWER]
+    stuck(made, "host1")  # what is under way is waited for
+    assert _thread._count() == threads
+    assert repr(made) == "<Resolver threads=3/3 names=3>"
 
 
-def test_when_dns_is_back_what_nobody_waits_for_any_more_is_not_asked(dns):
-    made = Resolver(threads=1, idle_seconds=0.01)
-    for i in range(5):
-        with pytest.raises(NotInTime):
-            made.ask((f"host{i}", 80), 0.01)
-    dns.answer.set()
-    assert made.ask(("host9", 80), 10) == [("host9", 80)]
-    assert [question[0] for question in dns.asked] == ["host0", "host9"]
-    assert repr(made).endswith("lookups=0>")
-
-
-def test_equal_questions_share_one_answer(dns):
-    made = Resolver(threads=3, idle_seconds=0.01)
+def test_askers_of_one_name_share_a_lookup_while_it_is_fresh(dns, monkeypatch):
+    monkeypatch.setattr(resolver, "SHARED_FOR", 60.0)
+    made = Resolver()
     answers = []
     askers = [threading.Thread(target=lambda: answers.append(made.ask(("a", 80), 10))) for _ in range(5)]
     for asker in askers:
         asker.start()
-    wait_until(lambda: made._lookups and made._lookups["a", 80].waiting == 5)
+    wait_until(lambda: dns.asked and len(made._under_way["a", 80][0].done._cond._waiters) == 5)
     dns.answer.set()
     for asker in askers:
         asker.join()
-    assert answers == [[("a", 80)]] * 5
-    assert len(dns.asked) == 1
+    assert answers == [[ANSWER]] * 5
+    assert dns.asked == ["a"]
 
 
-def test_idle_threads_end(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *question: [question])
-    made = Resolver(idle_seconds=0.01)
-    made.ask(("a", 80), 5)
-    wait_until(lambda: made._threads == 0)
-    assert made.ask(("a", 80), 5) == [("a", 80)]
+def test_a_lookup_that_has_lost_its_packet_does_not_hold_up_the_next_asker(dns, monkeypatch):
+    dns.errors = ["the first is lost"]
+    monkeypatch.setattr(resolver, "SHARED_FOR", 0.0)
+    made = Resolver()
+    stuck(made, "a")
+    waiting = threading.Thread(target=lambda: dns.asked.append(made.ask(("a", 80), 10)))
+    waiting.start()
+    wait_until(lambda: len(dns.asked) == 2)
+    dns.answer.set()
+    assert made.ask(("a", 80), 10) == [ANSWER]
+    waiting.join(10)
 
 
-def test_where_no_thread_can_be_started_it_is_asked_directly(monkeypatch):
+def test_a_dead_name_has_a_few_threads_at_most_however_often_it_is_asked_for(dns, monkeypatch):
+    monkeypatch.setattr(resolver, "SHARED_FOR", 0.0)
+    made = Resolver()
+    for _ in range(MOST_OF_A_NAME * 3):
+        stuck(made, "a")
+    assert len(dns.asked) == MOST_OF_A_NAME
+    assert repr(made) == f"<Resolver threads={MOST_OF_A_NAME}/32 names=1>"
+
+
+def test_where_no_thread_can_be_started_it_is_asked_directly(dns, monkeypatch):
     def no_thread(*args, **kwargs):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", no_thread)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *question: [question])
-    assert Resolver().ask(("a", 80), 5) == [("a", 80)]
+    monkeypatch.setattr(_thread, "start_new_thread", no_thread)
+    assert Resolver().ask(("quick", 80), 5) == [ANSWER]
 
 
-def test_a_fork_has_a_resolver_of_its_own(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *question: [question])
-    resolver.ask(("a", 80), 5)
+def test_a_fork_has_a_resolver_of_its_own(dns):
+    resolver.ask(("quick", 80), 5)
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if resolver.ask(("b", 80), 5) == [("b", 80)] else 1)
+            os._exit(0 if resolver.ask(("quick too", 80), 5) == [ANSWER] else 1)
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
