@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .client_gone import ClientGoneMiddleware, client_gone
-from .component import around, install, uninstall
+from .component import around, install, status_lines, uninstall
 from .deadline import DeadlineMiddleware
 from .queue import QueueMiddleware
 from .watchdog import Watchdog
@@ -16,5 +16,6 @@ __all__ = [
     "around",
     "client_gone",
     "install",
+    "status_lines",
     "uninstall",
 ]

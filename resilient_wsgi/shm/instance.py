@@ -26,6 +26,7 @@ __all__ = ["Directory", "directory", "find", "leave", "started", "sweep"]
 
 ATTEMPTS = 20
 PAUSE = 0.005
+LEAVE_ATTEMPTS = 3
 MOST_NAMES = 20_000  # in a folder that another user has filled
 
 
@@ -57,9 +58,9 @@ class _Own:
         """Let go of it, and remove it if this process was the last that had it and it is empty."""
         mine, self._key, self._directory = self._directory, (), None
         if mine is not None and mine.still_open():
-            with contextlib.suppress(OSError):  # others have it, or something is in it
-                fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.rmdir(mine.path)
+            with contextlib.suppress(OSError):  # something is in it
+                if _alone(mine):
+                    os.rmdir(mine.path)
             with contextlib.suppress(OSError):
                 fcntl.flock(mine.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         # closed with the last reference to it: parts of this process that have not ended yet may use it
@@ -94,6 +95,17 @@ def sweep() -> None:
             if name and name.uid == euid and (name.namespace != here or gone(name)):
                 with contextlib.suppress(OSError):
                     _remove(os.path.join(folder, filename), euid)
+
+
+def _alone(mine: Directory) -> bool:
+    """Return whether nobody else has it. All workers end at the same time, and the last one has to see that it is the last."""
+    for _ in range(LEAVE_ATTEMPTS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        fcntl.flock(mine.fd, fcntl.LOCK_UN)
+        time.sleep(PAUSE)
+    return False
 
 
 def _join(name: Name, *, make: bool) -> Directory:
