@@ -16,6 +16,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ import pytest
 from lab.processes import Gunicorn, Server, wait_until
 from resilient_wsgi.readiness import ReadinessMiddleware, check
 from resilient_wsgi.readiness.checks import forget, start
+from resilient_wsgi.shm import instance
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -154,20 +156,12 @@ def use(base, master, *more):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def open_to_all(folder):
-    folder.chmod(0o1777)
-    for parent in folder.parents:
-        if parent != Path("/") and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-
-
 @pytest.fixture
-def base(tmp_path):
-    """A folder like /dev/shm: open to all, sticky."""
-    folder = tmp_path / "shm"
-    folder.mkdir()
-    open_to_all(folder)
-    return folder
+def base():
+    """A folder like /dev/shm: open to all, sticky. Not in pytest's own, into which only its user may look."""
+    with tempfile.TemporaryDirectory(prefix="harm-") as name:
+        Path(name).chmod(0o1777)
+        yield Path(name)
 
 
 def name_of(master):
@@ -419,3 +413,54 @@ def test_one_forged_stamp_has_nobody_else_s_request_refused(app):
             for each in clients:
                 each.join()
         assert set(answers) == {200}
+
+
+# Python may lie in root's closed home: a mount namespace in which that home shows nothing but Python
+OPENED = """
+set -e
+if ! setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$PREFIX/bin"; then
+    mkdir "$PWD/python"
+    mount --bind "$PREFIX" "$PWD/python"
+    closed="/$(echo "$PREFIX" | cut -d/ -f2)"
+    mount -t tmpfs -o mode=755 tmpfs "$closed"
+    mkdir -p "$PREFIX"
+    mount --move "$PWD/python" "$PREFIX"
+fi
+exec "$@"
+"""
+
+
+class Opened:
+    """A server whose Python any user can run."""
+
+    def command(self):
+        self.directory.chmod(0o755)
+        return ["unshare", "--mount", "sh", "-c", OPENED, "sh", *super().command()]
+
+
+class OpenedUwsgi(Opened, Server):
+    pass
+
+
+class OpenedGunicorn(Opened, Gunicorn):
+    pass
+
+
+@needs_root
+@needs_namespaces
+@pytest.mark.servers
+@pytest.mark.parametrize("how", ["uid", "master-as-root", "gunicorn", "gunicorn --preload"])
+def test_the_directory_belongs_to_the_user_of_the_workers_and_is_found_by_the_master(how, base):
+    (base / "secured.py").write_text(APP)
+    env = {"RUNTIME_DIRECTORY": str(base), "PYTHONPATH": f"{base}:{ROOT}", "PREFIX": sys.base_prefix}
+    if how.startswith("gunicorn"):
+        server = OpenedGunicorn("secured", [f"--user={NOBODY}", f"--group={NOBODY}", *how.split()[1:]], env=env)
+    else:
+        more = {"uid": NOBODY, "gid": NOBODY, **({"master-as-root": True} if how != "uid" else {})}
+        server = OpenedUwsgi({**COMMON, "pythonpath": [str(base), str(ROOT)], **more}, env=env)
+    with server:
+        assert wait_until(lambda: answers(server.port), 15), server.error("does not serve")
+        made = [path for path in base.iterdir() if path.name.startswith("resilient_wsgi-")]
+        assert [path.stat().st_uid for path in made] == [NOBODY]
+        assert instance.find(server.pid).path == str(made[0])
+        assert "requests" in instance.find(server.pid).names()
