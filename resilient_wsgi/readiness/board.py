@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 
+from ..shm.locks import lock
 from ..shm.space import allocate
 
 TYPE_CHECKING = False
@@ -178,17 +179,15 @@ class Board:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep the others out. The app may have closed the descriptor: then it is done without."""
-        locked = self._try(fcntl.LOCK_EX)
+        """Keep the others out, or do without: the app may have closed the descriptor, a holder may be stopped."""
+        locked = False
+        with contextlib.suppress(OSError):
+            if self._fd is not None:
+                lock(self._fd)
+                locked = True
         try:
             yield
         finally:
-            if locked:
-                self._try(fcntl.LOCK_UN)
-
-    def _try(self, operation: int) -> bool:
-        with contextlib.suppress(OSError):
-            if self._fd is not None:
-                fcntl.lockf(self._fd, operation)
-                return True
-        return False
+            with contextlib.suppress(OSError):
+                if locked and self._fd is not None:
+                    fcntl.lockf(self._fd, fcntl.LOCK_UN)

@@ -11,12 +11,12 @@ import contextlib
 import fcntl
 import mmap
 import os
-import time
 from typing import Iterator
 
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
+from ..shm.locks import lock
 
 NAME = "requests"
 HEAD_BYTES = 4096
@@ -108,13 +108,3 @@ def view(pid: int) -> View:
             os.close(fd)
     finally:
         directory.close()
-
-
-def lock(fd: int) -> None:
-    """Lock a file, waiting up to a second. Raises `OSError` after that."""
-    for _ in range(100):
-        with contextlib.suppress(BlockingIOError, PermissionError):
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(0.01)
-    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

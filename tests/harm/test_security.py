@@ -25,6 +25,7 @@ import pytest
 
 from lab.processes import Gunicorn, Server, wait_until
 from resilient_wsgi.readiness import ReadinessMiddleware, check
+from resilient_wsgi.readiness.board import Board
 from resilient_wsgi.readiness.checks import forget, start
 from resilient_wsgi.shm import instance
 
@@ -413,6 +414,28 @@ def test_one_forged_stamp_has_nobody_else_s_request_refused(app):
             for each in clients:
                 each.join()
         assert set(answers) == {200}
+
+
+def test_a_lock_whose_holder_is_stopped_is_waited_for_no_longer_than_a_second():
+    board = Board(1)
+    ready, stopped = os.pipe()
+    holder = os.fork()
+    if not holder:
+        with board.lock():
+            os.write(stopped, b"x")
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        os.waitpid(holder, os.WUNTRACED)
+        begin = time.monotonic()
+        with board.lock():
+            assert 0.9 < time.monotonic() - begin < 10
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(ready)
+        os.close(stopped)
 
 
 # Python may lie in root's closed home: a mount namespace in which that home shows nothing but Python

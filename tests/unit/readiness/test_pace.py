@@ -39,7 +39,7 @@ def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_whe
     board = make_board(2)
     child = os.fork()
     if child == 0:
-        board._try(2)  # LOCK_EX, never given back
+        board.lock().__enter__()  # never given back
         board.slot(2).error = "ImportError: é" + "x" * 500
         board.slot(2).failures = 7
         os._exit(0)
