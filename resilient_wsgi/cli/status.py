@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Tuple
 
+from ..core.text import printable
 from ..servers import listen_queue
 from ..servers.listen_queue import Listener
 from ..settings import Backlog
@@ -85,7 +86,7 @@ def family(pid: int, system: System = SYSTEM) -> List[Process]:
 
 def _process(pid: int, system: System) -> Process:
     fields = _fields(system.read_text(f"/proc/{pid}/status"))
-    command = target.printable(system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip().encode())
+    command = printable(system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip())
     return Process(
         pid, fields.get("State", "?")[:1], int(fields.get("Threads", "0")), command or fields.get("Name", "?")
     )

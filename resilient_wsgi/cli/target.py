@@ -9,6 +9,8 @@ import os
 import stat
 from contextlib import suppress
 
+from ..core.text import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -119,13 +121,8 @@ def not_ours(pid: int) -> NoReturn:
 
 def name_of(pid: int) -> str:
     """Return ` (command)` of a process, `""` where it is not known. Its text is escaped: a process chooses its own."""
-    text = printable(_read(pid, "comm").strip())
+    text = printable(_read(pid, "comm").strip().decode("utf-8", "replace"))
     return f" ({text})" if text else ""
-
-
-def printable(data: bytes) -> str:
-    """Return text of another process with everything escaped that a terminal could obey."""
-    return data.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
 
 
 def _exists(pid: int) -> bool:
