@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from ..core.text import printable
 from ..readiness.board import SERVING, STATES, Board, Slot
 from . import target
 from .output import say
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List
 
+MOST = 256  # characters of a reason
 STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
 
 
@@ -50,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
     word = ("" if good else "not ") + ("live" if arguments.live else "ready")
-    state = "draining" if board.head.draining else ""
+    degraded = any(each["degraded"] for each in report)
+    state = "draining" if board.head.draining else "degraded" if degraded else ""
     _say(arguments.json, word, state, report)
     return 0 if good else 1
 
@@ -62,6 +65,7 @@ def worker(number: int, slot: Slot) -> Dict[str, object]:
     ready = slot.state == SERVING and bool(slot.ready) and not why and slot.alive()
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
+        "degraded": slot.degraded,
     }  # fmt: skip
 
 
@@ -81,6 +85,7 @@ def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) 
     else:
         lines = [f"{word}{f' ({state})' if state else ''}"]
         for each in report:
-            why = f": {each['why']}" if each["why"] else ""
+            why = "; ".join(printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key])
+            why = why and f": {why}"
             lines.append(f"worker {each['worker']} (pid {each['pid']}) {each['state']}{why}")
         say(*lines)

@@ -42,6 +42,7 @@ from .waits import (
     OutboundUnbounded,
 )
 from .workers import (
+    AppsMissing,
     InstanceEnded,
     LoadFailed,
     PeerStuck,
@@ -50,6 +51,7 @@ from .workers import (
 )
 
 __all__ = [
+    "AppsMissing",
     "BacklogSmall",
     "ClientGone",
     "ClientLeft",

@@ -8,6 +8,15 @@ from typing import ClassVar
 
 from .base import Event
 
+# when the load is tried again
+PAUSED, LAST, AT_RELOAD, REPORTED = "paused", "last", "at reload", "reported"
+NEXT_TRY = {
+    PAUSED: "next try in {pause:.1f} s",
+    LAST: "that was the last try",
+    AT_RELOAD: "next try at the next reload of the instance",
+    REPORTED: "it stays and answers 500 (mode is report)",
+}
+
 
 @dataclass(frozen=True)
 class LoadFailed(Event):
@@ -15,11 +24,27 @@ class LoadFailed(Event):
 
     component: ClassVar[str] = "readiness"
     level: ClassVar[int] = logging.ERROR
-    text: ClassVar[str] = "worker {worker} has no app ({error}), attempt {attempt}; next try in {pause:.1f} s"
+    text: ClassVar[str] = "worker {worker} has no app ({error}), attempt {attempt}; "
     worker: int
     error: str
     attempt: int
     pause: float
+    next_try: str = PAUSED
+
+    def __str__(self) -> str:
+        return super().__str__() + NEXT_TRY[self.next_try].format(pause=self.pause)
+
+
+@dataclass(frozen=True)
+class AppsMissing(Event):
+    """A worker serves some of its apps; others could not be loaded."""
+
+    component: ClassVar[str] = "readiness"
+    level: ClassVar[int] = logging.ERROR
+    text: ClassVar[str] = "worker {worker} is degraded: {missing} ({error}); its other apps are served"
+    worker: int
+    missing: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +77,7 @@ class InstanceEnded(Event):
     component: ClassVar[str] = "readiness"
     level: ClassVar[int] = logging.CRITICAL
     text: ClassVar[str] = (
-        "no worker ever loaded the app ({tries} tries or more of each): the instance ends. Last: {error}"
+        "no worker ever loaded the app (failed tries of each: {tries} or more): the instance ends. Last: {error}"
     )
     tries: int
     error: str

@@ -35,24 +35,28 @@ class Slot(ctypes.Structure):
         ("spawns", ctypes.c_int),
         ("failures", ctypes.c_int),  # in a row
         ("ready", ctypes.c_int),
+        ("crash", ctypes.c_int),  # the signal by which the load of its last worker crashed, 0 if it did not
         ("reported", ctypes.c_int),  # the pid that a peer has said of that it is stuck
         ("since", ctypes.c_double),  # in this state
         ("looked", ctypes.c_double),  # when `ready` was found out
         ("next_try", ctypes.c_double),
         ("error_text", ctypes.c_char * ERROR_BYTES),
         ("problem_text", ctypes.c_char * ERROR_BYTES),
+        ("degraded_text", ctypes.c_char * ERROR_BYTES),
     )
     pid: int
     state: int
     spawns: int
     failures: int
     ready: int
+    crash: int
     reported: int
     since: float
     looked: float
     next_try: float
     error_text: bytes
     problem_text: bytes
+    degraded_text: bytes
 
     @property
     def error(self) -> str:
@@ -72,6 +76,15 @@ class Slot(ctypes.Structure):
     def problem(self, text: str) -> None:
         self.problem_text = text.encode(errors="replace")[: ERROR_BYTES - 1]
 
+    @property
+    def degraded(self) -> str:
+        """What of its apps a worker that serves has not, in words."""
+        return self.degraded_text.decode(errors="replace")
+
+    @degraded.setter
+    def degraded(self, text: str) -> None:
+        self.degraded_text = text.encode(errors="replace")[: ERROR_BYTES - 1]
+
     def alive(self) -> bool:
         """Return whether its process runs: one that the master has not buried yet does not."""
         try:
@@ -89,13 +102,15 @@ class Head(ctypes.Structure):
 
     _fields_ = (
         ("slots", ctypes.c_int),
-        ("ever_loaded", ctypes.c_int),
+        ("ever_loaded", ctypes.c_int),  # also before the last reload
+        ("served", ctypes.c_int),  # since the last reload
         ("ending", ctypes.c_int),
         ("draining", ctypes.c_double),  # since when; 0 if it is not
         ("healed", ctypes.c_double),  # when a peer was recycled last
     )
     slots: int
     ever_loaded: int
+    served: int
     ending: int
     draining: float
     healed: float

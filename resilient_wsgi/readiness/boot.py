@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 from .. import events
 from ..core import frames
+from ..core.text import printable
 from ..errors import Unavailable
 from ..servers import Boot
 from ..settings import OFF, REPORT, Readiness
@@ -27,7 +28,7 @@ from ..system import SYSTEM, System
 from . import pace
 
 NOTIFY_EVERY = 0.5
-KILLED = "the load before was killed: out of memory, a crash, or a hang that was ended"
+KILLED = "the load before was killed: a crash, out of memory, or a hang that was ended"
 MOST_BYTES = 1 << 16
 MOST_FAILURES = 1 << 30
 NAME = "loads"
@@ -48,6 +49,8 @@ def attempt(find: Callable[[], Any], boot: Boot, options: Readiness, system: Sys
     except (Exception, SystemExit) as error:
         _disarm(limit)
         tally.end()
+        if boot.shows_syntax_errors and isinstance(error, SyntaxError):
+            raise
         _sit_out(error, tally, boot, options, system)
         system.exit(boot.exit_code)
     _disarm(limit)
@@ -68,7 +71,7 @@ def _sit_out(error: BaseException, tally: Tally, boot: Boot, options: Readiness,
     if error.__traceback__ is not None:
         sys.excepthook(type(error), error, error.__traceback__)
     pause = pace.pause(1 + (failures - 1) // boot.workers, options)
-    events.emit(events.LoadFailed(boot.worker, f"{type(error).__name__}: {error}", failures, pause))
+    events.emit(events.LoadFailed(boot.worker, printable(f"{type(error).__name__}: {error}"), failures, pause))
     end = system.monotonic() + pause
     while system.monotonic() < end:
         if not boot.wanted():

@@ -49,16 +49,17 @@ def uninstall() -> None:
 
 def _put(server: servers.Server, options: Readiness) -> Worker:
     # ctypes, mmap: only where they are used
-    from . import master
+    from . import history, master
     from .board import Board
     from .worker import Worker
 
     status.board = Board(server.workers())
-    worker = Worker(server, status.board, options)
+    past = history.read(reloaded=server.reloaded())
+    worker = Worker(server, status.board, options, past=past)
     failure.watch()
     server.on_worker_start(worker.start)
     server.on_worker_loaded(worker.loaded)
-    server.fail_exit_when(worker.instance_failed)
+    server.fail_exit_when(worker.instance_failed, need_app=not past.served)
     if options.mode == ENFORCE and server.loads_in_worker():
         server.keep_master_awake()
     elif options.mode == ENFORCE and options.startup_timeout:

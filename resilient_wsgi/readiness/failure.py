@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import signal
 import sys
 import traceback
 from types import TracebackType
@@ -19,6 +22,8 @@ _last = ""
 # for its small objects (256 KiB before 3.10), glibc 1 MiB for the others if the heap cannot grow; the rest is for what is large.
 _reserve: List[mmap] = []
 RESERVE_BYTES = 2560 * 1024
+CRASHES = (signal.SIGSEGV, signal.SIGFPE)  # of which uWSGI has handlers (core/uwsgi.c, uwsgi_segfault, uwsgi_fpe)
+_stderr: List[int] = []  # a second descriptor of standard error
 
 
 def watch() -> None:
@@ -26,6 +31,9 @@ def watch() -> None:
     global _before
     if _before is None:
         _before, sys.excepthook = sys.excepthook, _excepthook
+    if not _stderr:
+        with contextlib.suppress(OSError):
+            _stderr.append(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def unwatch() -> None:
@@ -55,9 +63,29 @@ def last() -> str:
     return _last
 
 
+def crashing() -> int:
+    """Return the number of the signal in whose handler this thread is, by which it has crashed; 0 if it has not.
+
+    uWSGI's handlers of two such signals come to `exit()`: the one that they send to end the process is blocked meanwhile.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return next((int(number) for number in CRASHES if number in blocked), 0)
+
+
+def mend_stderr() -> None:
+    """Give this process its standard error back if the app has closed it while it was loaded."""
+    with contextlib.suppress(OSError):
+        os.fstat(2)
+        return
+    if _stderr:
+        with contextlib.suppress(OSError):
+            os.dup2(_stderr[0], 2)
+
+
 def _excepthook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
     global _last
     release_reserve()
+    mend_stderr()
     try:
         _last = traceback.format_exception_only(kind, error)[-1].strip()
     except MemoryError:

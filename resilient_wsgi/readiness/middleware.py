@@ -53,13 +53,15 @@ class ReadinessMiddleware(Gate):
         return self._readiness(environ, start_response)
 
     def _readiness(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        report = [("readiness", "could not be told")]
+        report, degraded = [("readiness", "could not be told")], ""
         with _guard:
-            report = status.report()
+            report, degraded = status.report(), status.degraded()
         ready = not any(problem for _, problem in report)
-        body: dict[str, object] = {"status": "ready" if ready else "not ready"}
+        body: dict[str, object] = {"status": ("degraded" if degraded else "ready") if ready else "not ready"}
         if self._may_see_details(environ):
             body["checks"] = {name: problem or "ok" for name, problem in report}
+            if degraded:
+                body["degraded"] = degraded
         return _answer(environ, start_response, "200 OK" if ready else "503 Service Unavailable", body)
 
     def _may_see_details(self, environ: WSGIEnvironment) -> bool:

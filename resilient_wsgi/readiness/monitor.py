@@ -32,6 +32,7 @@ class Monitor:
         self._system = system
         self._reported: set[int] = set()
         self._left = False
+        self._accepts = False
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -61,9 +62,19 @@ class Monitor:
     def _publish(self, slot: Slot) -> None:
         slot.problem = problem = status.problem()
         slot.looked = self._system.monotonic()
-        if slot.ready != (not problem):
-            slot.ready = not problem
-            self._server.set_accepting(True) if slot.ready else None
+        slot.ready = not problem
+        self._let_chain_go_on(slot)
+
+    def _let_chain_go_on(self, slot: Slot) -> None:
+        """Count as accepting once this worker is ready, or no other is: then a chain reload has nothing more to lose.
+
+        At its start uWSGI passes over workers that do not accept, and they would keep the old code (core/master_checks.c).
+        """
+        if not self._accepts and (
+            slot.ready or not any(other.ready and other.alive() for other in self._board.slots())
+        ):
+            self._accepts = True
+            self._server.set_accepting(True)
 
     def _drain(self) -> None:
         waited = self._system.monotonic() - self._board.head.draining

@@ -49,6 +49,11 @@ def report() -> List[Tuple[str, str]]:
     ]
 
 
+def degraded() -> str:
+    """Return which of its apps this worker has not, where it serves others; "" if it has all."""
+    return servers.detect().missing_apps()
+
+
 def problem() -> str:
     """Return all that is wrong, in one line; "" if this worker is ready."""
     return "; ".join(f"{name}: {wrong}" for name, wrong in report() if wrong)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import atexit
 import contextlib
 import math
+import signal
 import sys
 import threading
-from typing import Callable, NoReturn
+from typing import Callable, NoReturn, Optional
 
 from .. import events
 from ..core import frames
+from ..core.text import printable
+from ..events.workers import AT_RELOAD, LAST, PAUSED, REPORTED
 from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
-from . import checks, failure, master, pace
+from . import checks, failure, history, master, pace
 from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
+from .history import History
 from .monitor import Monitor
 
-KILLED = "its load was killed: out of memory, a crash, or a hang that was ended"
+KILLED = (
+    "its load was killed: a crash, out of memory, or a hang that was ended; uWSGI's line above says by which signal"
+)
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
 MASTER_STARTS = 1.0
@@ -35,8 +41,17 @@ class Worker:
     reload waits for it, as uWSGI does not take it for one that accepts.
     """
 
-    def __init__(self, server: Server, board: Board, options: Readiness, system: System = SYSTEM) -> None:
+    def __init__(
+        self,
+        server: Server,
+        board: Board,
+        options: Readiness,
+        system: System = SYSTEM,
+        past: Optional[History] = None,
+    ) -> None:
         self.options = options
+        self._past = past = past or History()
+        board.head.ever_loaded = past.served
         self._server = server
         self._board = board
         self._system = system
@@ -54,10 +69,11 @@ class Worker:
     def start(self) -> None:
         """Note that the worker was started; in lazy-apps, pause if its predecessor failed, and watch over the load."""
         slot = self._slot()
-        killed = slot.state == LOADING
+        killed, since = slot.state == LOADING, slot.since
         slot.spawns += 1
         slot.pid = self._system.getpid()
         slot.ready = 0
+        slot.degraded = ""
         self._enter(slot, NOTHING)
         if self.options.mode == REPORT:
             return
@@ -67,12 +83,24 @@ class Worker:
             master.forget()
             return
         if killed:
-            self._failed(slot, KILLED)
+            self._failed(slot, self._how_killed(slot, since))
         if slot.failures:
             self._pause(slot)
+        if slot.spawns == 1 and not self._past.served and self._server.identity().worker == 1:
+            history.write(History())  # so that a reload of an instance that never served is known from others
         self._enter(slot, LOADING)
         failure.keep_reserve()
         self._set_traps()
+
+    def _how_killed(self, slot: Slot, since: float) -> str:
+        """Return how the load ended of the worker that had this slot before."""
+        crash, slot.crash = slot.crash, 0
+        if crash:
+            return f"its load crashed: {signal.Signals(crash).name}"
+        limit = pace.load_limit(self.options)
+        if limit and self._system.monotonic() - since >= limit:
+            return f"its load took longer than {limit:g} s and was ended"
+        return KILLED
 
     def _stay_drained(self, slot: Slot) -> None:
         """Take the place of a worker that went because the instance is being emptied: serve nothing, hear the stop."""
@@ -112,6 +140,9 @@ class Worker:
     def _load_exited(self, how: str) -> None:
         slot = self._slot()
         if slot.state == LOADING and slot.pid == self._system.getpid():
+            slot.crash = failure.crashing()
+            if slot.crash:  # Python may have been anywhere: the one that takes its place tells of it
+                self._server.leave()
             self._failed_and_leave(slot, failure.last() or how)
 
     def _disarm(self) -> None:
@@ -133,9 +164,16 @@ class Worker:
     def loaded(self) -> None:
         """Decide, before the worker accepts anything, whether it may: one without an app never returns from here."""
         try:
+            if (
+                self.options.mode != REPORT
+            ):  # uWSGI has said that it accepts: a chain reload would go on over a bad deploy
+                self._server.set_accepting(False)
             self._decide(self._slot())
         except MemoryError:  # what cannot be told cannot be served either
             self._server.leave()
+        except Exception:  # a fault of ours must not hold up a chain reload
+            self._server.set_accepting(True)
+            raise
 
     def _decide(self, slot: Slot) -> None:
         problem = self._problem()
@@ -143,13 +181,35 @@ class Worker:
         if not problem:
             self._serve(slot)
         elif self.options.mode == REPORT:
-            events.emit(events.LoadFailed(self._server.identity().worker, problem, 1, 0.0))
+            events.emit(events.LoadFailed(self._server.identity().worker, printable(problem), 1, 0.0, REPORTED))
         elif self._server.loads_in_worker():
             self._failed_and_leave(slot, problem)
+        elif self._past.served:
+            self._await_reload(slot, problem)
         else:  # the master loaded it, or rather did not, and each worker that it forks will be as this one
             # it must have come to its loop, or the signal would be lost or hit Python's own handler
             self._system.sleep(MASTER_STARTS)
-            self._end_instance(problem)
+            self._end_instance(printable(problem), tries=1)
+
+    def _await_reload(self, slot: Slot, problem: str) -> NoReturn:
+        """Stay, without accepting anything, until the instance is reloaded: by the operator, or, after a pause, by worker 1.
+
+        What the master has loaded, or rather not, each worker has: only a reload, which is a new master, can mend it.
+        """
+        self._server.leave_while_starting(lambda: self._leave(LEFT))  # uWSGI's own handlers do not end a hook
+        failures = self._past.failures + 1
+        pause = math.inf if self._server.reload_harms() else pace.pause(failures, self.options)
+        slot.failures, slot.error = failures, printable(problem)
+        slot.next_try = self._system.monotonic() + pause
+        self._enter(slot, PAUSING)
+        if self._server.identity().worker == 1:
+            when = AT_RELOAD if pause == math.inf else PAUSED
+            events.emit(events.LoadFailed(1, slot.error, failures, 0.0 if pause == math.inf else pause, when))
+            self._sleep(pause)
+            history.write(History(served=True, failures=failures))
+            self._server.reload_instance()
+        while True:
+            self._sleep(LOOK_EVERY)
 
     def _problem(self) -> str:
         problem = self._server.load_problem()
@@ -166,18 +226,32 @@ class Worker:
         if slot.failures:
             events.emit(events.WorkerLoaded(self._server.identity().worker, slot.failures))
         slot.failures = 0
-        self._board.head.ever_loaded = 1
+        self._remember()
+        self._name_missing(slot)
         if self.options.mode != REPORT:
             self._warm_up()
         self._enter(slot, SERVING)
         Monitor(self, self._server, self._board, self._system).start()
 
+    def _remember(self) -> None:
+        """Have what comes after a reload of the instance know that it has served: once for each reload."""
+        first = not self._board.head.served
+        self._board.head.served = self._board.head.ever_loaded = 1
+        if first:
+            history.write(History(served=True))
+
+    def _name_missing(self, slot: Slot) -> None:
+        slot.degraded = missing = printable(self._server.missing_apps())
+        if missing:
+            error = printable(failure.last() or "the log says why")
+            events.emit(events.AppsMissing(self._server.identity().worker, missing, error))
+
     def _warm_up(self) -> None:
         """Wait for the readiness checks before anything is accepted, and keep a chain reload waiting even longer."""
         checks.start()
         if checks.passed():
-            return
-        self._server.set_accepting(False)  # the monitor says when it does
+            self._server.set_accepting(True)
+            return  # else the monitor says when it does
         end = self._system.monotonic() + self.options.warm_up
         while not checks.passed() and self._system.monotonic() < end:
             self._system.sleep(WARM_UP_LOOKS)
@@ -192,26 +266,35 @@ class Worker:
             self._server.leave()
 
     def _failed(self, slot: Slot, error: str) -> None:
-        failures = slot.failures + 1
+        failures, error = slot.failures + 1, printable(error)
         seconds = pace.pause(failures, self.options)
+        when = LAST if self._hopeless(slot, failures) else PAUSED
+        failure.mend_stderr()
         # before it is counted: should this process be killed just now, as one that crashes may be, the next one says and counts it
-        events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds))
+        events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds, when))
         with self._board.lock():
             slot.failures = failures
             slot.error = error
             slot.next_try = self._system.monotonic() + seconds
-            hopeless = not self._board.head.ever_loaded and all(
-                each.failures >= self.options.attempts for each in self._board.started()
-            )
+            hopeless = self._hopeless(slot, failures)
         self._enter(slot, PAUSING)
         if hopeless:
-            self._end_instance(error)
+            self._end_instance(error, tries=min(failures, self.options.attempts))
 
-    def _end_instance(self, error: str) -> NoReturn:
+    def _hopeless(self, slot: Slot, failures: int) -> bool:
+        """Return whether no worker ever had an app, and each has tried often enough; this one has failed so often."""
+        if not self._server.respawns():
+            return True
+        others = (each for each in self._board.started() if each.pid != slot.pid)
+        return not self._board.head.ever_loaded and all(
+            tries >= self.options.attempts for tries in (failures, *(each.failures for each in others))
+        )
+
+    def _end_instance(self, error: str, tries: int) -> NoReturn:
         with self._board.lock():
             first, self._board.head.ending = not self._board.head.ending, 1
         if first:
-            events.emit(events.InstanceEnded(self.options.attempts, error))
+            events.emit(events.InstanceEnded(tries, error))
             self._server.end_instance()
         self._system.sleep(LOOK_EVERY)  # the master's signal comes, or it does not
         self._leave(FAILED)
@@ -229,5 +312,6 @@ class Worker:
         slot.since = self._system.monotonic()
 
     def instance_failed(self) -> bool:
-        """Return whether the instance was ended because no worker ever had an app."""
+        """Return whether the instance was ended because no worker ever had an app. Called when the master exits."""
+        history.forget()
         return bool(self._board.head.ending)

@@ -35,7 +35,8 @@ class Identity:
 class Boot:
     """A worker that is about to load its app, in a server that would halt if that fails.
 
-    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another".
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another";
+    `shows_syntax_errors`: the server shows them to the developer, and loads the app again when its files change.
     """
 
     arbiter: int
@@ -44,6 +45,7 @@ class Boot:
     exit_code: int
     notify: Callable[[], object]
     wanted: Callable[[], bool]
+    shows_syntax_errors: bool = False
 
 
 class Server:
@@ -240,12 +242,31 @@ class Server:
         """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
         del pid, kill
 
-    def fail_exit_when(self, failed: Callable[[], object]) -> None:
+    def fail_exit_when(self, failed: Callable[[], object], *, need_app: bool = True) -> None:
         """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
-        del failed
+        del failed, need_app
 
     def keep_master_awake(self) -> None:
         """Have the master never sleep because many workers end at once: who ends them paces them. To be called in the master."""
+
+    def respawns(self) -> bool:
+        """Return whether somebody starts a fresh worker in the place of one that ends."""
+        return True
+
+    def reloaded(self) -> bool:
+        """Return whether this is an instance that runs on, as a new program, with the pid that it had before."""
+        return False
+
+    def reload_instance(self) -> None:
+        """Ask the whole server to start anew, gracefully, in place."""
+
+    def reload_harms(self) -> str:
+        """Return what else than workers a reload of the instance would end (spoolers, mules, daemons); `""` if nothing."""
+        return ""
+
+    def missing_apps(self) -> str:
+        """Return which of several apps this worker has not, in words, where it has others; empty if it has all."""
+        return ""
 
     def readiness_means(self) -> Tuple[str, ...]:
         """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""

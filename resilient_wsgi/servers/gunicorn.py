@@ -87,7 +87,15 @@ class GunicornServer(PlainServer):
         worker = _worker()
         if worker is None:
             return None
-        return Boot(os.getppid(), worker.age, worker.cfg.workers, LEFT_CODE, worker.notify, lambda: bool(worker.alive))
+        return Boot(
+            os.getppid(),
+            worker.age,
+            worker.cfg.workers,
+            LEFT_CODE,
+            worker.notify,
+            lambda: bool(worker.alive),
+            bool(worker.cfg.reload),  # workers/base.py, load_wsgi
+        )
 
     def calls_app(self, code: CodeType) -> Optional[bool]:
         """Return, for gunicorn's own functions, whether they are on the way to a request."""

@@ -7,7 +7,7 @@ import random  # noqa: F401 - uWSGI imports it in each child before the hook of 
 import signal
 import socket
 from types import CodeType
-from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NoReturn, Optional, Tuple
 
 import uwsgi
 
@@ -154,14 +154,21 @@ class UwsgiServer(Server):
         return self._number("threads") or 1
 
     def loaded(self) -> Optional[bool]:
-        """Return whether this worker has an app; None outside a worker."""
+        """Return whether this worker has an app; None outside a worker, and where none is configured."""
         worker = uwsgi.worker_id()
-        return bool(uwsgi.workers()[worker - 1]["apps"]) if worker else None
+        return self.peer_has_app(worker) if worker else None
 
     def load_problem(self) -> str:
-        """Return what is wrong with what this worker has loaded: no app at all, no app for a mount, or not a callable."""
-        worker = uwsgi.worker_id()
-        return uwsgi_apps.problem(uwsgi.workers()[worker - 1]["apps"], uwsgi.opt) if worker else ""
+        """Return why this worker has no app at all: none was loaded, or what was is not a callable."""
+        return uwsgi_apps.problem(self._apps(), uwsgi.opt) if uwsgi.worker_id() else ""
+
+    def missing_apps(self) -> str:
+        """Return which mounts have no app, in a worker that has others."""
+        return uwsgi_apps.missing(self._apps(), uwsgi.opt) if uwsgi.worker_id() else ""
+
+    def _apps(self) -> Tuple[Mapping[str, Any], ...]:
+        apps: Tuple[Mapping[str, Any], ...] = uwsgi.workers()[uwsgi.worker_id() - 1]["apps"]
+        return apps
 
     def loads_in_worker(self) -> bool:
         """Return whether one of the options `lazy-apps` and `lazy` is set."""
@@ -262,7 +269,9 @@ class UwsgiServer(Server):
         _given_back.append(None)
 
     def peer_has_app(self, worker: int) -> Optional[bool]:
-        """Return whether another worker has an app."""
+        """Return whether another worker has an app; None where the configuration names none."""
+        if not uwsgi_apps.configured(uwsgi.opt):
+            return None
         return bool(uwsgi.workers()[worker - 1]["apps"])
 
     def recycle(self, pid: int, *, kill: bool = False) -> None:
@@ -288,10 +297,30 @@ class UwsgiServer(Server):
         )
         return hook, *([awake] if self.loads_in_worker() else []), f"if no worker ever loads, the instance ends ({end})"
 
-    def fail_exit_when(self, failed: Callable[[], object]) -> None:
+    def respawns(self) -> bool:
+        """Return whether there is a master."""
+        return bool(uwsgi.masterpid())
+
+    def reloaded(self) -> bool:
+        """Return whether this program was started by a reload of the instance, or by something that uWSGI has started."""
+        return bool(getattr(uwsgi, "is_a_reload", False))
+
+    def reload_instance(self) -> None:
+        """Do what SIGHUP to the master does."""
+        if uwsgi.masterpid():
+            os.kill(uwsgi.masterpid(), signal.SIGHUP)
+
+    def reload_harms(self) -> str:
+        """Return the option by which the instance has other processes that a reload would end."""
+        if not uwsgi.masterpid():
+            return "no master"
+        return next((name for name in uwsgi.opt if uwsgi_apps.OTHER_PROCESSES.match(name)), "")
+
+    def fail_exit_when(self, failed: Callable[[], object], *, need_app: bool = True) -> None:
         """Have the instance end with code 22 if `failed()` is true when the master exits. To be called in the master.
 
-        In prefork this also sets `need-app`, by which a load that fails in the master ends it with that code at once.
+        In prefork, at a cold start, this also sets `need-app`, by which a load that fails in the master ends it with that
+        code at once: where an app is configured at all.
         """
         master = self._system.getpid()
 
@@ -301,7 +330,7 @@ class UwsgiServer(Server):
 
         self._master_trap = uwsgi_native.ExitTrap(exiting)
         self._can_fail = self._master_trap.set()
-        if not self.loads_in_worker():
+        if need_app and uwsgi_apps.configured(uwsgi.opt) and not self.loads_in_worker():
             self._can_fail &= uwsgi_native.set_option("need-app", "true")
         self._hooked = self._hook()
 
@@ -325,7 +354,9 @@ class UwsgiServer(Server):
         return "hook-accepting (added)" if uwsgi_native.set_option("hook-accepting", wanted) else ""
 
     def end_instance(self) -> None:
-        """Ask the master to end with a plain stop; its code is what `fail_exit_when` has arranged."""
+        """Ask the master to end with a plain stop; its code is what `fail_exit_when` has arranged. Without one, just end."""
+        if not uwsgi.masterpid():  # 0, to which a signal would go to the whole process group
+            self._system.exit(FAILED_APP_CODE)
         os.kill(uwsgi.masterpid(), signal.SIGINT)
 
     def _number(self, option: str) -> int:

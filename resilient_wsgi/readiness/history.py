@@ -1,0 +1,67 @@
+"""What outlives a reload of the instance: whether it has ever served, and how many loads in its master have failed since.
+
+A reload of uWSGI is a new program in the same process: all that the old one had in memory is gone, its pid and start time
+are not, and with them the private directory of the instance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import NamedTuple
+
+from ..errors import Unavailable
+from ..shm import instance
+from ..shm.naming import parse
+
+FILE = "loads"
+MOST_BYTES = 256
+
+
+class History(NamedTuple):
+    """What is known of an instance's loads from before its last reload."""
+
+    served: bool = False  # whether any of its workers ever had an app
+    failures: int = 0  # of loads in the master, in a row
+
+
+def read(*, reloaded: bool) -> History:
+    """Return the history of the instance whose master this process is. Raises nothing.
+
+    Of one that was reloaded and has left nothing it is taken that it has served: whoever ends it for good does more harm
+    than whoever keeps on trying.
+    """
+    if not reloaded:
+        return History()
+    with contextlib.suppress(OSError, Unavailable, ValueError, TypeError, KeyError):
+        directory = instance.find(os.getpid())
+        name = parse(os.path.basename(directory.path))
+        if name is not None and name.master_pid == os.getpid():
+            fd = directory.open(FILE, os.O_RDONLY)
+            try:
+                known = json.loads(os.read(fd, MOST_BYTES))
+            finally:
+                os.close(fd)
+            return History(bool(known["served"]), int(known["failures"]))
+    return History(served=True)
+
+
+def forget() -> None:
+    """Remove it, and the directory with it if nothing else is there: the instance ends."""
+    with contextlib.suppress(OSError, Unavailable):
+        instance.directory(make=False).unlink(FILE)
+        instance.leave()
+
+
+def write(history: History) -> bool:
+    """Keep it, from a worker; return whether that could be done."""
+    with contextlib.suppress(OSError, Unavailable):
+        fd = instance.directory().open(FILE, os.O_RDWR | os.O_CREAT)
+        try:
+            text = json.dumps(history._asdict()).encode()
+            os.ftruncate(fd, os.pwrite(fd, text, 0))
+        finally:
+            os.close(fd)
+        return True
+    return False
