@@ -20,7 +20,8 @@ from bench import report
 from bench.readiness_cases import GUARD, Instance, instance, options
 from lab import load, procfs
 from lab.processes import Nginx, wait_until
-from resilient_wsgi.readiness.board import PAUSING, Board
+from resilient_wsgi.readiness.board import PAUSING
+from resilient_wsgi.readiness.glance import Glance
 
 if TYPE_CHECKING:
     from lab.processes.uwsgi import Option
@@ -71,7 +72,7 @@ def minute() -> Iterator[Row]:
         time.sleep(MINUTE)
         cpu = (procfs.cpu_seconds(pid) - before) / (time.monotonic() - begin)
         loads = (_buried_cpu_seconds(pid) - buried) / (time.monotonic() - begin)
-        slots = Board.of_instance(pid).slots()
+        slots = Glance(pid).slots
         sizes = {slot.state == PAUSING: _resident_mb(slot.pid) for slot in slots}
         respawns = running.server.log().count("Respawned")
         yield (

@@ -18,7 +18,8 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from bench.readiness_cases import KINDS, NAMINGS, STARTUP_TIMEOUT, Instance, instance, options
 from lab import load, procfs
 from lab.processes import ProcessError, wait_until
-from resilient_wsgi.readiness.board import SERVING, Board
+from resilient_wsgi.readiness.board import SERVING
+from resilient_wsgi.readiness.glance import Glance
 
 WORKERS, SOME = 4, 2
 REQUESTS, CLIENTS = 60, 6
@@ -165,7 +166,7 @@ def _guarded(cell: Cell, running: Instance, recycled: int) -> Cell:
         running.clear()
     wait_until(lambda: running.tokens_left() == 0, 20)
     gone = time.monotonic()
-    slots = Board.of_instance(running.server.pid).slots()
+    slots = Glance(running.server.pid).slots
     back = wait_until(lambda: all(slot.state == SERVING and slot.alive() for slot in slots), 40)
     took = max(slot.since for slot in slots) - gone
     cpu = (procfs.cpu_seconds(running.server.pid) - before) / (time.monotonic() - begin)

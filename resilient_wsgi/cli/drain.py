@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..readiness.board import LOADING, PAUSING, SERVING, Board
+from ..readiness.board import LOADING, PAUSING, SERVING
+from ..readiness.glance import Glance
 from . import ready, target
 from .output import say
 
@@ -26,17 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start it, wait for it, return 0 or 1."""
-    board = ready.board_of(arguments)
-    board.head.draining = board.head.draining or time.monotonic()
+    board = ready.board_of(target.master(arguments), to_drain=True)
+    board.drain(time.monotonic())
     end = time.monotonic() + arguments.timeout
     while _serving(board):
         if time.monotonic() >= end:
             say(f"{_serving(board)} workers still serve after {arguments.timeout:g} s")
             return 1
         time.sleep(LOOK_EVERY)
+        board.look()
     say("drained")
     return 0
 
 
-def _serving(board: Board) -> int:
-    return sum(slot.state in (SERVING, LOADING, PAUSING) for slot in board.slots())
+def _serving(board: Glance) -> int:
+    return sum(slot.state in (SERVING, LOADING, PAUSING) for slot in board.slots)

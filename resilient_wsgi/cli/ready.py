@@ -10,13 +10,14 @@ import argparse
 import time
 
 from ..core.text import printable
-from ..readiness.board import SERVING, STATES, Board, Slot
+from ..readiness.board import SERVING, STATES, Slot
+from ..readiness.glance import Glance, NoBoard
 from . import target
 from .output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List
+    from typing import Callable, Dict, List
 
 MOST = 256  # characters of a reason
 STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
@@ -32,23 +33,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
 
-def board_of(arguments: argparse.Namespace) -> Board:
-    """Return the board of the instance that the arguments name. Raises `target.CannotLook`."""
-    pid = target.master(arguments)
+def board_of(pid: int, *, to_drain: bool = False) -> Glance:
+    """Return the board of the instance with that master. Raises `target.CannotLook`."""
     try:
-        return Board.of_instance(pid)
+        return Glance(pid, to_drain=to_drain)
     except PermissionError:
         target.no_permission(pid)
     except FileNotFoundError:
-        target.not_ours(pid)
+        msg = f"there is no process {pid} any more"
+        raise target.CannotLook(msg) from None
+    except NoBoard as reason:
+        if not str(reason):
+            target.not_ours(pid)
+        msg = f"the instance of process {pid} {reason}"
+        raise target.CannotLook(msg) from None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Say it in a line for each worker; return 0 or 1."""
-    board = board_of(arguments)
-    report = [worker(number, slot) for number, slot in enumerate(board.slots(), 1) if slot.spawns]
+    pid = target.master(arguments)
+    board = board_of(pid)
+    alive = _who_lives(pid)
+    report = [worker(number, slot, alive(slot)) for number, slot in enumerate(board.slots, 1) if slot.spawns]
     if arguments.live:
-        good = any(slot.alive() and not _silent(slot) for slot in board.slots())
+        good = any(alive(slot) and not _silent(slot) for slot in board.slots)
     else:
         good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
     word = ("" if good else "not ") + ("live" if arguments.live else "ready")
@@ -58,11 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def worker(number: int, slot: Slot) -> Dict[str, object]:
+def _who_lives(master: int) -> Callable[[Slot], bool]:
+    """Return what tells whether the worker of a slot runs, which has its pid there as its own namespace has it."""
+    if target.inner_pid(master) == master:
+        return Slot.alive
+    inner = {target.inner_pid(each) for each in target.family(master)}
+    return lambda slot: slot.pid in inner
+
+
+def worker(number: int, slot: Slot, alive: bool) -> Dict[str, object]:
     """Return what is known of a worker."""
     why = slot.problem or ("" if slot.state == SERVING else slot.error)
     why = _silent(slot) or why
-    ready = slot.state == SERVING and bool(slot.ready) and not why and slot.alive()
+    ready = slot.state == SERVING and bool(slot.ready) and not why and alive
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
         "degraded": slot.degraded,

@@ -101,6 +101,7 @@ class Head(ctypes.Structure):
     """What concerns the instance as a whole."""
 
     _fields_ = (
+        ("layout", ctypes.c_int),
         ("slots", ctypes.c_int),
         ("ever_loaded", ctypes.c_int),  # also before the last reload
         ("served", ctypes.c_int),  # since the last reload
@@ -108,6 +109,7 @@ class Head(ctypes.Structure):
         ("draining", ctypes.c_double),  # since when; 0 if it is not
         ("healed", ctypes.c_double),  # when a peer was recycled last
     )
+    layout: int
     slots: int
     ever_loaded: int
     served: int
@@ -116,25 +118,9 @@ class Head(ctypes.Structure):
     healed: float
 
 
-def find(master: int) -> str:
-    """Return the path by which the board of a running instance can be opened, from its master's pid.
-
-    Needs the right to read /proc/PID/fd: the same user, or root. Raises `ProcessLookupError`, `PermissionError`, and
-    `FileNotFoundError` if that process has none.
-    """
-    folder = f"/proc/{master}/fd"
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        msg = f"there is no process {master}"
-        raise ProcessLookupError(msg) from None
-    for name in names:
-        path = f"{folder}/{name}"
-        with contextlib.suppress(OSError):  # closed meanwhile
-            if os.readlink(path).startswith(f"/memfd:{NAME}"):
-                return path
-    msg = f"process {master} is no uWSGI master with `shared-import = resilient_wsgi.uwsgi`"
-    raise FileNotFoundError(msg)
+def layout() -> int:
+    """Return a number that another version of this library, with other fields, would not have."""
+    return ctypes.sizeof(Head) << 16 | ctypes.sizeof(Slot)
 
 
 class Board:
@@ -155,20 +141,8 @@ class Board:
         self._fd = fd
         self._memory = mmap.mmap(-1 if fd is None else fd, size)
         self.head = Head.from_buffer(self._memory)
-        self.head.slots = workers
+        self.head.layout, self.head.slots = layout(), workers
         self._slots = (Slot * workers).from_buffer(self._memory, ctypes.sizeof(Head))
-
-    @classmethod
-    def of_instance(cls, master: int) -> Board:
-        """Return the board of a running instance, to look at and to drain it by. Raises as `find`."""
-        fd = os.open(find(master), os.O_RDWR | os.O_CLOEXEC)
-        try:
-            board = cls(Head.from_buffer_copy(os.pread(fd, ctypes.sizeof(Head), 0)).slots, fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        board.close()  # the memory stays
-        return board
 
     def close(self) -> None:
         """Give its descriptor back: it is found from outside no more, and cannot be locked. The memory stays."""

@@ -10,7 +10,11 @@ import time
 
 import pytest
 
+from bench.readiness_cases import instance, options
+from lab.processes import wait_until
 from resilient_wsgi.cli import main, target
+from resilient_wsgi.readiness.board import Board
+from resilient_wsgi.readiness.glance import Glance, NoBoard
 from resilient_wsgi.servers import listen_queue
 
 COMMAND = [sys.executable, "-m", "resilient_wsgi"]
@@ -117,26 +121,19 @@ def test_a_number_that_is_no_pid_is_no_process(pid):
         target.check(pid)
 
 
-@contextlib.contextmanager
-def as_nobody():
-    """Be another user in a child, which is what the block runs in; its exit code is that of the child."""
+def as_nobody(look):
+    """Run `look` in a child as another user; return what it prints and returns."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
-    yield pwd.getpwnam("nobody").pw_uid
-
-
-def look_as(uid, pid):
-    """Return what `check(pid)` says to another user."""
-    read, write = os.pipe()
+    uid, (read, write) = pwd.getpwnam("nobody").pw_uid, os.pipe()
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            sys.stdout = sys.stderr = open(write, "w", buffering=1)  # noqa: SIM115
             os.setuid(uid)
-            try:
-                target.check(pid)
-                os.write(write, b"may look")
-            except target.CannotLook as error:
-                os.write(write, str(error).encode())
+            print(f"-> {look()}")
         os._exit(0)
     os.close(write)
     with open(read, encoding="utf-8") as file:
@@ -146,11 +143,13 @@ def look_as(uid, pid):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_strangers_process_is_said_to_be_out_of_reach_with_its_user_and_the_remedy():
-    with as_nobody() as uid, master() as (pid, _):
-        said = look_as(uid, pid)
-    assert said.startswith(f"no permission to look at process {pid} (")
-    assert said.endswith("which runs as root: run this as that user, or as root")
+@pytest.mark.parametrize("verb", ["status", "ready", "drain", "report"])
+def test_a_strangers_process_is_said_to_be_out_of_reach_with_its_user_and_the_remedy(verb):
+    main([verb, str(no_such_pid())])  # imports what another user may not be able to read
+    with master() as (pid, _):
+        said = as_nobody(lambda: main([verb, str(pid)]))
+    assert said.startswith(f"resilient-wsgi {verb}: no permission to look at process {pid} (")
+    assert said.endswith("which runs as root: run this as that user, or as root\n-> 2\n")
 
 
 def test_no_verb_and_a_wrong_verb_show_the_verbs_and_the_nearest():
@@ -175,3 +174,51 @@ def test_a_standard_output_that_takes_nothing_changes_no_exit_code_and_raises_no
 def test_main_returns_2_for_what_cannot_be_looked_at(capsys):
     assert main(["status", str(no_such_pid())]) == 2
     assert "there is no process" in capsys.readouterr().err
+
+
+@pytest.mark.servers
+def test_the_pid_of_a_uwsgi_worker_names_its_instance(capsys):
+    with instance(options(processes=2)) as running:
+        assert wait_until(lambda: main(["ready", "--workers=2", str(running.server.pid)]) == 0, 15)
+        capsys.readouterr()
+        worker = running.server.workers()[1]
+        assert main(["ready", str(worker)]) == 0
+        assert main(["status", str(worker)]) == 0
+        assert f"master {running.server.pid}, 2 workers" in capsys.readouterr().out
+
+
+@pytest.mark.servers
+def test_what_runs_without_the_library_is_said_to_and_its_listen_queue_is_shown_all_the_same(capsys):
+    with instance(options(guarded=False, processes=1)) as running:
+        assert main(["ready", str(running.server.pid)]) == 2
+        assert "runs no instance with `shared-import = resilient_wsgi.uwsgi`" in capsys.readouterr().err
+        assert main(["status", str(running.server.pid)]) == 0
+
+
+def test_a_process_that_is_no_server_is_said_to_be_none(capsys):
+    with master("does not listen") as (_, child):
+        assert main(["status", str(child)]) == 2
+        assert f"process {child} (python" in (said := capsys.readouterr().err)
+        assert "is no server: it listens to nothing and has forked no workers" in said
+
+
+def test_a_board_of_another_version_or_of_nobody_is_not_believed(capsys):
+    board = Board(1)
+    try:
+        board.head.layout += 1
+        assert main(["ready", str(os.getpid())]) == 2
+        assert "was started with another version of resilient_wsgi" in capsys.readouterr().err
+        board.head.layout -= 1
+        board.head.slots = 1 << 30
+        assert main(["ready", str(os.getpid())]) == 2
+    finally:
+        board.close()
+
+
+def test_a_file_that_only_has_the_name_of_a_board_is_not_opened_for_writing(tmp_path):
+    fd = os.open(tmp_path / "memfd:resilient_wsgi_readiness", os.O_RDWR | os.O_CREAT)
+    try:
+        with pytest.raises(NoBoard):
+            Glance(os.getpid(), to_drain=True)
+    finally:
+        os.close(fd)

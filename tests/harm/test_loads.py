@@ -16,7 +16,8 @@ from bench.readiness_cases import FOLDER, instance, options
 from lab import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.cli import main
-from resilient_wsgi.readiness.board import SERVING, Board
+from resilient_wsgi.readiness.board import SERVING
+from resilient_wsgi.readiness.glance import Glance
 
 pytestmark = pytest.mark.servers
 
@@ -25,7 +26,7 @@ VICTIM = "chain next victim is worker"
 
 
 def slots(running):
-    return Board.of_instance(running.server.pid).slots()
+    return Glance(running.server.pid).slots
 
 
 def failures(running):

@@ -11,7 +11,8 @@ import pytest
 from bench.readiness_cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
 from lab import load, procfs
 from lab.processes import ProcessError, wait_until
-from resilient_wsgi.readiness.board import PAUSING, SERVING, Board
+from resilient_wsgi.readiness.board import PAUSING, SERVING
+from resilient_wsgi.readiness.glance import Glance
 
 pytestmark = pytest.mark.servers
 
@@ -26,7 +27,7 @@ def ask(running, count=REQUESTS):
 
 
 def slots(running):
-    return Board.of_instance(running.server.pid).slots()
+    return Glance(running.server.pid).slots
 
 
 def pauses(running):

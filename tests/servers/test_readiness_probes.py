@@ -17,7 +17,7 @@ import pytest
 from bench.readiness_cases import FOLDER, GUARD, instance
 from lab import load, procfs
 from lab.processes import wait_until
-from resilient_wsgi.readiness.board import Board
+from resilient_wsgi.readiness.glance import Glance
 
 pytestmark = pytest.mark.servers
 
@@ -152,7 +152,7 @@ def test_draining_says_not_ready_then_serves_the_queue_then_lets_the_workers_go(
 
 def test_readiness_is_refused_as_soon_as_draining_begins(running):
     assert becomes(running, 200)
-    Board.of_instance(running.server.pid).head.draining = 1e18  # just begun, for ever
+    Glance(running.server.pid, to_drain=True).drain(1e18)  # just begun, for ever
     assert get(running.server.port, "/-/ready")[0] == 503
     assert get(running.server.port, "/")[0] == 200
 

@@ -1,0 +1,88 @@
+"""The board of another instance, seen from outside: verified, then read; never mapped, locked, or waited for.
+
+A process gives its descriptors whatever names it likes, and may cut its memory short while it is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import stat
+
+from ..system import SYSTEM
+from .board import NAME, Head, Slot, layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Set
+
+MOST_SLOTS = 4096
+
+
+class NoBoard(Exception):
+    """The process has no board that could be read, with the reason if there is one."""
+
+
+class Glance:
+    """What a board holds just now. `look()` takes another look."""
+
+    def __init__(self, master: int, *, to_drain: bool = False) -> None:
+        """Find it among what that process has open. Raises `NoBoard`, `PermissionError`, `FileNotFoundError` (no process)."""
+        self._fd = _open(master, os.O_RDWR if to_drain else os.O_RDONLY)
+        self.look()
+
+    def look(self) -> None:
+        """Read it again. Raises `NoBoard` if it is not one of ours any more."""
+        head = os.pread(self._fd, ctypes.sizeof(Head), 0)
+        self.head = Head.from_buffer_copy(head.ljust(ctypes.sizeof(Head), b"\0"))
+        count = self.head.slots
+        if self.head.layout != layout() or not 0 <= count <= MOST_SLOTS:
+            msg = "was started with another version of resilient_wsgi"
+            raise NoBoard(msg)
+        size = count * ctypes.sizeof(Slot)
+        data = os.pread(self._fd, size, ctypes.sizeof(Head)).ljust(size, b"\0")
+        self.slots: List[Slot] = list((Slot * count).from_buffer_copy(data))
+
+    def drain(self, now: float) -> None:
+        """Have the instance be emptied, unless that has begun."""
+        self.look()
+        if not self.head.draining:
+            os.pwrite(self._fd, ctypes.c_double(now), Head.draining.offset)  # type: ignore[attr-defined]
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # there was none
+            os.close(self._fd)
+
+
+def _open(master: int, flags: int) -> int:
+    folder = f"/proc/{master}/fd"
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            path = f"{folder}/{name}"
+            if _is_named(path):
+                fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+                if _is_board(fd, master):
+                    return fd
+                os.close(fd)
+    raise NoBoard
+
+
+def _uids(pid: int) -> Set[int]:
+    """Return the user ids of a process; the owner of its folder in /proc is root where the kernel protects it."""
+    for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines():
+        if line.startswith("Uid:"):
+            return set(map(int, line.split()[1:]))
+    return set()
+
+
+def _is_named(path: str) -> bool:
+    return os.readlink(path).startswith(f"/memfd:{NAME}")
+
+
+def _is_board(fd: int, master: int) -> bool:
+    """Return whether it is what its name says: between the look at the name and the opening it may have become another."""
+    about = os.fstat(fd)
+    owners = {0, *_uids(master)}  # made before the master changed its user, or after
+    nameless = stat.S_ISREG(about.st_mode) and about.st_nlink == 0
+    return nameless and about.st_uid in owners and _is_named(f"/proc/self/fd/{fd}")
