@@ -51,7 +51,8 @@ def report() -> List[Tuple[str, str]]:
 
 def degraded() -> str:
     """Return which of its apps this worker has not, where it serves others; "" if it has all."""
-    return servers.detect().missing_apps()
+    worker = servers.detect().identity().worker
+    return board.slot(worker).degraded if board is not None and worker else ""
 
 
 def problem() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import math
 import signal
 import sys
@@ -13,12 +12,13 @@ from typing import Callable, NoReturn, Optional
 from .. import events
 from ..core import frames
 from ..core.text import printable
-from ..events.workers import AT_RELOAD, LAST, PAUSED, REPORTED
+from ..events.workers import AT_RELOAD, PAUSED, REPORTED
 from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
 from . import checks, failure, history, master, pace
 from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
+from .ending import LOOK_EVERY, Ending
 from .history import History
 from .monitor import Monitor
 
@@ -28,12 +28,10 @@ KILLED = (
 EXITED = "its load ended the process, as sys.exit() does"
 FUSE_SECONDS = 3
 MASTER_STARTS = 1.0
-LOOK_EVERY = 1.0
-FLUSH_SECONDS = 0.5
 WARM_UP_LOOKS = 0.05
 
 
-class Worker:
+class Worker(Ending):
     """What readiness does in each worker. Made in the master; the workers inherit it.
 
     A fresh process is the only honest retry: Django cannot be set up twice in one interpreter. So a worker whose load failed
@@ -49,20 +47,13 @@ class Worker:
         system: System = SYSTEM,
         past: Optional[History] = None,
     ) -> None:
-        self.options = options
-        self._past = past = past or History()
-        board.head.ever_loaded = past.served
-        self._server = server
-        self._board = board
-        self._system = system
+        super().__init__(server, board, options, system, past)
         self._remove_trap: Callable[[], object] = lambda: None
         self._timed = False
+        self._wrong_urls = ""  # where other apps can be served all the same
 
     def __repr__(self) -> str:
         return f"<readiness of {self._server.identity()}: {self._slot()}>"
-
-    def _slot(self) -> Slot:
-        return self._board.slot(self._server.identity().worker)
 
     # From the fork to the load
 
@@ -112,20 +103,6 @@ class Worker:
         self._enter(slot, PAUSING)
         self._sleep(slot.next_try - self._system.monotonic())
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep, and leave when the instance ends. A stop signal cuts it short too, but may never come.
-
-        uWSGI's master sends none to a worker that it is just forking, whose pid it has not noted yet.
-        """
-        end = self._system.monotonic() + seconds
-        while True:
-            if self._board.head.ending:
-                self._leave(LEFT)
-            left = end - self._system.monotonic()
-            if left <= 0:
-                return
-            self._system.sleep(min(left, LOOK_EVERY))
-
     def _set_traps(self) -> None:
         """Get there first when the load ends the process: by `sys.exit`, by uWSGI's own `exit(22)`, by never ending."""
         register = getattr(threading, "_register_atexit", atexit.register)
@@ -141,8 +118,8 @@ class Worker:
         slot = self._slot()
         if slot.state == LOADING and slot.pid == self._system.getpid():
             slot.crash = failure.crashing()
-            if slot.crash:  # Python may have been anywhere: the one that takes its place tells of it
-                self._server.leave()
+            if slot.crash and self._server.respawns():
+                self._server.leave()  # Python may have been anywhere: the one that takes its place tells of it
             self._failed_and_leave(slot, failure.last() or how)
 
     def _disarm(self) -> None:
@@ -164,9 +141,8 @@ class Worker:
     def loaded(self) -> None:
         """Decide, before the worker accepts anything, whether it may: one without an app never returns from here."""
         try:
-            if (
-                self.options.mode != REPORT
-            ):  # uWSGI has said that it accepts: a chain reload would go on over a bad deploy
+            if self.options.mode != REPORT:
+                # uWSGI has just said that it accepts, so a chain reload would go on over a bad deploy
                 self._server.set_accepting(False)
             self._decide(self._slot())
         except MemoryError:  # what cannot be told cannot be served either
@@ -219,7 +195,10 @@ class Worker:
         if self.options.check_urlconf and "django" in sys.modules:
             from ..django import readiness
 
-            return readiness.urlconf_problem()
+            wrong = readiness.urlconf_problem()
+            if self._server.apps() < 2:
+                return wrong
+            self._wrong_urls = wrong
         return ""
 
     def _serve(self, slot: Slot) -> None:
@@ -241,7 +220,7 @@ class Worker:
             history.write(History(served=True))
 
     def _name_missing(self, slot: Slot) -> None:
-        slot.degraded = missing = printable(self._server.missing_apps())
+        slot.degraded = missing = printable("; ".join(filter(None, (self._server.missing_apps(), self._wrong_urls))))
         if missing:
             error = printable(failure.last() or "the log says why")
             events.emit(events.AppsMissing(self._server.identity().worker, missing, error))
@@ -264,54 +243,3 @@ class Worker:
             self._leave(FAILED)
         finally:  # out of memory, say: it must not serve. The next one finds LOADING, and counts it
             self._server.leave()
-
-    def _failed(self, slot: Slot, error: str) -> None:
-        failures, error = slot.failures + 1, printable(error)
-        seconds = pace.pause(failures, self.options)
-        when = LAST if self._hopeless(slot, failures) else PAUSED
-        failure.mend_stderr()
-        # before it is counted: should this process be killed just now, as one that crashes may be, the next one says and counts it
-        events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds, when))
-        with self._board.lock():
-            slot.failures = failures
-            slot.error = error
-            slot.next_try = self._system.monotonic() + seconds
-            hopeless = self._hopeless(slot, failures)
-        self._enter(slot, PAUSING)
-        if hopeless:
-            self._end_instance(error, tries=min(failures, self.options.attempts))
-
-    def _hopeless(self, slot: Slot, failures: int) -> bool:
-        """Return whether no worker ever had an app, and each has tried often enough; this one has failed so often."""
-        if not self._server.respawns():
-            return True
-        others = (each for each in self._board.started() if each.pid != slot.pid)
-        return not self._board.head.ever_loaded and all(
-            tries >= self.options.attempts for tries in (failures, *(each.failures for each in others))
-        )
-
-    def _end_instance(self, error: str, tries: int) -> NoReturn:
-        with self._board.lock():
-            first, self._board.head.ending = not self._board.head.ending, 1
-        if first:
-            events.emit(events.InstanceEnded(tries, error))
-            self._server.end_instance()
-        self._system.sleep(LOOK_EVERY)  # the master's signal comes, or it does not
-        self._leave(FAILED)
-
-    def _leave(self, state: int) -> NoReturn:
-        self._enter(self._slot(), state)
-        with contextlib.suppress(Exception):
-            drain = getattr(sys.stderr, "drain", None)
-            if drain is not None:  # our own stream: what found no room yet would be lost
-                drain(FLUSH_SECONDS)
-        self._server.leave()
-
-    def _enter(self, slot: Slot, state: int) -> None:
-        slot.state = state
-        slot.since = self._system.monotonic()
-
-    def instance_failed(self) -> bool:
-        """Return whether the instance was ended because no worker ever had an app. Called when the master exits."""
-        history.forget()
-        return bool(self._board.head.ending)

@@ -264,6 +264,10 @@ class Server:
         """Return what else than workers a reload of the instance would end (spoolers, mules, daemons); `""` if nothing."""
         return ""
 
+    def apps(self) -> int:
+        """Return how many apps this worker has, 0 where that is not known."""
+        return 0
+
     def missing_apps(self) -> str:
         """Return which of several apps this worker has not, in words, where it has others; empty if it has all."""
         return ""

@@ -162,6 +162,10 @@ class UwsgiServer(Server):
         """Return why this worker has no app at all: none was loaded, or what was is not a callable."""
         return uwsgi_apps.problem(self._apps(), uwsgi.opt) if uwsgi.worker_id() else ""
 
+    def apps(self) -> int:
+        """Return how many apps this worker has."""
+        return len(self._apps()) if uwsgi.worker_id() else 0
+
     def missing_apps(self) -> str:
         """Return which mounts have no app, in a worker that has others."""
         return uwsgi_apps.missing(self._apps(), uwsgi.opt) if uwsgi.worker_id() else ""

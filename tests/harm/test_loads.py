@@ -177,6 +177,13 @@ def test_a_cold_start_that_never_loads_still_ends_with_22():
         assert running.events("attempt 3; that was the last try")
 
 
+def test_a_cold_start_in_prefork_says_in_one_line_why_it_ends():
+    said = "the instance ends. Last: ModuleNotFoundError: No module named 'no_such_module'"
+    with pytest.raises(ProcessError, match=rf"ended with code 22[\s\S]*{said}"):
+        with instance(options(lazy=False), fail_first="import", ever=True):
+            pass
+
+
 def test_a_reload_of_an_instance_that_never_served_is_no_reason_to_stay():
     env = {**SOON, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "1", "RESILIENT_WSGI_READINESS_MAX_PAUSE": "1"}
     with instance(options(processes=2), fail_first="import", ever=True, env=env) as running:
