@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+from ..errors import DeadlineExceeded
 from ..guard import Guard
-from . import policy, report
+from . import native, policy, report
 from .exchange import Exchange, Target, active
 from .native import TimedOut
 
 guard = Guard("outbound")
 
-Translate = Callable[[Exception, TimedOut], Optional[Exception]]
-"""Returns the client's own exception for one that a limit of ours has caused; None if it is that already."""
+Translate = Callable[[Exception, TimedOut, Exchange], Optional[Exception]]
+"""Returns the client's own exception for one that a limit of ours has caused; None if it is that, by now."""
 
 
 def begin(target: Target, none_given: bool = False, flagged: bool = True) -> Optional[Exchange]:
@@ -49,13 +50,13 @@ def around(
         ours = translated(error, exchange, translate)
         if ours is None:
             raise
-        raise ours from error
     finally:
         active.reset(token)
         if streams:
             exchange.release()
         if policy.policy.curious:
             observe(exchange, timeout_given, none_given)
+    raise ours  # from outside of the `except`: it stands for what was raised there, not for something that came of it
 
 
 def joined(  # noqa: PLR0917 - by position, as it is called twice in each request
@@ -78,9 +79,9 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
         ours = translated(error, exchange, translate)
         if ours is None:
             raise
-        raise ours from error
     finally:
         exchange.revisit(before)
+    raise ours
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
@@ -96,10 +97,9 @@ def observe_body(exchange: Exchange) -> None:
 
 
 def translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:
-    """Return the client's own exception where a limit of ours is the cause, None to let this one pass."""
-    failure = exchange.failure
-    if failure is None:
-        return None
+    """Return what to raise instead, where a limit of ours is the reason for this exception; None to let this one pass."""
     with guard:
-        return translate(error, failure)
+        failure = native.failure(error)
+        if failure is not None and (failure is error or not isinstance(error, DeadlineExceeded)):
+            return translate(error, failure, exchange)
     return None

@@ -49,6 +49,15 @@ class BoundedSocketIO(socket.SocketIO):
         exchange, sock = self._exchange, self._sock
         if exchange is None or sock is None:
             return _readinto(self, buffer)
+        if exchange.flagged:
+            return self._read(exchange, sock, buffer)
+        exchange.resume()
+        try:
+            return self._read(exchange, sock, buffer)
+        finally:
+            exchange.pause()
+
+    def _read(self, exchange: Exchange, sock: Any, buffer: Any) -> Optional[int]:
         full = self._full
         while True:
             try:
@@ -109,9 +118,9 @@ class BoundedSocketIO(socket.SocketIO):
         _close(self)
 
 
-def _silent(exchange: Exchange, sock: Any, own: Optional[float], read: Optional[Limit] = None) -> TimedOut:
+def _silent(exchange: Exchange, sock: Any, own: Optional[float], read: Optional[Limit] = None) -> socket.timeout:
     error = exchange.silent(own, read)
-    if not error.by_caller:  # else the client does with the connection what it always does
+    if isinstance(error, TimedOut):  # else the client does with the connection what it always does
         cut(sock)
     return error
 

@@ -7,6 +7,7 @@ and join. It belongs to the thread of the call; a response that is still being r
 from __future__ import annotations
 
 import math
+import socket
 from contextvars import ContextVar
 from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ CALLER_TOTAL = "the caller's timeout, in a request the total too"
 CALLER_NONE = "the caller's timeout=None"
 _DNS_AT_LEAST = 1.0
 _LATER = 0.01  # than the caller's own limit of silence, for which the same number stands
+_PAUSE = 0.05  # less than this between two reads is no pause of the app's
 _NO_LIMIT = Limit(math.inf, "")
 
 # a deadline finds its words only when they are asked for
@@ -48,8 +50,9 @@ class Exchange:
     phase = "connect"
     connecting = False
     watch: Optional[Watch] = None  # in report mode
-    failure: Optional[TimedOut] = None
+    _told: Optional[Why] = None
     _released = False
+    _paused = 0.0
     stretches_above = math.inf
     """The caller's numbers above this make the total longer: see `stretch`."""
     limits: Limits
@@ -152,6 +155,20 @@ class Exchange:
         if last is not None:
             self.end, self.why = last.at, last
 
+    def pause(self) -> None:
+        """Note that the app goes on with something else: http.client hands it each part of an exchange alone."""
+        self._paused = SYSTEM.monotonic()
+
+    def resume(self) -> None:
+        """Have the total end later by what the app has done since `pause`; the request's deadline stays where it is."""
+        paused, self._paused = self._paused, 0.0
+        away = SYSTEM.monotonic() - paused if paused else 0.0
+        if away > _PAUSE and isinstance(self.why, Limit):
+            self.end += away
+            last = self._deadline
+            if last is not None and last.at < self.end:
+                self.end, self.why = last.at, last
+
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
         left = self.end - SYSTEM.monotonic()
@@ -171,7 +188,7 @@ class Exchange:
         """Tell whether the whole exchange is out of time: nothing is to be tried again."""
         return self.end <= SYSTEM.monotonic() + SLACK
 
-    def silent(self, own: Optional[float], read: Optional[Limit] = None) -> TimedOut:
+    def silent(self, own: Optional[float], read: Optional[Limit] = None) -> socket.timeout:
         """Return what to raise after a wait in vain.
 
         `own` is the caller's limit of silence, None where it gave none; then it was `read`, if that is
@@ -179,25 +196,25 @@ class Exchange:
         """
         if not self.expired():
             return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
-        return self.failure or self.give_up(self.why)
+        return self.give_up(self.why)
 
-    def give_up(self, why: Why, saying: str = "") -> TimedOut:
-        """Return the exception to raise, and remember it for the client's outer layers, which may hide it."""
+    def give_up(self, why: Why, saying: str = "") -> socket.timeout:
+        """Return the exception to raise: ours, or where the limit is the caller's own, what sockets raise."""
         limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
+        if limit.source is CALLER:  # who gives a number knows it, and has code for what comes of it
+            return socket.timeout("timed out")
         elapsed = SYSTEM.monotonic() - self.start
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
             message += f" ({saying})"
         error = TimedOut(f"{message}: limit {limit.seconds:g} s ({limit.source})")
         error.phase = self.phase
-        error.by_caller = limit.source is CALLER
-        # not again for each layer that meets the same end; and who polls with a timeout of its own knows what it does
-        if self.failure is None and not error.by_caller:
+        if why is not self._told:  # not again for each layer, or each try, that meets the same end
+            self._told = why
             self._say(elapsed, limit)
-        self.failure = error
         return error
 
-    def interrupted(self) -> TimedOut:
+    def interrupted(self) -> socket.timeout:
         """Return the exception to raise where the watchdog of requests has ended a wait."""
         return self.give_up(self._deadline or self.why, "ended from outside")
 

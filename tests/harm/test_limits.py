@@ -196,11 +196,11 @@ def test_it_is_then_the_total_in_a_request(upstream, name):
 
 
 @pytest.mark.parametrize("name", PATIENT_CALLS)
-def test_an_answer_that_never_comes_is_the_caller_s_own_timeout_and_no_matter_of_the_total(upstream, name):
+def test_an_answer_that_never_comes_is_the_caller_s_own_timeout_and_no_matter_of_ours(upstream, name):
     ask, timeout = PATIENT_CALLS[name]
-    with pytest.raises(DeadlineExceeded, match=r"\(the caller's timeout\)") as caught:
+    with pytest.raises(Exception, match="timed out") as caught:
         in_request(lambda: ask(f"http://{upstream}/late/4", timeout=timeout))
-    assert "the total too" not in str(caught.value)
+    assert not isinstance(caught.value, DeadlineExceeded)
 
 
 def test_the_deadline_of_the_request_holds_over_a_number_of_the_caller(upstream):

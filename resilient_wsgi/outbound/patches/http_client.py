@@ -16,6 +16,7 @@ from ...deadline import PASSED_ON, to_pass_on
 from .. import call, clamp, policy
 from ..connect import create_connection
 from ..exchange import SLACK, Exchange, active, as_number
+from ..native import TimedOut
 from ..watched import watch_reads
 
 MODULE = "http.client"
@@ -59,10 +60,13 @@ def connect(original: Method) -> Method:
             conn.timeout = _at_most(own, exchange.wait(math.inf))
             return original(conn, *args, **kwargs)
         except socket.timeout as error:
-            if exchange.failure is error or not exchange.expired():
+            if isinstance(error, TimedOut) or not exchange.expired():
                 raise
             exchange.phase = "tls"  # everything else in connecting raises exceptions of ours
-            raise exchange.give_up(exchange.why) from error
+            ours = exchange.give_up(exchange.why)
+            if not isinstance(ours, TimedOut):  # the caller's number has ended it
+                raise
+            raise ours from None
         finally:
             active.reset(token)
             exchange.end_connect()
@@ -99,27 +103,36 @@ def _send(original: Method) -> Method:
 
     def send(conn: Any, data: Any) -> Any:
         exchange = active.get()
-        if exchange is None:
-            exchange = _own_exchange(conn)
+        if exchange is not None:
+            return _send_within(original, conn, data, exchange)
+        exchange = _own_exchange(conn)
         if exchange is None:
             return original(conn, data)
-        if exchange.watch is not None:
-            with exchange.watch.wait(exchange.limits.read, _own_timeout(conn.timeout)):
-                return original(conn, data)
-        if conn.sock is None and conn.auto_open:
-            conn.connect()
-        if not hasattr(conn.sock, "gettimeout"):
-            return original(conn, data)
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            return clamp.send(original, conn, data, exchange)
-        blocks = conn._read_readable(data) if hasattr(data, "read") else data
-        if isinstance(blocks, str) or not hasattr(blocks, "__iter__"):
-            return original(conn, data)  # which says what is wrong with it
-        for block in blocks:
-            clamp.send(original, conn, block, exchange)
-        return None
+        exchange.resume()
+        try:
+            return _send_within(original, conn, data, exchange)
+        finally:
+            exchange.pause()
 
     return send
+
+
+def _send_within(original: Method, conn: Any, data: Any, exchange: Exchange) -> Any:
+    if exchange.watch is not None:
+        with exchange.watch.wait(exchange.limits.read, _own_timeout(conn.timeout)):
+            return original(conn, data)
+    if conn.sock is None and conn.auto_open:
+        conn.connect()
+    if not hasattr(conn.sock, "gettimeout"):
+        return original(conn, data)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return clamp.send(original, conn, data, exchange)
+    blocks = conn._read_readable(data) if hasattr(data, "read") else data
+    if isinstance(blocks, str) or not hasattr(blocks, "__iter__"):
+        return original(conn, data)  # which says what is wrong with it
+    for block in blocks:
+        clamp.send(original, conn, block, exchange)
+    return None
 
 
 def _getresponse(original: Method) -> Method:
@@ -144,6 +157,7 @@ def _getresponse_alone(original: Method, conn: Any) -> Any:
     if exchange is None:
         return original(conn)
     token = active.set(exchange)
+    exchange.resume()
     try:
         exchange.phase = "headers"
         response = original(conn)

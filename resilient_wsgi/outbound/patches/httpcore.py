@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 from ...core.patching import Patches
 from ...deadline import interruptible
 from ...system import SYSTEM
-from .. import clamp, native
+from .. import clamp
 from ..connect import create_connection
 from ..exchange import Exchange, active
 from ..native import TimedOut
@@ -76,7 +76,7 @@ class _Httpcore:
                 if not isinstance(error, TimedOut) and exchange.outlived():
                     return read(stream, max_bytes, timeout)
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.ReadTimeout, ours, error) from error
+                raise _as(self._module.ReadTimeout, ours, error)  # noqa: B904 - it has its cause
 
         return read
 
@@ -107,7 +107,7 @@ class _Httpcore:
                     _registered(original, stream, buffer[start : start + clamp.SLICE_BYTES], wait, exchange)
             except (TimedOut, self._module.WriteTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.WriteTimeout, ours, error) from error
+                raise _as(self._module.WriteTimeout, ours, error)  # noqa: B904 - it has its cause
 
         return write
 
@@ -124,7 +124,7 @@ class _Httpcore:
                 return original(request, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.PoolTimeout, ours, error) from error
+                raise _as(self._module.PoolTimeout, ours, error)  # noqa: B904 - it has its cause
 
         return wait_for_connection
 
@@ -184,8 +184,8 @@ class _Httpcore:
         exchange.begin_connect(timeout)
         try:
             return create_connection(exchange, (host, port), source, options)
-        except TimedOut as error:
-            raise _as(self._module.ConnectTimeout, error) from None
+        except socket.timeout as error:  # a limit of ours, or the caller's number
+            raise _as(self._module.ConnectTimeout, error) from error
         except OSError as error:
             raise self._module.ConnectError(str(error)) from error
         finally:
@@ -204,10 +204,9 @@ class _Httpcore:
             exchange.phase = "tls"
             try:
                 return original(stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf)))
-            except TimedOut as error:
-                raise _as(self._module.ConnectTimeout, error) from None
-            except self._module.ConnectTimeout as error:
-                raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why), error) from error
+            except (TimedOut, self._module.ConnectTimeout) as error:
+                ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
+                raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904 - it has its cause
             finally:
                 exchange.end_connect()
 
@@ -242,6 +241,14 @@ def _finite(wait: float) -> Optional[float]:
     return None if wait == math.inf else wait
 
 
-def _as(kind: Any, ours: TimedOut, error: Optional[Exception] = None) -> Any:
-    """Return httpcore's kind of exception for ours; `error` is what the limit has caused in httpcore, if anything."""
-    return native.instead_of(error or ours, ours, (kind,), {"reason": ours})
+def _as(kind: Any, reason: socket.timeout, error: Any = None) -> Any:
+    """Return httpcore's own exception, as it makes it of what a socket raises.
+
+    `error` is the one that it has made already, which stays where the limit was the caller's.
+    """
+    if error is None or isinstance(reason, TimedOut):
+        error = kind(str(reason))
+        error.__cause__ = reason
+        if isinstance(reason, TimedOut):
+            error.limit = reason  # httpcore's pool raises it again, `from None`
+    return error

@@ -6,9 +6,8 @@ from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
-from ...errors import DeadlineExceeded
 from .. import call, native, policy
-from ..exchange import active
+from ..exchange import Exchange, active
 from ..native import TimedOut
 
 MODULE = "httpx"
@@ -22,7 +21,7 @@ def patch(module: Any, patches: Patches) -> None:
     """Wrap the client, and what iterates over the body later."""
     client = _Httpx(module)
     patches.wrap(module.Client, "send", client.send)
-    patches.wrap(module.Client, "_send_single_request", _send_single)
+    patches.wrap(module.Client, "_send_single_request", client.send_single)
     patches.wrap(module.Response, "iter_raw", client.iter_raw)
 
 
@@ -30,7 +29,8 @@ class _Httpx:
     """The wrappers that need the exceptions of the httpx that was imported."""
 
     def __init__(self, module: Any) -> None:
-        self._request_error = module.RequestError
+        self._http_error = module.HTTPError
+        self._timeout = module.TimeoutException
         self._kind = module.ReadTimeout
         self._kinds: Dict[str, Any] = {
             "dns": module.ConnectTimeout,
@@ -40,13 +40,15 @@ class _Httpx:
             "send": module.WriteTimeout,
         }
 
-    def translate(self, error: Exception, failure: TimedOut) -> Optional[Exception]:
+    def translate(self, error: Exception, failure: TimedOut, _exchange: Exchange) -> Optional[Exception]:
         """Return a timeout of httpx's that is also ours."""
-        if isinstance(error, DeadlineExceeded) and isinstance(error, self._request_error):
+        if isinstance(error, self._timeout):
+            native.become(error, type(error), failure)
             return None
-        known = error.__dict__ if isinstance(error, self._request_error) else {}
-        kinds = (self._kinds.get(failure.phase, self._kind),)
-        return native.instead_of(error, failure, kinds, {"_request": None, "phase": failure.phase, **known})  # type: ignore[no-any-return]
+        if isinstance(error, self._http_error):
+            return None
+        kind = self._kinds.get(failure.phase, self._kind)
+        return native.instead(kind, failure, error, _request=None)
 
     def send(self, original: Method) -> Method:
         """One exchange over everything that one call sends."""
@@ -86,34 +88,38 @@ class _Httpx:
                     active.reset(token)
                 yield chunk
         except Exception as error:
-            failure = exchange.failure
-            translated = self.translate(error, failure) if failure is not None else None
-            if translated is None:
+            ours = call.translated(error, exchange, self.translate)
+            if ours is None:
                 raise
-            raise translated from error
+            raise ours from None
         finally:
             chunks.close()
             call.observe_body(exchange)
 
+    def send_single(self, original: Method) -> Method:
+        """Begin with a hop of the exchange, and give the exchange to the response."""
 
-def _send_single(original: Method) -> Method:
-    """Begin with a hop of the exchange, and give the exchange to the response."""
+        def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            if policy.policy.pass_deadline:
+                with call.guard:
+                    left = to_pass_on()
+                    if left is not None:
+                        request.headers.setdefault(PASSED_ON, left)
+            exchange = active.get()
+            if exchange is None:
+                return original(client, request, *args, **kwargs)
+            if exchange.watch is None and exchange.expired():
+                self._check(exchange, request)
+            exchange.visit((request.url.host, request.url.port))
+            response = original(client, request, *args, **kwargs)
+            exchange.phase = "body"
+            response.extensions[_EXTENSION] = exchange
+            return response
 
-    def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        if policy.policy.pass_deadline:
-            with call.guard:
-                left = to_pass_on()
-                if left is not None:
-                    request.headers.setdefault(PASSED_ON, left)
-        exchange = active.get()
-        if exchange is None:
-            return original(client, request, *args, **kwargs)
-        if exchange.watch is None:
+        return send_single
+
+    def _check(self, exchange: Exchange, request: Any) -> None:
+        try:
             exchange.check("redirect")
-        exchange.visit((request.url.host, request.url.port))
-        response = original(client, request, *args, **kwargs)
-        exchange.phase = "body"
-        response.extensions[_EXTENSION] = exchange
-        return response
-
-    return send_single
+        except TimedOut as failure:
+            raise self._kind(str(failure), request=request) from failure

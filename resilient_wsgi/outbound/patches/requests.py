@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...errors import DeadlineExceeded
 from .. import call, native, policy
-from ..exchange import active, as_number, is_none
+from ..exchange import Exchange, active, as_number, is_none
 from ..native import TimedOut
 
 MODULE = "requests"
@@ -25,6 +25,7 @@ def patch(module: Any, patches: Patches) -> None:
     client = _Requests(module.exceptions)
     patches.wrap(module.sessions.Session, "request", _request)
     patches.wrap(module.sessions.Session, "send", client.send)
+    patches.wrap(module.adapters.HTTPAdapter, "send", client.adapter_send)
     patches.wrap(module.models.Response, "iter_content", client.iter_content)
 
 
@@ -33,26 +34,43 @@ class _Requests:
 
     def __init__(self, errors: Any) -> None:
         self._errors = errors
-        connecting = (errors.ConnectTimeout,)
-        # requests itself raises a ConnectionError that is no Timeout for what times out here
-        transferring = (errors.ReadTimeout, errors.ConnectionError)
-        self._kinds: Dict[str, Tuple[Any, ...]] = {
-            "dns": connecting,
-            "connect": connecting,
-            "tls": (errors.ReadTimeout, errors.ConnectTimeout),  # requests itself calls it the former
-            "pool": connecting,
-            "send": transferring,
-            "body": transferring,
-        }
+        self._kinds: Dict[str, Any] = dict.fromkeys(("dns", "connect", "pool"), errors.ConnectTimeout)
 
-    def translate(self, error: Exception, failure: TimedOut) -> Optional[Exception]:
-        """Return a timeout of requests' that is also ours."""
-        if isinstance(error, DeadlineExceeded) and isinstance(error, self._errors.RequestException):
-            return None
-        wanted = self._kinds.get(failure.phase, (self._errors.ReadTimeout,))
-        attributes = {"request": None, "response": None, "phase": failure.phase}
-        known = error.__dict__ if isinstance(error, self._errors.RequestException) else {}
-        return native.instead_of(error, failure, wanted, {**attributes, **known})  # type: ignore[no-any-return]
+    def translate(self, error: Exception, failure: TimedOut, _exchange: Exchange) -> Optional[Exception]:
+        """Return a timeout of requests' that is also ours: its own where it has raised one."""
+        errors = self._errors
+        kind = self._kinds.get(failure.phase, errors.ReadTimeout)
+        if isinstance(error, errors.Timeout):
+            native.become(error, type(error), failure)
+        elif isinstance(error, errors.ConnectionError):  # as requests calls what times out in a body
+            native.become(error, kind, failure)
+        elif not isinstance(error, errors.RequestException):
+            return native.instead(kind, failure, error, request=None, response=None)
+        return None
+
+    def adapter_send(self, original: Method) -> Method:
+        """Begin the exchange where an adapter is called alone; have those who try again see timeouts of requests'."""
+
+        def send(adapter: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                exchange = active.get()
+                if exchange is not None:
+                    return original(adapter, request, *args, **kwargs)
+                streams = kwargs.get("stream", args[0] if args else False)
+                timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)
+                url = getattr(request, "url", None) or ""
+                return call.around(
+                    original, (adapter, request, *args), kwargs, url, self.translate, streams=streams,
+                    timeout_given=not policy.policy.curious or _is_given(timeout),
+                )  # fmt: skip
+            except Exception as error:
+                ours = None if exchange is None else call.translated(error, exchange, self.translate)
+                _add_request(ours or error, request)
+                if ours is None:
+                    raise
+            raise ours
+
+        return send
 
     def send(self, original: Method) -> Method:
         """One exchange over the redirects, each of which comes through here again."""
@@ -86,13 +104,12 @@ class _Requests:
         try:
             yield from chunks
         except Exception as error:
-            cause = error.args[0] if error.args else None
-            failure = getattr(cause, "reason", cause)
-            translated = self.translate(error, failure) if isinstance(failure, TimedOut) else None
-            if translated is None:
-                raise
-            _add_request(translated, response.request)
-            raise translated from error
+            with call.guard:
+                failure = native.failure(error)
+                if failure is not None and isinstance(error, self._errors.ConnectionError):
+                    native.become(error, type(error), failure)
+                    _add_request(error, response.request)
+            raise
 
 
 def _request(original: Method) -> Method:
@@ -109,8 +126,8 @@ def _request(original: Method) -> Method:
 
 
 def _add_request(error: Any, request: Any) -> None:
-    if getattr(error, "request", None) is None:
-        error.request = request
+    if isinstance(error, DeadlineExceeded) and getattr(error, "request", None) is None:
+        error.request = request  # type: ignore[attr-defined]
 
 
 def _is_given(timeout: Any) -> bool:

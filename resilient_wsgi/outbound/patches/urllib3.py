@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import socket
 from importlib import import_module
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
-from ...errors import DeadlineExceeded
 from .. import call, native, policy
 from ..connect import create_connection
 from ..exchange import Exchange, active, as_number, is_none
@@ -48,23 +47,38 @@ class _Urllib3:
 
     def __init__(self, errors: Any) -> None:
         self._errors = errors
-        connecting = (errors.ConnectTimeoutError,)
-        self._kinds: Dict[str, Tuple[Any, ...]] = {
-            "dns": connecting,
-            "connect": connecting,
-            "tls": (errors.ReadTimeoutError, errors.ConnectTimeoutError),  # urllib3 itself calls it the former
-            "pool": (errors.EmptyPoolError, errors.TimeoutError),
-        }
 
-    def translate(self, error: Exception, failure: TimedOut) -> Optional[Exception]:
-        """Return a timeout of urllib3's that is also ours."""
-        if isinstance(error, DeadlineExceeded) and isinstance(error, self._errors.HTTPError):
+    def translate(self, error: Exception, failure: TimedOut, exchange: Exchange) -> Optional[Exception]:
+        """Return a timeout of urllib3's that is also ours: its own where it has raised one."""
+        errors = self._errors
+        if isinstance(error, errors.MaxRetryError) and exchange.expired():
+            # not the number of tries has ended it; what the last one has ended in is told
+            reason = error.reason
+            return reason if self.translate(reason, failure, exchange) is None else None
+        if isinstance(error, (errors.TimeoutError, errors.MaxRetryError)):
+            native.become(error, type(error), failure)
             return None
-        wanted = self._kinds.get(failure.phase, (self._errors.ReadTimeoutError,))
-        if isinstance(error, self._errors.MaxRetryError):  # what retries end in: it is caught for that
-            wanted = (type(error), *wanted)
-        attributes = {"pool": None, "url": None, "reason": failure, "phase": failure.phase}
-        return native.instead_of(error, failure, wanted, {**attributes, **error.__dict__})  # type: ignore[no-any-return]
+        kind = self._kind(failure)
+        if isinstance(error, errors.HTTPError):
+            native.become(error, kind, failure, pool=None, url=None)
+            return None
+        return native.instead(kind, failure, error, pool=None, url=None)
+
+    def inner(self, failure: TimedOut, pool: Any, url: Any) -> Exception:
+        """Return what urllib3 itself raises for a timeout that has come between two of its tries: to requests."""
+        errors = self._errors
+        if self._kind(failure) is errors.ReadTimeoutError:
+            error = errors.ReadTimeoutError(pool, url, str(failure))
+        else:
+            reason = errors.ConnectTimeoutError(str(failure))
+            reason.__cause__ = failure
+            error = errors.MaxRetryError(pool, url, reason)
+        error.__cause__ = failure
+        return error  # type: ignore[no-any-return]
+
+    def _kind(self, failure: TimedOut) -> Any:
+        waits_for_a_connection = failure.phase in ("dns", "connect", "pool")
+        return self._errors.ConnectTimeoutError if waits_for_a_connection else self._errors.ReadTimeoutError
 
     def manager_urlopen(self, original: Method) -> Method:
         """One exchange over the redirects, each of which comes through here again."""
@@ -89,11 +103,8 @@ class _Urllib3:
             if exchange is not None:  # requests, a manager, or the next try of this same pool
                 try:
                     return function(pool, *args, **kwargs)
-                except Exception as error:
-                    translated = call.translated(error, exchange, self.translate)
-                    if translated is None:
-                        raise
-                    raise translated from error
+                except TimedOut as failure:
+                    raise self.inner(failure, pool, args[1] if len(args) > 1 else kwargs.get("url")) from failure
             timeout = args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout)
             return call.around(
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,
@@ -117,26 +128,21 @@ class _Urllib3:
             exchange.phase = "pool"
             try:
                 return original(pool, *args, **kwargs)
-            except self._errors.EmptyPoolError as error:
-                if isinstance(error, DeadlineExceeded) or not exchange.expired():
+            except self._errors.EmptyPoolError:
+                if wait == asked or not exchange.expired():
                     raise
                 raise exchange.give_up(exchange.why) from None
 
         return urlopen
 
     def increment(self, original: Method) -> Method:
-        """Try nothing again when the exchange is over."""
+        """Try nothing again when the exchange is over: no try is left then."""
 
         def increment(retry: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            failure = None if exchange is None else exchange.failure
-            if exchange is not None and failure is not None and exchange.expired():
-                error = kwargs.get("error") or failure
-                raise self.translate(error, failure) or error
-            result = original(retry, *args, **kwargs)
-            if exchange is not None:
-                exchange.failure = None  # connecting took too long, and there is time for another try
-            return result
+            if exchange is not None and exchange.expired() and native.failure(kwargs.get("error")) is not None:
+                retry = retry.new(total=0) if retry.total is not False else retry
+            return original(retry, *args, **kwargs)
 
         return increment
 
@@ -148,7 +154,7 @@ class _Urllib3:
             try:
                 return original(response, amt, decode_content, cache_content)
             except Exception as error:
-                self._raise_ours(error)
+                self._make_ours(error)
                 raise
 
         return read
@@ -160,7 +166,7 @@ class _Urllib3:
             try:
                 return original(response, *args, **kwargs)
             except Exception as error:
-                self._raise_ours(error)
+                self._make_ours(error)
                 raise
 
         return read1
@@ -172,17 +178,19 @@ class _Urllib3:
             try:
                 yield from original(response, *args, **kwargs)
             except Exception as error:
-                self._raise_ours(error)
+                self._make_ours(error)
                 raise
 
         return read_chunked
 
-    def _raise_ours(self, error: Exception) -> None:
-        """Raise what is both kinds of exception, if a limit of ours has caused the error of a read."""
-        cause = error.__cause__ or error.__context__  # 1.26 does not say `from`
-        translated = self.translate(error, cause) if isinstance(cause, TimedOut) else None
-        if translated is not None:
-            raise translated from error
+    def _make_ours(self, error: Exception) -> None:
+        """Have the error of a read be ours, too, if a limit has caused it. That of a whole call is told at its end."""
+        exchange = active.get()
+        if exchange is None:
+            with call.guard:
+                failure = native.failure(error)
+                if failure is not None and isinstance(error, self._errors.TimeoutError):
+                    native.become(error, type(error), failure)
 
 
 def _is_given(timeout: Any) -> bool:

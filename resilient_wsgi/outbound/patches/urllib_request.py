@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ...core.patching import Patches
 from .. import call, native
-from ..exchange import as_number
+from ..exchange import Exchange, as_number
 from ..native import TimedOut
 
 MODULE = "urllib.request"
@@ -38,11 +38,7 @@ def _open(original: Callable[..., Any]) -> Callable[..., Any]:
     return opens
 
 
-def _translate(error: Exception, failure: TimedOut) -> Optional[Exception]:
-    """Return what comes before the answer as a URLError with the reason in it; a timeout while waiting for it is none."""
-    from urllib.error import URLError
-
-    if error is failure or not isinstance(error, URLError) or isinstance(error, TimedOut):
-        return None
-    attributes = {"reason": failure, "phase": failure.phase}
-    return native.instead_of(error, failure, (type(error), TimedOut), attributes)  # type: ignore[no-any-return]
+def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> None:
+    """Return what comes before the answer as the URLError that it is; a timeout while waiting for it is none."""
+    if error is not failure:
+        native.become(error, type(error), failure)

@@ -122,11 +122,11 @@ def test_the_exception_can_be_pickled(server, call):
     assert str(copy) == str(caught.value)
 
 
-def test_a_body_that_requests_could_not_read_is_both_its_timeout_and_its_connection_error(server):
-    with pytest.raises(requests.Timeout) as caught:
+def test_what_requests_raises_has_the_request_and_the_reason_that_requests_puts_there(server):
+    with pytest.raises(requests.ReadTimeout) as caught:
         by_requests(f"{server.url}/drip_body")
-    assert isinstance(caught.value, requests.ConnectionError)
     assert caught.value.request.url.endswith("/drip_body")
+    assert isinstance(caught.value.args[0], urllib3.exceptions.ReadTimeoutError)
 
 
 def test_uninstalling_restores_what_was_there():

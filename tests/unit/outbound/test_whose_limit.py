@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import sys
 import threading
 import time
 import urllib.request
@@ -30,36 +29,35 @@ def brief():
         yield hostile
 
 
-OURS = r"gave up on 127.0.0.1 in phase headers after 0\.0\d s: limit 0.05 s \(the caller's timeout\)"
-
-
-def test_a_number_of_the_callers_is_kept_and_both_messages_are_said(server):
-    with pytest.raises(requests.ReadTimeout, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$") as caught:
+def test_what_a_number_of_the_callers_ends_in_is_what_the_client_raises_without_us(server):
+    with pytest.raises(requests.ReadTimeout, match=r"Read timed out. \(read timeout=0.05\)$") as caught:
         requests.get(f"{server.url}/silent", timeout=0.05)
-    assert isinstance(caught.value, DeadlineExceeded)
-    assert isinstance(caught.value.args[0], urllib3.exceptions.ReadTimeoutError)  # as requests has it
+    assert type(caught.value) is requests.ReadTimeout
+    assert type(caught.value.args[0]) is urllib3.exceptions.ReadTimeoutError
     with (
-        pytest.raises(urllib3.exceptions.ReadTimeoutError, match=rf"Read timed out. \(read timeout=0.05\): {OURS}$"),
+        pytest.raises(urllib3.exceptions.ReadTimeoutError, match=r"Read timed out. \(read timeout=0.05\)$") as caught,
         urllib3.PoolManager(retries=False) as manager,
     ):
         manager.request("GET", f"{server.url}/silent", timeout=0.05)
+    assert type(caught.value) is urllib3.exceptions.ReadTimeoutError
     with (
-        pytest.raises(httpx.ReadTimeout, match=rf"timed out: {OURS}$") as caught,
+        pytest.raises(httpx.ReadTimeout, match=r"^timed out$") as caught,
         httpx.Client(timeout=0.05, verify=False) as client,
     ):
         client.get(f"{server.url}/silent")
-    assert isinstance(caught.value, DeadlineExceeded)
+    assert type(caught.value) is httpx.ReadTimeout
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=0.05)
     connection.request("GET", "/silent")
-    with pytest.raises(TimeoutError if sys.version_info >= (3, 10) else socket.timeout, match=f"^{OURS}$"):
+    with pytest.raises(socket.timeout, match=r"^timed out$") as caught:
         connection.getresponse()
+    assert type(caught.value) is socket.timeout
     connection.close()
 
 
 def test_retries_go_on_after_a_number_of_the_callers_and_no_event_is_made_of_it(server, seen):
     before = server.connections
     with (
-        pytest.raises(urllib3.exceptions.MaxRetryError, match=OURS.replace(r"0\.0", r"0\.1")),
+        pytest.raises(urllib3.exceptions.MaxRetryError, match=r"read timeout=0\.05"),
         urllib3.PoolManager(retries=urllib3.Retry(2, backoff_factor=0)) as manager,
     ):
         manager.request("GET", f"{server.url}/silent", timeout=0.05)
