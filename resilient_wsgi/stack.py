@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import installation, servers, sources
@@ -25,6 +27,8 @@ Parts = Tuple[
 
 INSIDE = "resilient_wsgi.wrapped"
 
+_COPYING = frozenset({"__wrapped__", "__copy__", "__deepcopy__", "__getstate__", "__setstate__"})
+
 _bypassed = False
 
 
@@ -38,6 +42,7 @@ class Wrapped:
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self.__wrapped__ = app
+        self._settings = settings
         ready = servers.detect().ready
         usual = _parts(app, settings)
 
@@ -71,10 +76,24 @@ class Wrapped:
         return answer
 
     def __getattr__(self, name: str) -> object:
+        # copy and pickle ask before there is an app to ask; what makes one of those of an app makes none of us
+        if name in _COPYING:
+            raise AttributeError(name)
         return getattr(self.__wrapped__, name)
+
+    def __reduce__(self) -> Tuple[object, ...]:
+        """Have copies and pickles be of the app, wrapped again: as a function, by its name where it has one."""
+        module, name = (getattr(self.__wrapped__, each, None) for each in ("__module__", "__qualname__"))
+        if getattr(sys.modules.get(module or ""), name or "", None) is self:
+            return _by_name, (module, name)
+        return Wrapped, (self.__wrapped__, self._settings)
 
     def __repr__(self) -> str:
         return f"<Wrapped {self.__wrapped__!r}>"
+
+
+def _by_name(module: str, name: str) -> object:
+    return getattr(import_module(module), name)
 
 
 def bypass(on: bool) -> None:
