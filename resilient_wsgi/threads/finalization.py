@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -20,7 +21,8 @@ from typing import Any, Callable, Iterator, Optional
 from .. import servers
 from ..guard import Guard
 from . import adopt
-from .fuse import CutShort
+from .bounded import bounded
+from .fuse import LOG_SECONDS, CutShort
 
 LOOPS = sys.version_info >= (3, 15)
 _threading: Any = threading
@@ -96,8 +98,10 @@ class Standin:
         with _step():
             adopt.release_executors()
         if self._leaves_pid == os.getpid() and server.may_leave:
-            _run_exit_functions()
-            server.leave()
+            try:
+                _run_exit_functions()
+            finally:
+                server.leave()
         if LOOPS and any(_holds_up_c(thread) for thread in adopt.listed()):
             original()  # started before us: not to wait for it would never end
         else:
@@ -107,12 +111,12 @@ class Standin:
 @contextlib.contextmanager
 def _step() -> Iterator[None]:
     """Keep one step of an exit, when it raises or is cut short, from keeping the others from running."""
-    try:
-        yield
-    except CutShort:
-        return
-    except Exception as error:
-        _guard.report(error)
+    with contextlib.suppress(CutShort):
+        try:
+            yield
+        except Exception as error:
+            # in a thread of its own: one that is left behind may hold the lock of a log handler
+            bounded(functools.partial(_guard.report, error), LOG_SECONDS)
 
 
 def _run_exit_functions() -> None:
@@ -123,10 +127,10 @@ def _run_exit_functions() -> None:
     run = getattr(
         atexit, "_run_exitfuncs", _nothing
     )  # what Py_FinalizeEx calls; prints what a handler raises and goes on
-    with _step():
+    with _step(), contextlib.suppress(Exception):  # CPython 3.9 raises the last one again
         run()
     if getattr(atexit, "_ncallbacks", int)():  # cut short before it began
-        with _step():
+        with _step(), contextlib.suppress(Exception):
             run()
     for stream in (sys.stdout, sys.stderr):
         with _step():
