@@ -19,6 +19,7 @@ import threading
 from typing import Any, Callable, Iterator, Optional
 
 from .. import servers
+from ..core import frames
 from ..guard import Guard
 from . import adopt
 from .bounded import bounded
@@ -97,13 +98,13 @@ class Standin:
             server.stopping()
         with _step():
             adopt.release_executors()
-        if self._leaves_pid == os.getpid() and server.may_leave:
+        if server.may_leave and (self._leaves_pid == os.getpid() or _may_loop()):
             try:
                 _run_exit_functions()
             finally:
                 server.leave()
         if LOOPS and any(_holds_up_c(thread) for thread in adopt.listed()):
-            original()  # started before us: not to wait for it would never end
+            original()  # started before us: not to wait for it would never end, as it does not without us
         else:
             _without_join(original)
 
@@ -168,6 +169,11 @@ def _not_joined_by_c(thread: threading.Thread) -> bool:
 def _holds_up_c(thread: threading.Thread) -> bool:
     started_by_us = getattr(thread, "_resilient_wsgi_joined_by_us", False)
     return not thread.daemon and not started_by_us and adopt.runs_here(thread)
+
+
+def _may_loop() -> bool:
+    """Return whether the states of threads that a fork has left behind may keep CPython 3.15 in its loop."""
+    return LOOPS and bool(frames.why_not())
 
 
 def _missing() -> str:

@@ -14,6 +14,7 @@ from typing import Callable, List, Optional
 
 from .. import servers
 from ..core import frames
+from ..core.text import printable
 from .plan import Plan
 
 LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
@@ -106,5 +107,5 @@ def _free_signal() -> int:
 def _children() -> str:
     """Name the processes that `multiprocessing` waits for at exit."""
     module = sys.modules.get("multiprocessing.process")
-    names: List[str] = [f"{child.name} (pid {child.pid})" for child in getattr(module, "_children", ())]
+    names: List[str] = [f"{printable(child.name)} (pid {child.pid})" for child in getattr(module, "_children", ())]
     return f" (child processes that still run: {', '.join(names)})" if names else ""

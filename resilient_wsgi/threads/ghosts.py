@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Sequence
 
+from ..core.text import printable
 from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
 from ..guard import Guard
 from . import adopt
@@ -140,7 +141,7 @@ def _bury(thread: threading.Thread) -> None:
 
 
 def _say_what_stays(names: Iterable[str]) -> None:
-    alive = ", ".join(names)
+    alive = ", ".join(map(printable, names))
     if alive:
         _logger.warning("stale threads could not be marked as dead on this Python, and may hold up join(): %s", alive)
 
