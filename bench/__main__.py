@@ -20,6 +20,7 @@ LONG = (
     "threads_processes",
     "threads_reloads",
     "threads_start",
+    "threads_work",
     "request_cost",
     "request_false_positives",
     "request_overload",

@@ -9,6 +9,20 @@ from ..settings import AUTO, ON, REPORT, Threads
 from . import adopt, exit as exits, finalization, ghosts
 
 
+class _Chosen:
+    """The options that were given last, for when the process turns out to be a server's."""
+
+    def __init__(self) -> None:
+        self.options: Optional[Threads] = None
+
+    def install_again(self) -> None:
+        if self.options is not None:
+            install(self.options)
+
+
+_chosen = _Chosen()
+
+
 def install(options: Optional[Threads] = None) -> Sequence[str]:
     """Bound the exit of this process and its children, and adopt threads; return by which means.
 
@@ -17,6 +31,8 @@ def install(options: Optional[Threads] = None) -> Sequence[str]:
     everywhere.
     """
     options = Threads() if options is None else options
+    _chosen.options = options
+    servers.on_change(_chosen.install_again)
     server = servers.detect()
     adopting = options.adopt == ON or (options.adopt == AUTO and server.name != "plain")
     bounding = options.mode != REPORT and (adopting or server.name != "plain")
@@ -42,6 +58,7 @@ def _means(options: Threads, *, adopting: bool, bounding: bool) -> List[str]:
 
 def uninstall() -> None:
     """Give `threading` back what is its own. Registered threads go on, and are stopped with their process."""
+    _chosen.options = None
     adopt.uninstall()
     ghosts.configure(())
     exits.unbound()
