@@ -210,6 +210,15 @@ def waits(timeout: Any) -> bool:
     return timeout is None or (isinstance(timeout, (int, float)) and timeout > 0)
 
 
+def has_timeout(sock: Any) -> bool:
+    """Tell whether a connection's socket is one. A test's need not be: httpretty's raises what it likes."""
+    try:
+        sock.gettimeout  # noqa: B018
+    except Exception:
+        return False
+    return True
+
+
 def set_timeout(sock: Any, seconds: float) -> None:
     """Set a socket's timeout, which may be infinite."""
     sock.settimeout(None if seconds == math.inf else seconds)

@@ -6,6 +6,7 @@ RFC 8305 has it, and the first that answers is taken: a black hole in front cost
 
 from __future__ import annotations
 
+import _socket
 import errno
 import math
 import os
@@ -16,6 +17,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tupl
 from . import resolver
 from .clamp import poll_for, set_timeout
 from .exchange import Exchange
+from .originals import connects_natively, is_original
 
 # RFC 8305, section 8: "Connection Attempt Delay"
 ATTEMPT_DELAY = 0.25
@@ -49,7 +51,7 @@ def create_connection(
         return sock
 
     exchange.phase = "connect"
-    sock = (_race if _is_native() else _in_turn)(exchange, infos, new_socket)
+    sock = (_race if connects_natively() else _in_turn)(exchange, infos, new_socket)
     try:
         set_timeout(sock, exchange.wait(math.inf))
     except BaseException:
@@ -67,7 +69,7 @@ def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List
     exchange.begin_names()
     left = exchange.wait(math.inf)
     try:
-        direct = left == math.inf or host.lower() == "localhost" or resolver.is_replaced()
+        direct = left == math.inf or host.lower() == "localhost" or not is_original(socket.getaddrinfo)
         found = socket.getaddrinfo(*question) if direct else resolver.ask(question, left)
     except resolver.NotInTime:
         raise exchange.give_up(exchange.why) from None
@@ -83,11 +85,6 @@ def _is_address(host: str) -> bool:
             continue
         return True
     return False
-
-
-def _is_native() -> bool:
-    """Tell whether sockets are the interpreter's own. Those of PySocks, gevent or a test's guard connect in their own way."""
-    return socket.socket.__module__ == "socket"
 
 
 def _interleave(infos: List[Info]) -> List[Info]:
@@ -130,8 +127,15 @@ def _begin(info: Info, new_socket: Callable[[Info], socket.socket]) -> Any:
         sock = new_socket(info)
     except OSError as error:
         return error
-    sock.setblocking(False)
-    code = sock.connect_ex(info[4])
+    try:
+        sock.setblocking(False)
+        code = _socket.socket.connect_ex(sock, info[4])  # a guard replaces `connect` at most
+    except OSError as error:  # of an audit hook
+        sock.close()
+        return error
+    except BaseException:
+        sock.close()
+        raise
     if code in (0, errno.EINPROGRESS):
         return sock
     sock.close()

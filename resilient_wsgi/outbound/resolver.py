@@ -138,20 +138,6 @@ def _await_end(thread: int) -> None:
         SYSTEM.sleep(0)
 
 
-def is_replaced() -> bool:
-    """Tell whether the app or a test has put its own function in the place of `socket.getaddrinfo`.
-
-    What it does may depend on the thread that asks: it is called there, and nowhere else. gevent's
-    is no such function.
-    """
-    function = socket.getaddrinfo
-    return getattr(function, "__globals__", None) is not vars(socket) and not _of_gevent(function)
-
-
-def _of_gevent(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).startswith("gevent.")
-
-
 _resolver: Optional[Resolver] = None
 
 

@@ -17,6 +17,7 @@ from .. import call, clamp, policy
 from ..connect import create_connection
 from ..exchange import SLACK, Exchange, active, as_number
 from ..native import TimedOut
+from ..originals import is_original
 from ..watched import watch_reads
 
 MODULE = "http.client"
@@ -52,7 +53,8 @@ def connect(original: Method) -> Method:
         asked, own = conn.timeout, _own_timeout(conn.timeout)
         exchange.begin_connect(own)
         token = active.set(exchange)
-        uses_ours = getattr(conn, "_create_connection", None) is socket.create_connection
+        theirs = getattr(conn, "_create_connection", None)
+        uses_ours = is_original(theirs)
         try:
             if uses_ours:
                 conn._create_connection = functools.partial(_create_connection, exchange)
@@ -72,8 +74,8 @@ def connect(original: Method) -> Method:
             exchange.end_connect()
             conn.timeout = asked
             if uses_ours:
-                conn._create_connection = socket.create_connection
-            if hasattr(conn.sock, "settimeout"):
+                conn._create_connection = theirs
+            if clamp.has_timeout(conn.sock):
                 clamp.restore_timeout(conn.sock, own)
 
     return wrapper
@@ -123,7 +125,7 @@ def _send_within(original: Method, conn: Any, data: Any, exchange: Exchange) -> 
             return original(conn, data)
     if conn.sock is None and conn.auto_open:
         conn.connect()
-    if not hasattr(conn.sock, "gettimeout"):
+    if not clamp.has_timeout(conn.sock):
         return original(conn, data)
     if isinstance(data, (bytes, bytearray, memoryview)):
         return clamp.send(original, conn, data, exchange)

@@ -16,6 +16,7 @@ from .. import clamp
 from ..connect import create_connection
 from ..exchange import Exchange, active
 from ..native import TimedOut
+from ..originals import is_original
 from ..policy import Limit
 
 MODULE = "httpcore"
@@ -166,9 +167,31 @@ class _Httpcore:
             if exchange.watch is not None:
                 with exchange.watch.wait(exchange.limits.connect, kwargs.get("timeout")):
                     return original(backend, *args, **kwargs)
+            if not is_original(socket.create_connection):
+                return self._connect_as_ever(original, backend, exchange, *args, **kwargs)
             return self._stream(self._socket(exchange, *args, **kwargs))
 
         return connect_tcp
+
+    def _connect_as_ever(
+        self,
+        original: Method,
+        backend: Any,
+        exchange: Exchange,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Connect by the `socket.create_connection` that somebody has put in the place of the original."""
+        exchange.begin_connect(timeout)
+        try:
+            return original(backend, host, port, _finite(exchange.wait(math.inf)), *args, **kwargs)
+        except self._module.ConnectTimeout as error:
+            raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why), error) from error
+        finally:
+            exchange.end_connect()
 
     def _socket(
         self,
