@@ -50,6 +50,8 @@ class Exchange:
     phase = "connect"
     connecting = False
     watch: Optional[Watch] = None  # in report mode
+    shortened = False
+    """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
     _told: Optional[Why] = None
     _released = False
     _paused = 0.0
@@ -176,6 +178,7 @@ class Exchange:
             if not self.connecting and self.outlived():
                 return self.wait(silence)
             raise self.give_up(self.why)
+        self.shortened = left < silence
         return min(left, silence)
 
     def check(self, phase: str) -> None:
@@ -194,9 +197,9 @@ class Exchange:
         `own` is the caller's limit of silence, None where it gave none; then it was `read`, if that is
         not the one of the host that is being called.
         """
-        if not self.expired():
-            return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
-        return self.give_up(self.why)
+        if self.shortened:
+            return self.give_up(self.why)
+        return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
 
     def give_up(self, why: Why, saying: str = "") -> socket.timeout:
         """Return the exception to raise: ours, or where the limit is the caller's own, what sockets raise."""

@@ -238,7 +238,9 @@ class _Httpcore:
 
 def _shared_wait(exchange: Exchange) -> float:
     """Return how long to wait for others: also when time is up, a moment, for what has to be tidied up then."""
-    return min(max(exchange.end - SYSTEM.monotonic(), _MOMENT), exchange.limits.read.seconds, threading.TIMEOUT_MAX)
+    left, silence = max(exchange.end - SYSTEM.monotonic(), _MOMENT), exchange.limits.read.seconds
+    exchange.shortened = left < silence
+    return min(left, silence, threading.TIMEOUT_MAX)
 
 
 def _registered(original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange) -> Any:
