@@ -86,9 +86,8 @@ class DeadlineMiddleware:
             result = app(environ, start_response)
             if type(result) is list:
                 return result
-            body = with_deadline(result, environ, slot, request)
-            over = body is result
-            return body
+            body, over = with_deadline(result, environ, slot, request)
+            return body  # type: ignore[no-any-return]
         finally:
             if over:
                 request.finished = True
