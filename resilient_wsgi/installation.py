@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import textwrap
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 from . import servers, sources
 from .errors import Unavailable
 from .settings import OFF, Settings
+from .startup import Startup
 
 # stderr first, so that what the others have to say cannot block; each is a module or package of that name
 COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
@@ -42,6 +44,12 @@ class ComponentStatus:
         state = f"on ({self.mode})" if self.on else "off"
         return f"{self.name}: {state}; {', '.join(self.means) or self.why_not}"
 
+    def in_short(self) -> str:
+        """Return name and mode, and if it is off although it was not switched off, why."""
+        if self.on or self.mode == OFF:
+            return f"{self.name} {self.mode}"
+        return f"{self.name} off ({textwrap.shorten(self.why_not, 100, placeholder=' ...')})"
+
 
 class Installation:
     """What `install()` has put in place in this process. There is one; a later `install()` changes it."""
@@ -50,6 +58,7 @@ class Installation:
         self.settings = Settings()
         self._layers: Dict[str, Optional[Mapping[str, Any]]] = {"arguments": None, "django": None}
         self._status: Dict[str, ComponentStatus] = {}
+        self._startup = Startup()
 
     def __repr__(self) -> str:
         on = " ".join(name for name, status in self._status.items() if status.on)
@@ -62,6 +71,7 @@ class Installation:
     def uninstall(self) -> None:
         """Restore everything that was there before. A descriptor that was taken over stays: children may have it."""
         global _current
+        self._startup.cancel()
         for name in reversed(tuple(self._status)):
             _component(name).uninstall()
         self._status = {}
@@ -73,11 +83,13 @@ class Installation:
         _set(self)
         self.configure(self.settings)
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, *, in_master: bool = False) -> None:
         """Install, reconfigure or take away each component, as the settings have it."""
         self.settings = settings
         for name in COMPONENTS:
             self._status[name] = self._put(name, getattr(settings, name))
+        states = [status.in_short() for status in self._status.values()]
+        self._startup.prepare(states, settings, in_master=in_master)
 
     def read(self, **layers: Optional[Mapping[str, Any]]) -> Settings:
         """Return the settings that result when the given layers replace those that were given before."""
@@ -91,7 +103,7 @@ class Installation:
         try:
             if options.mode == OFF:
                 component.uninstall()
-                return ComponentStatus(name, False, OFF, (), f"{name.upper()}.MODE is off")
+                return ComponentStatus(name, False, OFF, (), sources.switched_off_by(name.upper()))
             return ComponentStatus(name, True, options.mode, tuple(component.install(options)), "")
         except Unavailable as reason:
             return ComponentStatus(name, False, options.mode, (), str(reason))
@@ -125,7 +137,7 @@ def install_in_master() -> Installation:
         _logger.error("ignored, and the default is used: %s", mistake)
     installation = current() or Installation()
     _set(installation)
-    installation.configure(settings)
+    installation.configure(settings, in_master=True)
     return installation
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import environment
 from .errors import ConfigurationError
 from .kinds import Wrong
 from .settings import OFF, PREFIX, SECTIONS, Option, Settings, table
@@ -41,12 +42,22 @@ def _read_all(
     arguments: Optional[Raw], django: Optional[Raw], environ: Optional[Mapping[str, str]]
 ) -> Tuple[Settings, Tuple[str, ...]]:
     environ = os.environ if environ is None else environ
+    if environment.whole(environ) == OFF:
+        # the operator's way out: no mistake elsewhere keeps the app from starting
+        return _build({(section, "MODE"): OFF for section in SECTIONS}), ()
     mistakes: List[str] = []
-    values = _from_environment(environ, mistakes)
+    given = environment.read(environ, _read, mistakes)
+    values = dict(given)
     values.update(_from_mapping(django, f"settings.{PREFIX}", mistakes))
     values.update(_from_mapping(arguments, "install()", mistakes))
-    values.update({(section, "MODE"): OFF for section in SECTIONS if _switched_off(environ, section)})
+    values.update(environment.overruled(environ, values, given))
     return _build(values), tuple(mistakes)
+
+
+def switched_off_by(section: str, environ: Optional[Mapping[str, str]] = None) -> str:
+    """Return what has switched a section off, in words."""
+    variable = environment.switch_of(os.environ if environ is None else environ, section)
+    return f"{variable} in the environment" if variable else f"{section}.MODE is off"
 
 
 def _build(values: Values) -> Settings:
@@ -54,31 +65,6 @@ def _build(values: Values) -> Settings:
     for (section, name), value in values.items():
         sections[section][name.lower()] = value
     return Settings(**{name.lower(): SECTIONS[name](**options) for name, options in sections.items()})
-
-
-def _switched_off(environ: Mapping[str, str], section: str) -> bool:
-    return any(
-        environ.get(variable, "").strip().lower() in ("off", "0", "false", "no")
-        for variable in (PREFIX, f"{PREFIX}_{section}", f"{PREFIX}_{section}_MODE")
-    )
-
-
-def _from_environment(environ: Mapping[str, str], mistakes: List[str]) -> Values:
-    known = {option.variable: option for option in table()}
-    known.update({f"{PREFIX}_{section}": _mode_of(section) for section in SECTIONS})
-    ours = {PREFIX, f"{PREFIX}_APPLICATION"}
-    values: Values = {}
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or (variable in ours and variable != PREFIX):
-            continue
-        if variable == PREFIX:
-            if value.strip().lower() not in ("on", "off", "0", "1", "true", "false", "yes", "no", ""):
-                mistakes.append(f"{PREFIX}={value!r} in the environment: it takes on | off")
-        elif variable in known:
-            _read(known[variable], value, f"{variable} in the environment", values, mistakes)
-        else:
-            mistakes.append(f"{variable} in the environment is not known{_nearest(variable, known)}")
-    return values
 
 
 def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values:

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
-from . import installation, servers, sources
+from . import installation, servers, sources, startup
 from .core.callers import calls_the_app
 from .gate import QUEUE_START, REQUEST_START, Gate
 from .settings import OFF, Settings
@@ -50,6 +50,8 @@ class Wrapped:
             # where no hook of the server has said that this worker is ready, its first request does; no master serves any
             del environ, start_response
             self._parts = usual
+            if installation.current() is None and not _bypassed:
+                startup.warn_not_installed()
             ready()
 
         self._parts = ((first, *usual[0]), True, *usual[2:])

@@ -6,11 +6,12 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from .. import request
 from ..errors import ConfigurationError
 from ..installation import install_for_django
 from ..settings import ENFORCE, ON
 from . import handler
-from .checks import check_installation, check_settings
+from .checks import check_deadline, check_installation, check_settings
 
 
 class ResilientConfig(AppConfig):
@@ -24,12 +25,17 @@ class ResilientConfig(AppConfig):
         """Install. Mistakes in the settings are left to the system check, which lists them; nothing is installed then."""
         checks.register(check_settings, "resilient_wsgi")
         checks.register(check_installation, "resilient_wsgi")
+        checks.register(check_deadline, "resilient_wsgi", deploy=True)
         try:
+            if handler.serving():
+                request.expect_apps()
             installed = install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
         except ConfigurationError:
             # raising here would take `manage.py check` away, which says it better; but a server must not start unprotected
             if handler.serving():
                 raise
+            return
+        if not handler.wanted(installed.settings):
             return
         handler.patch()
         if installed.settings.request.database_timeout == ON and installed.settings.request.mode == ENFORCE:

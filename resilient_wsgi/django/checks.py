@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, List
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning as CheckWarning
+from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
 
 from .. import backlog, installation, sources
 from ..errors import ConfigurationError
@@ -31,6 +31,20 @@ def check_installation(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
     if installed is None:
         return []
     return [*_check_host(installed), *_check_components(installed)]
+
+
+def check_deadline(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
+    """I001, with `--deploy`: nothing in the settings gives requests a deadline."""
+    del app_configs
+    installed = installation.current()
+    if installed is None or installed.settings.request.mode == OFF or installed.settings.request.timeout is not None:
+        return []
+    message = (
+        "REQUEST.TIMEOUT is not set: requests have a deadline only under uWSGI with `harakiri`. Without one, a request "
+        "that hangs outside of outbound HTTP is neither logged nor ended."
+    )
+    hint = "Set RESILIENT_WSGI = {'REQUEST': {'TIMEOUT': 30}}, or harakiri in uwsgi.ini."
+    return [Info(message, hint=hint, id="resilient_wsgi.I001")]
 
 
 def _check_host(installed: installation.Installation) -> List[CheckMessage]:

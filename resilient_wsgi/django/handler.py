@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 from django.core.handlers.wsgi import WSGIHandler
 
 from .. import servers
+from ..settings import OFF, Settings
 from ..stack import wrap
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def patch() -> None:
     __call__.resilient_wsgi = True  # type: ignore[attr-defined]
     __call__.__wrapped__ = original  # type: ignore[attr-defined]
     WSGIHandler.__call__ = __call__
+
+
+def wanted(settings: Settings) -> bool:
+    """Return whether there is anything to put around the handler."""
+    sections = (settings.request, settings.stderr, settings.readiness, settings.outbound)
+    return any(section.mode != OFF for section in sections)
 
 
 def serving() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .client_gone import ClientGoneMiddleware, client_gone
-from .component import around, install, status_lines, uninstall
+from .component import around, expect_apps, install, status_lines, uninstall
 from .deadline import DeadlineMiddleware
 from .queue import QueueMiddleware
 from .watchdog import Watchdog
@@ -15,6 +15,7 @@ __all__ = [
     "Watchdog",
     "around",
     "client_gone",
+    "expect_apps",
     "install",
     "status_lines",
     "uninstall",

@@ -78,6 +78,12 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
     return _means
 
 
+def expect_apps() -> None:
+    """Have workers get what is beside apps although none is wrapped yet: Django's handler is, later."""
+    global _wrapped
+    _wrapped = True
+
+
 def status_lines() -> Sequence[str]:
     """Return what is done, and what of it this process must do without."""
     unshared = "" if _process is None else _process.unshared
@@ -113,7 +119,7 @@ def _watch(options: Request, server: Server, budget: Budget) -> None:
     uninstall()
     running.budget = budget
     _process = Process(options, server, watching=_watching(options, budget))
-    server.on_worker_ready(_process.start)
+    server.on_worker_serving(_process.start)
     server.on_worker_stop(_process.stop)
 
 

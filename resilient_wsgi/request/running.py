@@ -7,6 +7,7 @@ that names the slot, not the request, so one whose `close()` never came is overw
 from __future__ import annotations
 
 import math
+import os
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
@@ -94,10 +95,11 @@ class Slot:
     memory, if it has one.
     """
 
-    __slots__ = ("record", "request", "thread")
+    __slots__ = ("pid", "record", "request", "thread")
 
     def __init__(self, thread: int, record: Optional[Record]) -> None:
         self.thread = thread
+        self.pid = os.getpid()
         self.request: Optional[RequestDeadline] = None
         self.record = record
 
@@ -135,15 +137,20 @@ class Running:
         return sorted(found, key=lambda pair: pair[1].start)
 
     def begin(self, pid: int) -> None:
-        """Begin anew in a new process. In one that has requests already, another thread was faster: theirs stay."""
+        """Drop what a parent process had. Requests that other threads have begun in this one stay."""
         if self._pid != pid:
             self._pid = pid
-            self.forget()
+            self.records = []
+            for thread, slot in list(self.slots.items()):
+                if slot.pid != pid:
+                    self.slots.pop(thread, None)
 
     def give(self, records: List[Record]) -> None:
         """Hand out places in shared memory: to the threads that are known, and to those that come."""
         for slot in list(self.slots.values()):
-            slot.record = records.pop() if records else None
+            slot.record = record = records.pop() if records else None
+            if record is not None:
+                _note_begun(slot, record)
         self.records = records
 
     def take_back(self) -> None:
@@ -157,6 +164,17 @@ class Running:
 
     def __repr__(self) -> str:
         return f"<Running {len(self.requests())} requests in {len(self.slots)} threads>"
+
+
+def _note_begun(slot: Slot, record: Record) -> None:
+    """Write down a request that had begun before its thread had a record: it ends without one, too."""
+    request = slot.request
+    if request is None:
+        return
+    method, path = named(request.environ)
+    record.begin(request.start, method.encode(), path.encode(), b"")
+    if slot.request is not request:
+        record.clear()
 
 
 # one for the process, whatever the number of wrapped apps

@@ -97,6 +97,17 @@ class Server:
         """Run `callback` in each worker when its app is loaded, before it takes requests where the server lets us."""
         self._ready.add(callback)
 
+    def on_worker_serving(self, callback: Callback) -> None:
+        """Run `callback` in each worker as soon as it is known to be one that will serve.
+
+        Where nothing of the server tells so, with its first request.
+        """
+        self._ready.add(callback)
+
+    def first_worker(self) -> bool:
+        """Return whether this is the worker that speaks for all of the instance: at its start."""
+        return True
+
     def on_worker_stop(self, callback: Callback) -> None:
         """Run `callback` when the worker ends in an orderly way, the latest added first; not at SIGKILL, harakiri, OOM."""
         self._stop.add(callback)

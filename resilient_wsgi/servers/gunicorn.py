@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
 from ..system import SYSTEM, System
 from . import callers, listen_queue
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
+from .hooks import Callback
 from .plain import PlainServer
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class GunicornServer(PlainServer):
         """Note that this worker has started; the arbiter, and what a worker forks, is none."""
         if self.identity().role == WORKER:
             super().started()
+            _after_load(self.ready)
+
+    def first_worker(self) -> bool:
+        """Return whether this is the first worker that the arbiter has started."""
+        worker = _worker()
+        return worker is None or worker.age == 1
 
     def identity(self) -> Identity:
         """Return who this process is. The number of the worker is not known: gunicorn gives none."""
@@ -177,6 +184,26 @@ class GunicornServer(PlainServer):
         except TypeError:  # gevent's, eventlet's
             family = sock.family
         return bool(family != socket.AF_UNIX)
+
+
+def _after_load(callback: Callback) -> None:
+    """Have `callback` called when this worker has loaded its app, after the hook of the configuration.
+
+    In the child of `preload_app`, SIGTERM is still the arbiter's (arbiter.py, spawn_worker).
+    """
+    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    settings = getattr(getattr(owner, "cfg", None), "settings", None) or {}
+    hook = settings.get("post_worker_init")
+    if hook is None or hasattr(hook.value, "resilient_wsgi"):
+        return
+    configured = hook.value
+
+    def post_worker_init(worker: Any) -> None:
+        configured(worker)
+        callback()
+
+    post_worker_init.resilient_wsgi = True  # type: ignore[attr-defined]
+    hook.value = post_worker_init
 
 
 def _worker() -> Any:

@@ -70,6 +70,7 @@ class UwsgiServer(Server):
         self._hooked = ""
         self._awake = ""
         if role != MASTER:  # imported in lazy-apps without shared-import: the fork is behind us
+            frames.why_not()  # looks, and cleans up, while this process has no other thread
             self._forked()
 
     def _post_fork(self) -> None:
@@ -128,6 +129,14 @@ class UwsgiServer(Server):
         if master_pid:
             return master_pid not in (pid, os.getppid())
         return bool(worker) and uwsgi.workers()[worker - 1]["pid"] not in (0, pid)
+
+    def on_worker_serving(self, callback: Callback) -> None:
+        """Run `callback` after the fork: `hook-accepting` may not be there, or the app lazy."""
+        self._start.add(callback)
+
+    def first_worker(self) -> bool:
+        """Return whether this is the first life of worker 1."""
+        return uwsgi.worker_id() == 1 and not uwsgi.workers()[0]["respawn_count"]
 
     def harakiri(self) -> Optional[float]:
         """Return the seconds of the option `harakiri`, None where it is not set."""

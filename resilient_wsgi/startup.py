@@ -1,0 +1,84 @@
+"""What a server's log says at the start: that the library is active, in which modes, and the request deadline."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Sequence
+
+from . import servers
+from .settings import OFF, Settings
+
+_logger = logging.getLogger("resilient_wsgi")
+
+NOT_INSTALLED = (
+    "wrap() without install(): outbound calls are not limited, threads are not stopped, log writes may block. "
+    "Fix: call resilient_wsgi.install() before wrap()"
+)
+
+
+class Startup:
+    """Logs one line for each server process group, again only if it says something else by then."""
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._logged = ""
+
+    def prepare(self, states: Sequence[str], settings: Settings, *, in_master: bool = False) -> None:
+        """Take what was installed, and log it as soon as this process is a worker that serves.
+
+        What was installed in a master is often changed by the app, which may be loaded later.
+        """
+        self._line = line(states, settings)
+        server = servers.detect()
+        (server.on_worker_ready if in_master else server.on_worker_serving)(self.log)
+        # a later install() may come when this worker serves already
+        if self._logged:
+            self.log()
+
+    def cancel(self) -> None:
+        """Log nothing any more."""
+        servers.detect().forget(self.log)
+        self._logged = ""
+
+    def log(self) -> None:
+        """Log the line, in the first worker of an instance."""
+        if self._line != self._logged and servers.detect().first_worker():
+            self._logged = self._line
+            say(self._line)
+
+
+def line(states: Sequence[str], settings: Settings) -> str:
+    """Return the line: version, server, each component's mode, the deadline of requests."""
+    from . import __version__
+
+    return (
+        f"resilient_wsgi {__version__} on {servers.detect().name}: {', '.join(states)}; "
+        f"requests: {deadline_of(settings)}"
+    )
+
+
+def deadline_of(settings: Settings) -> str:
+    """Return what deadline requests have here, in words, or how to get one."""
+    from .request.granted import Budget
+
+    if settings.request.mode == OFF:
+        return "no deadline: REQUEST.MODE is off"
+    return Budget(settings.request, servers.detect()).in_words()
+
+
+def say(text: str) -> None:
+    """Log a line, or write it to standard error where the app's logging has no place for it.
+
+    Servers write their own startup there; without a handler, `logging` drops what is below WARNING.
+    """
+    if _logger.isEnabledFor(logging.INFO) and _logger.hasHandlers():
+        _logger.info("%s", text)
+    elif sys.stderr is not None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def warn_not_installed() -> None:
+    """Log that an app was wrapped and nothing was installed."""
+    _logger.warning(NOT_INSTALLED)
