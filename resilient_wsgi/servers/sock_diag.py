@@ -15,8 +15,8 @@ SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST_DUMP = 0x1 | 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 TCP_LISTEN = 10
-UDIAG_SHOW_NAME, UDIAG_SHOW_RQLEN = 0x1, 0x10
-UNIX_DIAG_NAME, UNIX_DIAG_RQLEN = 0, 4
+UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN = 0x1, 0x4, 0x10
+UNIX_DIAG_NAME, UNIX_DIAG_PEER, UNIX_DIAG_RQLEN = 0, 2, 4
 
 _HEADER = struct.Struct("=IHHII")
 _UNIX_REQUEST = struct.Struct("=BBHIIIII")
@@ -46,6 +46,19 @@ def listeners(family: int) -> Dict[int, Listener]:
         return dict(_unix(body) for body in _dump(request))
     request = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN, b"")
     return dict(_inet(family, body) for body in _dump(request))
+
+
+def unix_peers() -> Dict[int, int]:
+    """Return the inode of the other end of each connected UNIX socket. Raises `OSError` where it cannot be asked for."""
+    show = UDIAG_SHOW_PEER
+    request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, show, 0xFFFFFFFF, 0xFFFFFFFF)
+    peers = {}
+    for body in _dump(request):
+        inode = _UNIX_MESSAGE.unpack_from(body)[4]
+        for kind, value in _attributes(body[_UNIX_MESSAGE.size :]):
+            if kind == UNIX_DIAG_PEER:
+                peers[inode] = int(struct.unpack("=I", value)[0])
+    return peers
 
 
 def _dump(request: bytes) -> Iterator[bytes]:

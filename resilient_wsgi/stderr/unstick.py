@@ -1,7 +1,7 @@
-"""First aid for an instance whose threads are stuck in writing their log: says in which pipe, and frees them if told to.
+"""Show the threads of an instance that are stuck in writing their log, and free them if told to.
 
-Nothing is changed without --grow or --drain. Both free the threads that are stuck now; who ought to read the pipe still does
-not, so they will be stuck again when it is full again.
+Nothing is changed without --grow or --drain. Both free the threads that are stuck in a pipe now; its reader still does not
+read, so they will be stuck again when it is full again. Exit code 0: no thread is stuck; 1: some are; 2: could not look.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import time
 from typing import List
 
+from ..cli import target
 from ..cli.output import say
+from ..core.text import printable
 from . import stuck
 from .kernel import F_SETPIPE_SZ
 
@@ -22,7 +24,7 @@ QUIET_SECONDS = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("pid", type=int, help="of the instance's master; its descendants are looked at too")
+    target.add_target(parser)
     parser.add_argument(
         "--grow",
         type=int,
@@ -43,40 +45,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Say what is stuck, free it if told to; return 0 if nothing is stuck (any more), 1 if something is.
 
-    Raises `OSError` where the process is not there or may not be looked at, or the pipe not be opened.
+    Raises `CannotLook` where the process or one of its descendants may not be looked at, `OSError` where a pipe cannot be
+    opened.
     """
-    pipes = stuck.find(arguments.pid)
-    for pipe in pipes:
-        _print("\n".join(describe(pipe)))
-        if arguments.grow:
-            _print(f"  now {grow(pipe, arguments.grow)} bytes large")
-        if arguments.drain:
-            _print(f"  {drain(pipe, arguments.drain, arguments.seconds)} bytes appended to {arguments.drain}")
-    if pipes and (arguments.grow or arguments.drain):
+    pid = target.master(arguments)
+    found = stuck.find(pid)
+    for each in found:
+        say("\n".join(describe(each)))
+        if each.is_pipe and arguments.grow:
+            say(f"  now {grow(each, arguments.grow)} bytes large")
+        if each.is_pipe and arguments.drain:
+            say(f"  {drain(each, arguments.drain, arguments.seconds)} bytes appended to {arguments.drain}")
+    if found and (arguments.grow or arguments.drain):
         time.sleep(QUIET_SECONDS)  # for the threads to go on
-        pipes = stuck.find(arguments.pid)
-    _print(
-        "threads are stuck" if pipes else f"no thread of process {arguments.pid} and its children is stuck in a pipe"
-    )
-    return STUCK if pipes else ALL_FREE
+        found = stuck.find(pid)
+    hidden = stuck.unseen(pid)
+    if hidden and not found:
+        target.no_permission(hidden[0])
+    say(_verdict(pid, bool(found)))
+    return STUCK if found else ALL_FREE
 
 
-def describe(pipe: stuck.FullPipe) -> List[str]:
-    """Return what there is to say of a pipe, in lines."""
-    processes = sorted({thread.pid for thread in pipe.threads})
+def _verdict(pid: int, is_stuck: bool) -> str:
+    if is_stuck:
+        return "threads are stuck"
+    family = f"process {pid}{target.name_of(pid)} and its {len(stuck.instance(pid)) - 1} descendants"
+    return f"no thread of {family} is stuck in a write to a pipe, or to a socket that is its log"
+
+
+def describe(full: stuck.Full) -> List[str]:
+    """Return what there is to say of a full log, in lines."""
+    processes = sorted({thread.pid for thread in full.threads})
     writers = "; ".join(
-        f"process {pid}: " + ", ".join(f"thread {t.tid} (descriptor {t.fd})" for t in pipe.threads if t.pid == pid)
+        f"process {pid}: " + ", ".join(f"thread {t.tid} (descriptor {t.fd})" for t in full.threads if t.pid == pid)
         for pid in processes
     )
-    readers = ", ".join(f"{holder.pid} ({holder.name})" for holder in pipe.holders)
-    return [
-        f"pipe:[{pipe.inode}] holds {pipe.fill_bytes} of {pipe.size_bytes} bytes",
+    readers = ", ".join(f"{holder.pid} ({printable(holder.name)})" for holder in full.holders)
+    amount = f"holds {full.fill_bytes} of {full.size_bytes} bytes" if full.is_pipe else "is full"
+    lines = [
+        f"{full.kind}:[{full.inode}] {amount}",
         f"  stuck in it: {writers}",
         f"  should read it: {readers or 'nobody that can be seen from here'}",
     ]
+    if not full.is_pipe:
+        lines.append(
+            "  a socket can be neither grown nor drained from outside. Fix: have its reader read again, or restart it "
+            "(the journal: systemctl restart systemd-journald)"
+        )
+    return lines
 
 
-def grow(pipe: stuck.FullPipe, size_bytes: int) -> int:
+def grow(pipe: stuck.Full, size_bytes: int) -> int:
     """Make the pipe at least so large, which wakes those who wait for room; return how large it is now."""
     fd = os.open(pipe.path, os.O_WRONLY | os.O_NONBLOCK)
     try:
@@ -85,7 +104,7 @@ def grow(pipe: stuck.FullPipe, size_bytes: int) -> int:
         os.close(fd)
 
 
-def drain(pipe: stuck.FullPipe, path: str, seconds: float) -> int:
+def drain(pipe: stuck.Full, path: str, seconds: float) -> int:
     """Append what is in the pipe to a file until nothing comes for a moment, at most so long; return how many bytes."""
     end = time.monotonic() + seconds
     total, quiet_since = 0, time.monotonic()
@@ -103,7 +122,3 @@ def drain(pipe: stuck.FullPipe, path: str, seconds: float) -> int:
     finally:
         os.close(fd)
     return total
-
-
-def _print(text: str) -> None:
-    say(*text.split("\n"))

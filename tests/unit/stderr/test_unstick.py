@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from resilient_wsgi.cli.target import CannotLook
 from resilient_wsgi.stderr import stuck, unstick
 
 STUCK = """
@@ -81,5 +82,5 @@ def test_an_instance_that_is_not_stuck_is_well(capsys):
 def test_a_process_that_is_not_there_is_said():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    with pytest.raises(ProcessLookupError, match=f"there is no process {process.pid}"):
+    with pytest.raises(CannotLook, match=f"there is no process {process.pid}"):
         run(process.pid)
