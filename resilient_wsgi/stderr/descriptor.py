@@ -86,7 +86,9 @@ def _take(fd: int, share: bool, system: System) -> None:
 def _bound(fd: int, share: bool, system: System) -> str:
     if system.fcntl(fd, F_GETFL) & os.O_NONBLOCK:  # uWSGI's log-master
         return NON_BLOCKING
-    if not (share or sockets.is_journal(fd) or sockets.is_bounded(fd)):
+    if sockets.is_bounded(fd):  # uWSGI has executed itself: the reader may be known to be stalled
+        return BOUNDED
+    if not (share or sockets.is_journal(fd)):
         raise OSError(errno.EOPNOTSUPP, "cannot be opened again, and is not this unit's own connection to the journal")
     sockets.bound(fd)
     return BOUNDED

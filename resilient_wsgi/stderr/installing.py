@@ -18,6 +18,7 @@ from ..system import SYSTEM
 from . import children, placing, sockets
 from .descriptor import BOUNDED, REOPENED, take_over, taken
 from .means import kind
+from .patience import STALL_SECONDS
 from .shared import attach, configure, shared, streams
 from .stream import NonBlockingStream
 
@@ -120,13 +121,21 @@ def bound_sockets() -> None:
             writer = shared(each.fd).writer
             if writer.when_stalled is bool:
                 writer.when_stalled = partial(_when_stalled, each.fd)
-                # a worker that was killed meanwhile cannot take it back
-                servers.detect().on_worker_start(partial(_when_stalled, each.fd, False))
+                # one that was killed meanwhile cannot have taken it back; and uWSGI writes much when it is reloaded
+                servers.detect().on_worker_start(partial(_look_for_room, each.fd))
+                _look_for_room(each.fd)
 
 
 def _when_stalled(fd: int, stalled: bool) -> None:
     with contextlib.suppress(OSError):
         sockets.bound(fd, stalled=stalled)
+
+
+def _look_for_room(fd: int) -> None:
+    if SYSTEM.writable(fd, STALL_SECONDS):
+        _when_stalled(fd, False)
+    else:
+        shared(fd).writer.find_stalled()
 
 
 def _warn(reason: str) -> None:

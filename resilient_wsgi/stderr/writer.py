@@ -215,6 +215,12 @@ class Writer:
         spill.said(unsaid)
         return unsaid
 
+    def find_stalled(self) -> None:
+        """Take the reader for stalled until it has taken what is written next. For who has waited for room already."""
+        self.spill()
+        self._patience.stalled = self.busy = True
+        self.when_stalled(True)
+
     def _renew(self) -> None:
         # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
         pid = self._getpid()
@@ -275,10 +281,11 @@ class Writer:
                 return
             try:
                 spill.passes = this = spill.passes + 1
-                self._pour(spill)
+                through = self._pour(spill)
                 if not (spill.kept or spill.tail):
                     spill.emptied = this
-                    self._recovered()
+                    if through:
+                        self._recovered()
                 if self._patience.waits:
                     spill.order()  # its threads wait: nothing of it is dropped, and there is one line of each at most
                 else:
@@ -295,9 +302,10 @@ class Writer:
             self._patience.stalled = False
             self.when_stalled(False)
 
-    def _pour(self, spill: Spill) -> None:
+    def _pour(self, spill: Spill) -> bool:
+        """Write what waits; return whether some was written, and there was room for the last of it, too."""
         spill.order()
-        total = 0
+        total, refused = 0, False
         for _ in range(DRAIN_PIECES):
             unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
             data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
@@ -308,9 +316,10 @@ class Writer:
                     self._room.expect(len(data))
                 gone = self.send(data)
             except OSError as error:
-                if self._refused(error):
-                    continue
-                break
+                refused = not self._refused(error)
+                if refused:
+                    break
+                continue
             total += gone
             if unsaid.size_bytes:
                 spill.said(unsaid)
@@ -321,6 +330,7 @@ class Writer:
             spill.tail = data[gone:]
         if total:
             self._note_progress(total)
+        return total > 0 and not refused
 
     def _note_progress(self, size_bytes: int) -> None:
         was_stalled = self._patience.stalled

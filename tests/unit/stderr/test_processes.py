@@ -85,7 +85,8 @@ def test_a_fork_that_python_does_not_see_is_noticed_as_well(pipe):
 
 def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_child_able_to_write(pipe):
     code = """
-        stream.writer.spill().token.acquire()  # as a thread that is not there any more in the child
+        stream.writer.spill().enter()  # as a thread that is not there any more in the child
+        stream.writer.spill().owner = -1
         stream.writer.busy = True
         print("waits for the holder", file=stream)
         pid = os.fork()
@@ -93,7 +94,7 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_chil
             print("child", file=stream)
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
-        stream.writer.spill().token.release()
+        stream.writer.spill().leave()
         stream.drain(5)
     """
     _, text = run(code, pipe)

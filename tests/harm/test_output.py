@@ -1,0 +1,438 @@
+"""Output: nothing is lost to a reader that reads, nothing blocks at one that does not, and what is no log is left alone."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from lab import load
+from lab.log_servers import SHIM
+from lab.processes import Gunicorn, Server, wait_until
+from resilient_wsgi.cli.main import main
+from resilient_wsgi.stderr import NonBlockingStream, sockets, stuck
+from resilient_wsgi.stderr.patience import CREDIT_SECONDS, SHARE, Patience
+
+DROPPED = re.compile(rb"(\d+) lines \(\d+ bytes\) dropped")
+
+
+class Reader(threading.Thread):
+    """Reads a pipe or socket to its end, at most `rate` bytes a second."""
+
+    def __init__(self, fd, rate=0.0):
+        super().__init__()
+        self.fd = fd
+        self.rate = rate
+        self.text = bytearray()
+        self.start()
+
+    def run(self):
+        while True:
+            chunk = os.read(self.fd, 32768)
+            if not chunk:
+                return
+            self.text += chunk
+            if self.rate:
+                time.sleep(len(chunk) / self.rate)
+
+    def dropped(self):
+        return sum(map(int, DROPPED.findall(bytes(self.text))))
+
+
+@contextlib.contextmanager
+def read(rate=0.0):
+    """Yield the end to write to, and its reader, which ends with the block."""
+    reading, writing = os.pipe()
+    reader = Reader(reading, rate)
+    try:
+        yield writing, reader
+    finally:
+        os.close(writing)
+        reader.join()
+        os.close(reading)
+
+
+@contextlib.contextmanager
+def uwsgi(folder, code, stderr, **options):
+    """Run uWSGI with this module as its app and the library in it."""
+    (folder / "app.py").write_text(textwrap.dedent(code))
+    env = {"PYTHONPATH": str(folder), **options.pop("env", {})}
+    chosen = {"master": True, "module": "app", "lazy-apps": True, "die-on-term": True, "disable-logging": True}
+    more = {name.replace("_", "-"): value for name, value in options.items()}
+    server = Server({**chosen, "shared-import": "resilient_wsgi.uwsgi", **more}, env=env, stderr=stderr)
+    with server:
+        yield server
+
+
+# What is no log
+
+COMMAND = """
+import json
+from django.core.management.base import BaseCommand
+class Command(BaseCommand):
+    def handle(self, **_):
+        self.stdout.write(json.dumps(list(range(5000))))
+        for i in range(10000): self.stdout.write('row %08d %s' % (i, 'x' * 80))
+"""
+
+
+def test_a_management_command_gives_all_its_output_to_a_slow_reader_of_both_streams(tmp_path):
+    pytest.importorskip("django")
+    commands = tmp_path / "shop" / "management" / "commands"
+    commands.mkdir(parents=True)
+    for folder in (commands, commands.parent, commands.parent.parent):
+        (folder / "__init__.py").touch()
+    (commands / "rows.py").write_text(COMMAND)
+    (tmp_path / "conf.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = ['resilient_wsgi.django', 'shop']\n")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}", "DJANGO_SETTINGS_MODULE": "conf"}
+    with read(rate=3e6) as (log, reader):
+        done = subprocess.run(
+            [sys.executable, "-m", "django", "rows"], stdout=log, stderr=log, env=env, timeout=60, check=False
+        )
+    first, *rows = reader.text.decode().splitlines()
+    assert (done.returncode, len(json.loads(first)), len(rows)) == (0, 5000, 10000)
+
+
+PRETEND = """
+import sys
+from resilient_wsgi import installation, servers
+from resilient_wsgi.servers.plain import PlainServer
+class Pretended(PlainServer):
+    name = sys.argv[1]
+servers.use(Pretended())
+status, *_ = installation.install().status()
+print([type(s).__name__ for s in (sys.stdout, sys.stderr)], status.why_not, file=open(3, "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "where", "replaced"),
+    [
+        ("plain", "one pipe", []),
+        ("runserver", "one pipe", []),
+        *((name, "one pipe", ["stdout", "stderr"]) for name in ("uwsgi", "gunicorn", "celery")),
+        *((name, "two pipes", ["stderr"]) for name in ("gunicorn", "celery")),
+    ],
+)
+def test_streams_are_replaced_in_a_servers_process_alone_and_standard_output_where_it_is_the_same_pipe(
+    server, where, replaced
+):
+    answer, say = os.pipe()
+    code = f"import os; os.dup2({say}, 3); exec({PRETEND!r})"
+    with read() as (log, _), read() as (other, _), open(answer) as answers:
+        subprocess.run(
+            [sys.executable, "-c", code, server],
+            stdout=log if where == "one pipe" else other,
+            stderr=log,
+            pass_fds=[say],
+            timeout=60,
+            check=True,
+        )
+        os.close(say)
+        said = answers.read()
+    expected = ["NonBlockingStream" if name in replaced else "TextIOWrapper" for name in ("stdout", "stderr")]
+    assert said.startswith(str(expected))
+    assert bool(replaced) is ("no process of a server" not in said)
+
+
+# A reader that reads
+
+BURST = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+def application(environ, start_response):
+    for i in range(int(environ["QUERY_STRING"] or 0)): logging.info("line %05d %s", i, "x" * 180)
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("rate", "lines", "options"),
+    [(0, 20_000, {}), (0, 1000, {"processes": 4, "threads": 8}), (8e6, 10_000, {}), (3e6, 5000, {})],
+    ids=["cat", "cat, 4 x 8 threads", "8 MB/s", "3 MB/s"],
+)
+def test_a_burst_loses_no_line_to_a_reader_that_reads(tmp_path, rate, lines, options):
+    requests = 32 if options else 3
+    with read(rate) as (log, reader):
+        with uwsgi(tmp_path, BURST, log, **options) as server:
+            answers = load.closed_loop(
+                server.port, f"/?{lines}", count=requests, clients=8 if options else 1, patience=60
+            )
+            assert all(answer.good for answer in answers)
+    assert len(re.findall(rb"line \d{5} x{180}\n", bytes(reader.text))) == lines * requests
+    assert reader.dropped() == 0
+
+
+CHILDREN = """
+import multiprocessing, os, subprocess, sys
+PYTHON = {python!r}
+sys.executable = PYTHON
+multiprocessing.set_executable(PYTHON)
+import noisy
+def fork_exec():
+    pid = os.fork()
+    if not pid: os.execv(PYTHON, [PYTHON, "-c", "import noisy; noisy.write()"])
+    os.waitpid(pid, 0)
+def process(how):
+    child = multiprocessing.get_context(how).Process(target=noisy.write); child.start(); child.join(30)
+ways = {{
+    "subprocess": lambda: subprocess.call([PYTHON, "-c", "import noisy; noisy.write()"]),
+    "system": lambda: os.system(PYTHON + " -c 'import noisy; noisy.write()'"),
+    "fork and exec": fork_exec,
+    **{{how: lambda how=how: process(how) for how in ("fork", "spawn", "forkserver")}},
+}}
+def application(environ, start_response):
+    for name, way in ways.items():
+        os.environ["NAME"] = name
+        way()
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+NOISY = """
+import os, sys
+def write():
+    name = os.environ["NAME"]
+    for i in range(4000): print("CHILD", name, "y" * 80, file=sys.stderr, flush=os.environ.get("FLUSH"))
+"""
+WAYS = ("subprocess", "system", "fork and exec", "fork", "spawn", "forkserver")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("where", ["pipe", "journal's socket"])
+def test_children_lose_no_line_to_a_reader_that_reads_however_they_were_started(tmp_path, where):
+    """But for what C code starts: it has our descriptor, see docs/limits.md."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    with contextlib.ExitStack() as stack:
+        if where == "pipe":
+            log, reader = stack.enter_context(read(rate=4e6))
+            env = {}
+        else:
+            log, reader, env = stack.enter_context(journal(rate=4e6))
+        with uwsgi(tmp_path, CHILDREN.format(python=sys.executable), log, env=env) as server:
+            assert load.get(server.port, "/", 60).good
+    lines = {way: reader.text.count(f"CHILD {way} y".encode()) for way in WAYS}
+    assert lines == dict.fromkeys(WAYS, 4000)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.servers
+def test_two_pipes_behind_the_exec_shim_get_all_that_gunicorns_app_prints(tmp_path, installed, unbuffered):
+    code = """
+    import sys
+    def application(environ, start_response):
+        for i in range(1500): print("P %05d %s" % (i, "p" * 190))
+        print("done", file=sys.stderr)
+        start_response("200 OK", [])
+        return [b"ok"]
+    """
+    install = "import resilient_wsgi\nresilient_wsgi.install()\n" if installed else ""
+    (tmp_path / "app.py").write_text(install + textwrap.dedent(code))
+
+    with read(rate=4e6) as (out, printed), read(rate=4e6) as (log, errors):
+
+        class Shimmed(Gunicorn):
+            def command(self):
+                return ["sh", "-c", f'exec "$@" >/proc/{os.getpid()}/fd/{out}', "sh", *SHIM, *super().command()]
+
+        env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}", "PYTHONUNBUFFERED": unbuffered}
+        with Shimmed("app:application", env=env, stderr=log) as server:
+            assert wait_until(lambda: load.get(server.port, "/").good, 30)
+            assert all(load.get(server.port, "/", 30).good for _ in range(3))
+    assert len(re.findall(rb"P \d{5} p{190}\n", bytes(printed.text))) == 6000
+    assert errors.text.count(b"done") == 4
+    assert b"BlockingIOError" not in errors.text
+
+
+def test_a_line_of_json_is_one_line_whatever_its_length():
+    with read() as (log, reader):
+        stream = NonBlockingStream(log)
+        for size in (4000, 12_000, 100_000, 1_000_000):
+            print(json.dumps({"traceback": "x" * size}), file=stream)
+        assert stream.drain(30)
+    assert [len(json.loads(line)["traceback"]) for line in reader.text.splitlines()] == [
+        4000,
+        12_000,
+        100_000,
+        1_000_000,
+    ]
+
+
+# A reader that does not read
+
+FORKS = """
+import multiprocessing, sys
+def write():
+    for i in range(5000): print("CHILD %05d" % i, "y" * 80, file=sys.stderr)
+def application(environ, start_response):
+    child = multiprocessing.get_context("fork").Process(target=write); child.start(); child.join(30)
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.servers
+def test_each_line_of_a_forked_child_is_read_or_counted_although_nobody_read_meanwhile(tmp_path):
+    reading, writing = os.pipe()
+    with uwsgi(tmp_path, FORKS, writing, processes=1) as server:
+        assert load.get(server.port, "/", 30).good
+        reader = Reader(reading)
+        wait_until(lambda: b"CHILD 00000" in reader.text, 10)
+        server.signal(signal.SIGHUP)  # what the child has left is reported by the next worker
+        assert wait_until(lambda: load.get(server.port, "/", 30).good and reader.dropped(), 30)
+        assert load.get(server.port, "/", 30).good
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+    lines = len(set(re.findall(rb"CHILD \d{5}", bytes(reader.text))))
+    assert lines == 5000  # of later children, read in full
+    read_lines = reader.text.count(b"CHILD ")
+    assert (read_lines + reader.dropped()) % 5000 == 0
+
+
+def test_a_stalled_reader_costs_all_threads_of_a_process_one_short_wait():
+    reading, writing = os.pipe()
+    stream = NonBlockingStream(writing)
+    began = time.monotonic()
+    threads = [threading.Thread(target=lambda: [stream.write("x" * 99 + "\n") for _ in range(5000)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 3  # one wait of a quarter of a second, and 40 000 lines
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_reader_that_is_too_slow_costs_a_bounded_share_of_the_time():
+    patience, now, waited = Patience(), 1000.0, 0.0
+    begin = now
+    while now < begin + 200:
+        patience.begin(now)
+        if patience.waits:
+            patience.waited(now, now + 0.1)
+            waited += 0.1
+            patience.moved(now + 0.1)
+        now += 0.1
+        patience.judge(now)
+    assert waited < CREDIT_SECONDS + SHARE * 200 + 1
+
+
+# Sockets
+
+
+@contextlib.contextmanager
+def journal(rate=None):
+    """Yield a socket to write to, as systemd gives one, its reader, and the environment that names it."""
+    reading, writing = socket.socketpair()
+    with writing:
+        status = os.fstat(writing.fileno())
+        reader = None if rate is None else Reader(reading.fileno(), rate)
+        try:
+            yield writing.fileno(), reader, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        finally:
+            if reader is not None:
+                writing.close()
+                reader.join()
+            reading.close()
+
+
+LOGS = """
+import sys
+def application(environ, start_response):
+    sys.stderr.write("y" * 200 + "\\n")
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("lazy", [True, False], ids=["lazy-apps", "prefork"])
+def test_a_journal_that_does_not_read_stops_neither_workers_nor_master(tmp_path, lazy):
+    with journal() as (log, _, env):
+        options = {"disable_logging": False, "lazy_apps": lazy, "processes": 2, "threads": 2}
+        with uwsgi(tmp_path, LOGS, log, env=env, **options) as server:
+            answers = load.closed_loop(server.port, "/", count=1000, clients=8, patience=10)
+            assert sum(answer.good for answer in answers) == 1000
+            old = server.workers()
+            server.signal(signal.SIGHUP)
+            assert wait_until(lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30)
+            assert load.get(server.port, "/", 10).good
+            assert os.get_blocking(log)
+
+
+@pytest.mark.servers
+def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_reported_with_the_remedy(tmp_path):
+    with journal(rate=0) as (log, reader, _):
+        with uwsgi(tmp_path, LOGS, log) as server:
+            assert load.get(server.port, "/").good
+        assert not sockets.is_bounded(log)
+        (line,) = [line for line in reader.text.splitlines() if b"can block" in line]
+    assert b"descriptor 2 (socket)" in line
+    assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=on" in line
+
+
+STUCK = "import os, threading\nos.fork() and os.wait()\nwhile True: os.write(2, b'x' * 1000)"
+
+
+def test_unstick_sees_a_socket_and_says_who_should_read_it(capsys):
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        process = subprocess.Popen([sys.executable, "-c", STUCK], stderr=writing.fileno())
+        try:
+            assert wait_until(lambda: stuck.find(process.pid), 10)
+            assert main(["unstick", str(process.pid)]) == 1
+        finally:
+            for pid in reversed(stuck.instance(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+        said = capsys.readouterr().out
+    assert re.search(r"socket:\[\d+\] is full", said)
+    assert f"{os.getpid()} (" in said
+    assert "restart it" in said
+
+
+# unstick
+
+UNSTICK = [sys.executable, "-m", "resilient_wsgi", "unstick"]
+
+
+def test_unstick_of_another_users_process_ends_with_2_and_says_why():
+    if os.geteuid():
+        pytest.skip("needs root, to become another user")
+    look = f"main(['unstick', '{os.getpid()}'])"  # once as root, for another user may not read this Python
+    code = f"import os, sys; from resilient_wsgi.cli.main import main; {look}; os.setuid(65534); sys.exit({look})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stdout.count("is stuck") == 1
+    assert f"no permission to look at process {os.getpid()}" in done.stderr
+
+
+def test_unstick_takes_a_pidfile_and_names_what_it_has_looked_at(tmp_path):
+    process = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "pid").write_text(f"{process.pid}\n")
+    try:
+        done = subprocess.run(
+            [*UNSTICK, f"--pidfile={tmp_path / 'pid'}"], capture_output=True, text=True, timeout=30, check=False
+        )
+    finally:
+        process.kill()
+        process.wait()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"no thread of process {process.pid} (sleep) and its 0 descendants is stuck")
+
+
+def test_unstick_into_a_closed_pipe_keeps_its_exit_code():
+    line = f"{{ {' '.join(UNSTICK)} {os.getpid()}; echo $? >&2; }} | true"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == "0\n"
