@@ -36,7 +36,8 @@ def told(tmp_path):
 
 @pytest.fixture
 def running(told):
-    with instance(OPTIONS, env={"TOLD": str(told)}, ready="^WSGI app 0") as made:
+    env = {"TOLD": str(told), "RESILIENT_WSGI_READINESS_TOKEN": "secret"}
+    with instance(OPTIONS, env=env, ready="^WSGI app 0") as made:
         yield made
 
 
@@ -48,6 +49,11 @@ def get(port, path, method="GET", **headers):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+def details(running):
+    """What is told of each check to who has the token."""
+    return json.loads(get(running.server.port, "/-/ready", **{"X-Readiness-Token": "secret"})[1])["checks"]
 
 
 def probe(running, *arguments, module="ready"):
@@ -69,9 +75,7 @@ def becomes(running, status):
 def test_live_and_ready_are_answered_without_the_app(running):
     assert becomes(running, 200)
     assert get(running.server.port, "/-/live") == (200, b'{"status": "live"}')
-    _, body = get(running.server.port, "/-/ready")
-    checks = json.loads(body)["checks"]
-    assert checks == {"app": "ok", "draining": "ok", "queue": "ok", "warm": "ok", "as told": "ok"}
+    assert details(running) == {"app": "ok", "draining": "ok", "queue": "ok", "warm": "ok", "as told": "ok"}
     assert get(running.server.port, "/-/ready", "HEAD") == (200, b"")
     assert get(running.server.port, "/-/ready", "POST")[0] == 405
     assert get(running.server.port, "/")[1] == b"warm"
@@ -90,7 +94,7 @@ def test_live_and_ready_are_answered_without_the_app(running):
 def test_a_check_that_is_not_well_is_not_ready_and_is_named_while_the_app_is_served(running, told, word, reason):
     assert becomes(running, 200)
     told.write_text(word)
-    assert wait_until(lambda: reason in json.loads(get(running.server.port, "/-/ready")[1])["checks"]["as told"], 10)
+    assert wait_until(lambda: reason in details(running)["as told"], 10)
     assert becomes(running, 503)
     assert get(running.server.port, "/")[0] == 200
     assert wait_until(lambda: probe(running)[0] == 1, 10)
@@ -99,7 +103,8 @@ def test_a_check_that_is_not_well_is_not_ready_and_is_named_while_the_app_is_ser
 
 def test_others_do_not_see_the_details(running):
     assert becomes(running, 200)
-    assert get(running.server.port, "/-/ready", **{"X-Forwarded-For": "203.0.113.7"}) == (200, b'{"status": "ready"}')
+    for headers in ({}, {"X-Readiness-Token": "wrong"}, {"X-Forwarded-For": "127.0.0.1"}):
+        assert get(running.server.port, "/-/ready", **headers) == (200, b'{"status": "ready"}')
 
 
 def test_the_exec_probe_answers_while_the_queue_is_full_and_http_probes_wait(running):
