@@ -56,7 +56,9 @@ def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[D
         link = f"{folder}/{number}"
         with contextlib.suppress(OSError):
             path = os.readlink(link)
-            if _is_of(os.path.basename(path), {process.uid}, masters):
+            name = parse(os.path.basename(path))
+            # in a user or time namespace, uid and start are others than those that are seen from here
+            if name and name.master_pid in masters:
                 found = open_private(link, process.uid, read_only=True, follow=True)
                 if found is not None:
                     found.path = path
@@ -70,7 +72,7 @@ def _by_name(pid: int, uids: Set[int], masters: Dict[int, int]) -> Optional[Dire
         for folder in bases(os.environ, os.geteuid()):
             for filename in _listed(folder, PREFIX):
                 name = parse(filename)
-                if name and _is_of(filename, {uid}, masters) and seen in (0, name.namespace):
+                if name and _is_of(name, uid, masters) and seen in (0, name.namespace):
                     with contextlib.suppress(OSError):
                         found = open_private(os.path.join(folder, filename), uid, read_only=True)
                         if found is not None:
@@ -84,9 +86,9 @@ def _listed(folder: str, prefix: str = "") -> List[str]:
     return []
 
 
-def _is_of(filename: str, uids: Set[int], masters: Dict[int, int]) -> bool:
-    name: Optional[Name] = parse(filename)
-    return name is not None and name.uid in uids and masters.get(name.master_pid) == name.start
+def _is_of(name: Name, uid: int, masters: Dict[int, int]) -> bool:
+    # its workers may not see when a master of another user was started (hidepid)
+    return name.uid == uid and name.master_pid in masters and name.start in (0, masters[name.master_pid])
 
 
 def _children(pid: int) -> Iterator[_Process]:

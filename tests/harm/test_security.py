@@ -434,6 +434,7 @@ def test_a_lock_whose_holder_is_stopped_is_waited_for_no_longer_than_a_second():
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
+        board.close()
         os.close(ready)
         os.close(stopped)
 

@@ -126,7 +126,8 @@ HOSTILE = "/a\r\n2026-01-01 FAKE\x1b[2J\u202e"
 def made(kind, text):
     """Return an event of that kind with the text in each of its fields of text."""
     values = {"str": text, "int": 1, "float": 1.0, "bool": True}
-    return kind(**{field.name: values[field.type] for field in dataclasses.fields(kind)})
+    words = {"next_try"}  # ours, out of a few
+    return kind(**{field.name: values[field.type] for field in dataclasses.fields(kind) if field.name not in words})
 
 
 KINDS = [
@@ -143,7 +144,9 @@ def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_fiel
     assert all(line.isprintable() for line in shown.split("\n"))
     assert "FAKE" not in "".join(shown.split("\n")[1:])
     assert all(
-        value == HOSTILE for name, value in vars(event).items() if type(value) is str and name not in kind.blocks
+        value == HOSTILE
+        for name, value in vars(event).items()
+        if type(value) is str and name not in (*kind.blocks, "next_try")
     )
 
 

@@ -189,6 +189,17 @@ def test_it_is_found_by_the_pid_of_the_master_and_of_a_worker(base):
         os.waitpid(child, 0)
 
 
+@pytest.mark.parametrize("how", ["among what it has open", "by name"])
+def test_it_is_found_where_its_workers_cannot_see_when_their_master_was_started(base, how, monkeypatch):
+    with monkeypatch.context() as hidden:
+        hidden.setattr(instance, "started", lambda _: 0)
+        directory = instance.directory()
+    if how == "by name":
+        monkeypatch.setattr("resilient_wsgi.shm.finding._among_descriptors", lambda *_: None)
+    assert parse(os.path.basename(directory.path)).start == 0
+    assert instance.find(os.getpid()).path == directory.path
+
+
 def test_what_cannot_be_found_says_why(base, in_child, other_user):
     with pytest.raises(Unavailable, match="has no shared files"):
         instance.find(os.getpid())
