@@ -56,7 +56,7 @@ def forget() -> None:
 
 def write(history: History) -> bool:
     """Keep it, from a worker; return whether that could be done."""
-    with contextlib.suppress(OSError, Unavailable):
+    with contextlib.suppress(OSError, Unavailable, MemoryError):
         fd = instance.directory().open(FILE, os.O_RDWR | os.O_CREAT)
         try:
             text = json.dumps(history._asdict()).encode()

@@ -17,7 +17,7 @@ from lab import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.cli import main
 from resilient_wsgi.readiness.board import SERVING
-from resilient_wsgi.readiness.glance import Glance
+from resilient_wsgi.readiness.glance import Glance, NoBoard
 
 pytestmark = pytest.mark.servers
 
@@ -30,14 +30,14 @@ def slots(running):
 
 
 def failures(running):
-    with contextlib.suppress(OSError):  # it is just being reloaded
+    with contextlib.suppress(OSError, NoBoard):  # it is just being reloaded
         return sum(slot.failures for slot in slots(running))
     return 0
 
 
 def all_serve(running, within=20.0):
     def serve():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, NoBoard):
             return all(slot.state == SERVING and slot.ready for slot in slots(running))
         return False
 
