@@ -298,8 +298,9 @@ def test_without_a_master_the_first_failure_is_the_last_and_said_to_be():
     chosen = options(processes=1)
     del chosen["master"]
     with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*attempt 1; that was the last try"):
-        with instance(chosen, fail_first="import", ever=True):
-            pass
+        with instance(chosen, fail_first="import", ever=True) as running:  # if it did not end before it was looked at
+            wait_until(lambda: not running.server.alive(), 10)
+            raise running.server.error(f"ended with code {running.server.returncode}")
 
 
 # gunicorn
