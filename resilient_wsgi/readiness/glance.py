@@ -10,7 +10,6 @@ import ctypes
 import os
 import stat
 
-from ..system import SYSTEM
 from .board import NAME, Head, Slot, layout
 
 TYPE_CHECKING = False
@@ -70,9 +69,10 @@ def _open(master: int, flags: int) -> int:
 
 def _uids(pid: int) -> Set[int]:
     """Return the user ids of a process; the owner of its folder in /proc is root where the kernel protects it."""
-    for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines():
-        if line.startswith("Uid:"):
-            return set(map(int, line.split()[1:]))
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Uid:"):
+                return set(map(int, line.split()[1:]))
     return set()
 
 
