@@ -14,6 +14,7 @@ LONG = (
     "outbound_leaks",
     "outbound_peers",
     "readiness",
+    "readiness_reloads",
     "stderr_matrix",
     "stderr_torn",
     "threads_exits",

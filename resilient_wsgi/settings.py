@@ -167,7 +167,9 @@ class Readiness:
     )
     max_pause: float = option(30.0, Seconds(), "The longest such pause; it doubles with each failure in a row.", "s")
     attempts: int = option(
-        3, Whole(at_least=1), "If no worker has ever loaded the app after this many tries of each, the instance ends."
+        3,
+        Whole(at_least=1),
+        "If, at a cold start, no worker has loaded the app after this many tries of each, the instance ends with code 22.",
     )
     startup_timeout: Optional[float] = option(
         None,

@@ -53,6 +53,8 @@ class Ending:
             slot.error = error
             slot.next_try = self._system.monotonic() + seconds
             hopeless = self._hopeless(slot, failures)
+            if failures == 1 and not self._board.head.ever_loaded:
+                history.write(History())  # should the instance be reloaded now: it has not served
         self._enter(slot, PAUSING)
         if hopeless:
             self._end_instance(error, tries=min(failures, self.options.attempts))

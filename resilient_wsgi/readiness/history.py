@@ -11,7 +11,6 @@ import json
 import os
 from typing import NamedTuple
 
-from ..errors import Unavailable
 from ..shm import instance
 from ..shm.naming import parse
 
@@ -34,7 +33,7 @@ def read(*, reloaded: bool) -> History:
     """
     if not reloaded:
         return History()
-    with contextlib.suppress(OSError, Unavailable, ValueError, TypeError, KeyError):
+    with contextlib.suppress(Exception):
         directory = instance.find(os.getpid())
         name = parse(os.path.basename(directory.path))
         if name is not None and name.master_pid == os.getpid():
@@ -49,14 +48,16 @@ def read(*, reloaded: bool) -> History:
 
 def forget() -> None:
     """Remove it, and the directory with it if nothing else is there: the instance ends."""
-    with contextlib.suppress(OSError, Unavailable):
+    with contextlib.suppress(Exception):
         instance.directory(make=False).unlink(FILE)
         instance.leave()
 
 
 def write(history: History) -> bool:
     """Keep it, from a worker; return whether that could be done."""
-    with contextlib.suppress(OSError, Unavailable, MemoryError):
+    with contextlib.suppress(
+        Exception
+    ):  # whatever it is, it must not be what ends a load: no directory, no room, no memory
         fd = instance.directory().open(FILE, os.O_RDWR | os.O_CREAT)
         try:
             text = json.dumps(history._asdict()).encode()

@@ -77,8 +77,6 @@ class Worker(Ending):
             self._failed(slot, self._how_killed(slot, since))
         if slot.failures:
             self._pause(slot)
-        if slot.spawns == 1 and not self._past.served and self._server.identity().worker == 1:
-            history.write(History())  # so that a reload of an instance that never served is known from others
         self._enter(slot, LOADING)
         failure.keep_reserve()
         self._set_traps()
@@ -214,10 +212,11 @@ class Worker(Ending):
 
     def _remember(self) -> None:
         """Have what comes after a reload of the instance know that it has served: once for each reload."""
-        first = not self._board.head.served
-        self._board.head.served = self._board.head.ever_loaded = 1
-        if first:
-            history.write(History(served=True))
+        with self._board.lock():
+            first = not self._board.head.served
+            self._board.head.served = self._board.head.ever_loaded = 1
+            if first:
+                history.write(History(served=True))
 
     def _name_missing(self, slot: Slot) -> None:
         slot.degraded = missing = printable("; ".join(filter(None, (self._server.missing_apps(), self._wrong_urls))))

@@ -10,6 +10,7 @@ import pytest
 LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
 WORKER = """
 import os, resource, signal, sys
+from resilient_wsgi import servers
 from resilient_wsgi.readiness import failure
 from resilient_wsgi.readiness.board import LOADING, Board
 from resilient_wsgi.readiness.worker import Worker
@@ -30,7 +31,8 @@ class OneWorker(Server):
         os._exit(29)
 
 failure.watch()
-worker = Worker(OneWorker(), Board(2), Readiness(startup_timeout=0))
+servers.use(OneWorker())
+worker = Worker(servers.detect(), Board(2), Readiness(startup_timeout=0))
 worker.start()
 """
 STARVED = """
