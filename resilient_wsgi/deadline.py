@@ -91,7 +91,7 @@ def in_request() -> bool:
 
     True with and without a deadline, in the response's iteration and `close()`, and in threads and
     tasks that have copied the request's context, until the request is over. False anywhere else:
-    in management commands, Celery tasks, the app's own threads.
+    in management commands, Celery tasks, the app's own threads, and in forked child processes.
     """
     return request_of(CURRENT.get()) is not None
 

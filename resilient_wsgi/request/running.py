@@ -145,6 +145,13 @@ class Running:
                 if slot.pid != pid:
                     self.slots.pop(thread, None)
 
+    def forked(self) -> None:
+        """Let a process that the app has forked in a request be in no request: nothing ends that here."""
+        for slot in self.slots.values():
+            if slot.request is not None:
+                slot.request.finished = True
+            slot.request = slot.record = None
+
     def give(self, records: List[Record]) -> None:
         """Hand out places in shared memory: to the threads that are known, and to those that come."""
         for slot in list(self.slots.values()):
@@ -179,6 +186,8 @@ def _note_begun(slot: Slot, record: Record) -> None:
 
 # one for the process, whatever the number of wrapped apps
 running = Running()
+# os.fork() and multiprocessing; uWSGI forks without it, from a master that has no requests
+os.register_at_fork(after_in_child=running.forked)
 
 
 def named(environ: WSGIEnvironment) -> Tuple[str, str]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from wsgiref import util
 
 import pytest
 
+from lab.processes import ToolMissing, wait_until
+from lab.processes.base import find_tool
 from resilient_wsgi import deadline
 from resilient_wsgi.request import DeadlineMiddleware
+from resilient_wsgi.request.client_gone import hung_up
 from resilient_wsgi.settings import Outbound, Readiness, Request, Settings, Stderr
 from resilient_wsgi.stack import Wrapped
 
@@ -139,6 +148,23 @@ def test_code_is_in_a_request_until_its_response_is_closed(seconds, enforced, li
     assert found == [none, *[(True, limited)] * 3, none, none]
 
 
+def test_a_child_that_was_forked_in_a_request_is_in_none():
+    """Nothing would end it there: the request ends in the parent."""
+
+    def app(environ, start_response):
+        context = contextvars.copy_context()
+        pid = os.fork()
+        if not pid:
+            os._exit(seen() != (False, False) or context.run(seen) != (False, False))
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        assert seen() == (True, True)
+        return []
+
+    codes = []
+    serve(app)
+    assert codes == [0]
+
+
 @pytest.mark.parametrize("outcome", ["a list", "an exception"])
 def test_a_request_is_over_when_the_app_has_returned_or_raised(outcome):
     def app(environ, start_response):
@@ -200,3 +226,145 @@ def test_a_request_within_a_request_ends_alone():
     serve(outer, 5)
     assert found == [(5, 5)]
     assert contexts[0].run(seen) == (False, False)
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET], ids=["UNIX", "TCP"])
+@pytest.mark.parametrize("how", ["waits", "half-closed", "closed"])
+def test_on_a_unix_socket_a_client_that_has_ended_its_request_is_told_from_one_that_is_gone(family, how):
+    with connected(family) as (client, accepted):
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        if how == "half-closed":
+            client.shutdown(socket.SHUT_WR)
+        elif how == "closed":
+            client.close()
+        expected = how == "closed" or (how == "half-closed" and family == socket.AF_INET)
+        assert wait_until(lambda: hung_up(accepted.fileno()) == expected, 2)
+        assert accepted.recv(100)
+        assert hung_up(accepted.fileno()) == expected
+
+
+@contextlib.contextmanager
+def connected(family):
+    with tempfile.TemporaryDirectory() as folder, socket.socket(family) as listening, socket.socket(family) as client:
+        listening.bind(f"{folder}/s" if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listening.listen()
+        client.connect(listening.getsockname())
+        with listening.accept()[0] as accepted:
+            yield client, accepted
+
+
+HALF_CLOSED_APP = """
+import resilient_wsgi
+resilient_wsgi.install()
+@resilient_wsgi.wrap
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", ["uwsgi", "gunicorn"])
+def test_a_half_closing_client_on_a_unix_socket_is_answered(server, tmp_path):
+    """As `nc -N -U`, socat and health checks in shell do."""
+    (tmp_path / "half.py").write_text(HALF_CLOSED_APP)
+    path = str(tmp_path / "s")
+    commands = {
+        "uwsgi": ["uwsgi", "--http-socket", path, "--master", "--module", "half", "--die-on-term"],
+        "gunicorn": ["gunicorn", "--bind", f"unix:{path}", "half"],
+    }
+    try:
+        program = find_tool(server)
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    command = [program, *commands[server][1:]]
+    with (tmp_path / "log").open("w") as log:
+        running_server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        answers = [half_closing(path) for _ in range(3)]
+    finally:
+        running_server.terminate()
+        running_server.wait(20)
+    assert [answer[9:12] for answer in answers] == [b"200"] * 3, (tmp_path / "log").read_text()
+
+
+def half_closing(path):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        assert wait_until(lambda: client.connect_ex(path) == 0, 15)
+        client.sendall(b"GET /x HTTP/1.0\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(1000), b""))
+
+
+DJANGO = """
+import asyncio, sys, threading
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DATABASES={}, INSTALLED_APPS=["resilient_wsgi.django", "jobs"],
+    RESILIENT_WSGI={"REQUEST": {"TIMEOUT": 5}},
+)
+import django
+django.setup()
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+from asgiref.sync import sync_to_async
+from resilient_wsgi import deadline
+
+def seen():
+    return str(deadline.in_request())
+async def view(request):
+    return HttpResponse(f"{seen()} {await sync_to_async(seen)()} {await asyncio.create_task(later())}")
+async def later():
+    await asyncio.sleep(0)
+    return seen()
+def stream(request):
+    return StreamingHttpResponse(seen() for _ in range(2))
+urlpatterns = [path("view", view), path("stream", stream)]
+
+def by_wsgi(where):
+    from django.core.wsgi import get_wsgi_application
+    from django.test import RequestFactory
+    response = get_wsgi_application()(RequestFactory().get(where).environ, lambda *_: None)
+    body = b"".join(response).decode()
+    response.close()
+    return body
+
+async def by_asgi(where):
+    from asgiref.testing import ApplicationCommunicator
+    from django.core.asgi import get_asgi_application
+    scope = {"type": "http", "method": "GET", "path": where, "headers": [], "query_string": b""}
+    communicator = ApplicationCommunicator(get_asgi_application(), scope)
+    await communicator.send_input({"type": "http.request"})
+    await communicator.receive_output(10)
+    return (await communicator.receive_output(10))["body"].decode()
+
+from django.core.management import call_command
+before = [thread.name for thread in threading.enumerate()]
+call_command("look")
+assert [thread.name for thread in threading.enumerate()] == before
+assert by_wsgi("/view") == "True True True", by_wsgi("/view")
+assert by_wsgi("/stream") == "TrueTrue"
+assert asyncio.run(by_asgi("/view")) == "False False False"
+assert seen() == "False"
+print("all well")
+"""
+COMMAND = """
+from django.core.management.base import BaseCommand
+from resilient_wsgi import deadline
+class Command(BaseCommand):
+    def handle(self, **options):
+        assert not deadline.in_request() and deadline.remaining() is None
+"""
+
+
+def test_django_s_async_views_are_in_a_request_under_wsgi_and_its_commands_and_asgi_are_not(tmp_path):
+    commands = tmp_path / "jobs" / "management" / "commands"
+    commands.mkdir(parents=True)
+    for folder in (tmp_path / "jobs", commands.parent, commands):
+        (folder / "__init__.py").touch()
+    (commands / "look.py").write_text(COMMAND)
+    (tmp_path / "project.py").write_text(DJANGO)
+    command = [sys.executable, "-W", "ignore::Warning:django", "project.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("all well\n"), done.stderr

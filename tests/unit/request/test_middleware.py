@@ -180,6 +180,9 @@ def test_a_client_that_has_only_half_closed_on_raw_http_is_served():
     with Connected(half_close=True) as server:
         server.client.shutdown(socket.SHUT_WR)
         assert called(server)
+        assert called(server, client_gone="on")  # a UNIX socket, where that is seen
+        server.client.close()
+        assert called(server)
         assert not called(server, client_gone="on")
 
 
