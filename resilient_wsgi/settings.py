@@ -208,7 +208,10 @@ class Request:
 
     mode: str = mode("requests pass as they are.")
     timeout: Optional[float] = option(
-        None, Seconds(above=0, none="no other limit than harakiri"), "The deadline of a request, besides harakiri.", "s"
+        None,
+        Seconds(above=0, none="no other limit than harakiri"),
+        "The deadline of a request; harakiri, where it is earlier, stays the limit.",
+        "s",
     )
     reserve: float = option(
         0.5,
@@ -219,7 +222,8 @@ class Request:
     paths: Mapping[str, Optional[float]] = option(
         {},
         PathLimits(),
-        "Deadlines by path, in the place of TIMEOUT; the first pattern that matches counts. Harakiri stays the limit.",
+        "Deadlines by path, in the place of TIMEOUT; the first pattern that matches counts. The harakiri in force for the "
+        "request (option, route, post-buffering) stays the limit.",
     )
     router_timeout: Optional[float] = option(
         None,

@@ -12,7 +12,9 @@ HEAD = f"""# Settings
 This page is made from the table in `resilient_wsgi/settings.py`. Times are seconds.
 
 Precedence: arguments of `install()`, then `settings.{PREFIX}` (Django), then the environment, then the default; but an off
-switch in the environment always wins: `{PREFIX}=off` for all, `{PREFIX}_OUTBOUND=off` for a section.
+switch in the environment always wins: `{PREFIX}=off` for all (no other setting is read then, so no mistake in one matters),
+`{PREFIX}_OUTBOUND=off` for a section. `{PREFIX}=report` is a dry run of everything, whatever the code says; sections that are off
+stay off, and one that the environment names (`{PREFIX}_STDERR=enforce`) is as it says.
 
 ```python
 {PREFIX} = {{"OUTBOUND": {{"TOTAL_TIMEOUT": 20}}, "STDERR": "off"}}  # settings.py, or install({{...}})
