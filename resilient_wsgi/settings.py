@@ -252,7 +252,10 @@ class Request:
         "s",
     )
     grace: float = option(
-        5.0, Seconds(), "A request that still runs this long after its deadline has its worker replaced.", "s"
+        5.0,
+        Seconds(),
+        "A request that still runs this long after the limit of TIMEOUT or PATHS has its worker replaced.",
+        "s",
     )
     drain: float = option(
         10.0, Seconds(), "How long the other requests of a worker that is to be replaced get to finish.", "s"

@@ -27,7 +27,7 @@ class ResilientConfig(AppConfig):
         checks.register(check_installation, "resilient_wsgi")
         checks.register(check_deadline, "resilient_wsgi", deploy=True)
         try:
-            if handler.serving():
+            if handler.expected():
                 request.expect_apps()
             installed = install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
         except ConfigurationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Iterable
 
@@ -40,6 +41,12 @@ def wanted(settings: Settings) -> bool:
     """Return whether there is anything to put around the handler."""
     sections = (settings.request, settings.stderr, settings.readiness, settings.outbound)
     return any(section.mode != OFF for section in sections)
+
+
+def expected() -> bool:
+    """Return whether this process will call Django's WSGI handler: a server's, and not for ASGI."""
+    asgi = "django.core.handlers.asgi" in sys.modules and "django.core.wsgi" not in sys.modules
+    return serving() and not asgi
 
 
 def serving() -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 READY_RPC = "resilient_wsgi_ready"
+HOOK = f"rpc:{READY_RPC}"
 # 29 is UWSGI_QUIET_CODE: a plain respawn without a word. 15 would take the worker out of the pool (cheaper), 22 would say
 # that the app failed and, with need-app, end the instance (core/master.c)
 QUIET_CODE = 29
@@ -131,8 +132,9 @@ class UwsgiServer(Server):
         return bool(worker) and uwsgi.workers()[worker - 1]["pid"] not in (0, pid)
 
     def on_worker_serving(self, callback: Callback) -> None:
-        """Run `callback` after the fork: `hook-accepting` may not be there, or the app lazy."""
-        self._start.add(callback)
+        """Run `callback` after the fork, or with lazy-apps when `hook-accepting` says that the app is loaded."""
+        tells = bool(self._hooked) or self._configured_hook()
+        (self._ready if tells and self.loads_in_worker() else self._start).add(callback)
 
     def first_worker(self) -> bool:
         """Return whether this is the first life of worker 1."""
@@ -360,11 +362,13 @@ class UwsgiServer(Server):
             self._awake = f"{FORKBOMB_DELAY} = 0 (set): the master never sleeps over loads that fail"
 
     def _hook(self) -> str:
-        wanted = f"rpc:{READY_RPC}"
-        last = uwsgi.opt.get("hook-accepting", b"").decode()
-        if wanted in (last, *(uwsgi_native.values("hook-accepting") or ())):
+        if self._configured_hook():
             return "hook-accepting"
-        return "hook-accepting (added)" if uwsgi_native.set_option("hook-accepting", wanted) else ""
+        return "hook-accepting (added)" if uwsgi_native.set_option("hook-accepting", HOOK) else ""
+
+    def _configured_hook(self) -> bool:
+        last = uwsgi.opt.get("hook-accepting", b"").decode()
+        return HOOK in (last, *(uwsgi_native.values("hook-accepting") or ()))
 
     def end_instance(self) -> None:
         """Ask the master to end with a plain stop; its code is what `fail_exit_when` has arranged. Without one, just end."""
