@@ -71,12 +71,12 @@ class DeadlineMiddleware:
             request.client_fd = -1
             request._system = SYSTEM  # noqa: SLF001
             slot = self._slots.get(get_ident()) or running.add_thread()
-            slot.request = request
             record = slot.record
             if record is not None:
                 record.begin(now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b"")
             if self._watch_client:
                 request.client_fd = _client_fd(environ)
+            slot.request = request  # last: what fails before this leaves nothing behind
         except Exception as error:
             _guard.report(error)
             return app(environ, start_response)

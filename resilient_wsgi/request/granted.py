@@ -74,8 +74,7 @@ class Budget:
             of = "deadline: by the harakiri of each request, which routes and buffered bodies change"
             return of if options.timeout is None else f"{of}, at most {options.timeout:g} s"
         if self.usual == math.inf:
-            remedy = "set REQUEST.TIMEOUT" + (" or harakiri" if self._server.name == "uwsgi" else "")
-            return f"no deadline: {remedy} to get one"
+            return f"no deadline: set {self._server.deadline_remedy()} to get one"
         by = "REQUEST.TIMEOUT" if self.usual == self._timeout else f"harakiri {harakiri:g} s"
         return f"deadline {self.usual:g} s ({by})"
 

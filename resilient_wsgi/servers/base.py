@@ -146,6 +146,10 @@ class Server:
         """
         return None
 
+    def deadline_remedy(self) -> str:
+        """Return which settings give requests a deadline here."""
+        return "REQUEST.TIMEOUT"
+
     def harakiri_left(self) -> Optional[float]:
         """Return the seconds until harakiri as things are now, infinity if there is none.
 

@@ -141,16 +141,29 @@ class UwsgiServer(Server):
         return uwsgi.worker_id() == 1 and not uwsgi.workers()[0]["respawn_count"]
 
     def harakiri(self) -> Optional[float]:
-        """Return the seconds of the option `harakiri`, None where it is not set."""
-        return float(self._number("harakiri")) or None
+        """Return the seconds of the option `harakiri`, None where it is not set or not always in force."""
+        return None if self._harakiri_depends() else float(self._number("harakiri")) or None
 
     def harakiri_by_request(self) -> Optional[HarakiriOf]:
         """Return a function where routes may set it, or bodies that are buffered add to it."""
+        if self._harakiri_depends():
+            return None
         return self._harakiri.by_request(self.harakiri(), self._number("post-buffering"))
+
+    def deadline_remedy(self) -> str:
+        """Return which settings give requests a deadline here."""
+        if self._harakiri_depends():
+            return "REQUEST.TIMEOUT (harakiri depends on harakiri-queue-threshold)"
+        return "REQUEST.TIMEOUT or harakiri"
 
     def harakiri_left(self) -> Optional[float]:
         """Return the seconds until the master ends this worker, where it works on one request."""
-        return self._harakiri.left() if uwsgi.cores == 1 else None
+        alone = uwsgi.cores == 1 and not self._harakiri_depends()
+        return self._harakiri.left() if alone else None
+
+    def _harakiri_depends(self) -> bool:
+        """Return whether harakiri waits for a listen queue of some length (core/master_checks.c)."""
+        return self._number("harakiri-queue-threshold") > 0
 
     def on_harakiri_set(self, callback: Optional[Callback]) -> None:
         """Call `callback` after `uwsgi.set_user_harakiri()`."""

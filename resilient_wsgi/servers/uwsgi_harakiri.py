@@ -79,12 +79,12 @@ class Harakiri:
 
     def _find(self) -> Optional[WorkerHarakiri]:
         module = self._uwsgi
-        if not module.worker_id() or not module.version.startswith(b"2.0."):
+        # without a master it is an alarm of the worker's own, and the fields say less
+        if not module.worker_id() or not module.masterpid() or not module.version.startswith(b"2.0."):
             return None
         set_user = module.set_user_harakiri if self._notifier is None else self._notifier.original
-        master_pid = module.masterpid()
         worker = module.workers()[module.worker_id() - 1]
-        return find(worker, master_pid, set_user if master_pid else None, self._system)
+        return find(worker, module.masterpid(), set_user, self._system)
 
 
 class _Notifier:
@@ -140,12 +140,12 @@ class WorkerHarakiri:
 def find(
     worker: Mapping[str, Any],
     master_pid: int,
-    set_user: Optional[SetUser],
+    set_user: SetUser,
     system: System = SYSTEM,
 ) -> Optional[WorkerHarakiri]:
     """Return the fields of the worker that `uwsgi.workers()` describes so, None where they cannot be had.
 
-    `set_user` is `uwsgi.set_user_harakiri`, None where there is no master, which it needs.
+    `set_user` is `uwsgi.set_user_harakiri`.
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8 or ctypes.sizeof(ctypes.c_long) != 8:
         return None
@@ -153,7 +153,7 @@ def find(
         address = _worker_in(start, length, worker, master_pid)
         if address:
             found = WorkerHarakiri(address, system)
-            fits = found._plausible() and (set_user is None or found._obeys(set_user))  # noqa: SLF001
+            fits = found._plausible() and found._obeys(set_user)  # noqa: SLF001
             return found if fits else None
     return None
 
@@ -173,7 +173,7 @@ def _worker_in(start: int, length: int, worker: Mapping[str, Any], master_pid: i
     The first of the array is the master's, with number 0; the size of each is the build's.
     """
     number = int(worker["id"])
-    if _int(start) != 0 or _int(start + 4) not in (master_pid, worker["pid"]):
+    if _int(start) != 0 or _int(start + 4) != master_pid:
         return 0
     size = 8
     while size <= _WORKER_BYTES_AT_MOST and number * size + _HEAD_BYTES <= length:

@@ -95,6 +95,18 @@ def test_the_app_s_harakiri_is_followed_beside_the_option(tmp_path):
         assert 18 < remaining(server, "/user/60") <= 19.5  # the option's comes first
 
 
+def test_a_harakiri_that_depends_on_the_listen_queue_is_no_deadline(tmp_path):
+    with running(tmp_path, **{"harakiri": 4, "harakiri-queue-threshold": 3}) as server:
+        assert remaining(server) is None
+        server.wait_for_log(r"no deadline: set REQUEST.TIMEOUT \(harakiri depends on harakiri-queue-threshold\)")
+
+
+def test_without_a_master_a_body_that_is_buffered_is_not_limited_by_what_is_not_known(tmp_path):
+    with running(tmp_path, **{"harakiri": 4, "post-buffering": 4096, "master": False}) as server:
+        assert 2 < remaining(server) <= 2.5
+        assert remaining(server, data=b"x" * 90) is None
+
+
 def has_routes():
     with contextlib.suppress(ToolMissing):
         done = subprocess.run([find_tool("uwsgi"), "--help"], capture_output=True, text=True, check=False)

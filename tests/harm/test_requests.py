@@ -20,6 +20,7 @@ from lab.processes.base import find_tool
 from resilient_wsgi import deadline
 from resilient_wsgi.request import DeadlineMiddleware
 from resilient_wsgi.request.client_gone import hung_up
+from resilient_wsgi.request.running import running
 from resilient_wsgi.settings import Outbound, Readiness, Request, Settings, Stderr
 from resilient_wsgi.stack import Wrapped
 
@@ -368,3 +369,13 @@ def test_django_s_async_views_are_in_a_request_under_wsgi_and_its_commands_and_a
     command = [sys.executable, "-W", "ignore::Warning:django", "project.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("all well\n"), done.stderr
+
+
+def test_an_environ_that_is_none_leaves_no_request_behind():
+    running.forget()
+    running.records = [type("Record", (), {"begin": lambda *_: None, "clear": lambda self: None})()]
+    try:
+        assert DeadlineMiddleware(lambda environ, start_response: [b"x"], 5)({}, start_response) == [b"x"]
+        assert running.requests() == []
+    finally:
+        running.forget()
