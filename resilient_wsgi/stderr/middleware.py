@@ -47,9 +47,9 @@ class ErrorsMiddleware:
             environ["wsgi.errors"] = self._stream
 
     def drain(self) -> None:
-        """Write what waits, as far as there is room."""
+        """Write what waits, as far as there is room, and see to it that there is some for uWSGI's line about the request."""
         with _guard:
-            self.writer.drain()
+            self.writer.make_room()
 
     def _is_standard_error(self, theirs: Any) -> bool:
         if getattr(type(theirs), "fileno", None) is _NONE:

@@ -10,7 +10,7 @@ from ..events import LinesDropped, tell
 from ..system import SYSTEM, System
 from .forks import mark
 from .kernel import PIPE_BUF
-from .means import REFUSED, Means, ladder
+from .means import REFUSED, Flagged, Means, ladder
 from .patience import Patience
 from .room import Room
 from .spill import BATCH, CROWD, NEWEST, Dropped, Spill
@@ -21,6 +21,8 @@ GATE = 0.05
 BROKEN_GATE = 1.0
 # seconds of a wait for room before the next look: POLLOUT wakes it, but says full while there is room for a short line
 POLL = 0.005
+# and for so long after the last time that there was none, room is left for C code
+CROWDED_SECONDS = 1.0
 SPIN = 0.0005
 # how much one caller writes on behalf of others: 64 pieces of 4 KiB take about 0.1 ms
 DRAIN_PIECES = 64
@@ -44,6 +46,7 @@ class Writer:
 
     __slots__ = (
         "_arrivals",
+        "_crowded_until",
         "_gate",
         "_getpid",
         "_identity",
@@ -161,7 +164,7 @@ class Writer:
             wanted = spill.passes + 1  # a pass that begins from here on finds it
             self._drain(spill)
             if spill.emptied < wanted:
-                self._wait(spill, wanted)
+                self._wait(spill, lambda: spill.emptied >= wanted)
         elif len(arrivals) >= BATCH:
             self._settle(self._spill)
 
@@ -185,6 +188,12 @@ class Writer:
         """Write what waits, as far as there is room, unless the gate is closed."""
         if self._now() >= self._gate:
             self._drain(self.spill())
+
+    def make_room(self) -> None:
+        """Do the same, and wait as for a line until C code finds room as well. For the end of a request."""
+        self.drain()
+        if self._now() >= self._gate and not self._room.has_reserve:
+            self._wait(self.spill(), lambda: self._room.has_reserve)
 
     def flush(self, seconds: float) -> bool:
         """Write what waits, and wait at most so long for room; return whether all is written and said. For the end of a process."""
@@ -230,7 +239,7 @@ class Writer:
         self._spill.since = self._now()
         self._spill.split = self._room.keeps_messages
         self._patience = self._patience_of()
-        self._gate = 0.0
+        self._gate = self._crowded_until = 0.0
         self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
@@ -242,18 +251,18 @@ class Writer:
         elif len(spill.arrivals) > CROWD:
             spill.overrun()
 
-    def _wait(self, spill: Spill, wanted: int) -> None:
-        """Wait until a pass from `wanted` on has written all that it found, as long as that is worth it."""
+    def _wait(self, spill: Spill, done: Callable[[], bool]) -> None:
+        """Wait until it is done, as long as that is worth it, and write what waits meanwhile."""
         if spill.owner == get_ident():
             return  # a signal handler of the thread that writes: it would wait for itself
         patience, now = self._patience, self._now()
         patience.begin(now)
-        while spill.emptied < wanted and patience.waits and now >= self._gate:
+        while not done() and patience.waits and now >= self._gate:
             begin, now = now, self._pause(spill, now)
             patience.waited(begin, now)
             patience.judge(now)
             self._drain(spill)
-        if spill.emptied < wanted and now >= self._gate:
+        if not done() and now >= self._gate:
             self._close_gate(now)
             self._settle(spill)
 
@@ -290,12 +299,16 @@ class Writer:
                     spill.order()  # its threads wait: nothing of it is dropped, and there is one line of each at most
                 else:
                     spill.settle()
-                self.busy = not (spill.done and self._means is not None and self._means.atomic)
+                self.busy = not (spill.done and self._is_atomic) or self._now() < self._crowded_until
             finally:
                 spill.leave()
             if not spill.arrivals or self._now() < self._gate:
                 return
             self.busy = True
+
+    @property
+    def _is_atomic(self) -> bool:
+        return self._means is not None and self._means.atomic
 
     def _recovered(self) -> None:
         if self._patience.stalled:
@@ -312,7 +325,7 @@ class Writer:
             if not data:
                 break
             try:
-                if len(data) > PIPE_BUF and not spill.tail:
+                if not spill.tail:
                     self._room.expect(len(data))
                 gone = self.send(data)
             except OSError as error:
@@ -357,15 +370,21 @@ class Writer:
         self.busy = True
         now = self._now()
         spill = self.spill()
-        if not isinstance(error, BlockingIOError):
+        if isinstance(error, BlockingIOError):
+            self._full(now)
+        else:
             self._gate = now + BROKEN_GATE
-        elif not self._patience.waits:
-            self._close_gate(now)
         if not spill.unsaid.size_bytes:
             spill.since = now
         if error.errno == errno.EBADF:
             self.choose()
         return False
+
+    def _full(self, now: float) -> None:
+        if self._room.shared_with_c:
+            self._crowded_until = now + CROWDED_SECONDS
+        if not self._patience.waits:
+            self._close_gate(now)
 
     def _was_replaced(self) -> bool:
         # `dup2` over it, as when a daemon is made or a log is rotated: the next rung of the old ladder may harm a file
@@ -388,6 +407,8 @@ class Writer:
         if self._means is not None:
             self._means.close()
         self._means, self.send, self.busy = means, means.write, not means.atomic
+        # what was taken over for C code has O_NONBLOCK; other descriptions block, for whoever is not us
+        self._room.shared_with_c = isinstance(means, Flagged) and self._room.is_pipe
         return True
 
     def _broken(self, data: bytes) -> int:
