@@ -15,6 +15,7 @@ LONG = (
     "outbound_peers",
     "readiness",
     "readiness_reloads",
+    "stderr_bursts",
     "stderr_matrix",
     "stderr_torn",
     "threads_exits",

@@ -40,7 +40,7 @@ class System:
     close = staticmethod(os.close)
     dup = staticmethod(os.dup)
     dup2 = staticmethod(os.dup2)
-    ioctl: Callable[..., int] = staticmethod(fcntl.ioctl)
+    ioctl: Callable[..., Any] = staticmethod(fcntl.ioctl)
     fcntl = staticmethod(fcntl.fcntl)
     fstat = staticmethod(os.fstat)
     isatty = staticmethod(os.isatty)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
 
 from ..core.text import printable
 from ..readiness.board import SERVING, STATES, Slot
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     board = board_of(pid)
     alive = _who_lives(pid)
     report = [worker(number, slot, alive(slot)) for number, slot in enumerate(board.slots, 1) if slot.spawns]
+    _note_full_log(pid, report)
     if arguments.live:
         good = any(alive(slot) and not _silent(slot) for slot in board.slots)
     else:
@@ -83,6 +85,34 @@ def worker(number: int, slot: Slot, alive: bool) -> Dict[str, object]:
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
         "degraded": slot.degraded,
     }  # fmt: skip
+
+
+def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
+    """Take for not ready those that are stuck in writing their log; all of them, if the master is."""
+    if not any(map(_may_be_writing, target.family(master))):
+        return
+    from ..stderr import stuck  # which imports much
+
+    outer = stuck.in_log(target.family(master))
+    inner = {target.inner_pid(pid) for pid in outer}
+    for each in report:
+        if master in outer or each["pid"] in inner:
+            whose = "its master's" if master in outer else "its"
+            stuck_in = f"{whose} log is full, and a thread is stuck in writing it (resilient-wsgi unstick {master})"
+            each.update(ready=False, why=each["why"] or stuck_in)
+
+
+def _may_be_writing(pid: int) -> bool:
+    for task in target.tasks(pid):
+        with suppress(OSError), open(f"/proc/{pid}/task/{task}/wchan", encoding="ascii") as file:
+            place = file.read()
+            if "pipe_write" in place or place in (
+                "sock_alloc_send_pskb",
+                "unix_wait_for_peer",
+                "sk_stream_wait_memory",
+            ):
+                return True
+    return False
 
 
 def _silent(slot: Slot) -> str:

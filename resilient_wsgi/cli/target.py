@@ -222,6 +222,11 @@ def _listening() -> Set[int]:
     return listen_queue.listening_inodes()
 
 
+def tasks(pid: int) -> List[str]:
+    """Return the numbers of a process's threads, none if it is gone."""
+    return _list(f"/proc/{pid}/task")
+
+
 def _children(pid: int) -> Iterator[int]:
     for task in _list(f"/proc/{pid}/task"):
         yield from map(int, _read(pid, f"task/{task}/children").split())

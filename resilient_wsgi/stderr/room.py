@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import array
 import errno
 import mmap
 import os
+import sys
 import termios
 
 from ..system import System
@@ -13,6 +13,7 @@ from .kernel import F_GETPIPE_SZ, PIPE_BUF
 from .means import keeps_messages, kind
 
 QUEUED = {"pipe": termios.FIONREAD, "socket": termios.TIOCOUTQ, "terminal": termios.TIOCOUTQ}
+_AMOUNT = bytes(4)  # place for an int
 # how often a long line may find too little room, each time after something was read or written, before it goes in parts:
 # as it would without this library
 TRIES = 100
@@ -96,8 +97,6 @@ class Room:
         if request is None:
             return 0
         try:
-            amount = array.array("i", [0])
-            self._system.ioctl(self._fd, request, amount)
-            return amount[0]
+            return int.from_bytes(self._system.ioctl(self._fd, request, _AMOUNT), sys.byteorder)
         except OSError:
             return 0

@@ -77,6 +77,20 @@ def find(pid: int) -> List[Full]:
     return [_describe(kind, inode, threads) for (kind, inode), threads in by_file.items()]
 
 
+def in_log(pids: Iterable[int]) -> List[int]:
+    """Return which of these processes have a thread that is stuck in a write to standard output or error."""
+    before = {thread for pid in pids for thread in _sleeping(pid)}
+    if before:
+        time.sleep(APART_SECONDS)
+    after = {thread for pid in pids for thread in _sleeping(pid)}
+    return sorted({thread.pid for thread in before & after if _writes_log(thread)})
+
+
+def _writes_log(thread: Thread) -> bool:
+    file = _file(thread.pid, thread.fd)
+    return file is not None and file in (_file(thread.pid, 1), _file(thread.pid, 2))
+
+
 def unseen(pid: int) -> List[int]:
     """Return which of a process and its descendants this user may not look into."""
     return [process for process in instance(pid) if _is_hidden(process)]

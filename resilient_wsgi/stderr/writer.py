@@ -22,7 +22,7 @@ BROKEN_GATE = 1.0
 # seconds of a wait for room before the next look: POLLOUT wakes it, but says full while there is room for a short line
 POLL = 0.005
 # and for so long after the last time that there was none, room is left for C code
-CROWDED_SECONDS = 1.0
+CROWDED_SECONDS = 5.0
 SPIN = 0.0005
 # how much one caller writes on behalf of others: 64 pieces of 4 KiB take about 0.1 ms
 DRAIN_PIECES = 64
@@ -55,6 +55,7 @@ class Writer:
         "_mark",
         "_means",
         "_now",
+        "_passes",
         "_patience",
         "_patience_of",
         "_room",
@@ -157,6 +158,8 @@ class Writer:
         """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
         if not self._mark[0]:
             self._renew()
+        if self._passes and self._pass(data):
+            return
         arrivals = self._arrivals
         arrivals.append(data)
         if self._now() >= self._gate:
@@ -167,6 +170,21 @@ class Writer:
                 self._wait(spill, lambda: spill.emptied >= wanted)
         elif len(arrivals) >= BATCH:
             self._settle(self._spill)
+
+    def _pass(self, data: bytes) -> bool:
+        """Send it, when nothing waits and there is more room than for it; return whether it went."""
+        try:
+            self._room.expect(len(data))
+            gone = self.send(data)
+        except OSError as error:
+            self._passes = False
+            self._refused(error)
+            return False
+        if gone != len(data):
+            self.torn(data[gone:])
+        elif self._now() >= self._crowded_until:
+            self.busy = self._passes = False
+        return True
 
     def hold_long(self, data: bytes) -> None:
         """Have what does not fit into one piece wait; keep to the bound at once, as many of them would take much memory."""
@@ -182,11 +200,11 @@ class Writer:
     def torn(self, tail: bytes) -> None:
         """Have this follow before anything else: the rest of what `send` took a part of (a disk that is full)."""
         self.spill().tail += tail
-        self.busy = True
+        self._passes, self.busy = False, True
 
     def drain(self) -> None:
         """Write what waits, as far as there is room, unless the gate is closed."""
-        if self._now() >= self._gate:
+        if not self._passes and self._now() >= self._gate:
             self._drain(self.spill())
 
     def make_room(self) -> None:
@@ -210,7 +228,7 @@ class Writer:
         """Say this as well, when there is room: what processes that have ended could not."""
         spill = self.spill()
         spill.inherited = Dropped(*map(sum, zip(spill.inherited, dropped)))
-        self.busy = True
+        self._passes, self.busy = False, True
 
     def give_up(self) -> Dropped:
         """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
@@ -228,6 +246,7 @@ class Writer:
         """Take the reader for stalled until it has taken what is written next. For who has waited for room already."""
         self.spill()
         self._patience.stalled = self.busy = True
+        self._passes = False
         self.when_stalled(True)
 
     def _renew(self) -> None:
@@ -240,6 +259,7 @@ class Writer:
         self._spill.split = self._room.keeps_messages
         self._patience = self._patience_of()
         self._gate = self._crowded_until = 0.0
+        self._passes = False  # whether lines may be sent although `busy`, each after a look at the room
         self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
@@ -299,12 +319,14 @@ class Writer:
                     spill.order()  # its threads wait: nothing of it is dropped, and there is one line of each at most
                 else:
                     spill.settle()
-                self.busy = not (spill.done and self._is_atomic) or self._now() < self._crowded_until
+                is_free = spill.done and self._is_atomic
+                self._passes = is_free and self._now() < self._crowded_until
+                self.busy = self._passes or not is_free
             finally:
                 spill.leave()
             if not spill.arrivals or self._now() < self._gate:
                 return
-            self.busy = True
+            self._passes, self.busy = False, True
 
     @property
     def _is_atomic(self) -> bool:

@@ -382,6 +382,20 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
     assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=on" in line
 
 
+@pytest.mark.servers
+def test_ready_and_unstick_see_workers_that_are_stuck_in_a_socket(tmp_path, capsys):
+    with journal() as (log, _, _):
+        options = {"disable_logging": False, "processes": 2, "hook_accepting": "rpc:resilient_wsgi_ready"}
+        with uwsgi(tmp_path, LOGS, log, **options) as server:
+            assert wait_until(lambda: main(["ready", str(server.pid)]) == 0, 20)
+            capsys.readouterr()
+            load.closed_loop(server.port, "/", count=1000, clients=4, patience=1, give_up=lambda got: not got[-1].good)
+            assert wait_until(lambda: main(["ready", str(server.pid)]) == 1, 20)
+            assert "its log is full, and a thread is stuck in writing it" in capsys.readouterr().out
+            assert main(["unstick", str(server.pid)]) == 1
+            assert "is full" in capsys.readouterr().out
+
+
 STUCK = "import os, threading\nos.fork() and os.wait()\nwhile True: os.write(2, b'x' * 1000)"
 
 
