@@ -96,8 +96,8 @@ class Stderr:
         AUTO,
         SWITCH,
         "Make the descriptor itself non-blocking in the uWSGI master before the first fork, because uWSGI's C code "
-        "writes there too; `auto`: in uWSGI, pipes that can be opened anew; `on`: in any server, also by O_NONBLOCK on a "
-        "description that others may share (sockets, another user's pipe).",
+        "writes there too; `auto`: in uWSGI, pipes that can be opened again, and a limit of 1 s for writes to the journal's "
+        "socket; `on`: in any server, also what others may share (any socket, another user's pipe).",
     )
     spill_bytes: int = option(
         256 * 1024, Whole(at_least=0), "What is kept while there is no room, per process.", "bytes"
