@@ -34,6 +34,10 @@ $(filter-out soak,$(MAKECMDGOALS)): soak
 	@:
 endif
 
+# what takes long: `make soak NAME=peers`, `make soak NAME=peers ARGS="requests httpx"`; without NAME the list
+soak: $(VENV)/.bench
+	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),$(PY) -m bench --list)
+
 docs: $(VENV)/.docs
 	$(PY) -m resilient_wsgi.settings_doc --check docs/settings.md
 	$(PY) -m mkdocs build --strict

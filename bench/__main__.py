@@ -12,7 +12,7 @@ SHORT = ("import_time", "hello", "stderr", "outbound")
 LONG = (
     "outbound_costs",
     "outbound_leaks",
-    "outbound_peers",
+    "peers",
     "readiness",
     "readiness_reloads",
     "stderr_bursts",
@@ -23,6 +23,7 @@ LONG = (
     "threads_reloads",
     "threads_start",
     "threads_work",
+    "tracers",
     "request_cost",
     "request_false_positives",
     "request_overload",
