@@ -16,7 +16,7 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
 
     The calling thread may stand in a signal handler at the end of the process: a lock that is never released, taken there,
     would hold up the exit. The thread is none of `threading`'s, so that nobody waits for it. Where none can be started at all
-    (the limit on threads), it is called in the calling one and not bounded.
+    (the limit of threads), it is not called.
     """
     done = _thread.allocate_lock()
     done.acquire()
@@ -28,9 +28,4 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
         finally:
             done.release()
 
-    try:
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # at the end of CPython 3.12
-        if not late.start(run):
-            run()
-    return done.acquire(timeout=seconds)
+    return late.begin(run) and done.acquire(timeout=seconds)

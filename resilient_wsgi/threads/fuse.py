@@ -15,6 +15,7 @@ from typing import Callable, List, Optional
 from .. import servers
 from ..core import frames
 from ..core.text import printable
+from . import late
 from .plan import Plan
 
 LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
@@ -47,9 +48,9 @@ class Fuse:
             return
         self._set_outer()
         self._signal = _free_signal()
-        # two threads, both started now: whoever hangs may have the lock of logging, and CPython 3.12 starts none later
-        _thread.start_new_thread(self._say, ())
-        _thread.start_new_thread(self._burn, ())
+        # two threads, both started now: whoever hangs may have the lock of logging
+        late.begin(self._say)
+        late.begin(self._burn)
 
     def shorten(self) -> None:
         """Note that the plan has become shorter."""

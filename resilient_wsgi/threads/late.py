@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 from typing import Any, Callable, List
 
 _kept: List[Any] = []  # what C was given must live as long as the process
+
+
+def begin(run: Callable[[], object]) -> bool:
+    """Run it in a thread that is none of `threading`'s, at the interpreter's end too; return whether there could be one."""
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # at the end of CPython 3.12, or at the limit of threads
+        return start(run)
+    return True
 
 
 def start(run: Callable[[], object]) -> bool:
