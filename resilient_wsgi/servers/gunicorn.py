@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, FrozenSet, NoReturn, Optional, Tuple
 
 from ..system import SYSTEM, System
 from . import callers, listen_queue
@@ -52,6 +52,7 @@ class GunicornServer(PlainServer):
             0,
             -1,
         )  # the process, and its own descriptor of what it notifies the arbiter by
+        self._inodes: Tuple[int, FrozenSet[int]] = (0, frozenset())
         super().__init__(system, predecessor=predecessor)
         self._listening: Tuple[int, ...] = ()
         self._listening_of = 0
@@ -109,7 +110,7 @@ class GunicornServer(PlainServer):
         return code.co_name not in LOADING if self.owns(code.co_filename) else None
 
     def mercy(self) -> Optional[float]:
-        """Return `graceful_timeout`, or `timeout` if that is less: a worker that does not notify the arbiter is killed, too.
+        """Return `graceful_timeout` where the arbiter stops, else `timeout`: in its loop it only kills who does not notify it.
 
         With that, this worker notifies the arbiter for the last time. It closes its own descriptor when it leaves its loop
         (arbiter.py, spawn_worker), so only one that has background work, and therefore has another, can.
@@ -118,19 +119,41 @@ class GunicornServer(PlainServer):
         if worker is None:
             return None
         graceful, timeout = float(worker.cfg.graceful_timeout), float(worker.cfg.timeout)
-        if not timeout:
-            return graceful
         silent = 0.0 if self._notify() else timeout / 2  # it notifies at least twice in that time (workers/sync.py)
-        return min(graceful, timeout - silent)
+        stops = self._arbiter_stops()
+        if stops:
+            return graceful
+        if not timeout:
+            return None if stops is False else graceful
+        return timeout - silent if stops is False else min(graceful, timeout - silent)
+
+    def _arbiter_stops(self) -> Optional[bool]:
+        """Return whether the arbiter has closed its sockets, which it does first of all; None where that cannot be seen."""
+        inodes = self._listens_to()
+        arbiter = f"/proc/{os.getppid()}/fd"
+        try:
+            open_there = {os.stat(f"{arbiter}/{name}").st_ino for name in os.listdir(arbiter)}
+        except OSError:  # its owner is another user, or it is gone
+            return None
+        return not inodes & open_there if inodes else None
+
+    def _listens_to(self) -> FrozenSet[int]:
+        pid = self._system.getpid()
+        if self._inodes[0] != pid:  # gthread closes its sockets before it ends
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                found = frozenset(os.fstat(sock.fileno()).st_ino for sock in _worker().sockets)
+                self._inodes = (pid, found)
+        return self._inodes[1] if self._inodes[0] == pid else frozenset()
 
     def work_begins(self) -> None:
-        """Keep a descriptor of the file by which the arbiter sees that this worker lives."""
+        """Keep what the end of this worker will need: the file by which the arbiter sees that it lives, and what it listens to."""
         pid = self._system.getpid()
         if self._heartbeat[0] == pid:
             return
         worker = _worker()
         with contextlib.suppress(AttributeError, OSError, ValueError):
             self._heartbeat = (pid, os.dup(worker.tmp.fileno()))
+            self._listens_to()
 
     def _notify(self) -> bool:
         pid, fd = self._heartbeat

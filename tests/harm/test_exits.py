@@ -227,6 +227,20 @@ def test_under_gunicorn_work_ends_before_the_arbiter_kills(tmp_path):
         assert "jobs that requests have put into executors were not finished" in server.log()
 
 
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_under_gunicorn_a_reload_gives_work_the_time_until_the_arbiter_misses_the_worker(tmp_path, kind):
+    """`graceful_timeout` is for the stop of the instance."""
+    arguments = ["--worker-class", kind, "--threads=2", "--graceful-timeout=2", "--timeout=30"]
+    with gunicorn(tmp_path, *arguments) as server:
+        assert wait_until(lambda: answers(server), 10)
+        (worker,) = server.workers()
+        get(server, "/jobs")
+        get(server, "/jobs")  # 3.2 s in all
+        server.signal(signal.SIGHUP)
+        replaced(server, [worker], 12)
+        assert server.log().count("delivered in") == 8
+
+
 CUSTOM = """
     import sys
     from gunicorn.app.base import BaseApplication
