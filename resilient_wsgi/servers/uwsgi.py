@@ -31,7 +31,8 @@ QUIET_CODE = 29
 FAILED_APP_CODE = 22
 MERCIES = {WORKER: "worker-reload-mercy", MULE: "mule-reload-mercy"}
 DEFAULT_MERCY = 60  # core/init.c
-FORK_HOOKS = ("uwsgidecorators.py", os.path.join("servers", "uwsgi_hooks.py"))
+FORK_HOOKS = os.path.join("servers", "uwsgi_hooks.py")
+POSTFORK = "postfork_chain_hook"  # of uwsgidecorators.py
 FORKBOMB_DELAY = "forkbomb-delay"
 DEFAULT_LISTEN = 100  # core/init.c
 
@@ -255,7 +256,7 @@ class UwsgiServer(Server):
 
     def calls_app(self, code: CodeType) -> Optional[bool]:
         """Return False for what runs the functions of `post_fork_hook`; uWSGI itself is not written in Python."""
-        return False if code.co_filename.endswith(FORK_HOOKS) else None
+        return False if code.co_name == POSTFORK or code.co_filename.endswith(FORK_HOOKS) else None
 
     def set_fuse(self, seconds: int) -> bool:
         """Have the master kill this worker with SIGKILL unless it is gone within `seconds` (whole, up to 1 s early)."""

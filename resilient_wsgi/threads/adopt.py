@@ -11,9 +11,11 @@ import os
 import sys
 import threading
 import time
+from types import FrameType
 from typing import Any, Callable, List, Optional, Set
 
 from .. import servers
+from ..guard import Guard
 from ..settings import Threads
 from . import jobs, work
 from .bounded import bounded
@@ -24,6 +26,7 @@ TELL_SECONDS = 0.25
 # the main thread, and those that C or `_thread` has started
 NOT_STARTED = tuple(getattr(threading, name) for name in ("_MainThread", "_DummyThread") if hasattr(threading, name))
 
+_guard = Guard("threads")
 _original: Any = None
 _adopting = False
 
@@ -57,14 +60,18 @@ def _wrap(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thre
     @functools.wraps(start)
     def adopted(self: threading.Thread) -> None:
         if _adopting:
-            frame = sys._getframe(1)
-            begun = work.is_begun_by(frame)
-            self._resilient_wsgi_origin = Origin(frame, work=begun)  # type: ignore[attr-defined]
-            if begun:
-                servers.detect().work_begins()
+            with _guard:
+                _note(self, sys._getframe(1))
         start(self)
 
     return adopted
+
+
+def _note(thread: Any, frame: FrameType) -> None:
+    begun = work.is_begun_by(frame)
+    thread._resilient_wsgi_origin = Origin(frame, work=begun)
+    if begun:
+        servers.detect().work_begins()
 
 
 def origin(thread: threading.Thread) -> Optional[Origin]:

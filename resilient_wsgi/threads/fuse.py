@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from types import FrameType
-from typing import Callable, List, Optional
+from typing import List, Optional
 
 from .. import servers
 from ..core import frames
@@ -19,6 +19,7 @@ from . import late
 from .plan import Plan
 
 LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
+OUTER_SECONDS = 3
 CUTS = 4  # how many exit functions that hang may be cut short before the process ends
 
 _logger = logging.getLogger("resilient_wsgi.threads")
@@ -29,7 +30,7 @@ class CutShort(BaseException):
 
 
 class Fuse:
-    """Three limits on an exit that has begun; they follow the plan, which work may lengthen.
+    """Three limits on an exit that has begun.
 
     First the function that the exit hangs in is named and, if Python can interrupt it, cut short by `CutShort`; then the
     process ends itself; and the server kills it from outside, which needs no GIL. This works on every path, also those on
@@ -46,22 +47,15 @@ class Fuse:
         server = servers.detect()
         if not server.may_leave and server.mercy() is None:
             return
-        self._set_outer()
+        # it may come up to 1 s early, and a master that has not reaped us yet would speak of harakiri
+        server.set_fuse(math.ceil(self._plan.gone_at - time.monotonic()) + OUTER_SECONDS)
         self._signal = _free_signal()
         # two threads, both started now: whoever hangs may have the lock of logging
         late.begin(self._say)
         late.begin(self._burn)
 
-    def shorten(self) -> None:
-        """Note that the plan has become shorter."""
-        self._set_outer()
-
-    def _set_outer(self) -> None:
-        left = self._plan.gone_at - time.monotonic()
-        servers.detect().set_fuse(math.ceil(left) + 1)  # it may come up to 1 s early
-
     def _say(self) -> None:
-        _sleep_until(lambda: self._plan.cut_at)
+        _sleep_until(self._plan.cut_at)
         frame = frames.frame_of(self._main)
         _logger.error(
             "the exit of this process has taken %.1f s of the %.1f s that it may and is cut short%s; it stood in\n%s",
@@ -72,21 +66,18 @@ class Fuse:
         )
 
     def _burn(self) -> None:
-        _sleep_until(lambda: self._plan.cut_at)
+        _sleep_until(self._plan.cut_at)
         pause = (self._plan.gone_at - time.monotonic() - LOG_SECONDS) / CUTS
         time.sleep(LOG_SECONDS)
         while self._signal and time.monotonic() + pause < self._plan.gone_at:
             signal.pthread_kill(self._main, self._signal)
             time.sleep(max(0.05, pause))
-        _sleep_until(lambda: self._plan.gone_at)
+        _sleep_until(self._plan.gone_at)
         servers.detect().leave()
 
 
-def _sleep_until(moment: Callable[[], float]) -> None:
-    left = moment() - time.monotonic()
-    while left > 0:
-        time.sleep(min(left, 0.25))  # the plan may have become shorter
-        left = moment() - time.monotonic()
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def _cut(_number: int, _frame: Optional[FrameType]) -> None:

@@ -63,16 +63,23 @@ class Patch:
     def __init__(self, module: str, kind: str) -> None:
         self._module, self._kind = module, kind
         self._original: Any = None
-        self._on = False
+        self._on = self._awaited = False
 
-    def put(self, _module: object = None) -> None:
-        """Put it in place once the module is imported; doing it again does nothing."""
+    def put(self) -> None:
+        """Put it in place, now or when the module is imported; doing it again does nothing."""
         self._on = True
-        pool = getattr(sys.modules.get(self._module), self._kind, None)
-        if pool is None or self._original is not None:
-            return
-        self._original = pool.submit
-        pool.submit = self._wrap(pool.submit)
+        if self._module in sys.modules:
+            self._imported()
+        elif not self._awaited:
+            import wrapt
+
+            self._awaited = True
+            wrapt.register_post_import_hook(self._imported, self._module)
+
+    def _imported(self, _module: object = None) -> None:
+        pool: Any = getattr(sys.modules.get(self._module), self._kind, None)
+        if pool is not None and self._original is None and self._on:
+            self._original, pool.submit = pool.submit, self._wrap(pool.submit)
 
     def take(self) -> None:
         """Take it away. Where somebody has wrapped it after us, our wrapper stays and does nothing."""
@@ -113,12 +120,7 @@ _patches = [Patch(module, kind) for module, kind in POOLS.items()]
 def install() -> None:
     """Note from now on what requests submit; executors that are not imported yet follow when they are."""
     for patch in _patches:
-        if patch._module in sys.modules:
-            patch.put()
-        else:
-            import wrapt
-
-            wrapt.register_post_import_hook(patch.put, patch._module)
+        patch.put()
 
 
 def uninstall() -> None:

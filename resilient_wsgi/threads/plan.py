@@ -10,6 +10,7 @@ from ..settings import Threads
 GRACE = 1.0  # of background threads, where THREADS.GRACE is not set
 MERCY = 60.0  # where the server has no limit of its own: uWSGI's default
 MARGIN = 1.0  # masters count in whole seconds
+CUT = 2.0  # kept for the exit functions after one that hangs
 CALLBACKS = 2.0  # kept for the exit functions of others, `atexit` among them
 TELL_SECONDS = 0.25  # of background threads, where work has used up an explicit GRACE
 
@@ -30,7 +31,8 @@ class Plan:
             total = min(total, options.fuse)
         callbacks = min(CALLBACKS, total / 3)
         self.gone_at = self.begun + total
-        self.cut_at = self.gone_at - callbacks
+        self.cut_at = self.gone_at - min(CUT, total / 6)  # as late as the others allow: it may be about to end
+        self._callbacks_at = self.gone_at - callbacks
         self._shared = options.grace is not None
         self._grace = min(GRACE if options.grace is None else options.grace, total - callbacks)
         own = self._grace if self._shared else total - callbacks - min(GRACE, total / 6)
@@ -40,4 +42,4 @@ class Plan:
         """Return until when background threads are waited for, if they are told now."""
         if self._shared:
             return max(self.begun + self._grace, now + min(self._grace, TELL_SECONDS))
-        return min(now + self._grace, self.cut_at)
+        return min(now + self._grace, self._callbacks_at)

@@ -188,6 +188,7 @@ def test_an_exit_function_that_hangs_is_cut_short_within_the_mercy_and_the_other
         log = server.log()
         os.killpg(server.pid, signal.SIGKILL)  # the child process is nobody's now
     assert "NO MERCY" not in log
+    assert "HARAKIRI" not in log
     assert f"last to run in {old[0]}" in log
     assert "is cut short" in log
     if holds == "child":
