@@ -53,6 +53,8 @@ class Exchange:
     shortened = False
     """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
     _told: Optional[Why] = None
+    shortened = False
+    """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
     _released = False
     _paused = 0.0
     stretches_above = math.inf
