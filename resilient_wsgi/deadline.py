@@ -32,6 +32,7 @@ class Deadline:
     __slots__ = ("_system", "at", "finished", "limit", "outer", "source", "waits")
 
     of_request = False
+    name = ""  # of the request: its method and path
     enforced = True
 
     def __init__(self, at: float, limit: float, source: str, system: System = SYSTEM) -> None:

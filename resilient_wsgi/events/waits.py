@@ -14,12 +14,30 @@ class OutboundTimedOut(Event):
     """An outbound exchange was ended by a limit of ours."""
 
     component: ClassVar[str] = "outbound"
-    text: ClassVar[str] = "gave up on {host} in phase {phase} after {elapsed:.2f} s: limit {limit:g} s ({source})"
     host: str
     phase: str
     elapsed: float
     limit: float
     source: str
+    port: int = 0  # 0: not known
+    method: str = ""
+    path: str = ""  # without the query, and without what looks like a secret
+    caller: str = ""  # file:line
+    function: str = ""
+    request: str = ""  # method and path of the request that it was called in
+    fix: str = ""
+    count: int = 1  # how many there were at this line of the app since the last one that was logged
+
+    def __str__(self) -> str:
+        words = self.words()
+        host, port = words["host"], f":{self.port}" if self.port else ""
+        target = "{method} ".format(**words).lstrip() + (f"[{host}]" if ":" in host else host) + port + words["path"]
+        where = "; caller {caller} in {function}".format(**words) if self.caller else ""
+        request = "; request {request}".format(**words) if self.request else ""
+        times = f"; {self.count} times since last logged" if self.count > 1 else ""
+        details = "phase {phase}, limit {limit:g} s: {source}".format(**words)
+        fix = " Fix: {fix}".format(**words) if self.fix else ""
+        return f"gave up on {target} after {self.elapsed:.1f} s ({details}{where}{request}{times}).{fix}"
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,7 @@ class OutboundUnbounded(Event):
     """Report mode: an outbound call ran without a timeout, or longer than the limit that would have held."""
 
     component: ClassVar[str] = "outbound"
-    text: ClassVar[str] = "{site} called {host} {problem} (took {elapsed:.2f} s); mode is report, nothing was done"
+    text: ClassVar[str] = "{site} called {host} {problem} (took {elapsed:.2f} s); dry run, the call was not limited"
     host: str
     site: str
     problem: str

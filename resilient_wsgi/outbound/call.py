@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded
-from ..guard import Guard
 from . import native, policy, report
 from .exchange import Exchange, Target, active
 from .native import TimedOut
 
-guard = Guard("outbound")
+guard = report.guard
 
 Translate = Callable[[Exception, TimedOut, Exchange], Optional[Exception]]
 """Returns the client's own exception for one that a limit of ours has caused; None if it is that, by now."""

@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
-from .. import deadline, events
+from .. import deadline
 from ..core.text import printable
 from ..deadline import Deadline
 from ..settings import AUTO, ENFORCE
 from ..system import SYSTEM
-from . import policy
+from . import policy, report
 from .native import TimedOut
 from .policy import Limit, Limits
 from .watched import Watch
@@ -50,8 +50,8 @@ class Exchange:
     phase = "connect"
     connecting = False
     watch: Optional[Watch] = None  # in report mode
-    shortened = False
-    """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
+    method = ""
+    path = ""  # where the target has none
     _told: Optional[Why] = None
     shortened = False
     """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
@@ -85,7 +85,7 @@ class Exchange:
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
-            self.watch = Watch()
+            self.watch = Watch(self.host)
 
     def visit(self, target: Target) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""
@@ -229,7 +229,8 @@ class Exchange:
         return self._deadline is not None
 
     def _say(self, elapsed: float, limit: Limit) -> None:
-        events.emit(events.OutboundTimedOut(self.host, self.phase, elapsed, limit.seconds, limit.source))
+        with report.guard:
+            report.gave_up(self, elapsed, limit)
 
     def begin_connect(self, own: Optional[float]) -> None:
         """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
@@ -272,6 +273,17 @@ class Exchange:
     def host(self) -> str:
         """Return the host that is called, for messages."""
         return printable(self._address()[0] or "an unknown host")
+
+    @property
+    def request(self) -> str:
+        """Return method and path of the request that it began in, `""` outside of requests."""
+        return "" if self._request is None else str(self._request.name)
+
+    def target(self) -> Tuple[str, Optional[int], str]:
+        """Return host, port and path of what is called, the path without its query."""
+        host, port = self._address()
+        path = urlsplit(self._target).path if isinstance(self._target, str) else self.path
+        return host, port, path.partition("?")[0]
 
     def __str__(self) -> str:
         return f"{self.host} ({self.phase})"

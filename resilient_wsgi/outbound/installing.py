@@ -30,8 +30,7 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
     """
     policy.replace(Policy(Outbound() if options is None else options))
     servers.detect().forget(_save)
-    if policy.current().curious:
-        servers.detect().on_worker_stop(_save)
+    servers.detect().on_worker_stop(_save)
     for client in ALL:
         if client.MODULE not in _hooked:
             _hooked.add(client.MODULE)  # a hook cannot be taken away, so it is set once and asks whether it is wanted

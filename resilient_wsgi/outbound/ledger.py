@@ -1,4 +1,6 @@
-"""What report mode has noticed in all processes of an instance: a file in its private directory, which outlives each of them.
+"""What report mode has noticed, and which calls were ended, in all processes of an instance.
+
+It is in a file of the instance's private directory, which outlives each of them.
 
 Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the file from outside.
 """
@@ -9,11 +11,13 @@ import fcntl
 import json
 import os
 from dataclasses import astuple
-from typing import Iterable, List
+from typing import Iterable, List, Optional
 
 from ..errors import Unavailable
 from ..shm import instance
+from ..shm.directory import Directory
 from ..shm.space import allocate
+from . import pending
 from .sites import MOST_SITES, Site, Sites, count
 
 NAME = "outbound"
@@ -45,15 +49,28 @@ def read(pid: int) -> List[Site]:
     Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it is not in report mode; `PermissionError`,
     `ProcessLookupError` if it could not be looked at.
     """
+    directory = _directory(pid)
+    waiting = [] if directory is None else list(pending.read(directory))
     try:
-        fd = instance.find(pid).open(NAME, os.O_RDONLY)
-    except (FileNotFoundError, Unavailable) as error:
-        msg = f"no process of the instance of {pid} has noticed a call: is OUTBOUND MODE = report set there?"
-        raise FileNotFoundError(msg) from error
+        fd = -1 if directory is None else directory.open(NAME, os.O_RDONLY)
+    except (FileNotFoundError, Unavailable):
+        fd = -1
+    if fd < 0 and not waiting:
+        msg = f"no process of the instance of {pid} has noticed a call, or ended one (with OUTBOUND MODE = report all are)"
+        raise FileNotFoundError(msg)
+    if fd < 0:
+        return merge(waiting)
     try:
-        return merge(_parse(_read(fd)))
+        return merge([*waiting, *_parse(_read(fd))])
     finally:
         os.close(fd)
+
+
+def _directory(pid: int) -> Optional[Directory]:
+    try:
+        return instance.find(pid)
+    except (FileNotFoundError, Unavailable):
+        return None
 
 
 def merge(sites: Iterable[Site]) -> List[Site]:

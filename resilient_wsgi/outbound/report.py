@@ -1,29 +1,88 @@
-"""Report mode: which places in the app call without a timeout, or longer than the limits would allow."""
+"""Which lines of the app call without a timeout or for longer than the limits allow: report mode's, and what was ended."""
 
 from __future__ import annotations
 
 import os
-import sys
+import re
 import threading
-from typing import List
+from typing import TYPE_CHECKING, Dict, List, Tuple
 
 from .. import events, servers
+from ..guard import Guard
 from ..settings import REPORT
 from ..system import SYSTEM
 from . import ledger, policy
-from .exchange import Exchange
+from .callers import Caller, caller
+from .policy import Limit
 from .sites import MOST_SITES, Site, Sites, count
 from .watched import Watch
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+guard = Guard("outbound")
 
 SAVING_AT_MOST = 0.05
 """The share of its time that a process spends on telling its instance what it has noticed. What is new it tells at once."""
 
-# packages that stand between the app's line and the socket
-_CLIENTS = frozenset(
-    ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore", "contextlib", "ssl", "socket",
-     "botocore", "boto3", "s3transfer", "elastic_transport", "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry",
-     "xmlrpc", "concurrent", "threading")
-)  # fmt: skip
+LOGGED_EVERY = 60.0
+"""Seconds between two lines about the same line of the app; what comes in between is counted in the next one."""
+
+_MOST_LINES = 1000
+
+
+class _GivenUp:
+    """Which lines of the app have been logged for a call that was ended: when, and how many calls since."""
+
+    def __init__(self) -> None:
+        self._logged: Dict[Tuple[Caller, str], Tuple[float, int]] = {}
+
+    def due(self, key: Tuple[Caller, str]) -> int:
+        """Return how many calls the line that is due now is about, 0 if none is."""
+        now = SYSTEM.monotonic()
+        logged, since = self._logged.get(key, (-LOGGED_EVERY, 0))
+        if now - logged < LOGGED_EVERY:
+            self._logged[key] = logged, since + 1
+            return 0
+        if len(self._logged) >= _MOST_LINES:
+            self._logged.clear()
+        self._logged[key] = now, 0
+        return since + 1
+
+
+_given_up = _GivenUp()
+
+_SECRET = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/]{16,}")
+
+
+def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
+    """Tell of a call that was ended by a limit: log it once a minute for each line of the app, count it for `report`."""
+    who = caller()
+    host, port, path = exchange.target()
+    count = _given_up.due((who, host))
+    event = events.OutboundTimedOut(
+        host or "an unknown host", exchange.phase, elapsed, limit.seconds, limit.source, port or 0, exchange.method,
+        # a token in a path (a bot's, a webhook's) is as secret as one in a query
+        _SECRET.sub("*", path), who.line, who.function, exchange.request, _fix(host, limit), max(count, 1),
+    )  # fmt: skip
+    if count:
+        events.emit(event)
+    else:
+        events.tell(event)
+    note(Site(who.line, exchange.host, f"given up after {limit.seconds:g} s ({limit.source})", 1, elapsed), tell=False)
+
+
+def _fix(host: str, limit: Limit) -> str:
+    name = re.search(r"(CONNECT|READ|TOTAL)_TIMEOUT", limit.source)
+    if name is not None and limit.by_default:
+        return f"if this upstream is slow by nature, set OUTBOUND.HOSTS[{host!r}][{name.group()!r}]."
+    if name is not None:
+        return "if this upstream may take longer, raise that setting."
+    if "request deadline" in limit.source:
+        return "make the call in a background job, or give this request more time (REQUEST.PATHS, harakiri)."
+    if "caller's timeout" in limit.source:
+        return f"to let it take longer in all, set OUTBOUND.HOSTS[{host!r}]['TOTAL_TIMEOUT']."
+    return ""
 
 
 class _Noticed:
@@ -47,8 +106,8 @@ def sites() -> List[Site]:
 
 def forget() -> None:
     """Begin anew."""
-    global _noticed
-    _noticed = _Noticed()
+    global _given_up, _noticed
+    _noticed, _given_up = _Noticed(), _GivenUp()
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
@@ -56,7 +115,7 @@ def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     watch = exchange.watch
     if watch is None and not (none_given and policy.policy.explicit_none == REPORT):
         return
-    site, elapsed = call_site(), SYSTEM.monotonic() - exchange.start
+    site, elapsed = (watch and watch.line) or caller().line, SYSTEM.monotonic() - exchange.start
     if watch is not None:
         watch.site = site
         watch.compare(watch.total(exchange.limits.total), elapsed)
@@ -86,8 +145,8 @@ def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
     return bool(found)
 
 
-def note(site: Site) -> None:
-    """Count a call; the first time that its place is seen, emit the event."""
+def note(site: Site, tell: bool = True) -> None:
+    """Count a call; the first time that its place is seen, emit the event, unless that is not to be told."""
     global _noticed
     if _noticed.pid != os.getpid():  # the parent of this process tells of its own
         _noticed = _Noticed()
@@ -96,7 +155,7 @@ def note(site: Site) -> None:
         return
     count(_noticed.all, site)
     count(_noticed.unsaved, site)
-    if new:
+    if new and tell:
         events.emit(events.OutboundUnbounded(site.host, site.site, site.problem, site.worst))
     if new or SYSTEM.monotonic() > _noticed.save_next:
         save()
@@ -119,11 +178,3 @@ def save() -> None:
         noticed.save_next = ended + (ended - began) / SAVING_AT_MOST
     finally:
         noticed.lock.release()
-
-
-def call_site() -> str:
-    """Return file:line of the innermost frame that belongs to no HTTP library."""
-    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _CLIENTS:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

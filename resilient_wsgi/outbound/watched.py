@@ -7,6 +7,8 @@ import socket
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from ..system import SYSTEM
+from . import pending
+from .callers import caller
 from .policy import Limit
 
 _readinto = socket.SocketIO.readinto
@@ -16,8 +18,11 @@ _close = socket.SocketIO.close
 class Watch:
     """What an exchange has taken: the limits that it went beyond, by how many seconds each, at worst."""
 
-    def __init__(self) -> None:
-        self.site = ""  # the app's line, once the call is over
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._entry: Optional[bytes] = None
+        self.line = ""  # the app's, once it has waited
+        self.site = ""  # the same, once the call is over
         self.asked = 0.0  # the largest number of the caller's
         self.last = 0.0  # when the last wait was over, on the monotonic clock
         self._beyond: Dict[Limit, float] = {}
@@ -26,10 +31,16 @@ class Watch:
     @contextlib.contextmanager
     def wait(self, limit: Limit, asked: Optional[float]) -> Iterator[None]:
         """Measure a wait that `limit` would have limited; not where the caller `asked` for a number, which is kept."""
+        if self._entry is None:
+            self.line = caller().line
+            self._entry = pending.entry(self.line, self._host)
+        waits = pending.here()
+        slot = waits.begin(self._entry)
         began = SYSTEM.monotonic()
         try:
             yield
         finally:
+            waits.end(slot)
             self.last = SYSTEM.monotonic()
             if asked is None:
                 self.compare(limit, self.last - began)

@@ -50,9 +50,14 @@ class RequestDeadline(Deadline):
         self.timed_out = False
 
     @property
+    def name(self) -> str:  # type: ignore[override]
+        """Return method and path of the request, for messages."""
+        return printable("{} {}".format(*named(self.environ)))
+
+    @property
     def source(self) -> str:  # type: ignore[override]
         """Return which request it is the deadline of."""
-        return printable("request deadline of {} {}".format(*named(self.environ)))
+        return f"request deadline of {self.name}"
 
     def extend(self, seconds: float) -> None:
         """Let it be `seconds` from now if that is later, as far as harakiri allows."""

@@ -1,0 +1,129 @@
+"""Dry run: what a process waits for just now, in a file of the instance's directory, for `resilient-wsgi report`.
+
+A call that hangs never comes to its end, where the others are counted, and its worker may run no
+code at all meanwhile. So each wait is written down before it begins, and struck out when it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import struct
+from typing import Iterator, List, Optional
+
+from ..errors import Unavailable
+from ..shm import instance
+from ..shm.directory import Directory
+from ..system import SYSTEM
+from .sites import Site
+
+PREFIX = "outbound-waits."
+SLOTS, SLOT_BYTES = 64, 512
+LISTED_AFTER = 1.0
+"""Seconds after which a wait is listed: most are over by then."""
+
+_HEAD = struct.Struct("<dH")  # since when, on the monotonic clock, which all processes share; the length of the text
+NONE = -1
+
+
+class Pending:
+    """The waits of one process: each has a slot, which nobody else writes."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._map: Optional[mmap.mmap] = None
+        self._free: List[int] = []
+        try:
+            self._map = _create(instance.directory(), f"{PREFIX}{self.pid}")
+            self._free = list(range(SLOTS))
+        except (OSError, Unavailable):  # then they are not listed
+            pass
+
+    def begin(self, text: bytes) -> int:
+        """Note that a wait begins; return its slot for `end`."""
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            return NONE
+        at = slot * SLOT_BYTES
+        text = text[: SLOT_BYTES - _HEAD.size]
+        memory: mmap.mmap = self._map  # type: ignore[assignment]
+        memory[at + _HEAD.size : at + _HEAD.size + len(text)] = text
+        _HEAD.pack_into(memory, at, SYSTEM.monotonic(), len(text))
+        return slot
+
+    def end(self, slot: int) -> None:
+        """Strike it out."""
+        if slot != NONE:
+            _HEAD.pack_into(self._map, slot * SLOT_BYTES, 0.0, 0)  # type: ignore[arg-type]
+            self._free.append(slot)
+
+
+def _create(directory: Directory, name: str) -> mmap.mmap:
+    for other in directory.names():
+        if other.startswith(PREFIX) and not _is_alive(directory, other):
+            directory.unlink(other)
+    fd = directory.create(name, SLOTS * SLOT_BYTES)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the map keeps it
+        return mmap.mmap(fd, SLOTS * SLOT_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _is_alive(directory: Directory, name: str) -> bool:
+    """Tell whether the process that has made a file is there still: its number may mean nothing here, in another container."""
+    fd = directory.open(name, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def read(directory: Directory) -> Iterator[Site]:
+    """Yield what the processes of an instance wait for, and have for a second."""
+    now = SYSTEM.monotonic()
+    for name in directory.names():
+        if name.startswith(PREFIX) and _is_alive(directory, name):
+            fd = directory.open(name, os.O_RDONLY)
+            try:
+                data = os.pread(fd, SLOTS * SLOT_BYTES, 0)
+            finally:
+                os.close(fd)
+            for at in range(0, len(data) - SLOT_BYTES + 1, SLOT_BYTES):
+                since, length = _HEAD.unpack_from(data, at)
+                if length and now - since > LISTED_AFTER:
+                    yield from _parse(data[at + _HEAD.size :][:length], now - since)
+
+
+def _parse(text: bytes, seconds: float) -> Iterator[Site]:
+    try:
+        site, host = json.loads(text)
+    except (ValueError, TypeError):  # it is being written
+        return
+    yield Site(str(site), str(host), "still waits for an answer", 1, seconds)
+
+
+def entry(site: str, host: str) -> bytes:
+    """Return the text of a wait: JSON that fits into a slot."""
+    for most in (SLOT_BYTES, 150, 50):
+        text = json.dumps([site[-most:], host[:most]]).encode()
+        if len(text) <= SLOT_BYTES - _HEAD.size:
+            return text
+    return b""
+
+
+_pending: Optional[Pending] = None
+
+
+def here() -> Pending:
+    """Return the waits of this process."""
+    global _pending
+    if _pending is None or _pending.pid != os.getpid():
+        _pending = Pending()
+    return _pending
