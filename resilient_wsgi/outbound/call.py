@@ -31,6 +31,8 @@ def around(
     timeout_given: bool = True,
     streams: bool = False,
     flagged: bool = True,
+    method: Any = "",
+    path: Any = "",
 ) -> Any:
     """Call a client within an exchange: its own if it is the outermost one, that which is under way if it is not.
 
@@ -42,6 +44,7 @@ def around(
     if not policy.policy.on:
         return function(*args, **kwargs)
     exchange = Exchange(target, none_given, flagged)
+    exchange.method, exchange.path = method, path
     token = active.set(exchange)
     try:
         return function(*args, **kwargs)

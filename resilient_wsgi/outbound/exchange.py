@@ -33,11 +33,14 @@ CALLER_NONE = "the caller's timeout=None"
 _DNS_AT_LEAST = 1.0
 _LATER = 0.01  # than the caller's own limit of silence, for which the same number stands
 _PAUSE = 0.05  # less than this between two reads is no pause of the app's
+_HEAD_BYTES = 4096
+_PORTS = {"http": 80, "https": 443}
 _NO_LIMIT = Limit(math.inf, "")
 
 # a deadline finds its words only when they are asked for
 Why = Union[Limit, Deadline]
-Target = Union[str, Tuple[str, Optional[int]]]
+# a URL as a text, host and port, or a URL of httpx's
+Target = Union[str, Tuple[str, Optional[int]], Any]
 
 
 class Exchange:
@@ -52,6 +55,7 @@ class Exchange:
     watch: Optional[Watch] = None  # in report mode
     method = ""
     path = ""  # where the target has none
+    head: Any = b""  # what http.client has sent first
     _told: Optional[Why] = None
     shortened = False
     """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
@@ -279,11 +283,16 @@ class Exchange:
         """Return method and path of the request that it began in, `""` outside of requests."""
         return "" if self._request is None else str(self._request.name)
 
-    def target(self) -> Tuple[str, Optional[int], str]:
-        """Return host, port and path of what is called, the path without its query."""
+    def called(self) -> Tuple[str, str, Optional[int], str]:
+        """Return method, host, port and path of what is called, the path without its query."""
+        method, path = self.method, self.path
+        if self.head:  # http.client keeps no path; the first line that it sends has it
+            method, _, line = bytes(self.head[:_HEAD_BYTES]).decode("latin-1").partition(" ")
+            path = line.partition(" ")[0]
+        if not path and not isinstance(self._target, tuple):
+            path = self._target if isinstance(self._target, str) else self._target.path
         host, port = self._address()
-        path = urlsplit(self._target).path if isinstance(self._target, str) else self.path
-        return host, port, path.partition("?")[0]
+        return method, host, port, urlsplit(path).path if "://" in path else path.partition("?")[0]
 
     def __str__(self) -> str:
         return f"{self.host} ({self.phase})"
@@ -292,11 +301,13 @@ class Exchange:
         return f"<Exchange with {self.host}, phase {self.phase}, {self.end - SYSTEM.monotonic():.3f} s left ({self.why.source})>"
 
     def _address(self) -> Tuple[str, Optional[int]]:
-        if not isinstance(self._target, str):
+        if isinstance(self._target, tuple):
             return self._target
         try:
-            parts = urlsplit(self._target)
-            return parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+            if isinstance(self._target, str):
+                parts = urlsplit(self._target)
+                return parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+            return self._target.host, self._target.port or _PORTS.get(self._target.scheme)
         except ValueError:  # the client will say what is wrong with the URL
             return "", None
 

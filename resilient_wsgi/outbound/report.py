@@ -58,10 +58,10 @@ _SECRET = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/]{16,}")
 def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
     """Tell of a call that was ended by a limit: log it once a minute for each line of the app, count it for `report`."""
     who = caller()
-    host, port, path = exchange.target()
+    method, host, port, path = exchange.called()
     count = _given_up.due((who, host))
     event = events.OutboundTimedOut(
-        host or "an unknown host", exchange.phase, elapsed, limit.seconds, limit.source, port or 0, exchange.method,
+        host or "an unknown host", exchange.phase, elapsed, limit.seconds, limit.source, port or 0, method,
         # a token in a path (a bot's, a webhook's) is as secret as one in a query
         _SECRET.sub("*", path), who.line, who.function, exchange.request, _fix(host, limit), max(count, 1),
     )  # fmt: skip

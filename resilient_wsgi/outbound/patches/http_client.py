@@ -110,6 +110,8 @@ def _send(original: Method) -> Method:
         exchange = _own_exchange(conn)
         if exchange is None:
             return original(conn, data)
+        if not exchange.head and type(data) is bytes:
+            exchange.head = data
         exchange.resume()
         try:
             return _send_within(original, conn, data, exchange)

@@ -59,8 +59,9 @@ class _Httpx:
                 timeout = client.timeout.as_dict() if hasattr(client, "_set_timeout") else {}
             none_given = timeout.get("read", 0) is None
             return call.around(
-                original, (client, request), kwargs, (request.url.host, request.url.port), self.translate,
+                original, (client, request), kwargs, request.url, self.translate,
                 none_given=none_given, timeout_given=not all(value is None for value in timeout.values()), streams=kwargs.get("stream", False),
+                method=request.method,
             )  # fmt: skip
 
         return send
@@ -110,7 +111,7 @@ class _Httpx:
                 return original(client, request, *args, **kwargs)
             if exchange.watch is None and exchange.expired():
                 self._check(exchange, request)
-            exchange.visit((request.url.host, request.url.port))
+            exchange.visit(request.url)
             response = original(client, request, *args, **kwargs)
             exchange.phase = "body"
             response.extensions[_EXTENSION] = exchange

@@ -61,6 +61,7 @@ class _Requests:
                 url = getattr(request, "url", None) or ""
                 return call.around(
                     original, (adapter, request, *args), kwargs, url, self.translate, streams=streams,
+                    method=getattr(request, "method", ""),
                     timeout_given=not policy.policy.curious or _is_given(timeout),
                 )  # fmt: skip
             except Exception as error:
@@ -82,6 +83,7 @@ class _Requests:
                 timeout = kwargs.get("timeout")
                 return call.around(
                     original, (session, request), kwargs, url, self.translate, streams=streams,
+                    method=getattr(request, "method", ""),
                     none_given=_none_said.get() if timeout is None else is_none(timeout),
                     timeout_given=not policy.policy.curious or _is_given(timeout),
                 )  # fmt: skip

@@ -90,6 +90,7 @@ class _Urllib3:
             return call.around(
                 original, (manager, *args), kwargs, url, self.translate,
                 none_given=is_none(timeout), timeout_given=_is_given(timeout), streams=streams,
+                method=args[0] if args else kwargs.get("method", ""),
             )  # fmt: skip
 
         return urlopen
@@ -110,6 +111,8 @@ class _Urllib3:
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,
                 none_given=is_none(timeout), timeout_given=_is_given(timeout),
                 streams=not kwargs.get("preload_content", True),
+                method=args[0] if args else kwargs.get("method", ""),
+                path=args[1] if len(args) > 1 else kwargs.get("url", ""),
             )  # fmt: skip
 
         return urlopen

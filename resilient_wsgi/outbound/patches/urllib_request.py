@@ -33,9 +33,16 @@ def _open(original: Callable[..., Any]) -> Callable[..., Any]:
             none_given=timeout is None,
             timeout_given=(as_number(timeout) or 0) > 0,
             flagged=False,
+            method=_method(asked, args, kwargs),
         )
 
     return opens
+
+
+def _method(asked: Any, args: Any, kwargs: Any) -> str:
+    if not isinstance(asked, str):
+        return str(asked.get_method())
+    return "GET" if (args[1] if len(args) > 1 else kwargs.get("data")) is None else "POST"
 
 
 def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> None:
