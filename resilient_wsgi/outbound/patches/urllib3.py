@@ -145,7 +145,10 @@ class _Urllib3:
             exchange = active.get()
             if exchange is not None and exchange.expired() and native.failure(kwargs.get("error")) is not None:
                 retry = retry.new(total=0) if retry.total is not False else retry
-            return original(retry, *args, **kwargs)
+            result = original(retry, *args, **kwargs)
+            if exchange is not None:
+                exchange.phase = "retry-sleep"  # also of a class whose `sleep` is its own
+            return result
 
         return increment
 
