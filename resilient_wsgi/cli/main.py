@@ -20,7 +20,7 @@ VERBS = {
     "exec": "stderr.shim",
     "ready": "cli.ready",
     "report": "cli.report",
-    "stacks": "cli_stacks",
+    "stacks": "cli.stacks",
     "status": "cli.status",
     "unstick": "stderr.unstick",
 }

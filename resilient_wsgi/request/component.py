@@ -6,13 +6,15 @@ from mmap import mmap
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
 from .. import servers
+from ..core import frames
 from ..errors import Unavailable
 from ..servers import Server
 from ..settings import OFF, ON, REPORT, Request
 from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
 from .granted import Budget
-from .process import Process, usable
+from .on_demand import usable
+from .process import Process
 from .queue import QueueMiddleware
 from .running import running
 
@@ -86,8 +88,12 @@ def expect_apps() -> None:
 
 def status_lines() -> Sequence[str]:
     """Return what is done, and what of it this process must do without."""
-    unshared = "" if _process is None else _process.unshared
-    return (*_means, f"killed workers are not reported: {unshared}") if unshared else _means
+    if _process is None:
+        return _means
+    lines = [*_means[:-1], _stacks(_process.options, _process.server)]
+    if _process.unshared:
+        lines.append(f"killed workers are not reported: {_process.unshared}")
+    return lines
 
 
 def _memory() -> Optional[mmap]:
@@ -130,8 +136,15 @@ def _queue(options: Request) -> str:
 
 
 def _stacks(options: Request, server: Server) -> str:
+    """Return how stacks can be seen in this process, or why they cannot."""
+    reason = frames.why_not()
+    if reason:
+        return f"no stacks, and no worker is replaced because of a request: {reason}"
+    if _process is not None and _process.stacks is not None and _process.stacks.no_socket:
+        return f"no stacks on demand: {_process.stacks.no_socket}"
     name = options.stacks_signal
     try:
-        return f"stacks at {name}" if name is not None and usable(name, server) else "no stacks: STACKS_SIGNAL is None"
-    except Unavailable as reason:
-        return f"no stacks: {reason}"
+        last = f"{name} where none answers" if name is not None and usable(name, server) else "no signal"
+    except Unavailable as unusable:
+        last = f"no signal: {unusable}"
+    return f"stacks on demand: from a thread of Python, {last}"

@@ -92,6 +92,7 @@ class DeadlineMiddleware:
             if over:
                 request.finished = True
                 slot.request = None
+                record = slot.record  # it may have come meanwhile
                 if record is not None:
                     record.clear()
             _reset(before)

@@ -22,7 +22,7 @@ from ..shm.directory import Directory
 from . import on_signal
 from .announce import Announcer
 from .heartbeat import Heartbeat
-from .on_signal import OnSignal
+from .on_demand import StacksOnDemand, usable
 from .records import Region, regions
 from .recycling import Recycling
 from .running import running
@@ -51,7 +51,7 @@ class Process:
         self.region: Optional[Region] = None
         self.watchdog: Optional[Watchdog] = None
         self.announcer = Announcer()
-        self._on_signal: Optional[OnSignal] = None
+        self.stacks: Optional[StacksOnDemand] = None
         self._soft: Optional[SoftTimeout] = None
         self._beat_file: Optional[int] = None
 
@@ -68,13 +68,17 @@ class Process:
             except (OSError, Unavailable) as reason:
                 self.unshared = str(reason)
                 _logger.warning("%s: killed workers will not be reported, nor stuck ones replaced", self.unshared)
-        # status() says why, where one cannot be had
-        with _guard, contextlib.suppress(Unavailable):
-            self._write_stacks_at_signal()
+        with _guard:
+            self.stacks = StacksOnDemand(self.options, self.server)
+            if self.stacks.no_socket:
+                _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
         with _guard, contextlib.suppress(Unavailable):
             self._set_soft_timeout()
         if self._watching:
             self._watch()
+        elif self.stacks is not None:
+            with _guard:
+                self.stacks.start_thread()
         self.server.on_harakiri_set(self._harakiri_set)
 
     def stop(self) -> None:
@@ -88,9 +92,10 @@ class Process:
         with _guard:
             self._give_back()
         with _guard:
+            if self.stacks is not None:
+                self.stacks.close()
+        with _guard:
             instance.leave()
-        if self._on_signal is not None:
-            self._on_signal.close()
         if self._soft is not None:
             self._soft.close()
         self._pid = 0
@@ -152,11 +157,6 @@ class Process:
         if self.options.gil_timeout is not None and self.region is not None:
             self._beat_file = directory.open(_beat_name(self.region), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
-    def _write_stacks_at_signal(self) -> None:
-        name = self.options.stacks_signal
-        if name is not None and usable(name, self.server):
-            self._on_signal = OnSignal(on_signal.number(name))
-
     def _set_soft_timeout(self) -> None:
         name = self.options.soft_signal
         wanted = self.options.soft_timeout == ON and name != self.options.stacks_signal and self.server.threads() == 1
@@ -170,7 +170,13 @@ class Process:
         if options.gil_timeout is not None and options.mode != REPORT:
             heartbeat = Heartbeat(options.gil_timeout, 2 if self._beat_file is None else self._beat_file)
         return Watchdog(
-            options, self.announcer, recycling=recycling, region=self.region, soft=self._soft, heartbeat=heartbeat
+            options,
+            self.announcer,
+            recycling=recycling,
+            region=self.region,
+            soft=self._soft,
+            heartbeat=heartbeat,
+            answering=self.stacks.socket if self.stacks is not None else None,
         )
 
     def _before_leaving(self) -> None:
@@ -190,15 +196,6 @@ class Process:
                     shared.directory.unlink(_beat_name(region))
             if not any(other.owner[0] for other in regions(shared)):
                 shared.remove()
-
-
-def usable(name: str, server: Server) -> bool:
-    """Return whether a signal is free. Raises `Unavailable`, with its use, if it is not."""
-    use = server.uses_signal(on_signal.number(name))
-    if use:
-        msg = f"{name} is not free: the server has it for {use}"
-        raise Unavailable(msg)
-    return True
 
 
 def _beat_name(region: Region) -> str:

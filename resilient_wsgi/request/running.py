@@ -159,11 +159,13 @@ class Running:
 
     def give(self, records: List[Record]) -> None:
         """Hand out places in shared memory: to the threads that are known, and to those that come."""
+        fresh = frozenset(records)
+        self.records = records  # first: a thread that comes just now takes one itself
         for slot in list(self.slots.values()):
-            slot.record = record = records.pop() if records else None
-            if record is not None:
-                _note_begun(slot, record)
-        self.records = records
+            if slot.record not in fresh:
+                slot.record = record = records.pop() if records else None
+                if record is not None:
+                    _note_begun(slot, record)
 
     def take_back(self) -> None:
         """Have nobody write into shared memory any more: it may be another worker's."""

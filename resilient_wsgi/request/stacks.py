@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import threading
 from types import FrameType
-from typing import Dict, Iterator, List, Mapping, Optional
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..core import callers, frames
 from ..core.text import printable
+from .running import RequestDeadline, named
 
 FRAMES = 40
+Requests = Sequence[Tuple[int, RequestDeadline]]
+
+
+def report(requests: Requests, now: float, without: int = 0) -> str:
+    """Return the requests that run, a line each, and the stacks of all threads but one."""
+    lines = [_line(request, now) for _, request in requests] or ["no request runs"]
+    return "\n".join([*lines, "", render(working(requests, now), without)])
+
+
+def working(requests: Requests, now: float) -> Dict[int, str]:
+    """Return by thread what it works on."""
+    return {thread: _words(request, now) for thread, request in requests}
+
+
+def _line(request: RequestDeadline, now: float) -> str:
+    doing = request.doing()
+    return _words(request, now) + (f", waiting for {printable(doing)}" if doing else "")
+
+
+def _words(request: RequestDeadline, now: float) -> str:
+    return printable("{} {} for {:.2f} s".format(*named(request.environ), now - request.start))
 
 
 def render(requests: Mapping[int, str], without: int = 0) -> str:

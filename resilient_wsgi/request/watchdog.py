@@ -18,6 +18,7 @@ from ..guard import Guard
 from ..settings import OFF, ON, REPORT, Request
 from ..system import SYSTEM, System
 from . import left, stacks
+from .answering import StacksSocket
 from .heartbeat import Heartbeat
 from .records import Region
 from .recycling import Recycling
@@ -58,6 +59,7 @@ class Watchdog:
         region: Optional[Region] = None,
         soft: Optional[SoftTimeout] = None,
         heartbeat: Optional[Heartbeat] = None,
+        answering: Optional[StacksSocket] = None,
         table: Running = running,
         system: System = SYSTEM,
     ) -> None:
@@ -68,6 +70,7 @@ class Watchdog:
         self._region = region
         self._soft = soft if options.soft_timeout == ON else None
         self._heartbeat = heartbeat
+        self._answering = answering
         self._table = table
         self._system = system
         self._watched: Dict[int, Watched] = {}
@@ -85,6 +88,8 @@ class Watchdog:
         if self._recycling is not None and self._recycling.under_way:
             return
         self._stop.set()
+        if self._answering is not None:
+            self._answering.wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(patience)
@@ -94,10 +99,18 @@ class Watchdog:
     def _run(self) -> None:
         pid = os.getpid()
         sleep = 0.0
-        while not self._stop.wait(sleep) and os.getpid() == pid:
+        while not self._sleep(sleep) and os.getpid() == pid:
             sleep = TICK
             with _guard:
                 sleep = self.look()
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep, and meanwhile answer `resilient-wsgi stacks`; return whether the thread is to end."""
+        if self._answering is not None and not self._answering.wait(seconds):
+            self._answering = None  # its descriptor was closed
+        elif self._answering is not None:
+            return self._stop.is_set()
+        return self._stop.wait(seconds)
 
     def look(self) -> float:
         """Look once at all requests, do what is due, and return how long to sleep."""
@@ -171,11 +184,7 @@ class Watchdog:
         self._announce(RequestSlow(method, path, elapsed, request.limit, request.waited, request.doing(), text))
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
-        works_on = {
-            thread: printable("{} {} for {:.2f} s".format(*named(request.environ), now - request.start))
-            for thread, request in requests
-        }
-        text = stacks.render(works_on, without=threading.get_ident())
+        text = stacks.render(stacks.working(requests, now), without=threading.get_ident())
         if self._region is not None:
             self._region.write_dump(text)
         return text

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -71,6 +72,11 @@ def gone():
         time.sleep(0.02)
     print("the app saw its client leave", file=sys.stderr, flush=True)
     return b""
+
+
+def start_sleep():
+    """Start a program that has nothing of ours but what it inherits."""
+    return str(subprocess.Popen(["sleep", "60"]).pid).encode()
 
 
 def pid():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import wait_until
+from resilient_wsgi.cli import stacks as cli_stacks
+from resilient_wsgi.cli.status import family
 from resilient_wsgi.request import on_signal
-from tests.servers.requests_common import HOOKS, ROOT, body, get, running, stacks
+from resilient_wsgi.shm import instance
+from tests.servers.requests_common import HOOKS, body, get, running, stacks
 
 pytestmark = pytest.mark.servers
 
@@ -27,7 +31,7 @@ def test_the_command_prints_the_stacks_of_every_worker_with_its_requests_above(t
         text, code = stacks("--pidfile", pidfile)
         assert code == 0
         assert len(re.findall(r"^=== \d+ ", text, re.MULTILINE)) == 2
-        assert re.search(r"^GET /sleep/2 for \d\.\d\d s$(?s:.)*\bin sleep$", text, re.MULTILINE)
+        assert re.search(r"^GET /sleep/2 for \d\.\d\d s$(?s:.)*^  sleep \(", text, re.MULTILINE)
         assert text.count("no request runs") == 1
         assert asked.result().good
 
@@ -36,13 +40,33 @@ def test_it_works_when_all_threads_are_blocked_in_a_write():
     with running({**HOOKS, "threads": 2}) as server, ThreadPoolExecutor(2) as pool:
         for _ in range(2):
             pool.submit(get, server, "/block-in-write", 2.5)
-        assert wait_until(lambda: stacks(server.pid)[0].count("in block_in_write") == 2, 3)
+        assert wait_until(lambda: stacks(server.pid)[0].count("  block_in_write (") == 2, 3)
 
 
-def test_it_works_when_c_code_holds_the_gil():
+def test_it_works_when_c_code_holds_the_gil_by_a_signal_that_is_announced():
     with running(HOOKS) as server, ThreadPoolExecutor(1) as pool:
-        pool.submit(get, server, "/hold-the-gil", 3.0)
-        assert wait_until(lambda: "in hold_the_gil" in stacks(server.pid)[0], 3)
+        pool.submit(get, server, "/hold-the-gil", 6.0)
+        assert wait_until(lambda: "GET /hold-the-gil" in stacks(server.pid, "--no-signal")[0], 5)
+        text, code = stacks(server.pid, "--no-signal")
+        assert (code, "no stacks: --no-signal" in text) == (1, True)
+        text, code = stacks(server.pid)
+        assert code == 0
+        assert re.search(
+            r"no Python thread answered: within 2 s\nsending signal \d+, .* may end it if it is busy", text
+        )
+        assert "in hold_the_gil" in text
+
+
+def test_a_worker_that_is_stopped_is_not_sent_the_signal():
+    with running(HOOKS) as server:
+        worker = int(body(server, "/pid"))
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            text, code = stacks(server.pid)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert (code, "no stacks: the process is stopped" in text) == (1, True)
+        assert body(server, "/pid") == str(worker)
 
 
 def test_it_works_with_standard_error_on_a_pipe_that_is_full():
@@ -54,7 +78,7 @@ def test_it_works_with_standard_error_on_a_pipe_that_is_full():
             with pytest.raises(BlockingIOError):
                 while True:
                     os.write(writing, b"x" * 65536)
-            assert "Current thread 0x" in stacks(server.pid)[0]
+            assert "no request runs\n\nthread '" in stacks(server.pid)[0]
     finally:
         os.close(reading)
         os.close(writing)
@@ -64,54 +88,51 @@ def test_a_process_that_is_not_ours_is_never_sent_the_signal():
     """Without a handler it would end it."""
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        text, code = stacks(other.pid)
-        assert (code, "no process here writes its stacks" in text) == (1, True)
+        assert stacks(other.pid) == ("", 2)
         assert other.poll() is None
     finally:
         other.kill()
         other.wait()
 
 
-def test_a_child_that_has_the_file_but_not_the_handler_is_not_sent_the_signal():
-    code = (
-        "import os, time; from resilient_wsgi.request.on_signal import OnSignal, number; "
-        "handler = OnSignal(number('SIGRTMIN+10')); os.set_inheritable(handler.fd, True); print('ready', flush=True); "
-        "os.execv('/bin/sleep', ['sleep', '60'])"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
-    try:
-        assert child.stdout.readline() == b"ready\n"
-        assert wait_until(lambda: os.path.basename(os.readlink(f"/proc/{child.pid}/exe")) in ("sleep", "coreutils"), 5)
-        assert any(
-            on_signal.NAME in os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")
-        )
-        assert on_signal.find(child.pid) is None
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+def test_a_process_that_the_worker_has_started_is_neither_asked_nor_sent_the_signal():
+    with running(HOOKS) as server:
+        child = int(body(server, "/start-sleep"))
+        assert stacks(child)[1] == 2
+        assert str(child) not in stacks(body(server, "/pid"))[0]
+        os.kill(child, 0)
 
 
 def test_a_signal_that_harakiri_uses_is_refused_by_name():
     number = on_signal.number("SIGRTMIN+10")
     options = {**HOOKS, "harakiri": 30, "harakiri-graceful-signal": number, "harakiri-graceful-timeout": 1}
     with running(options) as server:
-        assert (
-            body(server, "/status")
-            == "no stacks: SIGRTMIN+10 is not free: the server has it for harakiri-graceful-signal"
-        )
-        assert stacks(server.pid)[1] == 1
+        reason = "SIGRTMIN+10 is not free: the server has it for harakiri-graceful-signal"
+        assert body(server, "/status") == f"stacks on demand: from a thread of Python, no signal: {reason}"
+        text, code = stacks(server.pid)
+        assert (code, "no request runs" in text) == (0, True)  # a thread of Python answers all the same
 
 
 def test_asking_a_thousand_times_leaves_nothing_behind():
     with running(HOOKS) as server:
         worker = int(body(server, "/pid"))
-        _, signum = on_signal.find(worker)
-        stacks(worker)
-        before = len(os.listdir(f"/proc/{worker}/fd"))
-        for _ in range(1000):
-            os.kill(worker, signum)
+        directory = instance.find(server.pid)
+        one = stacks_worker(worker)
+        cli_stacks.ask([one])
+        assert one.complete
+        before = os.listdir(f"/proc/{worker}/fd")
         begin = time.monotonic()
+        for _ in range(100):
+            some = [stacks_worker(worker) for _ in range(8)]
+            cli_stacks.ask(some)
+            assert all(each.answer for each in some)
+        assert time.monotonic() - begin < 30
         assert body(server, "/") == "hello"
-        assert time.monotonic() - begin < 5
-        assert len(os.listdir(f"/proc/{worker}/fd")) == before
+        assert len(os.listdir(f"/proc/{worker}/fd")) == len(before)
+        assert [name for name in directory.names() if name.startswith("stacks-") and str(worker) not in name] == []
+
+
+def stacks_worker(pid):
+    directory = instance.find(pid)
+    (process,) = (process for process in family(pid) if process.pid == pid)
+    return cli_stacks.Worker(process, directory, directory.names())

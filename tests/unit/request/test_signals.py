@@ -8,8 +8,9 @@ import pytest
 
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.request import on_signal
-from resilient_wsgi.request.process import usable
+from resilient_wsgi.request.on_demand import usable
 from resilient_wsgi.servers import Server
+from resilient_wsgi.shm import instance
 from tests.unit.request.process import python
 
 
@@ -70,13 +71,16 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert python(code) == (0, "7\n", "")
 
 
-def test_stacks_are_written_at_the_signal_into_a_file_in_memory():
-    handler = on_signal.OnSignal(on_signal.number("SIGRTMIN+12"))
+def test_stacks_are_written_at_the_signal_into_a_file_in_the_private_directory():
+    directory = instance.directory()
+    handler = on_signal.OnSignal(on_signal.number("SIGRTMIN+12"), directory)
     try:
-        path, signum = on_signal.find(os.getpid())
+        name, signum = on_signal.named(directory.names(), os.getpid())
+        assert on_signal.handled(os.getpid(), signum)
         os.kill(os.getpid(), signum)
-        with open(path, encoding="utf-8") as file:
+        with open(directory.open(name, os.O_RDONLY), encoding="utf-8") as file:
             assert "test_stacks_are_written_at_the_signal" in file.read()
     finally:
         handler.close()
-    assert on_signal.find(os.getpid()) is None
+    assert on_signal.named(directory.names(), os.getpid()) is None
+    assert not on_signal.handled(os.getpid(), signum)

@@ -1,0 +1,85 @@
+"""What a worker has so that its stacks can be seen from outside: a thread that answers, and a signal for when none can."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Optional
+
+from ..errors import Unavailable
+from ..guard import Guard
+from ..servers import Server
+from ..settings import Request
+from ..shm import instance
+from ..shm.directory import Directory
+from ..system import SYSTEM, System
+from . import on_signal, stacks
+from .answering import StacksSocket
+from .on_signal import OnSignal
+from .running import Running, running
+
+_guard = Guard("request")
+
+
+class StacksOnDemand:
+    """The socket and the signal of this process, as far as they can be had; `no_socket` and `no_signal` say why not."""
+
+    def __init__(self, options: Request, server: Server, table: Running = running, system: System = SYSTEM) -> None:
+        self.no_socket = ""
+        self.no_signal = ""
+        self.socket: Optional[StacksSocket] = None
+        self._signal: Optional[OnSignal] = None
+        self._table = table
+        self._system = system
+        try:
+            directory = instance.directory()
+            _sweep(directory)
+            self.socket = StacksSocket(directory, self.text)
+        except (OSError, Unavailable) as reason:
+            self.no_socket = self.no_signal = str(reason)
+            return
+        try:
+            if options.stacks_signal is not None and usable(options.stacks_signal, server):
+                self._signal = OnSignal(on_signal.number(options.stacks_signal), directory)
+        except (OSError, Unavailable) as reason:
+            self.no_signal = str(reason)
+
+    def __repr__(self) -> str:
+        return f"<StacksOnDemand {self.socket or self.no_socket} {self._signal or self.no_signal}>"
+
+    def start_thread(self) -> None:
+        """Have a thread of its own answer, where there is no other that could."""
+        if self.socket is not None:
+            threading.Thread(target=self.socket.serve, name="resilient_wsgi stacks", daemon=True).start()
+
+    def text(self) -> str:
+        """Return what is sent: the requests that run, and the stacks of all threads but the one that answers."""
+        if self._signal is not None:
+            self._signal.trim()
+        return stacks.report(self._table.requests(), self._system.monotonic(), without=threading.get_ident())
+
+    def close(self) -> None:
+        """Take it all away, and let go of the directory, which is closed with the last reference to it."""
+        for each in (self.socket, self._signal):
+            if each is not None:
+                each.close()
+        self.socket = self._signal = None
+
+
+def usable(name: str, server: Server) -> bool:
+    """Return whether a signal is free. Raises `Unavailable`, with its use, if it is not."""
+    use = server.uses_signal(on_signal.number(name))
+    if use:
+        msg = f"{name} is not free: the server has it for {use}"
+        raise Unavailable(msg)
+    return True
+
+
+def _sweep(directory: Directory) -> None:
+    """Remove what workers have left that were killed."""
+    for name in directory.names():
+        pid = name.partition("-")[2].partition(".")[0]
+        if name.startswith("stacks-") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):
+                directory.unlink(name)
