@@ -68,8 +68,9 @@ class ThreadStates:
             self._after_fork.restype, self._after_fork.argtypes = None, ()
         self._place = self._place_of_thread_id()
         here = threading.get_native_id()
-        # the word behind `thread_id`, since 3.11; the state of a process's first thread keeps that of the master
-        self._knows_native_id = _word(self._current() + self._place + WORD) == here
+        # the word behind `thread_id`, since 3.11; in a child of uWSGI's the first thread's state keeps that of the master
+        native_id = _word(self._current() + self._place + WORD)
+        self._knows_native_id = sys.version_info >= (3, 11) and native_id in (here, os.getppid())
         first = here == os.getpid()
         self._first = self._api.PyThread_get_thread_ident() if first else threading.main_thread().ident
 

@@ -59,6 +59,8 @@ class UwsgiServer(Server):
         frames.state.prepare()
         if role == MASTER:
             frames.state.not_forked()
+        else:  # before threads of ours are there: on 3.9 and 3.10 only those of `threading` are known to live
+            frames.why_not()
         chain(uwsgi, "post_fork_hook", self._post_fork)
         chain(uwsgi, "atexit", self.stopping)
         if role in (MASTER, WORKER):  # the others may not, and accept nothing
