@@ -25,7 +25,6 @@ from bench import report
 from lab import load
 from lab.processes import Server, wait_until
 from resilient_wsgi.cli import stacks
-from resilient_wsgi.cli.status import family
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.shm import instance
 
@@ -130,7 +129,8 @@ class Scene:
                 directory = instance.find(self.server.pid)
             except (OSError, Unavailable):
                 return
-            workers = [stacks.Worker(process, directory, directory.names()) for process in family(self.server.pid)]
+            names = directory.names()
+            workers = [stacks.Worker(pid, directory, names) for pid in self.server.workers()]
             workers = [worker for worker in workers if worker.present]
             stacks.ask(workers)
 

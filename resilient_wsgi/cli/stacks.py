@@ -29,9 +29,9 @@ from ..request.records import regions
 from ..request.shared import View, view
 from ..shm import instance
 from ..shm.directory import Directory
+from ..system import SYSTEM
 from . import target
 from .output import say
-from .status import Process, family
 
 PATIENCE = 2.0  # for a thread of Python
 SIGNAL_PATIENCE = 3.0
@@ -46,11 +46,10 @@ _CREDENTIALS = struct.Struct("3i")
 class Worker:
     """A process of the instance that has something for us in its directory."""
 
-    def __init__(self, process: Process, directory: Directory, names: List[str]) -> None:
-        self.process = process
-        self.pid = process.pid
+    def __init__(self, pid: int, directory: Directory, names: List[str]) -> None:
+        self.pid = pid
         self.directory = directory
-        self.inner_pid = _inner_pid(process.pid)
+        self.inner_pid = _inner_pid(pid)
         self.socket_name = socket_name(self.inner_pid)
         self.signal = on_signal.named(names, self.inner_pid)
         self.answer = b""
@@ -97,15 +96,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the stacks; return 1 if a worker has given none."""
-    pid = target.given(arguments)
-    try:
+    pid = int(arguments.pid) if arguments.pid is not None else target.read_pidfile(arguments.pidfile)
+    try:  # what a process that has changed its user has open only root may see, its directory its user, too
         directory = instance.find(pid)
     except Unavailable as reason:
         raise target.CannotLook(str(reason)) from None
     names = directory.names()
     workers = [
         worker
-        for worker in (Worker(process, directory, names) for process in family(pid))
+        for worker in (Worker(each, directory, names) for each in [pid, *_children(pid)])
         if worker.present and target.uid_of(worker.pid) == directory.owner
     ]
     if not workers:
@@ -154,7 +153,7 @@ def _take(connection: socket.socket, worker: Worker) -> bool:
 
 def _show(worker: Worker, shared: Optional[View], *, signals: bool) -> bool:
     """Print what a worker has answered, or have it write its stacks at the signal; return whether there are any."""
-    say(f"=== {worker.pid} {printable(worker.process.command)}")
+    say(f"=== {worker.pid} {_command(worker.pid)}")
     text = worker.answer.decode(errors="replace")
     if text:
         say(printable_lines(text.rstrip(), LINE) + ("\n" if worker.complete else "\n... (cut)\n"))
@@ -190,8 +189,9 @@ def _by_signal(worker: Worker, *, signals: bool) -> str:
 
 
 def _refusal(worker: Worker, *, signals: bool) -> str:
-    if worker.process.state in ("T", "t", "Z", "X"):
-        return f"the process is stopped or has ended (state {worker.process.state})"
+    state = _status(worker.pid, "State")[:1]
+    if state in ("T", "t", "Z", "X", ""):
+        return f"the process is stopped or has ended (state {state})"
     if worker.signal is None:
         return "it writes none at a signal (REQUEST.STACKS_SIGNAL)"
     return "" if signals else "--no-signal"
@@ -258,8 +258,28 @@ def _shared(pid: int) -> Optional[View]:
 
 def _inner_pid(pid: int) -> int:
     """Return the pid that a process has in its own pid namespace: its files are named by it."""
-    with suppress(OSError, ValueError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            if line.startswith("NSpid:"):
-                return int(line.split()[-1])
-    return pid
+    inner = _status(pid, "NSpid").split()
+    return int(inner[-1]) if inner else pid
+
+
+def _children(pid: int) -> List[int]:
+    # not as `status` does: of a process that has changed its user its own user may not see what program it is
+    text = "".join(SYSTEM.read_text(f"/proc/{pid}/task/{task}/children") for task in _tasks(pid))
+    return sorted(int(child) for child in text.split())
+
+
+def _tasks(pid: int) -> List[str]:
+    with suppress(OSError):
+        return os.listdir(f"/proc/{pid}/task")
+    return []
+
+
+def _status(pid: int, field: str) -> str:
+    for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines():
+        if line.startswith(f"{field}:"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _command(pid: int) -> str:
+    return printable(SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()) or _status(pid, "Name")

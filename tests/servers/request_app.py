@@ -106,5 +106,15 @@ def status():
     return {each.name: each.means for each in installation.status()}["request"][-1].encode()
 
 
+if "RUN_AS" in os.environ:  # as uWSGI's own option uid does, where that user may not read this Python
+    from uwsgidecorators import postfork
+
+    @postfork
+    def drop():
+        os.setgroups([])
+        os.setgid(int(os.environ["RUN_AS"]))
+        os.setuid(int(os.environ["RUN_AS"]))
+
+
 installation = resilient_wsgi.install()
 application = resilient_wsgi.wrap(app)

@@ -14,9 +14,9 @@ import pytest
 
 from lab.processes import wait_until
 from resilient_wsgi.cli import stacks as cli_stacks
-from resilient_wsgi.cli.status import family
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.shm import instance
+from resilient_wsgi.system import SYSTEM
 from tests.servers.requests_common import HOOKS, body, get, running, stacks
 
 pytestmark = pytest.mark.servers
@@ -61,6 +61,7 @@ def test_a_worker_that_is_stopped_is_not_sent_the_signal():
     with running(HOOKS) as server:
         worker = int(body(server, "/pid"))
         os.kill(worker, signal.SIGSTOP)
+        assert wait_until(lambda: stopped(worker), 5)
         try:
             text, code = stacks(server.pid)
         finally:
@@ -132,7 +133,12 @@ def test_asking_a_thousand_times_leaves_nothing_behind():
         assert [name for name in directory.names() if name.startswith("stacks-") and str(worker) not in name] == []
 
 
+def stopped(pid):
+    """Whether each thread of a process has noticed that it is to stop."""
+    states = [SYSTEM.read_text(f"/proc/{pid}/task/{task}/stat") for task in os.listdir(f"/proc/{pid}/task")]
+    return all(text.rpartition(")")[2].split()[0] == "T" for text in states)
+
+
 def stacks_worker(pid):
     directory = instance.find(pid)
-    (process,) = (process for process in family(pid) if process.pid == pid)
-    return cli_stacks.Worker(process, directory, directory.names())
+    return cli_stacks.Worker(pid, directory, directory.names())
