@@ -21,7 +21,6 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Callable, Dict, Iterator, List, Optional
 
-from ..core.text import printable, printable_lines
 from ..errors import Unavailable
 from ..request import on_signal
 from ..request.answering import socket_name
@@ -156,13 +155,17 @@ def _show(worker: Worker, shared: Optional[View], *, signals: bool) -> bool:
     say(f"=== {worker.pid} {_command(worker.pid)}")
     text = worker.answer.decode(errors="replace")
     if text:
-        say(printable_lines(text.rstrip(), LINE) + ("\n" if worker.complete else "\n... (cut)\n"))
+        say(*_lines(text), *([""] if worker.complete else ["... (cut)", ""]))
         return True
     for line in _requests(worker.pid, shared):
         say(line)
     text = _by_signal(worker, signals=signals)
-    say(f"{printable_lines(text.rstrip(), LINE)}\n")
+    say(*_lines(text), "")
     return bool(text)
+
+
+def _lines(text: str) -> List[str]:
+    return [line[:LINE] for line in text.rstrip().split("\n")]
 
 
 def _by_signal(worker: Worker, *, signals: bool) -> str:
@@ -245,7 +248,7 @@ def _requests(pid: int, shared: Optional[View]) -> Iterator[str]:
     found = sorted(mine[0].requests(), key=lambda request: request.begun)
     for request in found:
         doing = f", waiting for {request.doing}" if request.doing else ""
-        yield printable(f"{request.what} for {now - request.begun:.2f} s{doing}", LINE)
+        yield f"{request.what} for {now - request.begun:.2f} s{doing}"
     if not found:
         yield "no request runs"
 
@@ -282,4 +285,4 @@ def _status(pid: int, field: str) -> str:
 
 
 def _command(pid: int) -> str:
-    return printable(SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()) or _status(pid, "Name")
+    return SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:LINE] or _status(pid, "Name")

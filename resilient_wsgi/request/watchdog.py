@@ -12,7 +12,6 @@ import os
 import threading
 from typing import Callable, Dict, List, Optional, Tuple
 
-from ..core.text import printable
 from ..events import Event, RequestOverdue, RequestSlow
 from ..guard import Guard
 from ..settings import OFF, ON, REPORT, Request

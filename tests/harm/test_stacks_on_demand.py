@@ -137,7 +137,7 @@ def ask(directory, pid=0):
 
 def answering(directory, text="no request runs"):
     listening = StacksSocket(directory, lambda: text)
-    thread = threading.Thread(target=listening.serve)
+    thread = threading.Thread(target=listening.serve, daemon=True)
     thread.start()
     return listening, thread
 
@@ -203,7 +203,7 @@ def test_one_that_never_answers_or_never_stops_is_left_after_a_time_and_an_amoun
                     return
 
     silent.accept()[0].close()  # of the first, who has gone
-    thread = threading.Thread(target=pour)
+    thread = threading.Thread(target=pour, daemon=True)
     thread.start()
     worker = ask(private)
     assert len(worker.answer) <= (1 << 17) + 65536

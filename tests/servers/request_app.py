@@ -107,13 +107,14 @@ def status():
 
 
 if "RUN_AS" in os.environ:  # as uWSGI's own option uid does, where that user may not read this Python
-    from uwsgidecorators import postfork
+    from resilient_wsgi import servers
 
-    @postfork
     def drop():
         os.setgroups([])
         os.setgid(int(os.environ["RUN_AS"]))
         os.setuid(int(os.environ["RUN_AS"]))
+
+    servers.detect().on_child_start(drop)
 
 
 installation = resilient_wsgi.install()
