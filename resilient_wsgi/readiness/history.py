@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from ..shm import instance
-from ..shm.naming import parse
+from ..shm.bases import bases
+from ..shm.directory import open_private
+from ..shm.naming import Name, namespace, parse, started
 
 FILE = "loads"
 MOST_BYTES = 256
@@ -34,16 +36,28 @@ def read(*, reloaded: bool) -> History:
     if not reloaded:
         return History()
     with contextlib.suppress(Exception):
-        directory = instance.find(os.getpid())
-        name = parse(os.path.basename(directory.path))
-        if name is not None and name.master_pid == os.getpid():
-            fd = directory.open(FILE, os.O_RDONLY)
-            try:
-                known = json.loads(os.read(fd, MOST_BYTES))
-            finally:
-                os.close(fd)
-            return History(bool(known["served"]), int(known["failures"]))
+        for path in _paths():
+            directory = open_private(path, os.geteuid(), read_only=True)
+            if directory is not None:
+                fd = directory.open(FILE, os.O_RDONLY)
+                try:
+                    known = json.loads(os.read(fd, MOST_BYTES))
+                finally:
+                    os.close(fd)
+                return History(bool(known["served"]), int(known["failures"]))
     return History(served=True)
+
+
+def _paths() -> Iterator[str]:
+    """Yield where the directory of this master can be: of itself alone, whereas its parent may have one of its own.
+
+    Its name may end in what only the program before the reload could know, so it is looked for.
+    """
+    pid, uid = os.getpid(), os.geteuid()
+    mine = Name(uid, namespace(), pid, started(pid))
+    for folder in bases(os.environ, uid):
+        with contextlib.suppress(OSError):
+            yield from (os.path.join(folder, name) for name in os.listdir(folder) if parse(name) == mine)
 
 
 def forget() -> None:
@@ -55,9 +69,8 @@ def forget() -> None:
 
 def write(history: History) -> bool:
     """Keep it, from a worker; return whether that could be done."""
-    with contextlib.suppress(
-        Exception
-    ):  # whatever it is, it must not be what ends a load: no directory, no room, no memory
+    # whatever it is, it must not be what ends a load: no directory, no room, no memory
+    with contextlib.suppress(Exception):
         fd = instance.directory().open(FILE, os.O_RDWR | os.O_CREAT)
         try:
             text = json.dumps(history._asdict()).encode()
