@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterator, MutableMapping, Tuple, Type
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Type
 
 from ..core.callers import calls_the_app
 from ..deadline import replace
@@ -14,9 +13,10 @@ if TYPE_CHECKING:
 
 # iterating over these runs no code of the app, and the server may know them by their type:
 # uWSGI sends bytes as they are (plugins/python/wsgi_handlers.c, uwsgi_python_send_body)
-_PLAIN = frozenset((
+_PLAIN = (
     list, tuple, bytes, bytearray, memoryview, str, dict, set, frozenset, bool, int, type(None),
-))  # fmt: skip
+)  # fmt: skip
+MOST_TYPES = 500  # an app may make types anew in each request
 
 
 def with_deadline(result: Any, environ: WSGIEnvironment, slot: Slot, request: RequestDeadline) -> Tuple[Any, bool]:
@@ -28,12 +28,17 @@ def with_deadline(result: Any, environ: WSGIEnvironment, slot: Slot, request: Re
     well, and ends the request in its `close()`. For anything else there is a stand-in.
     """
     kind = type(result)
-    if kind in _PLAIN or _is_file(result, environ) or not _iterable(kind):
+    what = _kinds.get(kind, _UNKNOWN)
+    if what is _UNKNOWN:
+        what = _look_at(kind)
+    if what is None or _is_file(result, environ):
         return result, True
-    if _django_content(result):
-        result.__dict__["close"] = _Close(result, slot, request)
-        return result, False
-    return _standing_for(kind)(result, slot, request), False
+    if what is _Close:
+        if "close" not in result.__dict__:
+            result.__dict__["close"] = _Close(result, slot, request)
+            return result, False
+        what = _stand_in_class(kind)  # another request has the same response just now
+    return _stand_in(what, result, slot, request), False
 
 
 def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
@@ -44,20 +49,9 @@ def _is_file(result: Any, environ: WSGIEnvironment) -> bool:
     return isinstance(result, wrapper) if isinstance(wrapper, type) else hasattr(result, "read")
 
 
-def _iterable(kind: Type[Any]) -> bool:
-    """Return whether objects of this type give pieces: a buffer does, but servers send it whole."""
-    return getattr(kind, "__iter__", None) is not None or hasattr(kind, "__getitem__")
-
-
-def _django_content(result: Any) -> bool:
-    """Return whether it is a response of Django with its content in memory."""
-    attributes = getattr(result, "__dict__", None)
-    return (
-        attributes is not None
-        and "_resource_closers" in attributes
-        and "close" not in attributes
-        and getattr(result, "streaming", True) is False
-    )
+def _in_memory(kind: Type[Any]) -> bool:
+    """Return whether it is the type of Django's responses with their content in memory."""
+    return getattr(kind, "streaming", None) is False and hasattr(kind, "make_bytes")
 
 
 class _Close:
@@ -90,19 +84,23 @@ _SPECIAL = (
 )  # fmt: skip
 
 
-class Body:
+class _Slots:
+    """What a stand-in knows. It is made as one of these: its own attributes are its result's."""
+
+    __slots__ = ("_request", "_result", "_slot")
+
+    _request: RequestDeadline
+    _result: Any
+    _slot: Slot
+
+
+class Body(_Slots):
     """Stands for what the app returned: its type, its attributes, its methods, all but the address.
 
     Iterates and closes it as often and at the same time as the server does with this one.
     """
 
-    __slots__ = ("_request", "_result", "_slot")
-
-    def __init__(self, result: Any, slot: Slot, request: RequestDeadline) -> None:
-        set_own = object.__setattr__
-        set_own(self, "_result", result)
-        set_own(self, "_slot", slot)
-        set_own(self, "_request", request)
+    __slots__ = ()
 
     @calls_the_app
     def __iter__(self) -> Iterator[bytes]:
@@ -198,21 +196,43 @@ class _Pieces:
         return getattr(self._iterator, name)
 
 
-# weak: an app may make its types anew in each request
-_kinds: MutableMapping[Type[Any], Type[Body]] = WeakKeyDictionary()
+_UNKNOWN = object()
+# by the type of a result: the class of its stand-in, _Close, or None for what is handed on
+_kinds: Dict[Type[Any], Any] = dict.fromkeys(_PLAIN)
 
 
-def _standing_for(kind: Type[Any]) -> Type[Body]:
+def _look_at(kind: Type[Any]) -> Any:
+    """Find out what is to be done with results of a type, and keep it."""
+    if len(_kinds) >= MOST_TYPES:
+        _kinds.clear()
+        _kinds.update(dict.fromkeys(_PLAIN))
+    if _in_memory(kind):
+        what: Any = _Close
+    elif getattr(kind, "__iter__", None) is None and not hasattr(kind, "__getitem__"):
+        what = None
+    else:
+        what = _stand_in_class(kind)
+    _kinds[kind] = what
+    return what
+
+
+def _stand_in(made: Type[Body], result: Any, slot: Slot, request: RequestDeadline) -> Any:
+    body = _Slots()
+    body._result = result  # noqa: SLF001
+    body._slot = slot  # noqa: SLF001
+    body._request = request  # noqa: SLF001
+    body.__class__ = made
+    return body
+
+
+def _stand_in_class(kind: Type[Any]) -> Type[Body]:
     """Return the class of stand-ins for objects of a type: it has the special methods of that type."""
-    made = _kinds.get(kind)
-    if made is None:
-        base = _Iterator if hasattr(kind, "__next__") else Body
-        special = {
-            name: _forwarded(name) for name in _SPECIAL if getattr(kind, name, None) is not getattr(object, name, None)
-        }
-        special.setdefault("__hash__", object.__hash__)
-        made = _kinds[kind] = type("Body", (base,), {"__slots__": (), **special})
-    return made
+    base = _Iterator if hasattr(kind, "__next__") else Body
+    special = {
+        name: _forwarded(name) for name in _SPECIAL if getattr(kind, name, None) is not getattr(object, name, None)
+    }
+    special.setdefault("__hash__", object.__hash__)
+    return type("Body", (base,), {"__slots__": (), **special})
 
 
 def _forwarded(name: str) -> Any:
