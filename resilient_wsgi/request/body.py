@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Type
+from weakref import ref
 
 from ..core.callers import calls_the_app
 from ..deadline import replace
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _PLAIN = (
     list, tuple, bytes, bytearray, memoryview, str, dict, set, frozenset, bool, int, type(None),
 )  # fmt: skip
-MOST_TYPES = 500  # an app may make types anew in each request
 
 
 def with_deadline(result: Any, environ: WSGIEnvironment, slot: Slot, request: RequestDeadline) -> Tuple[Any, bool]:
@@ -28,7 +28,7 @@ def with_deadline(result: Any, environ: WSGIEnvironment, slot: Slot, request: Re
     well, and ends the request in its `close()`. For anything else there is a stand-in.
     """
     kind = type(result)
-    what = _kinds.get(kind, _UNKNOWN)
+    what = _kinds.get(id(kind), _UNKNOWN)
     if what is _UNKNOWN:
         what = _look_at(kind)
     if what is None or _is_file(result, environ):
@@ -197,22 +197,28 @@ class _Pieces:
 
 
 _UNKNOWN = object()
-# by the type of a result: the class of its stand-in, _Close, or None for what is handed on
-_kinds: Dict[Type[Any], Any] = dict.fromkeys(_PLAIN)
+# by the id of a result's type: the class of its stand-in, _Close, or None for what is handed on.
+# The types are not kept alive: an app may make them anew in each request, with closures over it
+_kinds: Dict[int, Any] = dict.fromkeys(map(id, _PLAIN))
+_alive: Dict[int, ref[Any]] = {}
 
 
 def _look_at(kind: Type[Any]) -> Any:
-    """Find out what is to be done with results of a type, and keep it."""
-    if len(_kinds) >= MOST_TYPES:
-        _kinds.clear()
-        _kinds.update(dict.fromkeys(_PLAIN))
+    """Find out what is to be done with results of a type, and keep it as long as the type lives."""
     if _in_memory(kind):
         what: Any = _Close
     elif getattr(kind, "__iter__", None) is None and not hasattr(kind, "__getitem__"):
         what = None
     else:
         what = _stand_in_class(kind)
-    _kinds[kind] = what
+    key = id(kind)
+
+    def forget(_: Any) -> None:
+        _kinds.pop(key, None)
+        _alive.pop(key, None)
+
+    _alive[key] = ref(kind, forget)
+    _kinds[key] = what
     return what
 
 
