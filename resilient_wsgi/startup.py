@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Sequence
@@ -37,9 +38,8 @@ class Startup:
             self.log()
 
     def cancel(self) -> None:
-        """Log nothing any more."""
+        """Log nothing any more; what was logged is not logged again when everything is put back."""
         servers.detect().forget(self.log)
-        self._logged = ""
 
     def log(self) -> None:
         """Log the line, in the first worker of an instance."""
@@ -75,8 +75,9 @@ def say(text: str) -> None:
     if _logger.isEnabledFor(logging.INFO) and _logger.hasHandlers():
         _logger.info("%s", text)
     elif sys.stderr is not None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
 
 def warn_not_installed() -> None:

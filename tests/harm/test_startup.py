@@ -111,6 +111,19 @@ def test_the_line_goes_through_logging_where_that_shows_it_and_else_to_standard_
     assert capsys.readouterr().err == "the line\n"
 
 
+def test_the_line_is_logged_once_however_often_the_library_is_switched_off_and_on(capsys):
+    installed = resilient_wsgi.install({"STDERR": "off"})
+    try:
+        app = wrap(lambda environ, start_response: [])
+        for _ in range(3):
+            app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+            with resilient_wsgi.off():
+                pass
+    finally:
+        installed.uninstall()
+    assert capsys.readouterr().err.count("; requests: ") <= 1
+
+
 def test_requests_that_begin_while_a_worker_gets_ready_stay_in_the_table():
     table = Running()
     slots, ready = [], threading.Barrier(5)
