@@ -9,6 +9,7 @@ from .. import servers
 from ..core import frames
 from ..errors import Unavailable
 from ..servers import Server
+from ..servers.base import PROCESS
 from ..settings import OFF, ON, REPORT, Request
 from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
@@ -140,6 +141,8 @@ def _stacks(options: Request, server: Server) -> str:
     reason = frames.why_not()
     if reason:
         return f"no stacks, and no worker is replaced because of a request: {reason}"
+    if server.identity().role == PROCESS:
+        return "no stacks on demand: this process is no worker of uWSGI or gunicorn"
     if _process is not None and _process.stacks is not None and _process.stacks.no_socket:
         return f"no stacks on demand: {_process.stacks.no_socket}"
     name = options.stacks_signal

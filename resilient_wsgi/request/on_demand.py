@@ -10,6 +10,7 @@ from typing import Optional
 from ..errors import Unavailable
 from ..guard import Guard
 from ..servers import Server
+from ..servers.base import WORKER
 from ..settings import Request
 from ..shm import instance
 from ..shm.directory import Directory
@@ -65,6 +66,11 @@ class StacksOnDemand:
             if each is not None:
                 each.close()
         self.socket = self._signal = None
+
+
+def in_worker(server: Server) -> bool:
+    """Return whether this process is a worker: a script or a test that calls a wrapped app gets no socket and no thread."""
+    return server.identity().role == WORKER
 
 
 def usable(name: str, server: Server) -> bool:

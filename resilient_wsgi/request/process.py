@@ -22,7 +22,7 @@ from ..shm.directory import Directory
 from . import on_signal
 from .announce import Announcer
 from .heartbeat import Heartbeat
-from .on_demand import StacksOnDemand, usable
+from .on_demand import StacksOnDemand, in_worker, usable
 from .records import Region, regions
 from .recycling import Recycling
 from .running import running
@@ -69,8 +69,8 @@ class Process:
                 self.unshared = str(reason)
                 _logger.warning("%s: killed workers will not be reported, nor stuck ones replaced", self.unshared)
         with _guard:
-            self.stacks = StacksOnDemand(self.options, self.server)
-            if self.stacks.no_socket:
+            self.stacks = StacksOnDemand(self.options, self.server) if in_worker(self.server) else None
+            if self.stacks is not None and self.stacks.no_socket:
                 _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
         with _guard, contextlib.suppress(Unavailable):
             self._set_soft_timeout()
