@@ -15,6 +15,7 @@ LONG = (
     "peers",
     "readiness",
     "readiness_reloads",
+    "stale_states",
     "stderr_bursts",
     "stderr_matrix",
     "stderr_torn",

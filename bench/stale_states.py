@@ -82,6 +82,7 @@ class Result:
     ended: Set[int] = field(default_factory=set)
     ran_atexit: Set[int] = field(default_factory=set)
     mercy: int = 0
+    early: int = 0
     failed: int = 0
     requests: int = 0
     looked: int = 0
@@ -158,6 +159,8 @@ class Scene:
         for pid, number in re.findall(r"\(pid: (\d+)\) died, killed by signal (\d+)", log):
             if number == str(int(signal.SIGKILL)):
                 result.mercy += 1
+            elif number == str(int(signal.SIGHUP)):
+                result.early += 1  # ours came before uWSGI had its handler in a new worker
             else:
                 result.crashed.add(int(pid))
         marks = self.marks.read_text() if self.marks.exists() else ""
@@ -217,11 +220,9 @@ def main() -> int:
             print(f"| {name} | {total[-1]} |", flush=True)
     lives, crashed = sum(len(each.lives) for each in total), sum(len(each.crashed) for each in total)
     failed, requests = sum(each.failed for each in total), sum(each.requests for each in total)
-    mercy = sum(each.mercy for each in total)
-    print(
-        f"\n{crashed} of {lives} lives crashed; {failed} of {requests} requests failed; {mercy} killed by SIGKILL",
-        flush=True,
-    )
+    mercy, early = sum(each.mercy for each in total), sum(each.early for each in total)
+    print(f"\n{crashed} of {lives} lives crashed; {failed} of {requests} requests failed;", end=" ")
+    print(f"{mercy} killed by SIGKILL, {early} by our SIGHUP before uWSGI had its handler", flush=True)
     return 1 if crashed and not arguments.unrepaired else 0
 
 

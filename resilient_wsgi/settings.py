@@ -273,7 +273,7 @@ class Request:
     stacks_signal: Optional[str] = option(
         "SIGRTMIN+10",
         Signal(),
-        "The signal at which a worker writes the stacks of its threads into a file of its own, for `resilient-wsgi stacks`.",
+        "The signal that `resilient-wsgi stacks` sends to a worker in which no Python thread answers: it writes its stacks.",
     )
     gil_timeout: Optional[float] = option(
         None,

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 if TYPE_CHECKING:
-    from .thread_states import NotAsKnown, ThreadStates
+    from .thread_states import ThreadStates
 
 CLEANED = b"resilient_wsgi.cleaned"  # by the copy of this module in the first interpreter
 
@@ -26,7 +26,7 @@ class Frames:
         """Take the list of this process for clean, unless Python is embedded in a server that may have forked already."""
         self._pid = 0 if embedded else os.getpid()
         self._reason = ""
-        self._states: Union[ThreadStates, NotAsKnown, None] = None
+        self._states: Union[ThreadStates, Exception, None] = None
 
     def __repr__(self) -> str:
         return f"<Frames {self.why_not() or 'may be looked at'}>"
@@ -43,12 +43,12 @@ class Frames:
 
     def prepare(self) -> None:
         """Import and look up what a child will need: in the child a lock may be held by a thread that it does not have."""
-        from .thread_states import NotAsKnown, ThreadStates
-
         if self._states is None:
             try:
+                from .thread_states import ThreadStates
+
                 self._states = ThreadStates()
-            except NotAsKnown as error:
+            except Exception as error:  # NotAsKnown, or no ctypes: a subinterpreter with a GIL of its own, 3.12
                 self._states = error
 
     def forked(self) -> None:
