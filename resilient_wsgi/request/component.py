@@ -15,7 +15,7 @@ from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
 from .granted import Budget
 from .on_demand import usable
-from .process import Process
+from .process import NO_FRAMES, Process
 from .queue import QueueMiddleware
 from .running import running
 
@@ -140,7 +140,7 @@ def _stacks(options: Request, server: Server) -> str:
     """Return how stacks can be seen in this process, or why they cannot."""
     reason = frames.why_not()
     if reason:
-        return f"no stacks, and no worker is replaced because of a request: {reason}"
+        return f"{NO_FRAMES}: {reason}"
     if server.identity().role == PROCESS:
         return "no stacks on demand: this process is no worker of uWSGI or gunicorn"
     if _process is not None and _process.stacks is not None and _process.stacks.no_socket:

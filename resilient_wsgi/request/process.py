@@ -12,6 +12,7 @@ import time
 from threading import get_ident
 from typing import List, Optional
 
+from ..core import frames
 from ..errors import Unavailable
 from ..events import WorkerKilled
 from ..guard import Guard
@@ -33,6 +34,7 @@ from .watchdog import Watchdog
 _guard = Guard("request")
 _logger = logging.getLogger("resilient_wsgi.request")
 BEAT_BYTES = 16384
+NO_FRAMES = "no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request"
 
 
 class Process:
@@ -72,6 +74,8 @@ class Process:
             self.stacks = StacksOnDemand(self.options, self.server) if in_worker(self.server) else None
             if self.stacks is not None and self.stacks.no_socket:
                 _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
+            if frames.why_not():
+                _logger.warning("%s: %s", NO_FRAMES, frames.why_not())
         with _guard, contextlib.suppress(Unavailable):
             self._set_soft_timeout()
         if self._watching:
