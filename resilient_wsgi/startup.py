@@ -8,6 +8,7 @@ import sys
 from typing import Sequence
 
 from . import servers
+from .core import frames
 from .settings import OFF, Settings
 
 _logger = logging.getLogger("resilient_wsgi")
@@ -43,9 +44,11 @@ class Startup:
 
     def log(self) -> None:
         """Log the line, in the first worker of an instance."""
-        if self._line != self._logged and servers.detect().first_worker():
-            self._logged = self._line
-            say(self._line)
+        reason = frames.why_not()  # which only a worker can tell
+        text = self._line + (f"; no stacks: {reason}" if reason else "")
+        if text != self._logged and servers.detect().first_worker():
+            self._logged = text
+            say(text)
 
 
 def line(states: Sequence[str], settings: Settings) -> str:

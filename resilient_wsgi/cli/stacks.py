@@ -101,17 +101,17 @@ def run(arguments: argparse.Namespace) -> int:
     except Unavailable as reason:
         raise target.CannotLook(str(reason)) from None
     names = directory.names()
-    workers = [
-        worker
-        for worker in (Worker(each, directory, names) for each in [pid, *_children(pid)])
-        if worker.present and target.uid_of(worker.pid) == directory.owner
-    ]
+    family = [Worker(each, directory, names) for each in [pid, *_children(pid)]]
+    workers = [each for each in family if each.present and target.uid_of(each.pid) == directory.owner]
     if not workers:
         msg = f"no worker of process {pid} answers for its stacks: is its app wrapped, has it served a request?"
         raise target.CannotLook(msg)
     ask(workers)
     shared = _shared(pid)
     answered = [_show(worker, shared, signals=not arguments.no_signal) for worker in workers]
+    for other in family[1:]:
+        if other not in workers:
+            say(f"--- {other.pid} {_command(other.pid)}: no worker, or one that does not serve yet")
     return 0 if all(answered) else 1
 
 

@@ -181,3 +181,30 @@ def test_an_interpreter_without_faulthandler_can_install_everything():
     code = "import sys; sys.modules['faulthandler'] = None\nimport resilient_wsgi; print(resilient_wsgi.install().status())"
     done, said = python(code)
     assert (done, "Error" in said) == (0, False), said
+
+
+def test_the_startup_line_and_status_say_that_there_are_no_stacks():
+    code = """
+import resilient_wsgi
+from resilient_wsgi import servers
+from resilient_wsgi.core import frames
+from resilient_wsgi.servers import Identity, Server
+
+class Worker(Server):
+    name = "uwsgi-like"
+    def identity(self):
+        return Identity("worker", 1, os.getpid(), 0)
+
+import os
+servers.use(Worker())
+frames.state._settle("a free-threaded build changes the list without the GIL")
+installation = resilient_wsgi.install()
+resilient_wsgi.wrap(lambda environ, start_response: [])
+servers.detect().started()
+servers.detect().ready()
+print([each.means[-1] for each in installation.status() if each.name == "request"])
+"""
+    done, said = python(code)
+    assert done == 0, said
+    assert "; no stacks: a free-threaded build changes the list without the GIL" in said
+    assert "['no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request: a free-threaded" in said
