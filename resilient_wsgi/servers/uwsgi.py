@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
@@ -65,7 +66,8 @@ class UwsgiServer(Server):
         chain(uwsgi, "atexit", self.stopping)
         if role in (MASTER, WORKER):  # the others may not, and accept nothing
             uwsgi_rpc.register(READY_RPC, self._accepting)
-        self._serves_in = 0
+        self._serves_in = self._fused = 0
+        atexit.register(self._call_fuse_off)  # as early as can be: the earliest runs last
         self._raw_http: Optional[bool] = None
         self._harakiri = Harakiri(uwsgi, system)
         self._can_fail = False
@@ -265,7 +267,17 @@ class UwsgiServer(Server):
         if not uwsgi.masterpid():
             return False
         uwsgi.set_user_harakiri(seconds)
+        self._fused = self._system.getpid() if seconds else 0
         return True
+
+    def _call_fuse_off(self) -> None:
+        """Take the fuse away from a worker that is about to be gone.
+
+        The master keeps it with the place of the worker: in one that `cheaper` leaves empty it would fire again and again
+        at pid 0, and the master would sleep a second each time (core/master_checks.c, uwsgi_master_check_workers_deadline).
+        """
+        if self._fused == self._system.getpid():
+            self.set_fuse(0)
 
     def obey(self) -> None:
         """Have this worker end when it is told to where uWSGI would lose that (see uwsgi_signals.py)."""
@@ -291,6 +303,7 @@ class UwsgiServer(Server):
 
     def leave(self) -> NoReturn:
         """End this worker at once; the master starts it anew, without counting it as an error."""
+        self._call_fuse_off()
         self._system.exit(QUIET_CODE)
         raise AssertionError
 

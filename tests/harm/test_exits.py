@@ -170,6 +170,19 @@ def test_a_thread_started_by_an_import_within_a_request_runs_in_the_background(u
         assert "'metrics' did not stop" in server.log()
 
 
+def test_the_fuse_of_a_worker_that_ended_does_not_fire_in_the_place_it_has_left(uwsgi, tmp_path):
+    """`cheaper` leaves it empty; the master would speak of harakiri at pid 0 and sleep, again and again."""
+    options = {"cheaper": 1, "cheaper_initial": 2, "cheaper_algo": "manual", "master_fifo": str(tmp_path / "fifo")}
+    with uwsgi(processes=2, env={"RESILIENT_WSGI_THREADS_FUSE": "2"}, **options) as server:
+        serving(server)
+        (tmp_path / "fifo").write_text("-")
+        server.wait_for_log("cheaped")
+        cheaped = time.monotonic()
+        wait_until(lambda: "HARAKIRI" in server.log(), 7.0)  # it would come after 5 to 6 s
+        assert "HARAKIRI" not in server.log()
+        assert time.monotonic() - cheaped > 6.5
+
+
 HOLDS = {
     "sleep": "atexit.register(time.sleep, 600)",
     "child": "multiprocessing.set_executable(os.environ['PYTHON'])\n"

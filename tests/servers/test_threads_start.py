@@ -250,7 +250,14 @@ def test_gunicorn_workers_run_what_is_registered_tell_it_to_stop_and_end(app, ki
                 begun[0].start()
             return "ok"
     """)
-    arguments = ["--workers=1", f"--worker-class={kind}", "--threads=2", "--graceful-timeout=4", *preload]
+    arguments = [
+        "--workers=1",
+        f"--worker-class={kind}",
+        "--threads=2",
+        "--graceful-timeout=4",
+        "--timeout=5",
+        *preload,
+    ]
     with Gunicorn("app:application", arguments, env=env) as server:
         (worker,) = noted(server, "began", 1)
         assert worker in server.workers()
