@@ -59,7 +59,6 @@ class Exchange:
     _told: Optional[Why] = None
     shortened = False
     """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
-    _released = False
     _paused = 0.0
     stretches_above = math.inf
     """The caller's numbers above this make the total longer: see `stretch`."""
@@ -69,6 +68,7 @@ class Exchange:
     _target: Target
     _connect: Tuple[float, Why]
     _total: Tuple[float, Why]
+    _whole: Tuple[float, Limit]  # the total, whatever the deadline is
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = SYSTEM.monotonic()
@@ -81,8 +81,8 @@ class Exchange:
             self.visit(target)
         else:  # the same, quickly
             self._target, self.limits = target, now.elsewhere if request is None else now.in_request
-        total = self.why = self.limits.total
-        self.end = self.start + total.seconds
+        total = self.limits.total
+        self._whole = self.end, self.why = self.start + total.seconds, total
         if total.by_default:
             self.stretches_above = total.seconds
         self._deadline = last = deadline.in_force(scope)
@@ -123,45 +123,49 @@ class Exchange:
         `answer` the first wait for the answer begins: it gets the whole number, whatever connecting
         and sending took.
         """
-        end = SYSTEM.monotonic() + own + _LATER if answer else self.start + own
-        whole, _ = self._total if self.connecting else (self.end, None)
-        if end <= whole or own <= self.stretches_above:
+        if own <= self.stretches_above:
             return
+        end = SYSTEM.monotonic() + own + _LATER if answer else self.start + own
+        if end > self._whole[0]:
+            self._end_whole(end, Limit(own, CALLER_TOTAL))
         if answer:
             self.stretches_above = own
-        why: Why = Limit(own, CALLER_TOTAL)
-        if self._deadline is not None and self._deadline.at < end:
-            end, why = self._deadline.at, self._deadline
+
+    def _end_whole(self, end: float, why: Limit) -> None:
+        """Have the whole exchange end at a point in time, or at the deadline if that is earlier."""
+        self._whole = (end, why)
+        last = self._deadline
+        ends: Tuple[float, Why] = (end, why) if last is None or last.at >= end else (last.at, last)
         if self.connecting:
-            self._total = (end, why)
+            self._total = ends
         else:
-            self.end, self.why = end, why
+            self.end, self.why = ends
 
     def outlived(self) -> bool:
-        """Tell whether the request or block that the call began in is over; then what limits other code holds from here on.
+        """Tell whether the deadline has gone that the call was to end by; have the limits hold that are in force now.
 
-        A thread that the request has started may go on with its call: what limits requests was for
-        the client that has its answer now.
+        The request or the block that it began in may be over, or was given more time. A thread that a
+        request has started may go on with its call: what limits requests was for the client that has
+        its answer now.
         """
         request, last = deadline.request_of(self._scope), deadline.in_force(self._scope)
-        if request is self._request and last is self._deadline:
+        later = last is not None and self.why is last and last.at > self.end
+        if request is self._request and last is self._deadline and not later:
             return False
-        self._request, self._deadline = request, last
-        self.visit(self._target)
-        total = self.limits.total
-        self.end, self.why = (math.inf, _NO_LIMIT) if self._released else (self.start + total.seconds, total)
-        if last is not None and last.at < self.end:
-            self.end, self.why = last.at, last
+        self._deadline = last
+        whole = self._whole
+        if request is not self._request:
+            self._request = request
+            self.visit(self._target)
+            total = self.limits.total
+            whole = whole if whole[1] is _NO_LIMIT else (self.start + total.seconds, total)
+        self._end_whole(*whole)
         return True
 
     def release(self) -> None:
         """Lift the total: the caller reads the body itself from here on. Silence and the request's deadline stay limited."""
-        self._released = True
-        self.end, self.why = math.inf, _NO_LIMIT
+        self._end_whole(math.inf, _NO_LIMIT)
         self.stretches_above = math.inf
-        last = self._deadline
-        if last is not None:
-            self.end, self.why = last.at, last
 
     def pause(self) -> None:
         """Note that the app goes on with something else: http.client hands it each part of an exchange alone."""
@@ -172,10 +176,8 @@ class Exchange:
         paused, self._paused = self._paused, 0.0
         away = SYSTEM.monotonic() - paused if paused else 0.0
         if away > _PAUSE and isinstance(self.why, Limit):
-            self.end += away
-            last = self._deadline
-            if last is not None and last.at < self.end:
-                self.end, self.why = last.at, last
+            end, why = self._whole
+            self._end_whole(end + away, why)
 
     def wait(self, silence: float) -> float:
         """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
@@ -183,6 +185,7 @@ class Exchange:
         if left <= 0:
             if not self.connecting and self.outlived():
                 return self.wait(silence)
+            self.shortened = True
             raise self.give_up(self.why)
         self.shortened = left < silence
         return min(left, silence)

@@ -333,6 +333,22 @@ def test_a_response_that_a_request_leaves_to_a_thread_is_not_cut_at_its_deadline
     assert job.result == b"x" * 10
 
 
+def test_a_stream_goes_on_in_a_block_that_gives_its_request_more_time(upstream):
+    def view():
+        with requests.get(f"http://{upstream}/steady/{LONG * 1.5}", stream=True) as response:
+            with deadline.limit(10, extend=True):
+                return response.content
+
+    assert in_request(view, seconds=0.3) == b"x" * 10
+
+
+def test_a_total_that_ends_between_two_reads_is_what_is_told_once(upstream, caplog):
+    with pytest.raises(requests.Timeout, match=r"limit 0.45 s \(outbound.timeouts\(total=\)\)"):
+        with timeouts(total=0.45):
+            by_requests(f"http://{upstream}/steady/2")
+    assert len(caplog.records) == 1
+
+
 def test_the_limits_of_a_host_hold_again_after_a_call_to_another_one_within(upstream):
     port = upstream.split(":")[1]
     install(Outbound(read_timeout=0.2, hosts={"localhost": {"read_timeout": 5.0}}))
