@@ -7,7 +7,7 @@ import importlib
 import logging
 import textwrap
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from . import servers, sources
 from .errors import Unavailable
@@ -72,6 +72,8 @@ class Installation:
         """Restore everything that was there before. A descriptor that was taken over stays: children may have it."""
         global _current
         self._startup.cancel()
+        for _, take in reversed(_extensions):
+            take()
         for name in reversed(tuple(self._status)):
             _component(name).uninstall()
         self._status = {}
@@ -88,6 +90,8 @@ class Installation:
         self.settings = settings
         for name in COMPONENTS:
             self._status[name] = self._put(name, getattr(settings, name))
+        for put, _ in _extensions:
+            put(settings)
         states = [status.in_short() for status in self._status.values()]
         self._startup.prepare(states, settings, in_master=in_master)
 
@@ -113,6 +117,7 @@ class Installation:
 
 
 _current: Optional[Installation] = None
+_extensions: List[Tuple[Callable[[Settings], None], Callable[[], None]]] = []
 
 
 def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
@@ -139,6 +144,14 @@ def install_in_master() -> Installation:
     _set(installation)
     installation.configure(settings, in_master=True)
     return installation
+
+
+def extend(put: Callable[[Settings], None], take: Callable[[], None]) -> None:
+    """Have a front door's own patches come and go with the components, in this installation and in later ones."""
+    if (put, take) not in _extensions:
+        _extensions.append((put, take))
+    if _current is not None:
+        put(_current.settings)
 
 
 def current() -> Optional[Installation]:

@@ -6,9 +6,9 @@ import os
 import socket
 import threading
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
-from . import events, installation
+from . import events, installation, stack
 from .system import System
 
 
@@ -82,18 +82,43 @@ def hung_server() -> Iterator[Tuple[str, int]]:
                 connection.close()
 
 
+class _Off:
+    """How many blocks have switched the library off, and what is to be put in place again after the last one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._was: Optional[installation.Installation] = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._blocks += 1
+            if self._blocks == 1:
+                self._was = installation.current()
+                if self._was is not None:
+                    self._was.uninstall()
+                stack.bypass(True)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                stack.bypass(False)
+                if self._was is not None:
+                    self._was.reinstall()
+
+
+_off = _Off()
+
+
 @contextmanager
 def off() -> Iterator[None]:
-    """Switch the whole library off for a block, and on again as it was; wrapped apps are called directly meanwhile."""
-    from . import stack
+    """Switch the whole library off for a block, and on again as it was; wrapped apps are called directly meanwhile.
 
-    was = installation.current()
-    if was is not None:
-        was.uninstall()
-    stack.bypass(True)
+    Blocks nest, and may overlap in several threads: it is on again after the last one.
+    """
+    _off.enter()
     try:
         yield
     finally:
-        stack.bypass(False)
-        if was is not None:
-            was.reinstall()
+        _off.leave()

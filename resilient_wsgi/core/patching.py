@@ -15,6 +15,7 @@ Call = Callable[..., Any]
 Make = Callable[[Call], Call]
 
 _MARK = "__resilient_wsgi__"
+_LONGEST_CHAIN = 32
 
 
 class Patches:
@@ -123,9 +124,8 @@ class _Patch:
 
     def resume(self, make: Make) -> bool:
         """Have it work again if it is still there, on top or beneath another; return whether."""
-        current = vars(self._owner).get(self._name)
-        if current is None or (current is self._original and not self.inherits):
-            return False  # somebody has put back what was there before
+        if self._is_gone():
+            return False
         if not self.on and not self._passing:
             self._work = make(self._call)
         self.on = True
@@ -134,14 +134,29 @@ class _Patch:
     def undo(self) -> bool:
         """Pass everything through from now on; return whether nothing is left of it."""
         self.on = False
-        current = vars(self._owner).get(self._name)
-        if current is not self._replacement:
-            return current is None or (current is self._original and not self.inherits)
+        if vars(self._owner).get(self._name) is not self._replacement:
+            return self._is_gone()
         if self.inherits:
             delattr(self._owner, self._name)
         else:
             setattr(self._owner, self._name, self._original)
         return True
+
+    def _is_gone(self) -> bool:
+        """Return whether somebody has put back what was there before, and may have wrapped it since.
+
+        Wrappers that say nothing of what they wrap are taken to have ours beneath them.
+        """
+        current = vars(self._owner).get(self._name)
+        if current is None:
+            return True
+        for _ in range(_LONGEST_CHAIN):
+            if current is None or current is self._replacement or current is self.function:
+                return False
+            if current is self._original:
+                return not self.inherits
+            current = getattr(current, "__wrapped__", None)
+        return False
 
     def _switch(self) -> Call:
         original = self._call

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
 from .. import request
 from ..errors import ConfigurationError
-from ..installation import install_for_django
-from ..settings import ENFORCE, ON
+from ..installation import extend, install_for_django
+from ..settings import ENFORCE, ON, Settings
 from . import handler
 from .checks import check_deadline, check_installation, check_settings
 
@@ -29,16 +31,29 @@ class ResilientConfig(AppConfig):
         try:
             if handler.expected():
                 request.expect_apps()
-            installed = install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
+            install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
         except ConfigurationError:
             # raising here would take `manage.py check` away, which says it better; but a server must not start unprotected
             if handler.serving():
                 raise
             return
-        if not handler.wanted(installed.settings):
-            return
+        extend(put, take)
+
+
+def put(options: Settings) -> None:
+    """Put in place, with the components, what is in Django: the middleware, and limits of statements where they are wanted."""
+    take()
+    if handler.wanted(options):
         handler.patch()
-        if installed.settings.request.database_timeout == ON and installed.settings.request.mode == ENFORCE:
+        if options.request.database_timeout == ON and options.request.mode == ENFORCE:
             from . import database
 
             database.install()
+
+
+def take() -> None:
+    """Take it away again."""
+    handler.unpatch()
+    database = sys.modules.get(f"{__package__}.database")
+    if database is not None:
+        database.uninstall()

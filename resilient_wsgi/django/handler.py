@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 from django.core.handlers.wsgi import WSGIHandler
 
 from .. import servers
+from ..core.patching import Patches
 from ..settings import OFF, Settings
 from ..stack import wrap
 
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
 _STACK = "_resilient_wsgi_stack"
 
 
+_patches = Patches()
+
+
 def patch() -> None:
     """Have every WSGIHandler, made before or later, called through the middleware. Patching twice is patching once."""
-    original = WSGIHandler.__call__
-    if getattr(original, "resilient_wsgi", False):
-        return
+    _patches.wrap(WSGIHandler, "__call__", _in_middleware)
 
+
+def unpatch() -> None:
+    """Have every WSGIHandler called directly again."""
+    _patches.restore()
+
+
+def _in_middleware(original: Any) -> Any:
     def __call__(self: Any, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:  # noqa: N807
         # made at the first call, when all settings are known; two threads may both make it, which does no harm
         stack = self.__dict__.get(_STACK)
@@ -32,9 +41,7 @@ def patch() -> None:
         result: Iterable[bytes] = stack(environ, start_response)
         return result
 
-    __call__.resilient_wsgi = True  # type: ignore[attr-defined]
-    __call__.__wrapped__ = original  # type: ignore[attr-defined]
-    WSGIHandler.__call__ = __call__
+    return __call__
 
 
 def wanted(settings: Settings) -> bool:

@@ -11,12 +11,14 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Type
 
+from ..core.patching import Patches
+
 if TYPE_CHECKING:
     from mmap import mmap
 
 _Hook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
 
-_before: Optional[_Hook] = None
+_patches = Patches(passing=True)
 _last = ""
 # What is left to work with when the load has used up all memory; given back as soon as it is over. CPython takes 1 MiB at once
 # for its small objects (256 KiB before 3.10), glibc 1 MiB for the others if the heap cannot grow; the rest is for what is large.
@@ -28,20 +30,15 @@ _stderr: List[int] = []  # a second descriptor of standard error
 
 def watch() -> None:
     """Have `sys.excepthook` tell us. uWSGI calls it for each load that fails with an exception (`PyErr_Print`)."""
-    global _before
-    if _before is None:
-        _before, sys.excepthook = sys.excepthook, _excepthook
+    _patches.wrap(sys, "excepthook", _noting)
     if not _stderr:
         with contextlib.suppress(OSError):
             _stderr.append(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def unwatch() -> None:
-    """Put back what was there before, unless somebody else has set another one meanwhile."""
-    global _before
-    if _before is not None and sys.excepthook is _excepthook:
-        sys.excepthook = _before
-        _before = None
+    """Put back what was there before."""
+    _patches.restore()
 
 
 def keep_reserve() -> None:
@@ -82,13 +79,15 @@ def mend_stderr() -> None:
             os.dup2(_stderr[0], 2)
 
 
-def _excepthook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
-    global _last
-    release_reserve()
-    mend_stderr()
-    try:
-        _last = traceback.format_exception_only(kind, error)[-1].strip()
-    except MemoryError:
-        _last = "MemoryError"
-    if _before is not None:
-        _before(kind, error, trace)
+def _noting(before: _Hook) -> _Hook:
+    def excepthook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+        global _last
+        release_reserve()
+        mend_stderr()
+        try:
+            _last = traceback.format_exception_only(kind, error)[-1].strip()
+        except MemoryError:
+            _last = "MemoryError"
+        before(kind, error, trace)
+
+    return excepthook

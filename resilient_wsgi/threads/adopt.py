@@ -6,7 +6,6 @@ ends, because `threading` has both already.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ from types import FrameType
 from typing import Any, Callable, List, Optional, Set
 
 from .. import servers
+from ..core.patching import Patches
 from ..guard import Guard
 from ..settings import Threads
 from . import jobs, work
@@ -27,37 +27,27 @@ TELL_SECONDS = 0.25
 NOT_STARTED = tuple(getattr(threading, name) for name in ("_MainThread", "_DummyThread") if hasattr(threading, name))
 
 _guard = Guard("threads")
-_original: Any = None
+_patches = Patches(passing=True)
 _adopting = False
 
 
 def install() -> None:
     """Note from now on where each thread is started."""
-    global _original, _adopting
+    global _adopting
     _adopting = True
     jobs.install()
-    if _original is None:
-        _original = threading.Thread.start
-        _set_start(_wrap(_original))
+    _patches.wrap(threading.Thread, "start", _noting)
 
 
 def uninstall() -> None:
-    """Stop noting it. Where somebody has wrapped `Thread.start` after us, our wrapper stays and does nothing."""
-    global _original, _adopting
+    """Stop noting it."""
+    global _adopting
     _adopting = False
     jobs.uninstall()
-    if _original is not None and getattr(threading.Thread.start, "__wrapped__", None) is _original:
-        _set_start(_original)
-        _original = None
+    _patches.restore()
 
 
-def _set_start(start: Any) -> None:
-    threading.Thread.start = start  # type: ignore[method-assign]
-
-
-def _wrap(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
-    # a function, not a wrapper of wrapt: that would cost as much again as what is done here
-    @functools.wraps(start)
+def _noting(start: Callable[..., None]) -> Callable[..., None]:
     def adopted(self: threading.Thread) -> None:
         if _adopting:
             with _guard:

@@ -10,10 +10,11 @@ import functools
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Set, Tuple
 from weakref import ref
 
 from .. import deadline, servers
+from ..core.patching import Patches
 from ..guard import Guard
 
 POOLS = {"concurrent.futures.thread": "ThreadPoolExecutor", "concurrent.futures.process": "ProcessPoolExecutor"}
@@ -57,45 +58,41 @@ pending_in = _jobs.pending_in
 unfinished = _jobs.unfinished
 
 
-class Patch:
-    """The wrapper around `submit` of one kind of executor."""
+class Submissions:
+    """The wrappers around `submit` of each kind of executor, put there once its module is imported."""
 
-    def __init__(self, module: str, kind: str) -> None:
-        self._module, self._kind = module, kind
-        self._original: Any = None
-        self._on = self._awaited = False
-
-    def put(self) -> None:
-        """Put it in place, now or when the module is imported; doing it again does nothing."""
-        self._on = True
-        if self._module in sys.modules:
-            self._imported()
-        elif not self._awaited:
-            import wrapt
-
-            self._awaited = True
-            wrapt.register_post_import_hook(self._imported, self._module)
-
-    def _imported(self, _module: object = None) -> None:
-        pool: Any = getattr(sys.modules.get(self._module), self._kind, None)
-        if pool is not None and self._original is None and self._on:
-            self._original, pool.submit = pool.submit, self._wrap(pool.submit)
-
-    def take(self) -> None:
-        """Take it away. Where somebody has wrapped it after us, our wrapper stays and does nothing."""
+    def __init__(self) -> None:
+        self._patches = Patches(passing=True)
+        self._hooked: Set[str] = set()
         self._on = False
-        pool: Any = getattr(sys.modules.get(self._module), self._kind, None)
-        if self._original is not None and getattr(pool.submit, "__wrapped__", None) is self._original:
-            pool.submit = self._original
-            self._original = None
 
-    def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def submit(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            future = original(self_, *args, **kwargs)
+    def watch(self) -> None:
+        """Note from now on what is submitted. A hook cannot be taken away: it is set once and asks whether it is wanted."""
+        self._on = True
+        for name, kind in POOLS.items():
+            if name in sys.modules:
+                self._wrap(kind, sys.modules[name])
+            elif name not in self._hooked:
+                import wrapt
+
+                self._hooked.add(name)
+                wrapt.register_post_import_hook(functools.partial(self._wrap, kind), name)
+
+    def leave(self) -> None:
+        """Stop noting it."""
+        self._on = False
+        self._patches.restore()
+
+    def _wrap(self, kind: str, module: Any) -> None:
+        if self._on and hasattr(module, kind):
+            self._patches.wrap(getattr(module, kind), "submit", self._noting)
+
+    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def submit(pool: Any, /, *args: Any, **kwargs: Any) -> Any:
+            future = original(pool, *args, **kwargs)
             if self._on:
                 with _guard:
-                    _note(self_, future)
+                    _note(pool, future)
             return future
 
         return submit
@@ -114,19 +111,9 @@ def _note(pool: Any, future: Any) -> None:
     server.work_begins()
 
 
-_patches = [Patch(module, kind) for module, kind in POOLS.items()]
-
-
-def install() -> None:
-    """Note from now on what requests submit; executors that are not imported yet follow when they are."""
-    for patch in _patches:
-        patch.put()
-
-
-def uninstall() -> None:
-    """Stop noting it."""
-    for patch in _patches:
-        patch.take()
+_submissions = Submissions()
+install = _submissions.watch
+uninstall = _submissions.leave
 
 
 def wait(futures: List[Any], seconds: float) -> None:

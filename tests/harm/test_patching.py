@@ -276,3 +276,17 @@ def test_the_repr_lists_what_is_patched(client):
     wrapped_by_a_function(client, "call")
     patches.restore()
     assert repr(patches) == "<Patches Client.call (off)>"
+
+
+@pytest.mark.parametrize("wrap", [wrapped_by_wrapt, wrapped_by_a_function])
+def test_ours_is_put_there_again_where_others_have_wrapped_what_was_there_before(client, wrap):
+    original = client.call
+    patches = Patches()
+    patches.wrap(client, "call", louder)
+    client.call = original
+    wrap(client, "call")
+    theirs = client.__dict__["call"]
+    patches.wrap(client, "call", louder)
+    assert client().call() == "REAL"
+    patches.restore()
+    assert client.__dict__["call"] is theirs
