@@ -70,7 +70,7 @@ PEERS: Dict[str, Peer] = {
         # left out: a reloader of its own, which hangs here without the library, too
         ("tests",), ("-k", "not reloader", "--timeout=120"),
     ),
-    "waitress": Peer("waitress", "3.0.2", PYTEST, ("tests",)),
+    "waitress": Peer("waitress", "3.0.2", (*PYTEST, "pytest-cov"), ("tests",)),
     "gunicorn": Peer(
         "gunicorn", "27.0.1", (*PYTEST, "pytest-asyncio", "gevent", "eventlet", "tornado", "h2", "uvloop", "httpx", "h11"),
         ("tests",), ("-o", "addopts=", "--ignore=tests/docker", "-W", "default"),

@@ -18,6 +18,11 @@ def is_original(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("gevent.")
 
 
+def is_clients_own(function: Any, module: str) -> bool:
+    """Tell whether a function is the one that a client has defined, not one that somebody has put in its place."""
+    return getattr(function, "__globals__", {}).get("__name__") == module
+
+
 def connects_natively() -> bool:
     """Tell whether a new socket connects by the interpreter's own `connect`.
 

@@ -16,7 +16,7 @@ from .. import clamp
 from ..connect import create_connection
 from ..exchange import Exchange, active
 from ..native import TimedOut
-from ..originals import is_original
+from ..originals import is_clients_own, is_original
 from ..policy import Limit
 
 MODULE = "httpcore"
@@ -159,6 +159,7 @@ class _Httpcore:
 
     def connect_tcp(self, original: Method) -> Method:
         """Connect with all addresses sharing one limit, which the TLS handshake shares too."""
+        own = is_clients_own(original, "httpcore._backends.sync")
 
         def connect_tcp(backend: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
@@ -167,7 +168,7 @@ class _Httpcore:
             if exchange.watch is not None:
                 with exchange.watch.wait(exchange.limits.connect, kwargs.get("timeout")):
                     return original(backend, *args, **kwargs)
-            if not is_original(socket.create_connection):
+            if not (own and is_original(socket.create_connection)):
                 return self._connect_as_ever(original, backend, exchange, *args, **kwargs)
             return self._stream(self._socket(exchange, *args, **kwargs))
 
@@ -184,7 +185,7 @@ class _Httpcore:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Connect by the `socket.create_connection` that somebody has put in the place of the original."""
+        """Connect by what somebody has put in the place of the original, or of `socket.create_connection`."""
         exchange.begin_connect(timeout)
         try:
             return original(backend, host, port, _finite(exchange.wait(math.inf)), *args, **kwargs)

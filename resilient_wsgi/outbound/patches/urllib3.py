@@ -12,6 +12,7 @@ from .. import call, native, policy
 from ..connect import create_connection
 from ..exchange import Exchange, active, as_number, is_none
 from ..native import TimedOut
+from ..originals import is_clients_own
 from . import http_client
 
 MODULE = "urllib3"
@@ -210,10 +211,11 @@ def _is_given(timeout: Any) -> bool:
 
 def _create_connection(original: Method) -> Method:
     """Connect within the exchange's limit; keep to the family that `allowed_gai_family`, often replaced, allows."""
+    own = is_clients_own(original, "urllib3.util.connection")
 
     def create(*args: Any, **kwargs: Any) -> Any:
         exchange = active.get()
-        if exchange is None or not exchange.connecting:
+        if exchange is None or not exchange.connecting or not own:
             return original(*args, **kwargs)
         return _connect(exchange, *args, **kwargs)
 
