@@ -62,7 +62,8 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
     """Make a client's exception one of this kind and of ours.
 
     It stays the object that it is, so that its arguments, attributes and traceback do. `missing` are
-    the attributes that it should have if it does not.
+    the attributes that it should have if it does not. Where the kind is no subclass of the one that
+    it was, it has to be raised by name: up to CPython 3.10 a bare `raise` goes by the old one.
     """
     message = _message(str(error), str(limit))
     error.__class__ = compose(kind)  # type: ignore[arg-type]  # typeshed: classes are not Hashable

@@ -44,6 +44,7 @@ class _Requests:
             native.become(error, type(error), failure)
         elif isinstance(error, errors.ConnectionError):  # as requests calls what times out in a body
             native.become(error, kind, failure)
+            return error  # type: ignore[no-any-return]
         elif not isinstance(error, errors.RequestException):
             return native.instead(kind, failure, error, request=None, response=None)
         return None

@@ -55,14 +55,14 @@ class _Urllib3:
         if isinstance(error, errors.MaxRetryError) and exchange.expired():
             # not the number of tries has ended it; what the last one has ended in is told
             reason = error.reason
-            return reason if self.translate(reason, failure, exchange) is None else None
+            return self.translate(reason, failure, exchange) or reason
         if isinstance(error, (errors.TimeoutError, errors.MaxRetryError)):
             native.become(error, type(error), failure)
             return None
         kind = self._kind(failure)
         if isinstance(error, errors.HTTPError):
             native.become(error, kind, failure, pool=None, url=None)
-            return None
+            return error  # type: ignore[no-any-return]  # urllib3 has types that are not followed
         return native.instead(kind, failure, error, pool=None, url=None)
 
     def inner(self, failure: TimedOut, pool: Any, url: Any) -> Exception:
