@@ -34,19 +34,20 @@ class PythonProgram:
     def run(self) -> None:
         """Be that program."""
         sys.argv = [self._path, *self._arguments]
+        self._patches.wrap(os, "execvpe", self._exec_again)
         if self._is_module:
             sys.path[0] = os.getcwd()  # as `python -m` does
             runpy.run_module(self._path, run_name="__main__", alter_sys=True)
         else:
             sys.path[0] = os.path.dirname(self._path)
-            self._patches.wrap(os, "execvpe", self._exec_again)
             runpy.run_path(self._path, run_name="__main__")
 
     def _exec_again(self, original: Callable[..., Any]) -> Callable[..., Any]:
         # gunicorn replaces its arbiter (SIGUSR2) by this interpreter with that script: behind the shim again
         def execvpe(file: Any, words: Any, env: Any) -> Any:
-            if list(words[:2]) == [sys.executable, self._path]:
-                words = [words[0], *AGAIN, *words[1:]]
+            if list(words[:2]) == [sys.executable, sys.argv[0]]:  # runpy makes a path of a module's name
+                program = [sys.executable, "-m", self._path] if self._is_module else [self._path]
+                words = [sys.executable, *AGAIN, *program, *words[2:]]
             return original(file, words, env)
 
         return execvpe

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[3]
 SHIM = """
 import argparse, sys
 from resilient_wsgi.stderr import shim
@@ -13,6 +16,10 @@ parser = argparse.ArgumentParser()
 shim.add_arguments(parser)
 sys.exit(shim.run(parser.parse_args(sys.argv[1:])))
 """
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def start(*words, **streams):
@@ -65,3 +72,35 @@ def test_uwsgi_is_told_to_import_the_streams_unless_it_is_to_be_bare(pipe, words
     code = "import os; print(os.environ.get('UWSGI_SHARED_IMPORT', ''))"
     done = start(*words, "--", sys.executable, "-c", code, stdout=subprocess.PIPE, stderr=pipe.write_end)
     assert done.stdout.decode().strip() == expected
+
+
+@pytest.mark.parametrize("how", ["script", "module", "python script"])
+def test_a_python_program_is_run_with_streams_that_cannot_block_and_starts_itself_again_behind_the_shim(
+    tmp_path, pipe, how
+):
+    code = """
+    import os, sys
+    print(type(sys.stdout).__name__, sys.argv[1:], __name__, os.get_blocking(1))
+    if "again" not in sys.argv:
+        os.execvpe(sys.executable, [sys.executable, *sys.argv, "again"], os.environ)
+    """
+    script = tmp_path / "program.py"
+    script.write_text(f"#!{sys.executable}\n{textwrap.dedent(code)}")
+    script.chmod(0o755)
+    command = {
+        "script": [str(script)],
+        "module": [sys.executable, "-m", "program"],
+        "python script": [sys.executable, str(script)],
+    }[how]
+    done = start("--", *command, "x", stdout=subprocess.PIPE, stderr=pipe.write_end, cwd=tmp_path, env=environment())
+    assert done.stdout.decode().splitlines() == [
+        "NonBlockingStream ['x'] __main__ True",
+        "NonBlockingStream ['x', 'again'] __main__ True",
+    ]
+    assert pipe.read() == b""
+
+
+def test_a_shell_is_started_as_it_is_and_that_it_can_block_is_said(pipe):
+    done = start("--", "sh", "-c", "echo started", stdout=subprocess.PIPE, stderr=pipe.write_end)
+    assert done.stdout == b"started\n"
+    assert b"sh is neither uWSGI nor a Python program" in pipe.read()
