@@ -156,7 +156,7 @@ def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
 
 @pytest.mark.parametrize(("take_over", "options"), [("auto", {"disable_logging": True}), ("on", {})])
 def test_a_socket_blocks_at_most_what_c_code_writes_and_not_even_that_when_it_is_taken_over(take_over, options):
-    """As systemd's journal is one. Children could not be given one that blocks, so `auto` leaves it as it is."""
+    """One that may be shared with others, so `auto` leaves it as it is; tests/harm has the journal's."""
     nobody_reads, log = socket.socketpair()
     configuration = Configuration(env={"RESILIENT_WSGI_STDERR_TAKE_OVER": take_over})
     with nobody_reads, log, serving(configuration, STALLED, log_to=log.fileno(), **options) as (server, _):
