@@ -107,6 +107,7 @@ def by_httpx(url):
 
 CLIENTS = [by_http_client, by_urllib_request, by_urllib3, by_requests, by_httpx]
 ALL = pytest.mark.parametrize("ask", CLIENTS)
+TWO = pytest.mark.parametrize("ask", [by_http_client, by_httpx])  # the others connect as the first
 
 
 def test_names_that_dns_does_not_answer_delay_only_those_who_ask_for_them(dns, port):
@@ -148,7 +149,7 @@ def test_an_override_of_getaddrinfo_is_asked_in_the_thread_and_context_of_the_ca
     assert asked == [("partner.invalid", threading.get_ident(), "blue")]
 
 
-@ALL
+@TWO
 def test_an_override_that_was_there_before_the_library_is_found_too(port, ask):
     done = subprocess.run([sys.executable, "-c", BEFORE, ask.__name__, str(port)], cwd=ROOT, text=True, timeout=60,
                           capture_output=True, check=False)  # fmt: skip
@@ -169,7 +170,7 @@ print(answer, asked == [threading.main_thread()])
 """
 
 
-@ALL
+@TWO
 def test_a_fork_after_a_call_by_name_finds_no_second_thread(port, ask):
     """In a process of its own, where the upstream's threads are not."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", FORKS, ask.__name__, str(port)], cwd=ROOT, text=True,

@@ -186,7 +186,7 @@ def test_where_there_is_no_directory_calls_go_on(monkeypatch, upstream):
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("client", ["requests", "httpx", "http.client"])
+@pytest.mark.parametrize("client", ["requests", "httpx"])
 def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_in_its_worker(upstream, client):
     options = {
         "master": True, "processes": 1, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
