@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import os
 import sys
@@ -118,4 +117,6 @@ uninstall = _submissions.leave
 
 def wait(futures: List[Any], seconds: float) -> None:
     """Wait for one of them at least."""
+    import concurrent.futures  # there are futures: it is loaded. Under gevent, it must not be before `patch_all()`
+
     concurrent.futures.wait(futures, seconds, concurrent.futures.FIRST_COMPLETED)
