@@ -16,7 +16,7 @@ import functools
 import os
 import sys
 import threading
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterable, Iterator, Optional
 
 from .. import servers
 from ..core import frames
@@ -38,6 +38,7 @@ class Standin:
         self._start: Optional[Callable[..., Any]] = None
         self._pid = 0
         self._leaves_pid = 0
+        self._stale_pid = 0
         self.missing = ""  # what this CPython does not have
 
     def replace(self) -> None:
@@ -72,6 +73,14 @@ class Standin:
         """Note that threads of this process are left behind."""
         self._leaves_pid = os.getpid()
 
+    def found_stale(self, threads: Iterable[threading.Thread]) -> None:
+        """Note which threads a fork has left behind: states of theirs may keep CPython 3.15 in its loop."""
+        if any(not thread.daemon and not _started_for_c(thread) for thread in threads):
+            self._stale_pid = os.getpid()
+
+    def _may_loop(self) -> bool:
+        return LOOPS and self._stale_pid == os.getpid() and bool(frames.why_not())
+
     def start_for_c(self, function: Any, *, handle: Any = None, daemon: bool = True) -> Any:
         """Start a thread that C takes for a daemon, whatever Python says."""
         start: Any = self._start
@@ -98,7 +107,7 @@ class Standin:
             server.stopping()
         with _step():
             adopt.release_executors()
-        if server.may_leave and (self._leaves_pid == os.getpid() or _may_loop()):
+        if server.may_leave and (self._leaves_pid == os.getpid() or self._may_loop()):
             try:
                 _run_exit_functions()
             finally:
@@ -163,17 +172,15 @@ def _join_as_ever() -> None:
 
 
 def _not_joined_by_c(thread: threading.Thread) -> bool:
-    return bool(getattr(thread, "_resilient_wsgi_joined_by_us", False)) and thread.is_alive()
+    return _started_for_c(thread) and thread.is_alive()
 
 
 def _holds_up_c(thread: threading.Thread) -> bool:
-    started_by_us = getattr(thread, "_resilient_wsgi_joined_by_us", False)
-    return not thread.daemon and not started_by_us and adopt.runs_here(thread)
+    return not thread.daemon and not _started_for_c(thread) and adopt.runs_here(thread)
 
 
-def _may_loop() -> bool:
-    """Return whether the states of threads that a fork has left behind may keep CPython 3.15 in its loop."""
-    return LOOPS and bool(frames.why_not())
+def _started_for_c(thread: threading.Thread) -> bool:
+    return bool(getattr(thread, "_resilient_wsgi_joined_by_us", False))
 
 
 def _missing() -> str:
@@ -191,7 +198,7 @@ def _nothing() -> None:
 
 _standin = Standin()
 replace, restore = _standin.replace, _standin.restore
-belongs_here, leaves_threads = _standin.belongs_here, _standin.leaves_threads
+belongs_here, leaves_threads, found_stale = _standin.belongs_here, _standin.leaves_threads, _standin.found_stale
 
 
 def missing() -> str:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterable, List, Sequence
 from ..core.text import printable
 from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
 from ..guard import Guard
-from . import adopt
+from . import adopt, finalization
 from .origin import UNKNOWN
 from .ways import executor_of
 
@@ -82,6 +82,7 @@ def lay() -> None:
     """
     _renew_locks()
     ghosts = find()
+    finalization.found_stale(ghosts)
     with _guard:
         _revive_executors()
     for thread in ghosts:

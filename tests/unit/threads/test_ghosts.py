@@ -106,7 +106,8 @@ def test_a_ghost_from_before_the_library_is_found_by_what_runs(forked):
         print(fork(work))
         leave()
         """)
-    assert done.stdout == "False\n0\n"
+    # CPython 3.15 would look for the end of its state for ever, where it cannot be removed: this process leaves
+    assert done.stdout == f"False\n{29 if sys.version_info >= (3, 15) else 0}\n"
     assert "started before resilient_wsgi.threads was installed" in done.stderr
 
 
