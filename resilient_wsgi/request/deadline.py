@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
 
 _new = object.__new__
-_now = SYSTEM.monotonic
 
 _guard = Guard("request")
 
@@ -51,6 +50,8 @@ class DeadlineMiddleware:
         self._kind = RequestDeadline if enforced else ReportedDeadline
         self._watch_client = watch_client
         self._slots = running.slots
+        # not a name of the module: freezegun replaces those, and deadlines would be in its time
+        self._now = SYSTEM.monotonic
 
     @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,7 +59,7 @@ class DeadlineMiddleware:
         try:
             if self._granted is not None:
                 seconds = self._granted(environ)
-            now = _now()
+            now = self._now()
             # RequestDeadline.__init__ written out: its call would take as long as all of this
             request = _new(self._kind)
             request.start = now

@@ -379,3 +379,21 @@ def test_an_environ_that_is_none_leaves_no_request_behind():
         assert running.requests() == []
     finally:
         running.forget()
+
+
+def test_a_request_s_deadline_is_not_in_the_time_of_a_frozen_clock():
+    from freezegun import freeze_time
+
+    from resilient_wsgi import deadline
+    from resilient_wsgi.request import DeadlineMiddleware
+
+    left = []
+
+    def app(environ, start_response):
+        left.append(deadline.remaining())
+        return []
+
+    wrapped = DeadlineMiddleware(app, seconds=5.0)
+    with freeze_time("2030-01-01"):
+        wrapped({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, None)
+    assert 4.0 < left[0] <= 5.0
