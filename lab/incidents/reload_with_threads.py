@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 INCIDENT = "reload-with-threads"
 PROCESSES = 5
-MERCY_SECONDS = 4
+MERCY_SECONDS = 8
 HEALTHY_SECONDS = 1.0
 START_SECONDS = 30.0  # five times Django on a busy machine
-# 2 s are promised, and 0.5 to 1.1 s were measured; uWSGI's master looks once a second, so on a busy machine a stop takes 2.0 s
-# instead of 1.0. A hang lasts until mercy ends, wherever it runs
-LIMIT_SECONDS = 3.0
+# 2 s are promised, and 0.5 to 1.1 s were measured; the rest is for a busy machine: uWSGI's master looks once a second, and five
+# processes with Django in them are finalized on what cores there are. A hang lasts until mercy ends, wherever it runs
+LIMIT_SECONDS = 5.0
 VARIANTS: Dict[str, Dict[str, Option]] = {"preforking": {}, "lazy-apps": {"lazy_apps": True}}
 JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
 ACCEPTING = ("ep_poll", "do_epoll_wait")
@@ -132,10 +132,10 @@ def _judge(result: Result, runs: List[_Run]) -> None:
         result.excerpts += excerpt(run.log, "NO MERCY", "refresh-prices")
         if result.guarded:
             result.check(
-                f"{run.variant}: reload within 2 s, and one for a busy machine", run.reload_seconds <= LIMIT_SECONDS
+                f"{run.variant}: reload within 2 s, and three for a busy machine", run.reload_seconds <= LIMIT_SECONDS
             )
             result.check(
-                f"{run.variant}: stop within 2 s, and one for a busy machine", run.stop_seconds <= LIMIT_SECONDS
+                f"{run.variant}: stop within 2 s, and three for a busy machine", run.stop_seconds <= LIMIT_SECONDS
             )
             result.check(f"{run.variant}: no NO MERCY", no_mercy == 0)
             result.check(f"{run.variant}: the log names the thread that did not stop", "refresh-prices" in run.log)
