@@ -6,9 +6,8 @@ import functools
 import sys
 from typing import Any, List, Optional, Sequence, Set
 
-import wrapt
-
 from .. import servers
+from ..core.imports import when_imported
 from ..core.patching import Patches
 from ..settings import OFF, Outbound
 from . import call, policy, report
@@ -34,7 +33,7 @@ def install(options: Optional[Outbound] = None) -> Sequence[str]:
     for client in ALL:
         if client.MODULE not in _hooked:
             _hooked.add(client.MODULE)  # a hook cannot be taken away, so it is set once and asks whether it is wanted
-            wrapt.register_post_import_hook(functools.partial(_loaded, client), client.MODULE)
+            when_imported(client.MODULE, functools.partial(_loaded, client))
         elif client.MODULE in sys.modules:
             _loaded(client, sys.modules[client.MODULE])
     return status_lines()

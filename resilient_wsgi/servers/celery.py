@@ -11,6 +11,7 @@ import sys
 from types import CodeType
 from typing import Any, Callable, Optional
 
+from ..core.imports import when_imported
 from ..system import SYSTEM, System
 from . import callers
 from .base import MASTER, PROCESS, WORKER, Identity
@@ -119,11 +120,10 @@ def running() -> bool:
 
 def when_a_worker_begins(begins: Callable[[], object]) -> None:
     """Have `begins` called when a worker is made in this process, though it did not look like one (`app.worker_main()`)."""
-    import wrapt
 
     def imported(_module: object) -> None:
         from celery import signals
 
         signals.celeryd_init.connect(lambda **_: begins(), weak=False)
 
-    wrapt.register_post_import_hook(imported, "celery.apps.worker")
+    when_imported("celery.apps.worker", imported)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Set, Tuple
 from weakref import ref
 
 from .. import deadline, servers
+from ..core.imports import when_imported
 from ..core.patching import Patches
 from ..guard import Guard
 
@@ -72,10 +73,8 @@ class Submissions:
             if name in sys.modules:
                 self._wrap(kind, sys.modules[name])
             elif name not in self._hooked:
-                import wrapt
-
                 self._hooked.add(name)
-                wrapt.register_post_import_hook(functools.partial(self._wrap, kind), name)
+                when_imported(name, functools.partial(self._wrap, kind))
 
     def leave(self) -> None:
         """Stop noting it."""
