@@ -10,7 +10,7 @@ import functools
 import math
 import select
 import socket
-import ssl
+import sys
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from ..deadline import interruptible
@@ -186,7 +186,8 @@ def _pieces(data: Any, sock: Any, own: Optional[float]) -> Iterator[Any]:
     `sendall` of a TLS socket waits its timeout for each record. That of a plain one waits it for everything: as the
     caller wants it if the timeout is the caller's, too strict for a limit of silence.
     """
-    if isinstance(sock, ssl.SSLSocket):
+    tls = sys.modules.get("ssl")  # not imported by us: under gevent it must not be before it is patched
+    if tls is not None and isinstance(sock, tls.SSLSocket):
         size = _TLS_RECORD_BYTES
     elif own is None:
         size = SLICE_BYTES

@@ -56,6 +56,14 @@ def test_importing_imports_neither_django_nor_any_http_client():
     assert python(code) == "[]"
 
 
+def test_installing_imports_nothing_that_gevent_has_to_patch_first():
+    code = (
+        "import sys, resilient_wsgi; resilient_wsgi.install()\n"
+        "print(sorted({'asyncio', 'concurrent.futures', 'http.client', 'ssl', 'wrapt'} & set(sys.modules)))"
+    )
+    assert python(code) == "[]"
+
+
 def test_the_public_names_are_sorted_and_there():
     assert resilient_wsgi.__all__ == sorted(resilient_wsgi.__all__)
     for name in resilient_wsgi.__all__:
