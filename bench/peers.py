@@ -78,7 +78,7 @@ PEERS: Dict[str, Peer] = {
     "celery": Peer(
         "celery", "5.7.0",
         (*PYTEST, "pytest-celery[all]", "pytest-subtests", "pytest-timeout", "pytest-click", "pytest-order", "boto3", "moto",
-         "cryptography", "pyyaml", "pydantic", "google-cloud-pubsub"),
+         "cryptography", "pyyaml", "pydantic", "google-cloud-pubsub", "freezegun"),
         ("t/unit/worker", "t/unit/concurrency", "t/unit/app"), ("-p", "no:cacheprovider", "-W", "default"),
     ),
     "sentry-sdk": Peer(
@@ -149,7 +149,7 @@ def prepare(folder: str, peer: Peer) -> Tuple[str, str]:
             archive.extractall(folder)
     if not os.path.exists(f"{home}/.complete"):
         venv.create(home, with_pip=True)
-        run(f"{home}/bin/python", "-m", "pip", "install", "-q", f"{peer.project}=={peer.version}", "wrapt", *peer.needs)
+        run(f"{home}/bin/python", "-m", "pip", "install", "-q", f"{peer.project}=={peer.version}", *peer.needs)
         with open(f"{home}/.complete", "w"):
             pass
     return source, f"{home}/bin/python"

@@ -7,9 +7,8 @@ import traceback
 
 
 def install() -> None:
-    import wrapt
-
     import resilient_wsgi
+    from resilient_wsgi.core.imports import when_imported
 
     def patch_handler(_module: object) -> None:
         """Do what the AppConfig does: the settings of Django's own suite do not name it."""
@@ -18,7 +17,7 @@ def install() -> None:
         handler.patch()
 
     resilient_wsgi.install()
-    wrapt.register_post_import_hook(patch_handler, "django.core.handlers.wsgi")
+    when_imported("django.core.handlers.wsgi", patch_handler)
 
 
 if os.environ.get("PEERS_LIBRARY") == "on":
