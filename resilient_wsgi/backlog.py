@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Set
 
 from . import servers
 from .errors import Unavailable
@@ -27,12 +27,31 @@ def install(options: Optional[Backlog] = None) -> Sequence[str]:
     identity = server.identity()
     if identity.role != WORKER or identity.worker == 1:
         for event in check(queues, server.asked_backlog(), listen_queue.somaxconn(), options.minimum):
-            emit(event)
+            _told.tell(event)
     return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
 
 def uninstall() -> None:
     """Do nothing: it was said."""
+
+
+class _Told:
+    """Emits each event once: in prefork `shared-import` installs in the master, and the app that it loads once more.
+
+    A worker is forked with what its master has told.
+    """
+
+    def __init__(self) -> None:
+        self._events: Set[BacklogSmall] = set()
+
+    def tell(self, event: BacklogSmall) -> None:
+        """Emit it, unless an event with the same numbers has been."""
+        if event not in self._events:
+            self._events.add(event)
+            emit(event)
+
+
+_told = _Told()
 
 
 def check(

@@ -217,6 +217,14 @@ def test_the_line_says_that_there_is_no_deadline_and_how_to_get_one(mode, remedy
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode.startswith("uwsgi")])
+def test_a_listen_queue_that_is_short_is_logged_once(mode, tmp_path):
+    with serve(tmp_path, mode) as server:
+        server.wait_for_log("; requests: ")
+        assert server.log().count("listen queue of") == 1
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("mode", ["uwsgi, lazy", "gunicorn, threads"])
 def test_requests_that_start_together_in_a_new_worker_are_all_listed(mode, tmp_path):
     with serve(tmp_path, mode, processes=1) as server, ThreadPoolExecutor(4) as pool:
