@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import Optional, Type
 
+from .core.log import named
 from .system import SYSTEM, System
 
 INTERVAL = 60.0
@@ -21,7 +21,7 @@ class Guard:
     __slots__ = ("_logged", "_logger", "_system", "caught")
 
     def __init__(self, component: str, system: System = SYSTEM) -> None:
-        self._logger = logging.getLogger(f"resilient_wsgi.{component}")
+        self._logger = named(component)
         self._system = system
         self._logged = -INTERVAL
         self.caught = 0

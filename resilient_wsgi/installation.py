@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import logging
 import textwrap
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from . import servers, sources
+from .core.log import named
 from .errors import Unavailable
 from .settings import OFF, Settings
 from .startup import Startup
@@ -17,7 +17,7 @@ from .startup import Startup
 # stderr first, so that what the others have to say cannot block; each is a module or package of that name
 COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
 
-_logger = logging.getLogger("resilient_wsgi.installation")
+_logger = named("installation")
 
 
 class Component(Protocol):

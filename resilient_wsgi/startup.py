@@ -9,9 +9,10 @@ from typing import Sequence
 
 from . import servers
 from .core import frames
+from .core.log import named
 from .settings import OFF, Settings
 
-_logger = logging.getLogger("resilient_wsgi")
+_logger = named()
 
 NOT_INSTALLED = (
     "wrap() without install(): outbound calls are not limited, threads are not stopped, log writes may block. "

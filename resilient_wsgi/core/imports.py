@@ -6,18 +6,19 @@ under gevent modules that are loaded before they are patched.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+
+from .log import named
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 Callback = Callable[[ModuleType], object]
 
-_logger = logging.getLogger("resilient_wsgi.imports")
+_logger = named("imports")
 
 
 class ImportHooks:

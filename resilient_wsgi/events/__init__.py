@@ -6,10 +6,10 @@ Each event is counted and, at its own level, logged in one line through `logging
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from typing import Callable, Dict, Iterator, Tuple, Type
 
+from ..core.log import named
 from ..guard import Guard
 from .base import Event
 from .requests import (
@@ -117,10 +117,7 @@ def subscribe(callback: Subscriber) -> Callable[[], None]:
 def emit(event: Event) -> None:
     """Count an event, log it, tell the subscribers. Never raises."""
     with _guard:
-        logger = logging.getLogger(f"resilient_wsgi.{event.component}")
-        if logger.isEnabledFor(event.level):
-            # before logging is configured (in the master) a line is printed as it is, without the name of its logger
-            logger.log(event.level, "%s" if logger.hasHandlers() else f"{logger.name}: %s", event)
+        named(event.component).log(event.level, "%s", event)
     tell(event)
 
 

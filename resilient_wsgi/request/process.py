@@ -6,13 +6,13 @@ It begins when the worker is ready (the hook of the server, or the first request
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from threading import get_ident
 from typing import List, Optional
 
 from ..core import frames
+from ..core.log import named
 from ..errors import Unavailable
 from ..events import WorkerKilled
 from ..guard import Guard
@@ -32,7 +32,7 @@ from .soft import SoftTimeout
 from .watchdog import Watchdog
 
 _guard = Guard("request")
-_logger = logging.getLogger("resilient_wsgi.request")
+_logger = named("request")
 BEAT_BYTES = 16384
 NO_FRAMES = "no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request"
 

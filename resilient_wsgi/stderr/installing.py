@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from functools import partial
 from typing import List, Optional
 
 from .. import servers
+from ..core.log import named
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
 from ..servers.base import MASTER, WORKER
@@ -26,7 +26,7 @@ FD = 2
 # those whose service a log that blocks would stop. Elsewhere output is data: a management command's rows, a dump
 SERVERS = ("celery", "granian", "gunicorn", "uwsgi")
 
-_logger = logging.getLogger("resilient_wsgi.stderr")
+_logger = named("stderr")
 
 
 def install(options: Optional[Stderr] = None) -> List[str]:

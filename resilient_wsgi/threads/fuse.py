@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import logging
 import math
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import List, Optional
 
 from .. import servers
 from ..core import frames
+from ..core.log import named
 from ..core.text import printable
 from . import late
 from .plan import Plan
@@ -22,7 +22,7 @@ LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
 OUTER_SECONDS = 3
 CUTS = 4  # how many exit functions that hang may be cut short before the process ends
 
-_logger = logging.getLogger("resilient_wsgi.threads")
+_logger = named("threads")
 
 
 class CutShort(BaseException):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import logging
 import os
 import queue
 import sys
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Sequence
 
+from ..core.log import named
 from ..core.text import printable
 from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
 from ..guard import Guard
@@ -25,7 +25,7 @@ from .ways import executor_of
 HANDLES = ("_os_thread_handle", "_handle")  # CPython 3.14 and 3.13
 
 _guard = Guard("threads")
-_logger = logging.getLogger("resilient_wsgi.threads")
+_logger = named("threads")
 
 
 class Memory:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import sys
 import time
 from typing import Any, Callable, Optional, TypeVar
 
+from ..core.log import named
 from ..events import ThreadFailed, emit
 from .origin import Origin
 from .registry import stop_event
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[[], object])
 
 CONTINUE, STOP = "continue", "stop"
 BACK_OFF = 8.0  # times the interval: the longest pause after failures, where none is given
-_logger = logging.getLogger("resilient_wsgi.threads")
+_logger = named("threads")
 
 
 class Schedule:
