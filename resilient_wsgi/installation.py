@@ -6,11 +6,11 @@ import dataclasses
 import importlib
 import textwrap
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
 from . import servers, sources
 from .core.log import named
-from .errors import Unavailable
+from .errors import ConfigurationError, Unavailable
 from .settings import OFF, Settings
 from .startup import Startup
 
@@ -59,6 +59,7 @@ class Installation:
         self._layers: Dict[str, Optional[Mapping[str, Any]]] = {"arguments": None, "django": None}
         self._status: Dict[str, ComponentStatus] = {}
         self._startup = Startup()
+        self._complained: Set[str] = set()
 
     def __repr__(self) -> str:
         on = " ".join(name for name, status in self._status.items() if status.on)
@@ -96,11 +97,25 @@ class Installation:
         self._startup.prepare(states, settings, in_master=in_master)
 
     def read(self, **layers: Optional[Mapping[str, Any]]) -> Settings:
-        """Return the settings that result when the given layers replace those that were given before."""
+        """Return the settings that result when the given layers replace those that were given before.
+
+        Raises `ConfigurationError` for mistakes in the arguments of `install()`: whoever writes them sees it at the first
+        start. Those in the environment or in Django's settings may come with any deploy, and are logged.
+        """
         wanted = {**self._layers, **{name: layer for name, layer in layers.items() if layer is not None}}
-        settings = sources.read(wanted["arguments"], wanted["django"])
+        found = sources.find(wanted["arguments"], wanted["django"])
+        if found.arguments:
+            raise ConfigurationError(found.mistakes())
         self._layers = wanted
-        return settings
+        self._complain(found.mistakes())
+        return found.settings
+
+    def _complain(self, mistakes: Sequence[str]) -> None:
+        """Log mistakes, each once: what the master has said no worker says again."""
+        for mistake in mistakes:
+            if mistake not in self._complained:
+                self._complained.add(mistake)
+                log_mistake(mistake)
 
     def _put(self, name: str, options: Any) -> ComponentStatus:
         component = _component(name)
@@ -124,8 +139,9 @@ def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
     """Install every component that is on, and return the installation, whose `status()` says what was done.
 
     `settings` is as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`. Calling it again changes what is different and
-    leaves the rest. Raises `ConfigurationError` with all mistakes at once, and then changes nothing. A component that
-    cannot be installed is off, `status()` says why, and the app goes on.
+    leaves the rest. Raises `ConfigurationError` with all mistakes at once if `settings` has any, and then changes nothing;
+    those in the environment or in Django's settings are logged, and the default is used. A component that cannot be
+    installed is off, `status()` says why, and the app goes on.
     """
     return _install(arguments=settings)
 
@@ -136,14 +152,21 @@ def install_for_django(settings: Mapping[str, Any]) -> Installation:
 
 
 def install_in_master() -> Installation:
-    """Do the same from `shared-import`, where an exception would be printed and ignored: mistakes are said, defaults used."""
-    settings, mistakes = sources.read_loudly()
-    for mistake in mistakes:
-        _logger.error("ignored, and the default is used: %s", mistake)
-    installation = current() or Installation()
-    _set(installation)
-    installation.configure(settings, in_master=True)
-    return installation
+    """Do the same from `shared-import`, with the settings of the environment: the app's are not known yet."""
+    return _install(in_master=True)
+
+
+def of_environment() -> Settings:
+    """Return the settings of the environment, for an app that is wrapped where nothing was installed; log its mistakes."""
+    found = sources.find()
+    for mistake in found.environment:
+        log_mistake(mistake)
+    return found.settings
+
+
+def log_mistake(mistake: str) -> None:
+    """Log a mistake in the settings that ends nothing."""
+    _logger.error("ignored, and the default is used: %s", mistake)
 
 
 def extend(put: Callable[[Settings], None], take: Callable[[], None]) -> None:
@@ -159,11 +182,11 @@ def current() -> Optional[Installation]:
     return _current
 
 
-def _install(**layers: Optional[Mapping[str, Any]]) -> Installation:
+def _install(*, in_master: bool = False, **layers: Optional[Mapping[str, Any]]) -> Installation:
     installation = current() or Installation()
     settings = installation.read(**layers)
     _set(installation)
-    installation.configure(settings)
+    installation.configure(settings, in_master=in_master)
     return installation
 
 

@@ -27,8 +27,13 @@ env = {PREFIX}_OUTBOUND_TOTAL_TIMEOUT=20
 What `shared-import = resilient_wsgi.uwsgi` puts in place before the app is loaded (STDERR, THREADS, READINESS, BACKLOG) is
 set by the environment: Django's settings are not known yet. When the app is loaded, they are applied on top.
 
-A mistake (an unknown name, a wrong type, a negative time) is one error that lists all of them; under Django a system check
-error, in `shared-import` a message in the log, and the default is used.
+A mistake (an unknown name, a wrong type, a negative time) never stops a service that would run without the library:
+
+| the mistake is in | what happens |
+| --- | --- |
+| the environment | an error in the log, once, and the default for what is wrong; under Django also the check warning W003, so no management command ends |
+| `settings.{PREFIX}` | under a server the same; in `manage.py check`, `runserver`, and every other command that runs the checks, the error E001 |
+| the arguments of `install()` | `ConfigurationError`, which lists all mistakes: it is code, and fails where it is written, at its first start |
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import environment
 from .errors import ConfigurationError
@@ -15,43 +15,54 @@ Raw = Mapping[str, Any]
 Values = Dict[Tuple[str, str], Any]
 
 
-def read(
+class Found(NamedTuple):
+    """The settings that result, with the default for what is wrong, and the mistakes by where they are."""
+
+    settings: Settings
+    environment: Tuple[str, ...] = ()
+    django: Tuple[str, ...] = ()
+    arguments: Tuple[str, ...] = ()
+
+    def mistakes(self) -> Tuple[str, ...]:
+        """Return all of them."""
+        return self.environment + self.django + self.arguments
+
+
+def find(
     arguments: Optional[Raw] = None, django: Optional[Raw] = None, environ: Optional[Mapping[str, str]] = None
-) -> Settings:
-    """Return the settings that result from the three sources.
+) -> Found:
+    """Return what can be used of the three sources, and the mistakes in them. Raises nothing.
 
     `arguments` and `django` are as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`; a section may be the word of its
-    mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over everything. Raises `ConfigurationError`, which
-    lists all mistakes of all sources.
+    mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over everything.
     """
-    settings, mistakes = _read_all(arguments, django, environ)
-    if mistakes:
-        raise ConfigurationError(mistakes)
-    return settings
-
-
-def read_loudly(environ: Optional[Mapping[str, str]] = None) -> Tuple[Settings, Tuple[str, ...]]:
-    """Return what can be used of the environment's settings, the defaults for the rest, and the mistakes.
-
-    For `shared-import`, where uWSGI prints an exception and goes on without what was to be imported.
-    """
-    return _read_all(None, None, environ)
-
-
-def _read_all(
-    arguments: Optional[Raw], django: Optional[Raw], environ: Optional[Mapping[str, str]]
-) -> Tuple[Settings, Tuple[str, ...]]:
     environ = os.environ if environ is None else environ
     if environment.whole(environ) == OFF:
         # the operator's way out: no mistake elsewhere keeps the app from starting
-        return _build({(section, "MODE"): OFF for section in SECTIONS}), ()
-    mistakes: List[str] = []
-    given = environment.read(environ, _read, mistakes)
+        return Found(_build({(section, "MODE"): OFF for section in SECTIONS}))
+    in_environment: List[str] = []
+    in_django: List[str] = []
+    in_arguments: List[str] = []
+    given = environment.read(environ, _read, in_environment)
     values = dict(given)
-    values.update(_from_mapping(django, f"settings.{PREFIX}", mistakes))
-    values.update(_from_mapping(arguments, "install()", mistakes))
+    values.update(_from_mapping(django, f"settings.{PREFIX}", in_django))
+    values.update(_from_mapping(arguments, "install()", in_arguments))
     values.update(environment.overruled(environ, values, given))
-    return _build(values), tuple(mistakes)
+    return Found(_build(values), tuple(in_environment), tuple(in_django), tuple(in_arguments))
+
+
+def read(
+    arguments: Optional[Raw] = None, django: Optional[Raw] = None, environ: Optional[Mapping[str, str]] = None
+) -> Settings:
+    """Return the settings that result from the three sources, as `find` does.
+
+    Raises `ConfigurationError`, which lists all mistakes of all sources: for where nothing is at stake. In a process that is
+    to serve, a mistake of whoever operates it must not end the service, as it would not without this library: see `find`.
+    """
+    found = find(arguments, django, environ)
+    if found.mistakes():
+        raise ConfigurationError(found.mistakes())
+    return found.settings
 
 
 def switched_off_by(section: str, environ: Optional[Mapping[str, str]] = None) -> str:

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
-from . import installation, servers, sources, startup
+from . import installation, servers, startup
 from .core.callers import calls_the_app
 from .gate import QUEUE_START, REQUEST_START, Gate
 from .settings import OFF, Settings
@@ -108,7 +108,7 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
     """Return the app with the middleware of all components that are on; wrapping twice is wrapping once.
 
     What is on is decided here, by the settings of `install()` (or, if that was not called, of the environment): call
-    `install()` first. Raises `TypeError` if `app` cannot be called, `ConfigurationError` for settings that are wrong.
+    `install()` first. Raises `TypeError` if `app` cannot be called.
     """
     if not callable(app):
         msg = f"wrap() takes a WSGI application, a callable; got {app!r}"
@@ -116,7 +116,7 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
     if isinstance(app, Wrapped):
         return app
     installed = installation.current()
-    return Wrapped(app, installed.settings if installed else sources.read())
+    return Wrapped(app, installed.settings if installed else installation.of_environment())
 
 
 def _parts(app: WSGIApplication, settings: Settings) -> Parts:

@@ -9,7 +9,6 @@ from django.conf import settings
 from django.core import checks
 
 from .. import request
-from ..errors import ConfigurationError
 from ..installation import extend, install_for_django
 from ..settings import ENFORCE, ON, Settings
 from . import handler
@@ -24,19 +23,13 @@ class ResilientConfig(AppConfig):
     verbose_name = "resilient_wsgi"
 
     def ready(self) -> None:
-        """Install. Mistakes in the settings are left to the system check, which lists them; nothing is installed then."""
+        """Install. Mistakes in the settings are logged, and the defaults used: the system check lists them, too."""
         checks.register(check_settings, "resilient_wsgi")
         checks.register(check_installation, "resilient_wsgi")
         checks.register(check_deadline, "resilient_wsgi", deploy=True)
-        try:
-            if handler.expected():
-                request.expect_apps()
-            install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
-        except ConfigurationError:
-            # raising here would take `manage.py check` away, which says it better; but a server must not start unprotected
-            if handler.serving():
-                raise
-            return
+        if handler.expected():
+            request.expect_apps()
+        install_for_django(getattr(settings, "RESILIENT_WSGI", {}))
         extend(put, take)
 
 

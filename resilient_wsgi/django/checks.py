@@ -8,20 +8,27 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
 
 from .. import backlog, installation, sources
-from ..errors import ConfigurationError
 from ..servers.listen_queue import somaxconn
-from ..settings import OFF
+from ..settings import OFF, PREFIX
+
+IN_DJANGO = (
+    f"Correct it in the dictionary {PREFIX} of Django's settings, or take it out: a server uses the default for it. "
+    "docs/settings.md lists every option and what it takes."
+)
+IN_ENVIRONMENT = (
+    "Correct or unset that variable where this process gets its environment; until then the default is used. "
+    "docs/settings.md lists every option and what it takes."
+)
 
 
 def check_settings(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
-    """E001 for each mistake in the settings."""
+    """E001 for each mistake in Django's settings; W003 for those in the environment, which must not end a command."""
     del app_configs
-    try:
-        sources.read(django=getattr(settings, "RESILIENT_WSGI", {}))
-    except ConfigurationError as error:
-        hint = "docs/settings.md lists every option; the environment and install() are read as well."
-        return [Error(mistake, hint=hint, id="resilient_wsgi.E001") for mistake in error.mistakes]
-    return []
+    found = sources.find(django=getattr(settings, "RESILIENT_WSGI", {}))
+    return [
+        *(Error(mistake, hint=IN_DJANGO, id="resilient_wsgi.E001") for mistake in found.django),
+        *(CheckWarning(mistake, hint=IN_ENVIRONMENT, id="resilient_wsgi.W003") for mistake in found.environment),
+    ]
 
 
 def check_installation(app_configs: Any = None, **_: Any) -> List[CheckMessage]:

@@ -32,7 +32,7 @@ def load(spec: str) -> WSGIApplication:
     from .boot import attempt
 
     installed = installation.current()
-    options = (installed.settings if installed else sources.read()).readiness
+    options = (installed.settings if installed else sources.find().settings).readiness
     return wrap(attempt(lambda: find(spec), boot, options))
 
 

@@ -9,10 +9,10 @@ import contextlib
 
 from ..errors import Unavailable
 from ..settings import OFF
-from ..sources import read_loudly
+from ..sources import find
 from .installing import install
 
-_options = read_loudly()[0].stderr
+_options = find().settings.stderr
 if _options.mode != OFF:
     with contextlib.suppress(Unavailable):
         install(_options)

@@ -175,6 +175,23 @@ def test_the_django_app_lists_every_mistake_as_a_system_check_error(project):
     assert "HINT" in done.stderr
 
 
+@pytest.mark.parametrize(("variable", "value"), [("RESILIENT_WSGI", "of"), ("RESILIENT_WSGI_OUTBOND", "off")])
+def test_a_mistake_in_the_environment_ends_no_management_command(project, variable, value):
+    made = project('{"BACKLOG": "off"}')
+    done = manage(made, "check", **{variable: value})
+    assert done.returncode == 0
+    assert done.stderr.count("(resilient_wsgi.W003)") == 1
+    assert "Correct or unset that variable" in done.stderr
+    done = manage(made, "resilient_status", **{variable: value})
+    assert (done.returncode, "outbound: on" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_mistake_in_django_s_settings_does_not_spoil_an_install_of_the_app(installed, caplog):
+    installation.install_for_django({"REQUEST": {"TIMOUT": 5, "TIMEOUT": 6}})
+    assert installed({"REQUEST": {"SLOW_AFTER": 3}}).settings.request.timeout == 6
+    assert caplog.text.count("ignored, and the default is used: settings.RESILIENT_WSGI: option 'TIMOUT'") == 1
+
+
 def test_the_django_app_warns_of_a_host_whose_listen_queues_are_too_short(project):
     wanted = somaxconn() + 1
     done = manage(project(f'{{"BACKLOG": {{"MINIMUM": {wanted}}}}}'), "check")

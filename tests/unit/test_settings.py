@@ -141,14 +141,19 @@ def test_settings_that_are_no_dictionary_are_a_mistake(given):
     assert "it takes a dictionary of sections" in mistake
 
 
-def test_in_shared_import_mistakes_are_returned_and_the_rest_is_used():
-    settings, found = sources.read_loudly(
-        {"RESILIENT_WSGI_STDERR_KEEP": "middle", "RESILIENT_WSGI_THREADS_GRACE": "3", "RESILIENT_WSGI_OUTBOUND": "off"}
+def test_mistakes_are_returned_by_where_they_are_and_the_rest_is_used():
+    found = sources.find(
+        {"STDERR": {"KEEP": 5}},
+        {"REQUEST": {"TIMEOUT": 4, "TIMOUT": 3}},
+        {"RESILIENT_WSGI_STDERR_KEEP": "middle", "RESILIENT_WSGI_THREADS_GRACE": "3", "RESILIENT_WSGI_OUTBOUND": "off"},
     )
-    assert settings.threads.grace == 3
-    assert settings.stderr.keep == "newest"
-    assert settings.outbound.mode == "off"
-    assert found == ("RESILIENT_WSGI_STDERR_KEEP in the environment is 'middle': it takes newest | oldest",)
+    assert found.settings.threads.grace == 3
+    assert found.settings.request.timeout == 4
+    assert found.settings.stderr.keep == "newest"
+    assert found.settings.outbound.mode == "off"
+    assert found.environment == ("RESILIENT_WSGI_STDERR_KEEP in the environment is 'middle': it takes newest | oldest",)
+    assert found.django[0].startswith("settings.RESILIENT_WSGI: option 'TIMOUT' of REQUEST is not known")
+    assert found.arguments == ("install()['STDERR']['KEEP'] is 5: it takes newest | oldest",)
 
 
 def test_the_settings_page_is_current():
