@@ -24,7 +24,8 @@ class Startup:
     """Logs one line for each server process group, again only if it says something else by then."""
 
     def __init__(self) -> None:
-        self._line = ""
+        self._states: Sequence[str] = ()
+        self._settings = Settings()
         self._logged = ""
 
     def prepare(self, states: Sequence[str], settings: Settings, *, in_master: bool = False) -> None:
@@ -32,7 +33,7 @@ class Startup:
 
         What was installed in a master is often changed by the app, which may be loaded later.
         """
-        self._line = line(states, settings)
+        self._states, self._settings = states, settings
         server = servers.detect()
         (server.on_worker_ready if in_master else server.on_worker_serving)(self.log)
         # a later install() may come when this worker serves already
@@ -46,7 +47,7 @@ class Startup:
     def log(self) -> None:
         """Log the line, in the first worker of an instance."""
         reason = frames.why_not()  # which only a worker can tell
-        text = self._line + (f"; no stacks: {reason}" if reason else "")
+        text = line(self._states, self._settings) + (f"; no stacks: {reason}" if reason else "")
         if text != self._logged and servers.detect().first_worker():
             self._logged = text
             say(text)
@@ -63,12 +64,21 @@ def line(states: Sequence[str], settings: Settings) -> str:
 
 
 def deadline_of(settings: Settings) -> str:
-    """Return what deadline requests have here, in words, or how to get one."""
+    """Return what deadline requests have here, in words, or how to get one.
+
+    Only a wrapped app has one. An app that is still being loaded may be wrapped yet.
+    """
+    from . import request
     from .request.granted import Budget
 
     if settings.request.mode == OFF:
         return "no deadline: REQUEST.MODE is off"
-    return Budget(settings.request, servers.detect()).in_words()
+    server = servers.detect()
+    if request.unwrapped(server):
+        return f"no deadline: {request.NO_APP}"
+    budget = Budget(settings.request, server)
+    words = budget.in_words()
+    return words if request.wrapped() or not budget.limited else f"{words}, once an app is wrapped"
 
 
 def say(text: str) -> None:

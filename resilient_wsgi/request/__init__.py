@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .client_gone import ClientGoneMiddleware, client_gone
-from .component import around, expect_apps, install, status_lines, uninstall
+from .component import NO_APP, around, expect_apps, install, status_lines, uninstall, unwrapped, wrapped
 from .deadline import DeadlineMiddleware
 from .queue import QueueMiddleware
 from .watchdog import Watchdog
 
 __all__ = [
+    "NO_APP",
     "ClientGoneMiddleware",
     "DeadlineMiddleware",
     "QueueMiddleware",
@@ -19,4 +20,6 @@ __all__ = [
     "install",
     "status_lines",
     "uninstall",
+    "unwrapped",
+    "wrapped",
 ]

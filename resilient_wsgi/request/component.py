@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _process: Optional[Process] = None
 _means: Tuple[str, ...] = ()
+NO_APP = "no app is wrapped (INSTALLED_APPS or wrap())"
 _wrapped = False  # whether an app was wrapped: without one there is nothing to watch
 
 
@@ -87,8 +88,20 @@ def expect_apps() -> None:
     _wrapped = True
 
 
+def wrapped() -> bool:
+    """Return whether an app was wrapped in this process or before its fork, or will be: Django's handler."""
+    return _wrapped
+
+
+def unwrapped(server: Server) -> bool:
+    """Return whether this is a worker whose load is over, and that has wrapped no app."""
+    return not _wrapped and server.load_is_over()
+
+
 def status_lines() -> Sequence[str]:
     """Return what is done, and what of it this process must do without."""
+    if unwrapped(servers.detect()):
+        return (f"{NO_APP}: no deadline, no watchdog, no stacks on demand",)
     if _process is None:
         return _means
     lines = [*_means[:-1], _stacks(_process.options, _process.server)]

@@ -132,6 +132,10 @@ class Server:
             self._start.reach()
             self._ready.reach()
 
+    def load_is_over(self) -> bool:
+        """Return whether what this worker serves is loaded, as far as that is known."""
+        return self._ready.reached
+
     def stopping(self) -> None:
         """Run what is to be run when the worker ends."""
         self._stop.reach()

@@ -182,6 +182,10 @@ class UwsgiServer(Server):
         """Return the option `threads`."""
         return self._number("threads") or 1
 
+    def load_is_over(self) -> bool:
+        """Return whether this worker is ready; in prefork, whether it is a worker: the app was loaded before the fork."""
+        return super().load_is_over() or bool(uwsgi.worker_id() and not self.loads_in_worker())
+
     def loaded(self) -> Optional[bool]:
         """Return whether this worker has an app; None outside a worker, and where none is configured."""
         worker = uwsgi.worker_id()
