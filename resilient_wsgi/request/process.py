@@ -24,7 +24,7 @@ from . import on_signal
 from .announce import Announcer
 from .heartbeat import Heartbeat
 from .on_demand import StacksOnDemand, in_worker, usable
-from .records import Region, regions
+from .records import Found, Region, cut, regions
 from .recycling import Recycling
 from .running import running
 from .shared import Shared, open_shared
@@ -151,11 +151,12 @@ class Process:
 
     def _tell(self, region: Region, last_words: str) -> None:
         pid, worker = region.owner
-        dump = last_words or region.dump()
+        told = False
         for found in region.requests():
             elapsed = max(0.0, region.last_seen - found.begun)
-            self.announcer(WorkerKilled(worker, pid, found.what, elapsed, found.doing, dump))
-            dump = ""
+            stacks = "" if told else last_words or _stacks_of(found, region)
+            told = told or bool(stacks)
+            self.announcer(WorkerKilled(worker, pid, found.what, elapsed, found.doing, stacks))
 
     def _open_beat_file(self, directory: Directory) -> None:
         if self.options.gil_timeout is not None and self.region is not None:
@@ -202,6 +203,15 @@ class Process:
                 shared.remove()
 
 
+def _stacks_of(found: Found, region: Region) -> str:
+    """Return the last stacks of a worker, and how old they were, if this request ran when they were taken."""
+    dump = region.dump()
+    # what another version of the library has left there may be any number
+    if not dump.text or not found.begun <= dump.taken <= region.last_seen:
+        return ""
+    return f"stacks taken {max(0.0, region.last_seen - dump.taken):.1f} s earlier:\n{dump.text}"
+
+
 def _beat_name(region: Region) -> str:
     return f"gil-{region.number}"
 
@@ -211,10 +221,10 @@ def _take_text(directory: Directory, name: str) -> str:
     try:
         fd = directory.open(name, os.O_RDONLY)
         try:
-            text = os.read(fd, BEAT_BYTES).decode(errors="replace")
+            data = os.read(fd, BEAT_BYTES + 1)
         finally:
             os.close(fd)
         directory.unlink(name)
     except (OSError, Unavailable):
         return ""
-    return text
+    return cut(data, BEAT_BYTES).decode(errors="replace")

@@ -22,8 +22,10 @@ RECORD_BYTES = 256
 FIRST_RECORD = 64
 RECORDS = 16
 DUMP_AT = FIRST_RECORD + RECORDS * RECORD_BYTES
-DUMP_BYTES = REGION_BYTES - DUMP_AT - 2
-_LENGTH = struct.Struct("=H")
+# when it was taken (monotonic), its length
+_DUMP = struct.Struct("=dH")
+DUMP_BYTES = REGION_BYTES - DUMP_AT - _DUMP.size
+CUT = "[...]"
 
 
 class Record:
@@ -55,6 +57,14 @@ class Found:
     doing: str
 
 
+@dataclass(frozen=True)
+class Dump:
+    """Stacks that a worker has noted, and when it took them (monotonic): of what ran then, not of what came later."""
+
+    text: str
+    taken: float
+
+
 class Region:
     """The place of one worker."""
 
@@ -81,12 +91,13 @@ class Region:
         """Note that the watchdog has looked."""
         _SEEN.pack_into(self._memory, self._at + SEEN_AT, now)
 
-    def write_dump(self, text: str) -> None:
-        """Keep the beginning of the last stacks."""
-        data = text.encode(errors="replace")[:DUMP_BYTES]
+    def write_dump(self, text: str, now: float) -> None:
+        """Keep the last stacks, as many lines of them as there is room for."""
+        data = cut(text.encode(errors="replace"), DUMP_BYTES)
         at = self._at + DUMP_AT
-        self._memory[at + 2 : at + 2 + len(data)] = data
-        _LENGTH.pack_into(self._memory, at, len(data))
+        _DUMP.pack_into(self._memory, at, now, 0)  # a worker that is killed meanwhile has none
+        self._memory[at + _DUMP.size : at + _DUMP.size + len(data)] = data
+        _DUMP.pack_into(self._memory, at, now, len(data))
 
     @property
     def owner(self) -> Tuple[int, int]:
@@ -114,11 +125,12 @@ class Region:
                 (doing,) = _DOING.unpack_from(self._memory, at + DOING_AT)
                 yield Found(f"{_text(method)} {_text(path)}", begun, _text(doing))
 
-    def dump(self) -> str:
+    def dump(self) -> Dump:
         """Return the last stacks."""
         at = self._at + DUMP_AT
-        (length,) = _LENGTH.unpack_from(self._memory, at)
-        return bytes(self._memory[at + 2 : at + 2 + min(length, DUMP_BYTES)]).decode(errors="replace")
+        taken, length = _DUMP.unpack_from(self._memory, at)
+        data = bytes(self._memory[at + _DUMP.size : at + _DUMP.size + min(length, DUMP_BYTES)])
+        return Dump(data.decode(errors="replace"), taken)
 
 
 def regions(shared: Union[Shared, View]) -> List[Region]:
@@ -126,5 +138,15 @@ def regions(shared: Union[Shared, View]) -> List[Region]:
     return [Region(shared, number) for number in range(REGIONS)]
 
 
+def cut(data: bytes, limit: int) -> bytes:
+    """Return at most `limit` bytes of a text, whole lines; the last one says if there were more."""
+    if len(data) <= limit:
+        return data
+    mark = f"\n{CUT}".encode()
+    return data[: limit - len(mark)].rpartition(b"\n")[0] + mark
+
+
 def _text(data: bytes) -> str:
-    return data.partition(b"\0")[0].decode(errors="replace")
+    text, end, _ = data.partition(b"\0")
+    # without an end it fills its place: as good as always, because there was more
+    return text.decode(errors="replace") if end else text.decode(errors="ignore") + CUT

@@ -185,7 +185,7 @@ class Watchdog:
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
         text = stacks.render(stacks.working(requests, now), without=threading.get_ident())
         if self._region is not None:
-            self._region.write_dump(text)
+            self._region.write_dump(text, now)
         return text
 
     def _end_waits(self, thread: int, watched: Watched, now: float) -> None:

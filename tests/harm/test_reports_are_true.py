@@ -75,3 +75,38 @@ def test_status_claims_no_stacks_and_no_watchdog_where_no_app_is_wrapped(tmp_pat
     assert request.endswith(
         "no app is wrapped (INSTALLED_APPS or wrap()): no deadline, no watchdog, no stacks on demand"
     )
+
+
+DYING_APP = """
+import os, signal, time
+import resilient_wsgi
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path != "/die-at-once":
+        time.sleep(1.0)
+    if path.startswith("/die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    start_response("200 OK", [])
+    return [b"slept"]
+
+resilient_wsgi.install({"REQUEST": {"SLOW_AFTER": 0.3}})
+application = resilient_wsgi.wrap(app)
+"""
+
+
+@pytest.mark.servers
+def test_a_killed_worker_is_reported_with_the_stacks_of_that_request_alone(tmp_path):
+    with uwsgi(tmp_path, DYING_APP, **HOOKS) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert urllib.request.urlopen(f"{url}/slow", timeout=10).read() == b"slept"
+        for path in ("/die-at-once", "/die"):
+            with pytest.raises(OSError):
+                urllib.request.urlopen(url + path, timeout=10)
+            server.wait_for_log(f"was killed in GET {path} after")
+        (at_once,) = server.wait_for_log(r"was killed in GET /die-at-once after .*\n(.*)")
+        (later,) = server.wait_for_log(r"was killed in GET /die after .*\nstacks taken (.*) s earlier:\n(.*)")
+    assert "stacks" not in at_once.group(1)
+    assert "thread" not in at_once.group(1)
+    assert 0.2 < float(later.group(1)) < 1.5
+    assert ", in GET /die for" in later.group(2)

@@ -156,7 +156,7 @@ def test_a_killed_worker_is_told_of_once_by_whoever_comes_next(dead):
     record.begin(100.0, b"POST", b"/pay", b"")
     record.write_doing("api.example (body)")
     region.seen(131.0)
-    region.write_dump("thread 'MainThread', in POST /pay")
+    region.write_dump("thread 'MainThread', in POST /pay", 128.5)
     pid = os.getpid()
     region_of_dead(region, dead)
     with captured_events() as happened:
@@ -167,9 +167,25 @@ def test_a_killed_worker_is_told_of_once_by_whoever_comes_next(dead):
     (event,) = happened
     assert str(event) == (
         f"worker 3 (pid {dead[0]}) was killed in POST /pay after 31.0 s, waiting for api.example (body)\n"
-        "thread 'MainThread', in POST /pay"
+        "stacks taken 2.5 s earlier:\nthread 'MainThread', in POST /pay"
     )
     assert os.getpid() == pid
+
+
+def test_what_is_too_long_for_its_place_says_so(dead):
+    process = began()
+    region = process.region
+    record = running.add_thread().record
+    record.begin(100.0, b"GET", b"/" + 70 * "\u00e9".encode(), b"")
+    record.write_doing(100 * "x")
+    region.write_dump("\n".join(f"  function_{n} (/srv/shop/views.py:{n})" for n in range(1000)), 101.0)
+    (found,) = region.requests()
+    assert found.what == "GET /" + 51 * "\u00e9" + "[...]"
+    assert found.doing == 80 * "x" + "[...]"
+    *lines, last = region.dump().text.split("\n")
+    assert last == "[...]"
+    assert lines == [f"  function_{n} (/srv/shop/views.py:{n})" for n in range(len(lines))]
+    process.stop()
 
 
 def region_of_dead(region, dead):
