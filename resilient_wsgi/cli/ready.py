@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, List
 
-MOST = 256  # characters of a reason
+MOST = 512  # characters of a reason
 STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
 
 

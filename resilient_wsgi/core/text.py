@@ -10,6 +10,7 @@ import re
 
 LIMIT = 200
 _CUT = "..."
+REASON_LIMIT = 500  # of an exception that may list several mistakes
 
 # user and password of a URL; a query string; what DSNs and headers call a secret. Quotes end them, so that JSON stays JSON
 _USERINFO = re.compile(r"""([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@""", re.IGNORECASE)
@@ -39,6 +40,18 @@ def printable_lines(text: str, limit: int = LIMIT) -> str:
     Only use it where a reader can tell those lines from log lines, because they are indented or end the message.
     """
     return "\n".join([printable(line, limit) for line in text.split("\n")])
+
+
+def one_line(text: str) -> str:
+    """Return `text` of several lines as one: a list of mistakes after a colon, the lines of a message joined by `; `.
+
+    For messages of exceptions, before `printable`, which would show their line feeds as escapes.
+    """
+    joined = ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        entry = line.removeprefix("- ")
+        joined += (" " if joined.endswith(":") else "; " if joined else "") + entry
+    return joined
 
 
 def redacted(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Iterator, Tuple, Union
 from django.apps import apps
 from django.conf import settings
 
+from ..core.text import one_line
+
 
 def urlconf_problem() -> str:
     """Import ROOT_URLCONF as the first request would; return what is wrong with it, "" if nothing is.
@@ -27,7 +29,7 @@ def urlconf_problem() -> str:
         get_resolver().url_patterns  # noqa: B018 - imports it
     except BaseException as error:  # sys.exit() in it included
         sys.excepthook(type(error), error, error.__traceback__)
-        return f"ROOT_URLCONF {settings.ROOT_URLCONF!r}: {type(error).__name__}: {error}"
+        return one_line(f"ROOT_URLCONF {settings.ROOT_URLCONF!r}: {type(error).__name__}: {error}")
     return ""
 
 
@@ -49,7 +51,7 @@ def _connection_problem(connection: Any) -> str:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM sqlite_master")
     except Error as error:
-        return f"{type(error).__name__}: {error}"
+        return one_line(f"{type(error).__name__}: {error}")
     return "" if connection.is_usable() else "does not answer"
 
 

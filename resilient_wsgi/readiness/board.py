@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Iterator, List, Optional
 
 NAME = "resilient_wsgi_readiness"
-ERROR_BYTES = 256
+ERROR_BYTES = 512
 
 # what a slot's worker does
 NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED = range(7)

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 from .. import events
 from ..core import frames
-from ..core.text import printable
+from ..core.text import REASON_LIMIT, one_line, printable
 from ..errors import Unavailable
 from ..servers import Boot
 from ..settings import OFF, REPORT, Readiness
@@ -71,7 +71,11 @@ def _sit_out(error: BaseException, tally: Tally, boot: Boot, options: Readiness,
     if error.__traceback__ is not None:
         sys.excepthook(type(error), error, error.__traceback__)
     pause = pace.pause(1 + (failures - 1) // boot.workers, options)
-    events.emit(events.LoadFailed(boot.worker, printable(f"{type(error).__name__}: {error}"), failures, pause))
+    events.emit(
+        events.LoadFailed(
+            boot.worker, printable(one_line(f"{type(error).__name__}: {error}"), REASON_LIMIT), failures, pause
+        )
+    )
     end = system.monotonic() + pause
     while system.monotonic() < end:
         if not boot.wanted():

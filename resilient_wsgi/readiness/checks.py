@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
 
+from ..core.text import one_line
 from ..system import SYSTEM, System
 
 Function = Callable[[], Union[bool, str, None]]
@@ -63,7 +64,7 @@ class Check:
         try:
             self._answer = self._read(self._function())
         except Exception as error:
-            self._answer = f"{type(error).__name__}: {error}"
+            self._answer = one_line(f"{type(error).__name__}: {error}")
         finally:
             self._began = None
 

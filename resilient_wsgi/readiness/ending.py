@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn, Optional
 
 from .. import events
-from ..core.text import printable
+from ..core.text import REASON_LIMIT, printable
 from ..events.workers import LAST, PAUSED
 from ..servers import Server
 from ..settings import Readiness
@@ -42,7 +42,7 @@ class Ending:
         return self._board.slot(self._server.identity().worker)
 
     def _failed(self, slot: Slot, error: str) -> None:
-        failures, error = slot.failures + 1, printable(error)
+        failures, error = slot.failures + 1, printable(error, REASON_LIMIT)
         seconds = pace.pause(failures, self.options)
         when = LAST if self._hopeless(slot, failures) else PAUSED
         failure.mend_stderr()
@@ -108,5 +108,5 @@ class Ending:
         history.forget()
         if failure.last() and not self._board.started() and not self._server.loads_in_worker():
             # `need-app`: nothing was forked, and uWSGI says no more than "GAME OVER"
-            events.emit(events.InstanceEnded(1, printable(failure.last())))
+            events.emit(events.InstanceEnded(1, printable(failure.last(), REASON_LIMIT)))
         return bool(self._board.head.ending)

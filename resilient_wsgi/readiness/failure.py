@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Type
 
 from ..core.patching import Patches
+from ..core.text import one_line
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -56,7 +57,7 @@ def release_reserve() -> None:
 
 
 def last() -> str:
-    """Return the last line of the traceback that this process (or the master before it) printed, "" if there was none."""
+    """Return the exception of the last traceback that this process (or the master before it) printed, in one line, "" if there was none."""
     return _last
 
 
@@ -85,7 +86,7 @@ def _noting(before: _Hook) -> _Hook:
         release_reserve()
         mend_stderr()
         try:
-            _last = traceback.format_exception_only(kind, error)[-1].strip()
+            _last = one_line(traceback.format_exception_only(kind, error)[-1])
         except MemoryError:
             _last = "MemoryError"
         before(kind, error, trace)

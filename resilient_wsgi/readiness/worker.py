@@ -11,7 +11,7 @@ from typing import Callable, NoReturn, Optional
 
 from .. import events
 from ..core import frames
-from ..core.text import printable
+from ..core.text import REASON_LIMIT, printable
 from ..events.workers import AT_RELOAD, PAUSED, REPORTED
 from ..servers import Server
 from ..settings import REPORT, Readiness
@@ -155,7 +155,9 @@ class Worker(Ending):
         if not problem:
             self._serve(slot)
         elif self.options.mode == REPORT:
-            events.emit(events.LoadFailed(self._server.identity().worker, printable(problem), 1, 0.0, REPORTED))
+            events.emit(
+                events.LoadFailed(self._server.identity().worker, printable(problem, REASON_LIMIT), 1, 0.0, REPORTED)
+            )
         elif self._server.loads_in_worker():
             self._failed_and_leave(slot, problem)
         elif self._past.served:
@@ -163,7 +165,7 @@ class Worker(Ending):
         else:  # the master loaded it, or rather did not, and each worker that it forks will be as this one
             # it must have come to its loop, or the signal would be lost or hit Python's own handler
             self._system.sleep(MASTER_STARTS)
-            self._end_instance(printable(problem), tries=1)
+            self._end_instance(printable(problem, REASON_LIMIT), tries=1)
 
     def _await_reload(self, slot: Slot, problem: str) -> NoReturn:
         """Stay, without accepting anything, until the instance is reloaded: by the operator, or, after a pause, by worker 1.
@@ -173,7 +175,7 @@ class Worker(Ending):
         self._server.leave_while_starting(lambda: self._leave(LEFT))  # uWSGI's own handlers do not end a hook
         failures = self._past.failures + 1
         pause = math.inf if self._server.reload_harms() else pace.pause(failures, self.options)
-        slot.failures, slot.error = failures, printable(problem)
+        slot.failures, slot.error = failures, printable(problem, REASON_LIMIT)
         slot.next_try = self._system.monotonic() + pause
         self._enter(slot, PAUSING)
         if self._server.identity().worker == 1:
@@ -221,7 +223,7 @@ class Worker(Ending):
     def _name_missing(self, slot: Slot) -> None:
         slot.degraded = missing = printable("; ".join(filter(None, (self._server.missing_apps(), self._wrong_urls))))
         if missing:
-            error = printable(failure.last() or "the log says why")
+            error = printable(failure.last() or "the log says why", REASON_LIMIT)
             events.emit(events.AppsMissing(self._server.identity().worker, missing, error))
 
     def _warm_up(self) -> None:

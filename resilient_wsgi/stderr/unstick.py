@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     pid = target.master(arguments)
     found = stuck.find(pid)
     for each in found:
-        say("\n".join(describe(each)))
+        say(*describe(each))
         if each.is_pipe and arguments.grow:
             say(f"  now {grow(each, arguments.grow)} bytes large")
         if each.is_pipe and arguments.drain:

@@ -292,7 +292,20 @@ def test_an_app_that_has_closed_standard_error_cannot_have_its_failure_lost(tmp_
     assert "attempt 1; next try in" in log
     assert "attempt 2; that was the last try" in log
     ours = [line for line in log.splitlines() if "has no app" in line or "ever loaded" in line]
-    assert all(r"RuntimeError: no\r\nforged \x1b[2J" in line for line in ours)
+    assert all(r"RuntimeError: no; forged \x1b[2J" in line for line in ours)
+
+
+def test_a_message_of_several_lines_is_one_that_can_be_read_and_lists_all_mistakes(tmp_path, capsys):
+    mistakes = [f"option NUMBER_{number} takes a number, got 'x{number}'" for number in range(6)]
+    text = "6 mistakes in the settings:\n" + "".join(f"  - {mistake}\n" for mistake in mistakes)
+    (tmp_path / "mistaken_app.py").write_text(f"raise ValueError({text!r})\n")
+    chosen = {**options(processes=1), "module": "mistaken_app", "pythonpath": str(tmp_path)}
+    with instance(chosen, env={**SOON, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "60"}) as running:
+        expected = "ValueError: 6 mistakes in the settings: " + "; ".join(mistakes)
+        assert wait_until(lambda: f"has no app ({expected})" in running.server.log(), 20)
+        capsys.readouterr()
+        assert main(["ready", str(running.server.pid)]) == 1
+        assert expected in capsys.readouterr().out
 
 
 def test_without_a_master_the_first_failure_is_the_last_and_said_to_be():

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from resilient_wsgi.core.text import printable, printable_lines, redacted
+from resilient_wsgi.core.text import one_line, printable, printable_lines, redacted
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,16 @@ def test_the_lines_of_a_traceback_stay_lines():
 )
 def test_what_looks_like_a_secret_is_left_out(text, shown):
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ValueError: one line - as it is", "ValueError: one line - as it is"),
+        ("Error: 2 mistakes:\n  - first\n  - second\n", "Error: 2 mistakes: first; second"),
+        ("could not connect\n\tIs the server running?\r\n", "could not connect; Is the server running?"),
+        ("", ""),
+    ],
+)
+def test_a_message_of_several_lines_becomes_one_that_reads_as_such(text, line):
+    assert one_line(text) == line

@@ -51,6 +51,7 @@ def test_it_says_which_threads_are_stuck_in_which_pipe_and_who_should_read_it(pa
     assert {thread.fd for thread in found.threads} == {2}
     assert os.getpid() in [holder.pid for holder in found.holders]
     assert f"should read it: {os.getpid()}" in said
+    assert [line[:2] for line in said.splitlines()] == ["pi", "  ", "  ", "th"]
 
 
 def test_looking_changes_nothing(parent, pipe):
