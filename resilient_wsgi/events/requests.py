@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar, Tuple, Union
+from typing import Any, ClassVar, Dict, Tuple, Union
 
 from .base import Event
 
@@ -26,11 +26,15 @@ class ClientLeft(Event):
 
     component: ClassVar[str] = "request"
     level: ClassVar[int] = logging.INFO
-    text: ClassVar[str] = "the client of {method} {path} left after {elapsed:.2f} s; {interrupted} waits ended"
+    text: ClassVar[str] = "the client of {method} {path} left after {elapsed:.2f} s; {ended}"
     method: str
     path: str
     elapsed: float
     interrupted: int
+
+    def words(self) -> Dict[str, Any]:
+        """Return the fields, and in words how many waits were ended."""
+        return {**super().words(), "ended": _waits(self.interrupted) or "no wait was ended"}
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,21 @@ class RequestOverdue(Event):
     """A request has passed its deadline. `interrupted` says how many of its waits were ended (report mode: could be)."""
 
     component: ClassVar[str] = "request"
-    text: ClassVar[str] = "{method} {path} has passed its deadline of {limit:g} s; {interrupted} waits ended{by}"
+    text: ClassVar[str] = "{method} {path} has passed its deadline of {limit:g} s; {ended}{by}"
     method: str
     path: str
     elapsed: float
     limit: float
     interrupted: int
     by: str = ""
+    done: bool = True
+
+    def words(self) -> Dict[str, Any]:
+        """Return the fields, and in words how many waits were ended."""
+        ended = (
+            (_waits(self.interrupted) or "no wait could be ended") if self.done else "mode is report, nothing was done"
+        )
+        return {**super().words(), "ended": ended}
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,10 @@ class WorkerRecycled(Event):
 
     component: ClassVar[str] = "request"
     level: ClassVar[int] = logging.ERROR
-    text: ClassVar[str] = "worker {worker} (pid {pid}) {what}: {method} {path} has run for {elapsed:.1f} s"
+    text: ClassVar[str] = (
+        "worker {worker} (pid {pid}) {what}: {method} {path} has run for {elapsed:.1f} s; its limit of {limit:g} s "
+        "(REQUEST.TIMEOUT or PATHS) and {grace:g} s more (GRACE) are over. Fix: if it may take longer, raise that limit"
+    )
     worker: int
     pid: int
     method: str
@@ -89,6 +104,8 @@ class WorkerRecycled(Event):
     elapsed: float
     done: bool
     what: str
+    limit: float
+    grace: float
 
 
 @dataclass(frozen=True)
@@ -148,6 +165,10 @@ class SheddingEnded(Event):
     text: ClassVar[str] = "overload over: {shed} requests were answered 503 in {seconds:.0f} s"
     shed: int
     seconds: float
+
+
+def _waits(ended: int) -> str:
+    return f"{ended} wait{'s' if ended > 1 else ''} ended" if ended else ""
 
 
 def _with_stacks(event: Union[RequestSlow, WorkerKilled]) -> str:

@@ -41,18 +41,24 @@ class Recycling:
         self._idle = 0
         self.under_way = False
 
-    def begin(self, request: RequestDeadline, now: float) -> None:
-        """Begin for a request that runs past its grace, if the instance may have another worker replaced."""
+    def begin(self, request: RequestDeadline, now: float, limit: float) -> None:
+        """Begin for a request that runs past a limit and its grace, if the instance may have another worker replaced."""
         if self.under_way:
             return
         if self._options.mode == REPORT:
-            self._say(request, now, False, "would be replaced; mode is report, nothing was done")
+            self._say(request, now, limit, False, "would be replaced; mode is report, nothing was done")
         elif not rate.take(self._shared, self._options.recycles_per_minute):
-            self._say(request, now, False, "stays, because enough workers were replaced in this minute")
+            self._say(
+                request,
+                now,
+                limit,
+                False,
+                "stays, because enough workers were replaced in this minute (RECYCLES_PER_MINUTE)",
+            )
         elif self._server.drain():
             self.under_way = True
             self._until = now + self._options.drain
-            self._say(request, now, True, "takes no more requests and will be replaced")
+            self._say(request, now, limit, True, "is draining and will be replaced")
 
     def go_on(self, now: float, requests: List[Tuple[int, RequestDeadline]]) -> None:
         """End the process when all others are done, or their time is up."""
@@ -64,11 +70,13 @@ class Recycling:
             self._before_leaving()
             self._server.leave()
 
-    def _say(self, request: RequestDeadline, now: float, done: bool, what: str) -> None:
+    def _say(self, request: RequestDeadline, now: float, limit: float, done: bool, what: str) -> None:
         if self._said_of is request:
             return
         self._said_of = request
         identity = self._server.identity()
         method, path = named(request.environ)
         elapsed = now - request.start
-        self._announce(WorkerRecycled(identity.worker, identity.pid, method, path, elapsed, done, what))
+        self._announce(
+            WorkerRecycled(identity.worker, identity.pid, method, path, elapsed, done, what, limit, self._options.grace)
+        )

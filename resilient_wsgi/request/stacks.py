@@ -45,7 +45,7 @@ def render(requests: Mapping[int, str], without: int = 0) -> str:
     names = _names()
     found = {thread: frame for thread, frame in frames.frames().items() if thread != without}
     order = sorted(found, key=lambda thread: thread not in requests)
-    return "\n".join("\n".join(_thread(names.get(t, "?"), found[t], requests.get(t))) for t in order)
+    return "\n".join("\n".join(_thread(names.get(t) or _own(found[t]), found[t], requests.get(t))) for t in order)
 
 
 def in_request(thread: int) -> bool:
@@ -69,6 +69,15 @@ def _frames(frame: Optional[FrameType]) -> Iterator[str]:
         frame, shown = frame.f_back, shown + 1
     if frame is not None:
         yield "  ..."
+
+
+def _own(frame: FrameType) -> str:
+    """Return a name for a thread that `threading` does not know: that of our module that has started it, `?` for others'."""
+    outer: Optional[FrameType] = frame
+    while outer is not None:
+        frame, outer = outer, outer.f_back
+    package, _, module = str(frame.f_globals.get("__name__")).partition(".")
+    return f"{package} {module}" if module and package == __package__.partition(".")[0] else "?"
 
 
 def _names() -> Dict[int, str]:

@@ -143,9 +143,10 @@ class Watchdog:
             self._follow_harakiri(request, now)
         if now >= request.at:
             self._end_waits(thread, watched, now)
-            late = now >= self._over(request) + self._options.grace
+            limit = self._limit(request)
+            late = now >= request.start + limit + self._options.grace
             if self._recycling is not None and late and stacks.in_request(thread):
-                self._recycling.begin(request, now)
+                self._recycling.begin(request, now, limit)
         elif self._options.client_left != OFF and request.client_fd >= 0:
             left.look(request, now, self._options.client_left == REPORT or self._report, self._announce)
         return min(at for at in (slow_at, request.at, now + TICK) if at > now)
@@ -158,15 +159,15 @@ class Watchdog:
             if limit > request.limit:
                 request.move(request.start + limit)
 
-    def _over(self, request: RequestDeadline) -> float:
-        """Return when a request should be over, so that its worker may be replaced.
+    def _limit(self, request: RequestDeadline) -> float:
+        """Return the seconds in which a request should be over, so that its worker may be replaced.
 
         Only by what the operator has set for requests. harakiri ends workers by itself, but not
         where another thread's request has cleared it, and the callers' headers end nothing.
         """
         budget = self._table.budget
         asked = request.limit if budget is None else budget.asked(request.environ)
-        return request.start + max(asked, request.limit)
+        return max(asked, request.limit)
 
     def _note(self, thread: int, request: RequestDeadline) -> None:
         slot = self._table.slots.get(thread)
@@ -198,4 +199,6 @@ class Watchdog:
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
             method, path = named(request.environ)
-            self._announce(RequestOverdue(method, path, now - request.start, request.limit, count, by))
+            self._announce(
+                RequestOverdue(method, path, now - request.start, request.limit, count, by, not self._report)
+            )

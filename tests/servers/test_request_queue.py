@@ -80,8 +80,8 @@ def test_a_read_is_ended_when_its_client_leaves_if_that_is_asked_for():
                 client.connect(server.socket_path)
                 client.sendall(f"{method} /hang HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
                 time.sleep(0.4)
-        server.wait_for_log(r"the client of GET /hang left after .* 1 waits ended")
-        server.wait_for_log(r"the client of POST /hang left after .* 0 waits ended")
+        server.wait_for_log(r"the client of GET /hang left after .* 1 wait ended")
+        server.wait_for_log(r"the client of POST /hang left after .* no wait was ended")
 
 
 def test_a_trusted_header_and_a_table_of_paths_shorten_the_deadline():

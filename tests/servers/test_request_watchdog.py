@@ -45,7 +45,7 @@ def test_a_request_next_to_fast_traffic_is_ended_in_time_and_its_siblings_are_un
         server.wait_for_log("GET /hang has run for .* waiting for silent.example")
         server.wait_for_log("thread '[^']*', in GET /hang for")
         server.wait_for_log(r"  hang \(.*request_app.py:")
-        server.wait_for_log("GET /hang has passed its deadline of 1.5 s; 1 waits ended")
+        server.wait_for_log("GET /hang has passed its deadline of 1.5 s; 1 wait ended")
         assert "HARAKIRI" not in server.log()
 
 
@@ -76,7 +76,7 @@ def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(ki
         before = set(server.workers())
         with load.Load(server.port, rates, patience=15, seconds=30) as traffic:
             stuck = pool.submit(get, server, "/recv")
-            server.wait_for_log("takes no more requests and will be replaced: GET /recv")
+            server.wait_for_log("is draining and will be replaced: GET /recv")
             replaced = wait_until(lambda: len(before - set(server.workers())) == 1, 10)
             time.sleep(0.5)
         assert replaced

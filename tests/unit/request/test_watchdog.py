@@ -169,7 +169,9 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     (event,) = (e for e in scene.said if type(e) is WorkerRecycled)
     assert event.done
     assert (
-        str(event) == "worker 3 (pid 4711) takes no more requests and will be replaced: GET /stuck has run for 15.1 s"
+        str(event)
+        == "worker 3 (pid 4711) is draining and will be replaced: GET /stuck has run for 15.1 s; its limit of 10 s "
+        "(REQUEST.TIMEOUT or PATHS) and 5 s more (GRACE) are over. Fix: if it may take longer, raise that limit"
     )
 
 
@@ -211,6 +213,7 @@ def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared
     scene.after(2)
     scene.after(6)
     assert scene.kinds() == [RequestSlow, RequestOverdue, WorkerRecycled]
+    assert str(scene.said[1]).endswith("has passed its deadline of 10 s; mode is report, nothing was done")
     assert not scene.said[-1].done
     assert scene.server.did == []
 
