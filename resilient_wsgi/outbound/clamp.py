@@ -130,12 +130,14 @@ def _read_blocking(sock: Any, buffer: Any, exchange: Exchange, silence: Limit) -
     while exchange.end > SYSTEM.monotonic() or exchange.outlived():
         try:
             return sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)  # type: ignore[no-any-return]
-        except BlockingIOError:  # noqa: PERF203 - then it waits
-            wait = exchange.wait(silence.seconds)
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            if not poll_for(poll, wait):
-                raise socket.timeout from None
+        except BlockingIOError:
+            pass
+        # not in the handler: what ends the wait (a worker's signal) would be shown as caused by that error
+        wait = exchange.wait(silence.seconds)
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        if not poll_for(poll, wait):
+            raise socket.timeout
     raise exchange.give_up(exchange.why)
 
 
