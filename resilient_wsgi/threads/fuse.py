@@ -7,7 +7,6 @@ import math
 import signal
 import sys
 import time
-import traceback
 from types import FrameType
 from typing import List, Optional
 
@@ -16,6 +15,7 @@ from ..core import frames
 from ..core.log import named
 from ..core.text import printable
 from . import late
+from .origin import places
 from .plan import Plan
 
 LOG_SECONDS = 0.25  # between naming what holds up the exit and cutting it short
@@ -62,7 +62,7 @@ class Fuse:
             time.monotonic() - self._plan.begun,
             self._plan.mercy,
             _children(),
-            "".join(traceback.format_stack(frame)) if frame else f"(no stacks: {frames.why_not() or 'no Python code'})",
+            places(frame) if frame else f"(no stacks: {frames.why_not() or 'no Python code'})",
         )
 
     def _burn(self) -> None:

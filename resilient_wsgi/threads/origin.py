@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from types import CodeType, FrameType
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 from ..core import frames
 
@@ -42,13 +42,12 @@ class Origin:
         return next((file for file in files if not file.startswith(_PASSED)), "")
 
     def __str__(self) -> str:
-        """Return the lines, outermost first, as a traceback shows them."""
-        rows = [
-            (code.co_filename, _line(code, instruction), code.co_name, None)
+        """Return the places, outermost first."""
+        return _text(
+            (code, _line(code, instruction))
             for code, instruction in reversed(self._places)
             if not code.co_filename.startswith("<frozen importlib")
-        ]
-        return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()
+        )
 
 
 def _line(code: CodeType, instruction: int) -> int:
@@ -60,11 +59,24 @@ UNKNOWN = "  (started before resilient_wsgi.threads was installed)"
 
 
 def stack_of(thread: threading.Thread) -> str:
-    """Return the lines in which a thread of this process stands, outermost first."""
+    """Return the places in which a thread of this process stands, outermost first."""
     reason = frames.why_not()
     if reason:
         return f"  (no stacks: {reason})"
     frame = frames.frame_of(thread.ident)
-    stack = traceback.extract_stack(frame) if frame is not None else []
-    own = [line for line in stack if line.filename not in ("<frozen threading>", threading.__file__)] or stack
-    return "".join(traceback.format_list(own)).rstrip() or "  (no Python code)"
+    if frame is None:
+        return "  (no Python code)"
+    return places(frame, without=("<frozen threading>", threading.__file__)) or places(frame)
+
+
+def places(frame: FrameType, without: Sequence[str] = ()) -> str:
+    """Return where a thread stands, outermost first, but for some files."""
+    found = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
+    return _text((code, line) for code, line in reversed(found) if code.co_filename not in without)
+
+
+def _text(found: Iterable[Tuple[CodeType, int]]) -> str:
+    # as in a traceback, but without the source: after a deploy the file has other lines than those that run, and to read it
+    # might take longer than an exit may
+    rows = [(code.co_filename, line, code.co_name, "") for code, line in found]
+    return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()
