@@ -5,6 +5,7 @@ Everything here only reads, waits for nothing, and imports little: an exec probe
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from typing import Iterator, List, NoReturn, Set
 
 MOST_BYTES = 64  # of a pidfile
+_HINTS = {
+    errno.ENOENT: "; is the instance running?",
+    errno.EACCES: "; run this as the user of the instance, or as root",
+}
 MOST_LEVELS = 8  # from a worker up to its master
 
 
@@ -48,7 +53,8 @@ def read_pidfile(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a FIFO would have us wait
     except OSError as error:
-        msg = f"pidfile {path}: {error.strerror}; is the instance running?"
+        hint = _HINTS.get(error.errno or 0, "")
+        msg = f"pidfile {path}: {error.strerror}{hint}"
         raise CannotLook(msg) from None
     try:
         regular = stat.S_ISREG(os.fstat(fd).st_mode)

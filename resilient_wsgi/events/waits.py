@@ -45,7 +45,7 @@ class OutboundUnbounded(Event):
     """Report mode: an outbound call ran without a timeout, or longer than the limit that would have held."""
 
     component: ClassVar[str] = "outbound"
-    text: ClassVar[str] = "{site} called {host} {problem} (took {elapsed:.2f} s); dry run, the call was not limited"
+    text: ClassVar[str] = "{site}: call to {host} {problem} (took {elapsed:.2f} s); dry run, the call was not limited"
     host: str
     site: str
     problem: str

@@ -25,7 +25,8 @@ class Site:
         return replace(self, count=self.count + other.count, worst=max(self.worst, other.worst))
 
     def __str__(self) -> str:
-        return f"{printable(self.site)} called {printable(self.host)} {printable(self.problem)}: {self.count} x, at worst {self.worst:.2f} s"
+        what = f"{printable(self.site)}: call to {printable(self.host)} {printable(self.problem)}"
+        return f"{what}: {self.count} x, at worst {self.worst:.2f} s"
 
 
 Sites = Dict[Tuple[str, str], Site]

@@ -1,6 +1,7 @@
 """The commands that look at an instance: how it is named, and what is said where nothing can be seen."""
 
 import contextlib
+import errno
 import os
 import pwd
 import signal
@@ -91,10 +92,11 @@ def test_every_verb_names_an_instance_in_the_same_two_ways_and_ends_with_2_where
         (lambda path: None, "No such file or directory; is the instance running?"),
         (lambda path: path.write_text("uwsgi \x1b[31m"), r"holds 'uwsgi \x1b[31m', not a pid"),
         (lambda path: path.write_text(""), "holds '', not a pid"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
         (os.mkfifo, "is no regular file"),
         (os.mkdir, "is no regular file"),
     ],
-    ids=["none", "text", "empty", "FIFO", "folder"],
+    ids=["none", "text", "empty", "loop", "FIFO", "folder"],
 )
 def test_a_pidfile_that_is_none_is_named_and_nothing_waits_for_it(make, problem, tmp_path):
     make(tmp_path / "pid")
@@ -102,7 +104,20 @@ def test_a_pidfile_that_is_none_is_named_and_nothing_waits_for_it(make, problem,
     with pytest.raises(target.CannotLook) as caught:
         target.read_pidfile(str(tmp_path / "pid"))
     assert problem in str(caught.value)
+    assert ("is the instance running?" in str(caught.value)) is ("No such file" in problem)
     assert time.monotonic() - began < 1
+
+
+def test_a_pidfile_that_may_not_be_read_asks_for_another_user(tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(target.os, "open", refuse)
+    with pytest.raises(target.CannotLook) as caught:
+        target.read_pidfile("/run/mysite.pid")
+    assert str(caught.value) == (
+        "pidfile /run/mysite.pid: Permission denied; run this as the user of the instance, or as root"
+    )
 
 
 def test_a_process_that_has_ended_is_said_to_have_ended():

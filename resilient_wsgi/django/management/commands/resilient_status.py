@@ -1,4 +1,4 @@
-"""`manage.py resilient_status`: what is installed, by which means, and why not."""
+"""`manage.py resilient_status`: what these settings put in place, how, and why not, in the process of the command."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from django.core.management.base import BaseCommand
 
 from .... import installation
 
+OWN_PROCESS = (
+    "this is manage.py's own process; for a running instance see the line that it logged at startup, "
+    "or `resilient-wsgi status PID`"
+)
+
 
 class Command(BaseCommand):
     """Print one line for each component."""
 
-    help = "Says of each component of resilient_wsgi whether it is on, by which means, and why not."
+    help = "Says of each component of resilient_wsgi whether it is on in manage.py's own process, how, and why not."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the status of the installation in this process."""
         del args, options
+        self.stdout.write(OWN_PROCESS)
         installed = installation.current()
         if installed is None:
             self.stdout.write("resilient_wsgi is not installed: its settings have mistakes, see manage.py check")
