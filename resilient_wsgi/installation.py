@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
-from . import servers, sources
+from . import readiness, servers, sources
 from .core.log import named
 from .errors import ConfigurationError, Unavailable
 from .settings import OFF, Settings
@@ -78,6 +78,7 @@ class Installation:
         for name in reversed(tuple(self._status)):
             _component(name).uninstall()
         self._status = {}
+        readiness.tell_probes("")
         if _current is self:
             _current = None
 
@@ -93,6 +94,7 @@ class Installation:
             self._status[name] = self._put(name, getattr(settings, name))
         for put, _ in _extensions:
             put(settings)
+        readiness.tell_probes(self._status["readiness"].why_not)
         states = [status.in_short() for status in self._status.values()]
         self._startup.prepare(states, settings, in_master=in_master)
 

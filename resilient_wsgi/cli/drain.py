@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..readiness.board import LOADING, PAUSING, SERVING
+from ..readiness.board import LOADING, PAUSING, SERVING, UNWATCHED
 from ..readiness.glance import Glance
 from . import ready, target
 from .output import say
@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start it, wait for it, return 0 or 1."""
-    board = ready.board_of(target.master(arguments), to_drain=True)
+    pid = target.master(arguments)
+    board = ready.board_of(pid, to_drain=True)
+    if any(slot.state == UNWATCHED and slot.alive() for slot in board.slots):
+        raise ready.Unwatched(pid, "the app's settings have switched it off")
     board.drain(time.monotonic())
     end = time.monotonic() + arguments.timeout
     while _serving(board):

@@ -11,7 +11,8 @@ import time
 from contextlib import suppress
 
 from ..core.text import printable
-from ..readiness.board import SERVING, STATES, Slot
+from ..readiness import unwatched
+from ..readiness.board import DRAINED, SERVING, STATES, UNWATCHED, Slot
 from ..readiness.glance import Glance, NoBoard
 from . import target
 from .output import say
@@ -34,9 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
 
+class Unwatched(target.CannotLook):
+    """Readiness is not on in the instance, for the reason `why`."""
+
+    def __init__(self, pid: int, why: str) -> None:
+        super().__init__(f"readiness is off in the instance of process {pid}: {why}")
+        self.why = why
+
+
 def board_of(pid: int, *, to_drain: bool = False) -> Glance:
     """Return the board of the instance with that master. Raises `target.CannotLook`."""
     try:
+        why = unwatched.read(pid)  # first: a board may be there all the same, which no worker writes
+        if why:
+            raise Unwatched(pid, why)
         return Glance(pid, to_drain=to_drain)
     except PermissionError:
         target.no_permission(pid)
@@ -45,6 +57,10 @@ def board_of(pid: int, *, to_drain: bool = False) -> Glance:
         raise target.CannotLook(msg) from None
     except NoBoard as reason:
         if not str(reason):
+            if to_drain:
+                target.not_ours(
+                    pid, gunicorn="SIGTERM drains: the master ends when its workers have finished their requests"
+                )
             target.not_ours(pid)
         msg = f"the instance of process {pid} {reason}"
         raise target.CannotLook(msg) from None
@@ -53,7 +69,10 @@ def board_of(pid: int, *, to_drain: bool = False) -> Glance:
 def run(arguments: argparse.Namespace) -> int:
     """Say it in a line for each worker; return 0 or 1."""
     pid = target.master(arguments)
-    board = board_of(pid)
+    try:
+        board = board_of(pid)
+    except Unwatched as reason:
+        return _by_processes(arguments, pid, reason.why)
     alive = _who_lives(pid)
     report = [worker(number, slot, alive(slot)) for number, slot in enumerate(board.slots, 1) if slot.spawns]
     _note_full_log(pid, report)
@@ -61,11 +80,27 @@ def run(arguments: argparse.Namespace) -> int:
         good = any(alive(slot) and not _silent(slot) for slot in board.slots)
     else:
         good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
-    word = ("" if good else "not ") + ("live" if arguments.live else "ready")
     degraded = any(each["degraded"] for each in report)
     state = "draining" if board.head.draining else "degraded" if degraded else ""
-    _say(arguments.json, word, state, report)
+    _say(arguments.json, _word(arguments, good=good), state, report)
     return 0 if good else 1
+
+
+def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
+    """Say of an instance that does not watch itself which processes run: a probe is not to end it for being switched off."""
+    # without a master, the process itself serves
+    workers = target.family(pid)[1:] or [pid]
+    good = arguments.live or len(workers) >= arguments.workers
+    report: List[Dict[str, object]] = [
+        {"worker": number, "pid": each, "state": "runs", "ready": good, "failures": 0, "why": "", "degraded": ""}
+        for number, each in enumerate(workers, 1)
+    ]
+    _say(arguments.json, _word(arguments, good=good), f"readiness is off: {printable(why, MOST)}", report)
+    return 0 if good else 1
+
+
+def _word(arguments: argparse.Namespace, *, good: bool) -> str:
+    return ("" if good else "not ") + ("live" if arguments.live else "ready")
 
 
 def _who_lives(master: int) -> Callable[[Slot], bool]:
@@ -79,8 +114,13 @@ def _who_lives(master: int) -> Callable[[Slot], bool]:
 def worker(number: int, slot: Slot, alive: bool) -> Dict[str, object]:
     """Return what is known of a worker."""
     why = slot.problem or ("" if slot.state == SERVING else slot.error)
-    why = _silent(slot) or why
-    ready = slot.state == SERVING and bool(slot.ready) and not why and alive
+    if slot.state == UNWATCHED:
+        why = ""
+    elif slot.state == DRAINED:  # what is written there is its predecessor's, which was on its way out
+        why = "draining: serves nothing"
+    else:
+        why = _silent(slot) or why
+    ready = alive and not why and (slot.state == UNWATCHED or (slot.state == SERVING and bool(slot.ready)))
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
         "degraded": slot.degraded,

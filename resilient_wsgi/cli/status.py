@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Set, Tuple
 
 from ..core.text import printable
 from ..servers import listen_queue
@@ -39,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; return 1 if a queue is full."""
     pid = target.master(arguments)
-    queues = listen_queue.of_process(pid)
+    found = listen_queue.of_process(pid)
     processes = family(pid)
-    if not queues and len(processes) < 2:
+    queues, own = by_use(found, processes)
+    if not found and len(processes) < 2:
         msg = f"process {pid}{target.name_of(pid)} is no server: it listens to nothing and has forked no workers"
         raise target.CannotLook(msg)
     allowed = listen_queue.somaxconn()
@@ -50,20 +52,38 @@ def run(arguments: argparse.Namespace) -> int:
             "pid": pid,
             "somaxconn": allowed,
             "listen_queues": [queue._asdict() for queue in queues],
+            "masters_own": [queue._asdict() for queue in own],
             "processes": [asdict(process) for process in processes],
         }
         say(json.dumps(report))
     else:
-        say(*render(pid, queues, processes, allowed))
+        say(*render(pid, queues, processes, allowed, own))
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
 
 
-def render(pid: int, queues: List[Listener], processes: List[Process], allowed: int) -> List[str]:
-    """Return the lines for a terminal."""
+def by_use(found: List[Listener], processes: List[Process]) -> Tuple[List[Listener], List[Listener]]:
+    """Return the queues that workers take requests from, and those of the master alone, as gunicorn's control socket is.
+
+    What its workers have open cannot always be seen: then all are taken for theirs.
+    """
+    names: Set[str] = set()
+    for process in processes[1:]:
+        with suppress(OSError):  # it has gone, or changed its user
+            names.update(queue.name for queue in listen_queue.of_process(process.pid))
+    if not names.intersection(queue.name for queue in found):
+        return found, []
+    return [q for q in found if q.name in names], [q for q in found if q.name not in names]
+
+
+def render(
+    pid: int, queues: List[Listener], processes: List[Process], allowed: int, own: Sequence[Listener] = ()
+) -> List[str]:
+    """Return the lines for a terminal; `own` are listeners of the master that have nothing to do with requests."""
     lines = [f"master {pid}, {len(processes) - 1} workers and helpers, net.core.somaxconn {allowed or 'unknown'}", ""]
-    width = max([len(queue.name) for queue in queues] + [len("listen queue")])
+    width = max([len(queue.name) for queue in [*queues, *own]] + [len("listen queue")])
     lines.append(f"{'listen queue':<{width}}  waiting   room")
     lines += [f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  {_judge(q)}".rstrip() for q in queues]
+    lines += [f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  the master's own: no requests come by it" for q in own]
     if not queues:
         lines.append("none that can be seen from here (another network namespace? nsenter -t PID -n)")
     lines += ["", f"{'pid':>8}  state  threads  command"]

@@ -117,12 +117,20 @@ def family(pid: int) -> List[int]:
     return [pid, *sorted(found[1:])]
 
 
-def not_ours(pid: int) -> NoReturn:
-    """Raise `CannotLook` for a process in which nothing of this library was found, saying what it is."""
+def not_ours(pid: int, gunicorn: str = "ask /-/ready over HTTP") -> NoReturn:
+    """Raise `CannotLook` for a process in which nothing of this library was found, saying what it is, and what to do instead.
+
+    `gunicorn` is what does under gunicorn what was asked for.
+    """
     msg = f"process {pid}{name_of(pid)} runs no instance with `shared-import = resilient_wsgi.uwsgi`"
-    if b"gunicorn" in _read(pid, "cmdline"):
-        msg += "; under gunicorn ask /-/ready over HTTP"
+    if is_gunicorn(pid):
+        msg = f"process {pid}{name_of(pid)} is gunicorn's, and this is for uWSGI; under gunicorn {gunicorn}"
     raise CannotLook(msg)
+
+
+def is_gunicorn(pid: int) -> bool:
+    """Return whether a process runs gunicorn."""
+    return b"gunicorn" in _read(pid, "cmdline")
 
 
 def name_of(pid: int) -> str:

@@ -10,12 +10,12 @@ from ..lazy import names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .checks import check
-    from .component import install, uninstall
+    from .component import install, tell_probes, uninstall
     from .loader import load
     from .middleware import ReadinessMiddleware
     from .status import drain
 
-__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]
+__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "tell_probes", "uninstall"]
 
 __getattr__ = names(
     __name__,
@@ -25,6 +25,7 @@ __getattr__ = names(
         "drain": "status",
         "install": "component",
         "load": "loader",
+        "tell_probes": "component",
         "uninstall": "component",
     },
 )

@@ -22,8 +22,8 @@ NAME = "resilient_wsgi_readiness"
 ERROR_BYTES = 512
 
 # what a slot's worker does
-NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED = range(7)
-STATES = ("started", "pausing", "loading", "serving", "failed to load", "left", "drained")
+NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED, UNWATCHED = range(8)
+STATES = ("started", "pausing", "loading", "serving", "failed to load", "left", "drained", "not watched")
 
 
 class Slot(ctypes.Structure):

@@ -8,11 +8,13 @@ from .. import servers
 from ..errors import Unavailable
 from ..settings import ENFORCE, Readiness
 from . import failure, status
+from .unwatched import Mark
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 _worker: Optional[Worker] = None
+_mark = Mark()
 
 
 def install(options: Optional[Readiness] = None) -> Sequence[str]:
@@ -34,6 +36,13 @@ def install(options: Optional[Readiness] = None) -> Sequence[str]:
     else:
         _worker = _put(server, options)
     return _means(server)
+
+
+def tell_probes(why_not: str) -> None:
+    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its master."""
+    server = servers.detect()
+    if server.name == "uwsgi" and not server.identity().worker:
+        _mark.put(why_not)
 
 
 def uninstall() -> None:

@@ -28,7 +28,7 @@ class Glance:
 
     def __init__(self, master: int, *, to_drain: bool = False) -> None:
         """Find it among what that process has open. Raises `NoBoard`, `PermissionError`, `FileNotFoundError` (no process)."""
-        self._fd = _open(master, os.O_RDWR if to_drain else os.O_RDONLY)
+        self._fd = open_memory(master, NAME, os.O_RDWR if to_drain else os.O_RDONLY)
         self.look()
 
     def look(self) -> None:
@@ -54,14 +54,15 @@ class Glance:
             os.close(self._fd)
 
 
-def _open(master: int, flags: int) -> int:
+def open_memory(master: int, called: str, flags: int) -> int:
+    """Open the memory of that name that a process has open. Raises as `Glance` does."""
     folder = f"/proc/{master}/fd"
     for name in os.listdir(folder):
         with contextlib.suppress(OSError):  # closed meanwhile
             path = f"{folder}/{name}"
-            if _is_named(path):
+            if _is_named(path, called):
                 fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-                if _is_board(fd, master):
+                if _is_memory(fd, called, master):
                     return fd
                 os.close(fd)
     raise NoBoard
@@ -76,13 +77,13 @@ def _uids(pid: int) -> Set[int]:
     return set()
 
 
-def _is_named(path: str) -> bool:
-    return os.readlink(path).startswith(f"/memfd:{NAME}")
+def _is_named(path: str, called: str) -> bool:
+    return os.readlink(path).startswith(f"/memfd:{called}")
 
 
-def _is_board(fd: int, master: int) -> bool:
+def _is_memory(fd: int, called: str, master: int) -> bool:
     """Return whether it is what its name says: between the look at the name and the opening it may have become another."""
     about = os.fstat(fd)
     owners = {0, *_uids(master)}  # made before the master changed its user, or after
     nameless = stat.S_ISREG(about.st_mode) and about.st_nlink == 0
-    return nameless and about.st_uid in owners and _is_named(f"/proc/self/fd/{fd}")
+    return nameless and about.st_uid in owners and _is_named(f"/proc/self/fd/{fd}", called)

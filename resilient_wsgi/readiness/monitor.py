@@ -12,7 +12,7 @@ from ..servers import Server
 from ..settings import ENFORCE, Readiness
 from ..system import SYSTEM, System
 from . import status
-from .board import LOADING, NOTHING, SERVING, Board, Slot
+from .board import LOADING, NOTHING, SERVING, UNWATCHED, Board, Slot
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -114,6 +114,6 @@ class Monitor:
             return ""
         if peer.state == LOADING:
             return f"loads its app for {for_seconds:.0f} s"
-        if peer.state in (NOTHING, SERVING) and self._server.peer_has_app(number) is False:
+        if peer.state in (NOTHING, SERVING, UNWATCHED) and self._server.peer_has_app(number) is False:
             return f"serves without an app for {for_seconds:.0f} s"
         return ""

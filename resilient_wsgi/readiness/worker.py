@@ -17,7 +17,7 @@ from ..servers import Server
 from ..settings import REPORT, Readiness
 from ..system import SYSTEM, System
 from . import checks, failure, history, master, pace
-from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, Board, Slot
+from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, UNWATCHED, Board, Slot
 from .ending import LOOK_EVERY, Ending
 from .history import History
 from .monitor import Monitor
@@ -132,7 +132,7 @@ class Worker(Ending):
         """Watch over this process no more: readiness was switched off, by the app's own settings perhaps, while it loads."""
         if self._server.identity().worker:
             self._disarm()
-            self._enter(self._slot(), NOTHING)
+            self._enter(self._slot(), UNWATCHED)
 
     # When the load is over
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import urllib.request
 
 import pytest
 
 import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
+from resilient_wsgi.cli import main, ready, target
+from resilient_wsgi.readiness.board import DRAINED, Slot
+from resilient_wsgi.readiness.unwatched import Mark, read
 
 DJANGO = """
 from django.conf import settings
@@ -25,6 +31,7 @@ SERVERS = {
     "uwsgi, hooks, lazy": {
         "shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready", "lazy-apps": True,
     },
+    "uwsgi, hooks": {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"},
     "uwsgi, prefork": {},
     "gunicorn": None,
 }  # fmt: skip
@@ -51,7 +58,7 @@ def answers(server):
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["uwsgi, hooks, lazy", "uwsgi, prefork", "gunicorn"])
 @pytest.mark.parametrize(
     ("env", "django", "said"),
     [
@@ -90,3 +97,86 @@ def test_a_mistake_in_the_environment_is_logged_once_and_ends_no_install(monkeyp
     finally:
         installed.uninstall()
     assert caplog.text.count("ignored, and the default is used: RESILIENT_WSGI='of'") == 1
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", ["uwsgi, hooks", "uwsgi, hooks, lazy"])
+@pytest.mark.parametrize(
+    "off",
+    [
+        ({"RESILIENT_WSGI": "off"}, "{}", "readiness is off: RESILIENT_WSGI=off in the environment"),
+        (
+            {"RESILIENT_WSGI_READINESS": "off"},
+            "{}",
+            "readiness is off: RESILIENT_WSGI_READINESS=off in the environment",
+        ),
+        ({}, "{'READINESS': 'off'}", ""),
+    ],
+    ids=["whole", "section", "Django"],
+)
+def test_a_probe_of_an_instance_whose_readiness_is_off_ends_no_pod(server, off, tmp_path, capsys):
+    env, django, why = off
+    with serve(tmp_path, server, django, **env) as running:
+        assert wait_until(lambda: answers(running) and len(running.workers()) == 2, 15)
+        pid = str(running.pid)
+        assert wait_until(lambda: main(["ready", "--workers=2", pid]) == 0, 10), capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert main(["ready", "--live", pid]) == 0
+        assert main(["ready", pid, "--workers=3"]) == 1
+        capsys.readouterr()
+        assert main(["drain", pid]) == 2
+        assert f"readiness is off in the instance of process {pid}: " in capsys.readouterr().err
+        assert answers(running)
+    assert why in said
+
+
+def test_a_mark_says_why_until_it_is_taken_away():
+    mark = Mark()
+    for why in ("RESILIENT_WSGI=off", "another reason", ""):
+        mark.put(why)
+        assert read(os.getpid()) == why
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EACCES, "Permission denied; run this as the user of the instance, or as root"),
+        (errno.ENOENT, "No such file or directory; is the instance running?"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_to_do_about_a_pidfile_is_what_helps(number, hint, monkeypatch):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(target.os, "open", refuse)
+    with pytest.raises(target.CannotLook) as caught:
+        target.read_pidfile("/run/uwsgi.pid")
+    assert str(caught.value) == f"pidfile /run/uwsgi.pid: {hint}"
+
+
+def test_a_worker_of_a_drained_instance_is_not_said_to_be_what_its_predecessor_was():
+    slot = Slot(pid=1, state=DRAINED, spawns=2)
+    slot.problem = "draining: on its way out"
+    assert ready.worker(1, slot, alive=True)["why"] == "draining: serves nothing"
+
+
+@pytest.mark.servers
+def test_under_gunicorn_the_commands_say_what_does_there_and_take_no_control_socket_for_a_listen_queue(
+    tmp_path, capsys
+):
+    with serve(tmp_path, "gunicorn") as running:
+        assert wait_until(lambda: answers(running), 15)
+        pid = str(running.pid)
+        assert main(["drain", pid]) == 2
+        assert "under gunicorn SIGTERM drains" in capsys.readouterr().err
+        assert main(["ready", pid]) == 2
+        assert "under gunicorn ask /-/ready over HTTP" in capsys.readouterr().err
+        assert main(["status", "--json", pid]) == 0
+        queues = json.loads(capsys.readouterr().out)
+        assert main(["status", pid]) == 0
+        shown = [line for line in capsys.readouterr().out.splitlines() if "gunicorn.ctl" in line]
+    assert [queue["name"] for queue in queues["listen_queues"]] == [f"127.0.0.1:{running.port}"]
+    # gunicorn 25 and later has one
+    assert len(shown) == len(queues["masters_own"])
+    assert all(line.endswith("the master's own: no requests come by it") for line in shown)
