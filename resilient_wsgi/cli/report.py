@@ -14,7 +14,7 @@ from typing import List
 
 from ..outbound import ledger
 from ..outbound.sites import Site
-from . import target
+from . import absence, target
 from .output import complain, say
 
 
@@ -30,6 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         sites = ledger.read(pid)
     except FileNotFoundError as error:
+        if not ledger.exists(pid) and absence.runs_without(pid):
+            msg = (
+                f"nothing of resilient_wsgi is seen in process {pid}{target.name_of(pid)}: is it installed in its app?"
+            )
+            raise target.CannotLook(msg) from None
         complain(f"resilient-wsgi report: {error}")
         return 1
     say(*([json.dumps([asdict(site) for site in sites])] if arguments.json else render(sites)))

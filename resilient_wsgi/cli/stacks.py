@@ -19,7 +19,7 @@ import stat
 import struct
 import time
 from contextlib import contextmanager, suppress
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, NoReturn, Optional
 
 from ..errors import Unavailable
 from ..request import on_signal
@@ -29,7 +29,7 @@ from ..request.shared import View, view
 from ..shm import instance
 from ..shm.directory import Directory
 from ..system import SYSTEM
-from . import target
+from . import absence, target
 from .output import say
 
 PATIENCE = 2.0  # for a thread of Python
@@ -98,14 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
     pid = int(arguments.pid) if arguments.pid is not None else target.read_pidfile(arguments.pidfile)
     try:  # what a process that has changed its user has open only root may see, its directory its user, too
         directory = instance.find(pid)
-    except Unavailable as reason:
-        raise target.CannotLook(str(reason)) from None
+    except Unavailable:
+        none(pid)
     names = directory.names()
     family = [Worker(each, directory, names) for each in [pid, *_children(pid)]]
     workers = [each for each in family if each.present and target.uid_of(each.pid) == directory.owner]
     if not workers:
-        msg = f"no worker of process {pid} answers for its stacks: is its app wrapped, has it served a request?"
-        raise target.CannotLook(msg)
+        none(pid)
     ask(workers)
     shared = _shared(pid)
     answered = [_show(worker, shared, signals=not arguments.no_signal) for worker in workers]
@@ -113,6 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
         if other not in workers:
             say(f"--- {other.pid} {_command(other.pid)}: no worker, or one that does not serve yet")
     return 0 if all(answered) else 1
+
+
+def none(pid: int) -> NoReturn:
+    """Raise `CannotLook` that says why no worker answers."""
+    msg = f"no worker of process {pid}{target.name_of(pid)} answers for its stacks: {absence.of_stacks(pid)}"
+    raise target.CannotLook(msg)
 
 
 def ask(workers: List[Worker], patience: float = PATIENCE) -> None:

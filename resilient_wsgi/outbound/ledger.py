@@ -55,15 +55,23 @@ def read(pid: int) -> List[Site]:
         fd = -1 if directory is None else directory.open(NAME, os.O_RDONLY)
     except (FileNotFoundError, Unavailable):
         fd = -1
-    if fd < 0 and not waiting:
-        msg = f"no process of the instance of {pid} has noticed a call, or ended one (with OUTBOUND MODE = report all are)"
-        raise FileNotFoundError(msg)
-    if fd < 0:
-        return merge(waiting)
     try:
-        return merge([*waiting, *_parse(_read(fd))])
+        found = merge([*waiting, *(_parse(_read(fd)) if fd >= 0 else [])])
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+    if not found:
+        msg = (
+            f"nothing to report of the instance of process {pid}: no outbound call was given up. Calls without a timeout, and "
+            "those longer than the limits, are noted only with OUTBOUND.MODE = report"
+        )
+        raise FileNotFoundError(msg)
+    return found
+
+
+def exists(pid: int) -> bool:
+    """Return whether the instance of a process has a directory, as one has in which a worker serves a wrapped app."""
+    return _directory(pid) is not None
 
 
 def _directory(pid: int) -> Optional[Directory]:

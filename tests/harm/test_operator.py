@@ -180,3 +180,29 @@ def test_under_gunicorn_the_commands_say_what_does_there_and_take_no_control_soc
     # gunicorn 25 and later has one
     assert len(shown) == len(queues["masters_own"])
     assert all(line.endswith("the master's own: no requests come by it") for line in shown)
+
+
+@pytest.mark.servers
+def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsys):
+    (tmp_path / "bare.py").write_text("def application(environ, start_response): return []")
+    options = {"module": "bare", "pythonpath": str(tmp_path), "master": True, **SERVERS["uwsgi, hooks"]}
+
+    def said(verb, server, code):
+        assert wait_until(lambda: main([verb, str(server.pid)]) == code, 10)
+        return capsys.readouterr().err.splitlines()[-1]
+
+    with Server(options, env={}) as running:
+        assert wait_until(lambda: main(["ready", str(running.pid)]) == 0, 10)
+        assert "no app is wrapped there (INSTALLED_APPS under Django, or wrap())" in said("stacks", running, 2)
+        assert "no outbound call was given up" in said("report", running, 1)
+    with Server(options, env={"RESILIENT_WSGI": "off"}) as running:
+        assert "resilient_wsgi is off there: RESILIENT_WSGI=off in the environment" in said("stacks", running, 2)
+    with Server({**options, "shared-import": []}, env={}) as running:
+        assert "has it served a request?" in said("stacks", running, 2)
+        assert "nothing of resilient_wsgi is seen in process" in said("report", running, 2)
+    with Server(options, env={"RESILIENT_WSGI_READINESS_DRAIN_DELAY": "0.1"}) as running:
+        assert wait_until(lambda: main(["ready", str(running.pid)]) == 0, 10)
+        assert main(["drain", "--timeout=20", str(running.pid)]) == 0
+        assert main(["ready", str(running.pid)]) == 1
+        assert "drained: draining: serves nothing" in capsys.readouterr().out
+        assert "the instance is drained" in said("stacks", running, 2)

@@ -1,0 +1,47 @@
+"""Why an instance has nothing of what was asked for: it runs without the library, it is drained, no app is wrapped."""
+
+from __future__ import annotations
+
+from ..readiness.board import DRAINED, LOADING, PAUSING, SERVING
+from ..settings import PREFIX
+from . import ready, target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..readiness.glance import Glance
+
+
+def of_stacks(pid: int) -> str:
+    """Return why no worker of the instance of a process answers for its stacks, as far as that can be told."""
+    try:
+        board = ready.board_of(target.master_of(pid))
+    except ready.Unwatched as off:
+        if off.why.startswith(f"{PREFIX}="):
+            return f"resilient_wsgi is off there: {off.why}"
+    except target.CannotLook:
+        pass
+    else:
+        return _by_states(board)
+    return "is its app wrapped (INSTALLED_APPS under Django, or wrap()), has it served a request?"
+
+
+def runs_without(pid: int) -> bool:
+    """Return whether nothing of this library can be seen in the master of a process."""
+    try:
+        ready.board_of(target.master_of(pid))
+    except ready.Unwatched:
+        return False
+    except target.CannotLook:
+        return True
+    return False
+
+
+def _by_states(board: Glance) -> str:
+    states = [slot.state for slot in board.slots if slot.spawns]
+    if DRAINED in states and SERVING not in states:
+        return "the instance is drained: its workers serve nothing, and wait to be stopped"
+    if SERVING in states:
+        return "no app is wrapped there (INSTALLED_APPS under Django, or wrap()), or REQUEST.MODE is off"
+    if LOADING in states or PAUSING in states:
+        return "its workers have not loaded their app yet: see `resilient-wsgi ready`"
+    return "is its app wrapped (INSTALLED_APPS under Django, or wrap()), has it served a request?"
