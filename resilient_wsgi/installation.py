@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
@@ -16,6 +17,8 @@ from .startup import Startup
 
 # stderr first, so that what the others have to say cannot block; each is a module or package of that name
 COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
+
+LONGEST_REASON = 100
 
 _logger = named("installation")
 
@@ -48,7 +51,15 @@ class ComponentStatus:
         """Return name and mode, and if it is off although it was not switched off, why."""
         if self.on or self.mode == OFF:
             return f"{self.name} {self.mode}"
-        return f"{self.name} off ({textwrap.shorten(self.why_not, 100, placeholder=' ...')})"
+        return f"{self.name} off ({_in_short(self.why_not)})"
+
+
+def _in_short(text: str) -> str:
+    """Return a reason that fits into a line of several: without what is in brackets, and never cut inside of them."""
+    if len(text) > LONGEST_REASON:
+        outside = re.sub(r"\s*\([^()]*\)", "", text)
+        text = textwrap.shorten(outside, LONGEST_REASON, placeholder=" [...]")
+    return text
 
 
 class Installation:

@@ -10,6 +10,7 @@ from typing import Sequence
 from . import servers
 from .core import frames
 from .core.log import named
+from .servers import Server
 from .settings import OFF, Settings
 
 _logger = named()
@@ -45,7 +46,9 @@ class Startup:
         servers.detect().forget(self.log)
 
     def log(self) -> None:
-        """Log the line, in the first worker of an instance."""
+        """Log the line, in the first worker of an instance; not in a script or a test, whose output it would be in the middle of."""
+        if servers.detect().name == Server.name:
+            return
         reason = frames.why_not()  # which only a worker can tell
         text = line(self._states, self._settings) + (f"; no stacks: {reason}" if reason else "")
         if text != self._logged and servers.detect().first_worker():

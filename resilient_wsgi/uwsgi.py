@@ -13,9 +13,7 @@ import sys
 
 from . import readiness, servers
 from .installation import install_in_master
-from .settings import PREFIX
-
-VARIABLE = f"{PREFIX}_APPLICATION"
+from .servers.uwsgi_apps import VARIABLE
 
 installation = install_in_master()
 

@@ -9,10 +9,11 @@ from typing import ClassVar
 from .base import Event
 
 # when the load is tried again
-PAUSED, LAST, AT_RELOAD, REPORTED = "paused", "last", "at reload", "reported"
+PAUSED, LAST, WAITS, AT_RELOAD, REPORTED = "paused", "last", "waits", "at reload", "reported"
 NEXT_TRY = {
     PAUSED: "next try in {pause:.1f} s",
     LAST: "that was the last try",
+    WAITS: "next try in {pause:.1f} s, unless every other worker fails as often: then the instance ends",
     AT_RELOAD: "next try at the next reload of the instance",
     REPORTED: "it stays and answers 500 (mode is report)",
 }

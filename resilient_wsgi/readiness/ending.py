@@ -8,7 +8,7 @@ from typing import NoReturn, Optional
 
 from .. import events
 from ..core.text import REASON_LIMIT, printable
-from ..events.workers import LAST, PAUSED
+from ..events.workers import LAST, PAUSED, WAITS
 from ..servers import Server
 from ..settings import Readiness
 from ..system import SYSTEM, System
@@ -44,7 +44,7 @@ class Ending:
     def _failed(self, slot: Slot, error: str) -> None:
         failures, error = slot.failures + 1, printable(error, REASON_LIMIT)
         seconds = pace.pause(failures, self.options)
-        when = LAST if self._hopeless(slot, failures) else PAUSED
+        when = self._next_try(slot, failures)
         failure.mend_stderr()
         # before it is counted: should this process be killed just now, as one that crashes may be, the next one says and counts it
         events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds, when))
@@ -58,6 +58,11 @@ class Ending:
         self._enter(slot, PAUSING)
         if hopeless:
             self._end_instance(error, tries=min(failures, self.options.attempts))
+
+    def _next_try(self, slot: Slot, failures: int) -> str:
+        if self._hopeless(slot, failures):
+            return LAST
+        return PAUSED if self._board.head.ever_loaded or failures < self.options.attempts else WAITS
 
     def _hopeless(self, slot: Slot, failures: int) -> bool:
         """Return whether no worker ever had an app, and each has tried often enough; this one has failed so often."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from types import ModuleType
 from typing import Any, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
+from ..settings import PREFIX
 from . import uwsgi_native
 
 Options = Mapping[str, Any]
 Apps = Iterable[Mapping[str, Any]]
 PYTHON_APP = (".py", ".wsgi")
+VARIABLE = f"{PREFIX}_APPLICATION"  # names the app that `module = resilient_wsgi.uwsgi:application` serves
+OURS = ("resilient_wsgi.uwsgi", "application")
 # each has uWSGI load a Python app (plugins/python/python_plugin.c); `mount` does for some of its values
 NAMING_AN_APP = ("module", "wsgi", "wsgi-file", "file", "eval", "pecan", "paste", "ini-paste", "ini-paste-logged",
                  "web3", "pump", "wsgi-lite")  # fmt: skip
@@ -71,7 +75,10 @@ def _why_not(options: Options) -> str:
     """Say why a module has no app, if that was not an exception."""
     for _, module, attribute in _callables(options):
         if attribute not in vars(module):
-            close = difflib.get_close_matches(attribute, vars(module), n=1)
+            if (module.__name__, attribute) == OURS and VARIABLE not in os.environ:
+                return f"set {VARIABLE}=module:attribute: it names the app that {':'.join(OURS)} serves"
+            public = [name for name in vars(module) if not name.startswith("_")]
+            close = difflib.get_close_matches(attribute, public, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             return f"module {module.__name__!r} has no {attribute!r}{hint}"
     return "; ".join(text for _, text in _not_callable(options))

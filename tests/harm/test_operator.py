@@ -5,15 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 import urllib.request
 
 import pytest
 
 import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
+from resilient_wsgi import installation, servers, startup
 from resilient_wsgi.cli import main, ready, target
-from resilient_wsgi.readiness.board import DRAINED, Slot
+from resilient_wsgi.events.workers import LAST, PAUSED, WAITS
+from resilient_wsgi.readiness.board import DRAINED, Board, Slot
+from resilient_wsgi.readiness.ending import Ending
 from resilient_wsgi.readiness.unwatched import Mark, read
+from resilient_wsgi.servers.plain import PlainServer
+from resilient_wsgi.settings import Readiness
 
 DJANGO = """
 from django.conf import settings
@@ -206,3 +213,60 @@ def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsy
         assert main(["ready", str(running.pid)]) == 1
         assert "drained: draining: serves nothing" in capsys.readouterr().out
         assert "the instance is drained" in said("stacks", running, 2)
+
+
+@pytest.mark.servers
+def test_an_app_that_no_variable_names_is_asked_for_by_that_variable(tmp_path):
+    options = {"module": "resilient_wsgi.uwsgi:application", "master": True, **SERVERS["uwsgi, hooks, lazy"]}
+    env = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "30"}
+    with Server(options, env=env) as running:
+        running.wait_for_log(r"worker 1 has no app \(set RESILIENT_WSGI_APPLICATION=module:attribute: it names the app")
+        assert "did you mean" not in running.log()
+
+
+class Respawning(PlainServer):
+    """A server whose workers come again."""
+
+    def respawns(self):
+        return True
+
+
+def test_a_worker_whose_tries_are_used_up_does_not_promise_another_one():
+    board = Board(2)
+    ending = Ending(Respawning(), board, Readiness(attempts=3))
+    mine, other = board.slots()
+    mine.pid, mine.spawns, other.pid, other.spawns, other.failures = 11, 1, 12, 1, 2
+    assert [ending._next_try(mine, failures) for failures in (1, 2, 3)] == [PAUSED, PAUSED, WAITS]
+    other.failures = 3
+    assert ending._next_try(mine, 3) == LAST
+    other.failures, board.head.ever_loaded = 2, 1
+    assert ending._next_try(mine, 3) == PAUSED
+    board.close()
+
+
+def test_no_startup_line_is_logged_in_a_process_of_no_server(caplog, capsys):
+    servers.use(PlainServer())
+    try:
+        installed = resilient_wsgi.install({"STDERR": "off"})
+        with caplog.at_level("INFO"):
+            resilient_wsgi.wrap(lambda environ, start_response: [])({"PATH_INFO": "/"}, lambda *_: None)
+            startup.Startup().log()
+        installed.uninstall()
+    finally:
+        servers.use(None)
+    assert "; requests: " not in caplog.text + capsys.readouterr().err
+
+
+def test_a_long_reason_is_shortened_outside_of_brackets():
+    def status(why):
+        return installation.ComponentStatus("stderr", on=False, mode="enforce", means=(), why_not=why)
+
+    assert status("not here (a test)").in_short() == "stderr off (not here (a test))"
+    inside = f"no process of a server: its output blocks (for {'another server than uWSGI, gunicorn, ' * 5})"
+    assert status(inside).in_short() == "stderr off (no process of a server: its output blocks)"
+    assert status("because " * 40).in_short().endswith(" because [...])")
+
+
+def test_the_command_report_needs_no_ssl():
+    code = "import resilient_wsgi.cli.report, sys; sys.exit('ssl' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
