@@ -92,8 +92,8 @@ def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
     workers = target.family(pid)[1:] or [pid]
     good = arguments.live or len(workers) >= arguments.workers
     report: List[Dict[str, object]] = [
-        {"worker": number, "pid": each, "state": "runs", "ready": good, "failures": 0, "why": "", "degraded": ""}
-        for number, each in enumerate(workers, 1)
+        {"worker": None, "pid": each, "state": "runs", "ready": good, "failures": 0, "why": "", "degraded": ""}
+        for each in workers
     ]
     _say(arguments.json, _word(arguments, good=good), f"readiness is off: {printable(why, MOST)}", report)
     return 0 if good else 1
@@ -173,5 +173,7 @@ def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) 
         for each in report:
             why = "; ".join(printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key])
             why = why and f": {why}"
-            lines.append(f"worker {each['worker']} (pid {each['pid']}) {each['state']}{why}")
+            # a number of none where it is not known whether it is a worker, as of a router or a mule
+            who = f"worker {each['worker']} (pid {each['pid']})" if each["worker"] else f"process {each['pid']}"
+            lines.append(f"{who} {each['state']}{why}")
         say(*lines)
