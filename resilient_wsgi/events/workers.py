@@ -13,7 +13,7 @@ PAUSED, LAST, WAITS, AT_RELOAD, REPORTED = "paused", "last", "waits", "at reload
 NEXT_TRY = {
     PAUSED: "next try in {pause:.1f} s",
     LAST: "that was the last try",
-    WAITS: "next try in {pause:.1f} s, unless every other worker fails as often: then the instance ends",
+    WAITS: "next try in {pause:.1f} s, unless the other workers use up their tries before: that ends the instance",
     AT_RELOAD: "next try at the next reload of the instance",
     REPORTED: "it stays and answers 500 (mode is report)",
 }

@@ -174,7 +174,8 @@ def test_a_cold_start_that_never_loads_still_ends_with_22():
     with instance(options(processes=2), fail_first="import", ever=True, env=SOON) as running:
         assert wait_until(lambda: not running.server.alive(), 20)
         assert running.server.returncode == 22
-        assert running.events("attempt 3; that was the last try")
+        # of two that fail at the same moment neither knows that it was the last
+        assert running.events("attempt 3; that was the last try") or running.events("that ends the instance")
 
 
 def test_a_cold_start_in_prefork_says_in_one_line_why_it_ends():
