@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import fcntl
 import functools
@@ -33,6 +34,8 @@ class System:
     monotonic = staticmethod(_monotonic())
     wall_time = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
+    # of the same make as `sleep`: both are gevent's if it has patched them before this was imported, or neither
+    start_thread: Callable[..., int] = staticmethod(_thread.start_new_thread)
     getpid = staticmethod(os.getpid)
     exit = staticmethod(os._exit)
 

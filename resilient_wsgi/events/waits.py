@@ -54,7 +54,7 @@ class OutboundUnbounded(Event):
 
 @dataclass(frozen=True)
 class DescriptorTakenOver(Event):
-    """A descriptor was made non-blocking for this process and its children, in the master."""
+    """A descriptor was made non-blocking for this process and its children, or would have been (a dry run)."""
 
     component: ClassVar[str] = "stderr"
     level: ClassVar[int] = logging.INFO
@@ -62,6 +62,13 @@ class DescriptorTakenOver(Event):
     fd: int
     kind: str
     means: str
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        if self.dry_run:
+            text = "dry run: descriptor {fd} ({kind}) was left as it is, and can block; {means}"
+            return text.format(**self.words())
+        return super().__str__()
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,17 @@ cannot be opened again: how long a write to it may wait is bounded, where it is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from dataclasses import dataclass
 from fcntl import F_GETFL, F_SETFL
 from typing import Dict, Iterable, List, Optional, Tuple
 
+from .. import servers
 from ..errors import Unavailable
-from ..events import DescriptorTakenOver, emit
+from ..events import DescriptorTakenOver, emit, tell
+from ..servers.base import WORKER
 from ..system import SYSTEM, System
 from . import children, sockets
 from .means import kind
@@ -78,9 +81,35 @@ def _take(fd: int, share: bool, system: System) -> None:
     if fd in _taken:
         return
     what = kind(fd, system)
+    first = _same_as(fd)
+    if first is not None and what == "pipe" and is_ours(fd, system):
+        return  # a duplicate of what was taken over, made since: the library has some of its own
     means = _bound(fd, share, system) if what == "socket" else _pipe(fd, share, system)
     _taken[fd] = Taken(fd, what, means)
-    emit(DescriptorTakenOver(fd, what, means))
+    if first is None or fd in STANDARD:
+        _report(_taken[fd])
+
+
+def _same_as(fd: int) -> Optional[int]:
+    """Return a descriptor of the same pipe or socket that was taken over, 1 or 2 before all others."""
+    for other in sorted(_taken):
+        with contextlib.suppress(OSError):
+            if os.path.sameopenfile(fd, other):
+                return other
+    return None
+
+
+def _report(taken_over: Taken) -> None:
+    fd, what, means = taken_over.fd, taken_over.kind, taken_over.means
+    whose = what if fd in STANDARD else f"inherited {what}"  # of which uWSGI's log-master keeps the original
+    speak = emit if speaks() else tell
+    speak(DescriptorTakenOver(fd, whose, means))
+
+
+def speaks() -> bool:
+    """Return whether this process logs what holds for all of its instance: the master, or the first worker at its start."""
+    server = servers.known()
+    return server is None or server.identity().role != WORKER or server.first_worker()
 
 
 def _bound(fd: int, share: bool, system: System) -> str:

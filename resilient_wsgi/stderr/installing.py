@@ -16,7 +16,7 @@ from ..servers.base import MASTER, WORKER
 from ..settings import OFF, ON, REPORT, Stderr
 from ..system import SYSTEM
 from . import children, placing, sockets
-from .descriptor import BOUNDED, REOPENED, take_over, taken
+from .descriptor import BOUNDED, REOPENED, speaks, take_over, taken
 from .means import kind
 from .patience import STALL_SECONDS
 from .shared import attach, configure, shared, streams
@@ -27,6 +27,7 @@ FD = 2
 SERVERS = ("celery", "granian", "gunicorn", "uwsgi")
 
 _logger = named("stderr")
+_reported: List[str] = []  # in a dry run: what was reported, here or in the master that this was forked from
 
 
 def install(options: Optional[Stderr] = None) -> List[str]:
@@ -41,7 +42,9 @@ def install(options: Optional[Stderr] = None) -> List[str]:
     what = _kind()
     _check_server()
     if options.mode == REPORT:
-        emit(DescriptorTakenOver(FD, what, "not done, mode is report"))
+        if what in ("pipe", "socket") and what not in _reported and speaks():
+            _reported.append(what)
+            emit(DescriptorTakenOver(FD, what, "RESILIENT_WSGI_STDERR=on makes it safe", dry_run=True))
         return [f"report only: descriptor {FD} is a {what}"]
     configure(options)
     means = _take_over(options) + _ignore_sigpipe(what) + placing.replace_standard_streams()

@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional, Tuple
 from .. import servers
 from ..servers.base import MASTER
 from ..settings import Stderr
-from . import bequest, children, patience
+from . import attendant, bequest, children, patience
 from .stream import NonBlockingStream
 
 SUPERVISORS = ("uwsgi", "gunicorn")  # whose master watches over the workers: it must not wait
@@ -29,6 +29,7 @@ def shared(fd: int) -> NonBlockingStream:
             atexit.register(flush)
             os.register_at_fork(after_in_child=_forked)
         new = NonBlockingStream(fd, spill_bytes=_options.spill_bytes, keep=_options.keep, patience=_patience)
+        new.writer.when_waiting = attendant.attend
         stream = _streams.setdefault(fd, new)
         attach()
         servers.detect().on_worker_start(partial(_inherit, stream))
@@ -71,6 +72,8 @@ def _inherit(stream: NonBlockingStream) -> None:
     left = bequest.take(stream.writer.fd)
     if left.size_bytes:
         stream.writer.inherit(left)
+        stream.writer.drain()
+        attendant.attend(stream.writer)
 
 
 def _patience() -> patience.Patience:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from threading import get_ident
-from typing import Deque, Dict, NamedTuple
+from typing import Callable, Deque, Dict, NamedTuple
 
 from .pieces import cut
 
@@ -32,27 +33,32 @@ class Spill:
 
     __slots__ = (
         "_keep",
+        "_now",
         "_overrun",
         "arrivals",
+        "attended_until",
         "bound_bytes",
         "dropped_bytes",
         "dropped_lines",
         "emptied",
+        "first_drop",
         "inherited",
+        "inherits",
         "kept",
         "kept_bytes",
+        "last_drop",
         "owner",
         "passes",
         "reported",
-        "since",
         "split",
         "tail",
         "token",
     )
 
-    def __init__(self, bound_bytes: int, keep: str) -> None:
+    def __init__(self, bound_bytes: int, keep: str, now: Callable[[], float] = time.monotonic) -> None:
         self.bound_bytes = bound_bytes
         self._keep = keep
+        self._now = now
         self.arrivals: Deque[bytes] = deque()
         self.kept: Deque[bytes] = deque()
         self.kept_bytes = 0
@@ -60,8 +66,10 @@ class Spill:
         self.dropped_lines = 0
         self.dropped_bytes = 0
         self.inherited = Dropped(0, 0)  # from processes that have ended
+        self.inherits = False  # whether some of that was not said yet
         self.reported = Dropped(0, 0)
-        self.since = 0.0
+        self.first_drop = self.last_drop = 0.0  # of what was not said yet
+        self.attended_until = 0.0  # there is a thread that writes what waits; infinite while it runs
         self.split = False  # whether lines longer than `PIPE_BUF` are cut
         self.token = threading.Lock()
         self.owner = 0  # the thread that holds the token
@@ -104,10 +112,18 @@ class Spill:
         dropped, reported = self.dropped, self.reported
         return Dropped(dropped.lines - reported.lines, dropped.size_bytes - reported.size_bytes)
 
+    @property
+    def drop_seconds(self) -> float:
+        """Return the time from the first to the last drop of this process that was not yet said."""
+        first = self.first_drop  # another thread may drop, or say it, just now
+        return self.last_drop - first if first else 0.0
+
     def said(self, dropped: Dropped) -> None:
         """Note that so much has been said. More may have been dropped since."""
         lines, size_bytes = self.reported
         self.reported = Dropped(lines + dropped.lines, size_bytes + dropped.size_bytes)
+        self.inherits = False
+        self.first_drop = self.last_drop if self.unsaid.size_bytes else 0.0
 
     def enter(self) -> bool:
         """Take the token if it is free, without waiting; return whether this thread has it now."""
@@ -134,6 +150,8 @@ class Spill:
     def settle(self) -> None:
         """Do the same, and drop what is over the bound."""
         self.order()
+        if self.kept_bytes > self.bound_bytes:
+            self._note_drop()
         while self.kept_bytes > self.bound_bytes:
             self.drop(self.kept.popleft() if self._keep == NEWEST else self.kept.pop())
 
@@ -146,11 +164,17 @@ class Spill:
     def abandon(self) -> None:
         """Drop all that waits."""
         self.order()
+        if self.kept or self.tail:
+            self._note_drop()
         while self.kept:
             self.drop(self.kept.popleft())
         self.dropped_lines += self.tail.count(b"\n")
         self.dropped_bytes += len(self.tail)
         self.tail = b""
+
+    def _note_drop(self) -> None:
+        self.last_drop = self._now()
+        self.first_drop = self.first_drop or self.last_drop
 
     def overrun(self) -> None:
         """Drop the oldest arrival without the token, because whoever holds it does not get to run."""
@@ -161,3 +185,4 @@ class Spill:
         # += of two threads on the same number would lose one of them
         lines, size_bytes = self._overrun.get(get_ident(), Dropped(0, 0))
         self._overrun[get_ident()] = Dropped(lines + piece.count(b"\n"), size_bytes + len(piece))
+        self._note_drop()

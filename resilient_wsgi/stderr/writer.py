@@ -24,6 +24,7 @@ POLL = 0.005
 # and for so long after the last time that there was none, room is left for C code
 CROWDED_SECONDS = 5.0
 SPIN = 0.0005
+GIVE_UP_TRIES = 20
 # how much one caller writes on behalf of others: 64 pieces of 4 KiB take about 0.1 ms
 DRAIN_PIECES = 64
 ROUNDS = 16
@@ -38,7 +39,8 @@ class Writer:
     With a stalled reader nobody waits: after the gate the next caller writes what waits, in order, with one line before it
     that says what was dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
 
-    `patience` makes a `Patience` for each process. `when_stalled` is called when a reader is found stalled, or back.
+    `patience` makes a `Patience` for each process. `when_stalled` is called when a reader is found stalled, or back;
+    `when_waiting`, with this writer, when a thread goes on although something waits.
 
     Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a reader that splices
     the pipe into a full socket does not hold the kernel's lock of the pipe.
@@ -67,6 +69,7 @@ class Writer:
         "fd",
         "send",
         "when_stalled",
+        "when_waiting",
     )
 
     def __init__(
@@ -88,6 +91,7 @@ class Writer:
         self._mark = mark(system)
         self._patience_of = patience
         self.when_stalled: Callable[[bool], object] = bool
+        self.when_waiting: Callable[[Writer], object] = id
         self._room = Room(fd, system)
         self._spills: Dict[int, Spill] = {}
         self._renew()
@@ -228,16 +232,20 @@ class Writer:
         """Say this as well, when there is room: what processes that have ended could not."""
         spill = self.spill()
         spill.inherited = Dropped(*map(sum, zip(spill.inherited, dropped)))
+        spill.inherits = True
         self._passes, self.busy = False, True
 
     def give_up(self) -> Dropped:
         """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
         spill = self.spill()
-        if spill.enter():
-            try:
-                spill.abandon()
-            finally:
-                spill.leave()
+        for _ in range(GIVE_UP_TRIES):
+            if spill.enter():
+                try:
+                    spill.abandon()
+                finally:
+                    spill.leave()
+                break
+            self._system.sleep(SPIN)  # another thread writes just now, and waits for nothing
         unsaid = spill.unsaid
         spill.said(unsaid)
         return unsaid
@@ -252,10 +260,9 @@ class Writer:
     def _renew(self) -> None:
         # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
         pid = self._getpid()
-        self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep))
+        self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep, self._now))
         self._arrivals = self._spill.arrivals
         self._spills = {pid: self._spill}
-        self._spill.since = self._now()
         self._spill.split = self._room.keeps_messages
         self._patience = self._patience_of()
         self._gate = self._crowded_until = 0.0
@@ -302,6 +309,7 @@ class Writer:
         self._gate = now + GATE
         if self._patience.stalled:
             self.when_stalled(True)
+        self.when_waiting(self)
 
     def _drain(self, spill: Spill) -> None:
         # whoever fails to get the token leaves its lines to the holder, who therefore looks again after it let go
@@ -357,9 +365,9 @@ class Writer:
                 continue
             total += gone
             if unsaid.size_bytes:
+                seconds = spill.drop_seconds
                 spill.said(unsaid)
-                tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, self._now() - spill.since))
-                spill.since = self._now()
+                tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, seconds))
             elif not spill.tail:
                 spill.kept_bytes -= len(spill.kept.popleft())
             spill.tail = data[gone:]
@@ -376,10 +384,11 @@ class Writer:
     def _notice(self, spill: Spill, unsaid: Dropped) -> bytes:
         if not unsaid.size_bytes:
             return b""
-        seconds = self._now() - spill.since
-        before = " and processes before it" if spill.inherited.size_bytes else ""
-        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d%s\n"
-        return (text % (*unsaid, seconds, self._getpid(), before)).encode()
+        if spill.inherits:  # since when those dropped is not known
+            text = "resilient_wsgi: %d lines (%d bytes) dropped by process %d and processes before it\n"
+            return (text % (*unsaid, self._getpid())).encode()
+        text = "resilient_wsgi: %d lines (%d bytes) dropped in %.1f s by process %d\n"
+        return (text % (*unsaid, spill.drop_seconds, self._getpid())).encode()
 
     def _refused(self, error: OSError) -> bool:
         """Note why a write failed; return whether to try again at once, by other means."""
@@ -391,13 +400,11 @@ class Writer:
             return True
         self.busy = True
         now = self._now()
-        spill = self.spill()
+        self.spill()  # after a fork, what is noted below is of this process
         if isinstance(error, BlockingIOError):
             self._full(now)
         else:
             self._gate = now + BROKEN_GATE
-        if not spill.unsaid.size_bytes:
-            spill.since = now
         if error.errno == errno.EBADF:
             self.choose()
         return False

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from lab import load
+from lab import load, procfs
 from lab.log_servers import SHIM
 from lab.processes import Gunicorn, Server, wait_until
 from resilient_wsgi.cli.main import main
@@ -314,6 +314,38 @@ def test_a_stalled_reader_costs_all_threads_of_a_process_one_short_wait():
     os.close(reading)
 
 
+def threads_of(pids):
+    return [len(os.listdir(f"/proc/{pid}/task")) for pid in pids]
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("lazy", [True, False], ids=["lazy-apps", "prefork"])
+def test_an_idle_worker_writes_its_buffer_and_report_soon_after_the_reader_is_back(tmp_path, lazy):
+    reading, writing = os.pipe()
+    options = {"hook_accepting": "rpc:resilient_wsgi_ready", "lazy_apps": lazy}
+    with uwsgi(tmp_path, BURST, writing, processes=1, **options) as server:
+        assert load.get(server.port, "/?0", 30).good
+        workers = server.workers()
+        before = threads_of(workers)
+        assert load.get(server.port, "/?3000", 30).good
+        assert threads_of(workers) > before
+        # it is gone for long: nothing polls at a high rate meanwhile, in the worker or the master
+        time.sleep(1)
+        used = [procfs.cpu_seconds(pid) for pid in (server.pid, *workers)]
+        time.sleep(1)
+        assert sum(procfs.cpu_seconds(pid) for pid in (server.pid, *workers)) - sum(used) < 0.1
+        reader = Reader(reading)
+        assert wait_until(lambda: b"line 02999" in reader.text, 3)
+        assert wait_until(lambda: reader.text.count(b" xxx") + reader.dropped() == 3000, 1)
+        assert wait_until(lambda: threads_of(workers) == before, 3)
+        assert server.workers() == workers
+        server.signal(signal.SIGHUP)
+        assert wait_until(lambda: server.workers() not in ([], workers) and load.get(server.port, "/?0", 30).good, 30)
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+
+
 def test_a_reader_that_is_too_slow_costs_a_bounded_share_of_the_time():
     patience, now, waited = Patience(), 1000.0, 0.0
     begin = now
@@ -326,6 +358,35 @@ def test_a_reader_that_is_too_slow_costs_a_bounded_share_of_the_time():
         now += 0.1
         patience.judge(now)
     assert waited < CREDIT_SECONDS + SHARE * 200 + 1
+
+
+# What is said of it
+
+INSTALLS = """
+import logging
+logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+import resilient_wsgi
+resilient_wsgi.install()
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(("where", "expected"), [("app", ["1", "2"]), ("master and app", [])])
+def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(tmp_path, where, expected):
+    with read() as (log, reader):
+        options = {"processes": 2, "hook_accepting": "rpc:resilient_wsgi_ready"}
+        if where == "app":
+            options = {"processes": 2, "shared_import": "json"}
+        with uwsgi(tmp_path, INSTALLS, log, **options) as server:
+            assert wait_until(lambda: len(server.workers()) == 2 and load.get(server.port, "/", 30).good, 20)
+            old = server.workers()
+            os.kill(old[0], signal.SIGHUP)  # it is replaced by one that loads the app again
+            assert wait_until(lambda: len(server.workers()) == 2 and old[0] not in server.workers(), 20)
+            assert load.get(server.port, "/", 30).good
+    assert re.findall(rb"descriptor (\d+) \(\w+\) cannot block", reader.text) == [n.encode() for n in expected]
 
 
 # Sockets

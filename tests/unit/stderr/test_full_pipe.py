@@ -107,6 +107,26 @@ def test_what_was_dropped_is_said_before_the_next_line_although_nothing_waits(pi
     assert rest == b"next\n"
 
 
+def test_the_time_in_the_report_is_that_from_the_first_drop_to_the_last(pipe, clock):
+    seen = []
+    unsubscribe = events.subscribe(seen.append)
+    try:
+        stream = Impatient(pipe.write_end, spill_bytes=1000, system=clock)
+        for began in (1100.0, 1200.0):  # long after the process began, and after the report before
+            pipe.fill()
+            clock.now = began
+            for line in numbered(51):
+                stream.write(line)
+                clock.now += 0.1
+            clock.now += 60  # nothing is written
+            reports = NOTICE.findall(read_back(stream, pipe, clock))
+            assert len(reports) == 1
+    finally:
+        unsubscribe()
+    times = [event.seconds for event in seen if isinstance(event, events.LinesDropped)]
+    assert times == [pytest.approx(4.0, abs=0.21)] * 2  # ten lines fit into the buffer first
+
+
 def test_nothing_passes_what_waits_when_the_means_are_chosen_anew(pipe, clock):
     stream = Impatient(pipe.write_end, system=clock)
     pipe.fill()

@@ -86,6 +86,41 @@ def test_a_terminal_is_left_alone(child):
     assert said["why"] == "standard error is a terminal"
 
 
+def test_report_mode_logs_once_what_it_has_left_alone(child, pipe):
+    said = child(
+        """
+        from resilient_wsgi import events
+        seen = []
+        events.subscribe(seen.append)
+        for _ in range(2): stderr.install(Stderr(mode="report"))
+        say(seen=[str(event) for event in seen])
+        """,
+        stdout=pipe.write_end,
+        stderr=pipe.write_end,
+    )
+    (line,) = said["seen"]
+    assert line.startswith("dry run: descriptor 2 (pipe) was left as it is, and can block")
+
+
+def test_duplicates_are_taken_over_and_the_standard_descriptors_reported(child, pipe):
+    said = child(
+        """
+        from resilient_wsgi import events
+        seen = []
+        events.subscribe(seen.append)
+        before, taken = os.dup(2), take_over()
+        after = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+        say(taken=[each.fd for each in taken], again=[each.fd for each in take_over()], before=before,
+            seen=[event.fd for event in seen], blocking=[os.get_blocking(before), os.get_blocking(after)])
+        """,
+        stdout=subprocess.DEVNULL,
+        stderr=pipe.write_end,
+    )
+    assert said["taken"] == said["again"] == [2, said["before"]]
+    assert said["seen"] == [2]
+    assert said["blocking"] == [False, False]
+
+
 def test_report_mode_changes_nothing(child, pipe):
     said = child(
         "say(means=stderr.install(Stderr(mode='report')), type=type(sys.stderr))",
