@@ -1,27 +1,34 @@
-"""The library's loggers, whose lines name the library also where the app has not configured logging."""
+"""The library's loggers, whose lines can be told from the server's also where the app has not configured logging."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, MutableMapping, Tuple
+import time
 
-if TYPE_CHECKING:
-    Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    Adapter = logging.LoggerAdapter
+TIME = "%Y-%m-%d %H:%M:%S"
 
 
-class Named(Adapter):
-    """Begins a line with the logger's name where there is no handler: `logging` prints such lines as they are.
+class _Header(logging.Filter):
+    """Begins a line with time, level and its logger's name where there is no handler: `logging` prints such lines as they are.
 
     That is so in many masters, in apps that leave logging alone, and at the end of a process.
     """
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> Tuple[Any, MutableMapping[str, Any]]:
-        """Return the message as it is to be logged."""
-        return (msg if self.logger.hasHandlers() else f"{self.logger.name}: {msg}"), kwargs
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass every record, one that no handler will format with that before its message."""
+        if not logging.getLogger(record.name).hasHandlers():
+            record.msg = f"{time.strftime(TIME)} {record.levelname} {record.name}: {record.msg}"
+        return True
 
 
-def named(component: str = "") -> Named:
+_header = _Header()
+
+
+def named(component: str = "") -> logging.Logger:
     """Return the logger of a component, or of the library as a whole."""
-    return Named(logging.getLogger(f"resilient_wsgi.{component}" if component else "resilient_wsgi"), {})
+    return _headed(logging.getLogger(f"resilient_wsgi.{component}" if component else "resilient_wsgi"))
+
+
+def _headed(logger: logging.Logger) -> logging.Logger:
+    logger.addFilter(_header)  # once, however often it is added
+    return logger

@@ -147,6 +147,7 @@ def _warn(reason: str) -> None:
     if not already and servers.detect().identity().worker in (0, 1):
         _logger.warning(
             "what uWSGI itself logs (requests, the master) can block every worker: %s. Fix: "
-            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else disable-logging",
+            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else disable-logging; after `uid =`, start uWSGI "
+            "behind `resilient-wsgi exec --`, which opens the log before the user changes",
             reason,
         )

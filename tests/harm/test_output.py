@@ -439,7 +439,9 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
             assert load.get(server.port, "/").good
         assert not sockets.is_bounded(log)
         (line,) = [line for line in reader.text.splitlines() if b"can block" in line]
+    assert re.match(rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: what uWSGI itself logs", line)
     assert b"descriptor 2 (socket)" in line
+    assert b"`resilient-wsgi exec --`" in line
     assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=on" in line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -32,7 +33,8 @@ def test_where_logging_is_not_configured_the_line_says_who_speaks():
         "events.emit(events.LinesDropped(fd=2, lines=12, size_bytes=1300, seconds=4.5))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == "resilient_wsgi.stderr: 12 lines (1300 bytes) dropped in 4.5 s on descriptor 2\n"
+    line = r"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: 12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
+    assert re.fullmatch(line, done.stderr)
 
 
 def test_an_event_below_the_level_of_its_logger_is_counted_and_not_logged(caplog):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ except ZeroDivisionError: named("imports").exception("error")
 """
 
 
-def test_without_a_handler_each_line_begins_with_the_name_of_its_logger():
+def test_without_a_handler_each_line_begins_with_time_level_and_the_name_of_its_logger():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60)
     lines = done.stderr.splitlines()
-    assert lines[:3] == [
-        "resilient_wsgi.threads: the exit takes 2.5 s",
-        "resilient_wsgi: 5 %",
-        "resilient_wsgi.imports: error",
+    assert [re.sub(r"^[\d-]{10} [\d:]{8} ", "TIME ", line) for line in lines[:3]] == [
+        "TIME ERROR resilient_wsgi.threads: the exit takes 2.5 s",
+        "TIME WARNING resilient_wsgi: 5 %",
+        "TIME ERROR resilient_wsgi.imports: error",
     ]
     assert lines[-1] == "ZeroDivisionError: division by zero"
 
