@@ -61,10 +61,11 @@ def _paths() -> Iterator[str]:
 
 
 def forget() -> None:
-    """Remove it, and the directory with it if nothing else is there: the instance ends."""
+    """Remove it, and the directory with all that is in it unless a process still has that: the instance ends."""
     with contextlib.suppress(Exception):
         instance.directory(make=False).unlink(FILE)
         instance.leave()
+    instance.end()
 
 
 def write(history: History) -> bool:

@@ -97,6 +97,20 @@ def sweep() -> None:
                     _remove(os.path.join(folder, filename), euid)
 
 
+def end() -> None:
+    """Remove this master's directories with all that is in them, unless a process still has one. Raises nothing.
+
+    For the end of a master: workers cannot tell that from a reload, after which the files are wanted.
+    """
+    uid, master = os.geteuid(), os.getpid()
+    mine = Name(uid, namespace(), master, started(master))
+    for folder in bases(os.environ, uid):
+        for filename in _listed(folder):  # its name may end in what only the program before a reload could know
+            if parse(filename) == mine:
+                with contextlib.suppress(OSError):
+                    _remove(os.path.join(folder, filename), uid)
+
+
 def _alone(mine: Directory) -> bool:
     """Return whether nobody else has it. All workers end at the same time, and the last one has to see that it is the last."""
     for _ in range(LEAVE_ATTEMPTS):

@@ -337,6 +337,26 @@ def test_what_a_killed_instance_has_left_is_swept_by_the_next_one(app):
             assert [path.name.split("-")[3] for path in base.iterdir()] == [str(server.pid)]
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("lazy", [True, False])
+def test_an_orderly_end_leaves_nothing_and_a_reload_keeps_what_is_there(app, lazy, tmp_path):
+    base = app / "run"
+    base.mkdir()
+    with uwsgi(app, processes=2, lazy_apps=lazy, env={"RUNTIME_DIRECTORY": str(base)}) as server:
+        assert ask(server.port) == (200, "ok")
+        (directory,) = base.iterdir()
+        (directory / "outbound").write_text("[]")
+        (directory / "dropped-2-1-1").write_text("1 10")
+        old = server.workers()
+        server.signal(signal.SIGHUP)
+        assert wait_until(lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30)
+        assert wait_until(lambda: ask(server.port) == (200, "ok"), 10)
+        assert (directory / "outbound").exists()
+        server.signal(signal.SIGINT)
+        assert wait_until(lambda: not server.alive(), 30)
+        assert list(base.iterdir()) == []
+
+
 # What clients send
 
 
