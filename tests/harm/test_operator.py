@@ -204,7 +204,7 @@ def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsy
         assert "no outbound call was given up" in said("report", running, 1)
     with Server(options, env={"RESILIENT_WSGI": "off"}) as running:
         assert "resilient_wsgi is off there: RESILIENT_WSGI=off in the environment" in said("stacks", running, 2)
-    with Server({**options, "shared-import": []}, env={}) as running:
+    with Server({**options, "shared-import": [], "hook-accepting": []}, env={}) as running:
         assert "has it served a request?" in said("stacks", running, 2)
         assert "nothing of resilient_wsgi is seen in process" in said("report", running, 2)
     with Server(options, env={"RESILIENT_WSGI_READINESS_DRAIN_DELAY": "0.1"}) as running:
