@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import re
@@ -87,7 +88,8 @@ class Installation:
         for _, take in reversed(_extensions):
             take()
         for name in reversed(tuple(self._status)):
-            _component(name).uninstall()
+            with contextlib.suppress(ImportError):  # it was never there: `_put` has said so
+                _component(name).uninstall()
         self._status = {}
         readiness.tell_probes("")
         if _current is self:
@@ -131,8 +133,8 @@ class Installation:
                 log_mistake(mistake)
 
     def _put(self, name: str, options: Any) -> ComponentStatus:
-        component = _component(name)
         try:
+            component = _component(name)
             if options.mode == OFF:
                 component.uninstall()
                 return ComponentStatus(name, False, OFF, (), sources.switched_off_by(name.upper()))
@@ -217,8 +219,10 @@ def _server_changed() -> None:
 
 def _now(status: ComponentStatus) -> ComponentStatus:
     """Return the status with what a component that has `status_lines()` says now: more may have come since it was installed."""
+    if not status.on:  # and perhaps cannot even be imported
+        return status
     lines = getattr(_component(status.name), "status_lines", None)
-    return dataclasses.replace(status, means=tuple(lines())) if status.on and lines else status
+    return dataclasses.replace(status, means=tuple(lines())) if lines else status
 
 
 def _component(name: str) -> Component:
