@@ -8,6 +8,7 @@ get is the description that this process itself was given, where it still has it
 from __future__ import annotations
 
 import _posixsubprocess
+import itertools
 import os
 import subprocess
 from fcntl import F_DUPFD_CLOEXEC
@@ -121,9 +122,22 @@ def _system(original: Call) -> Call:
         if not _for_all():
             return int(original(command))
         # what system(3) does, too, except that it ignores the signals of a keyboard meanwhile
-        return os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", os.fsdecode(command)], os.environ), 0)[1]
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", os.fsdecode(command)], _environment())
+        try:
+            return os.waitpid(pid, 0)[1]
+        except ChildProcessError:  # SIGCHLD is ignored
+            return -1
 
     return system
+
+
+def _environment() -> Dict[bytes, bytes]:
+    """Return C's environment: `os.putenv` and C code change it, and `os.environ` does not show that."""
+    import ctypes
+
+    lines = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    pairs = (line.partition(b"=") for line in itertools.takewhile(lambda line: line is not None, iter(lines)))
+    return {name: value for name, _, value in pairs if name}
 
 
 def _spawnvef(original: Call) -> Call:

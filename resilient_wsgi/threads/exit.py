@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from typing import Any, List, Tuple
@@ -17,6 +18,7 @@ from .fuse import Fuse
 from .origin import UNKNOWN, stack_of
 from .plan import Plan
 from .registry import registry
+from .ways import executor_of
 
 LOG_SECONDS = 0.5  # what naming the threads that are left behind may take
 MOST_NAMES = 10
@@ -67,7 +69,7 @@ def stop() -> None:
     """Stop the threads of this process, as its server does when it ends. Never raises; takes no longer than its plan."""
     identity = servers.detect().identity()
     reason = f"{identity.role} {identity.number or identity.pid} ends"
-    plan = Plan(_options, servers.detect().mercy())
+    plan = Plan(_options, servers.detect().mercy(), background=_has_background())
     registry.tell_process(reason)
     told: List[threading.Thread] = []
     if _bounding:
@@ -88,6 +90,16 @@ def stop() -> None:
         finalization.leaves_threads()
         # as in _say
         bounded(functools.partial(_name, left, reason, time.monotonic() - plan.begun), LOG_SECONDS)
+
+
+def _has_background() -> bool:
+    """Return whether there are threads that are neither a request's nor an executor's, so that time is to be kept for them."""
+    with _guard:
+        unfinished = work.unfinished(-math.inf)
+        return len(registry) > 0 or any(
+            executor_of(thread) is None and thread not in unfinished for thread in adopt.holding([])
+        )
+    return True
 
 
 def _finish_work(plan: Plan, reason: str) -> None:

@@ -83,13 +83,32 @@ def test_every_part_of_an_exit_has_its_time_and_all_of_it_ends_before_the_server
     [
         ({"grace": 5.0}, 60, 5.0, 59),  # an explicit GRACE is for all threads
         ({"grace": 50.0}, 30, 27.0, 29),  # and never more than the server grants
-        ({"fuse": 10}, 60, 7.0, 10),  # an explicit FUSE is the limit of the whole exit
+        ({"fuse": 10}, 60, 22 / 3, 10),  # an explicit FUSE is the limit of the whole exit
         ({"fuse": 100}, 30, 26.0, 29),
     ],
 )
 def test_what_the_operator_has_set_keeps_its_meaning_within_the_mercy(options, mercy, work, gone):
     plan = Plan(Threads(**options), mercy, begun=0.0)
     assert (plan.work_until, plan.gone_at) == (pytest.approx(work), pytest.approx(gone))
+
+
+@pytest.mark.parametrize("mercy", [1, 4, 5, 8, 60])
+def test_what_is_kept_for_background_threads_is_work_s_where_there_are_none(mercy):
+    with_them, alone = (Plan(Threads(), mercy, begun=0.0, background=some) for some in (True, False))
+    assert with_them.work_until < alone.work_until <= alone.cut_at < alone.gone_at == with_them.gone_at
+    assert alone.work_until >= 0.6 * mercy  # the rest is for exit functions, and the margin of a second or a quarter
+
+
+def test_work_gets_a_short_mercy_but_for_what_exit_functions_and_the_margin_need(ending):
+    done = ending(
+        """
+        threads.install()
+        atexit.register(say, "exit function")
+        request(lambda: threading.Thread(target=say, args=("work", 3.0)).start())
+        """,
+        MERCY="5",
+    )
+    assert done.stdout.splitlines() == ["work", "exit function"]
 
 
 def test_a_request_s_thread_and_jobs_are_finished_and_nobody_else_is_waited_for(ending):

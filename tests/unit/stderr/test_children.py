@@ -53,10 +53,14 @@ def test_os_system_returns_what_it_always_does(child, pipe):
     said = child(
         """
         stderr.install(Stderr(take_over="on"))
-        say(codes=[os.system(c) for c in ("exit 3", b"kill -s TERM $$", "echo $0 >&2")])
+        import signal
+        os.putenv("PUT", "there")  # os.environ does not show it
+        codes = [os.system(c) for c in ("exit 3", b"kill -s TERM $$", "echo $PUT >&2")]
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        say(codes=[*codes, os.system("true")])
         """,
         stdout=pipe.write_end,
         stderr=pipe.write_end,
     )
-    assert said["codes"] == [3 << 8, 15, 0]
-    assert pipe.read() == b"sh\n"
+    assert said["codes"] == [3 << 8, 15, 0, -1]
+    assert pipe.read() == b"there\n"
