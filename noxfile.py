@@ -29,7 +29,7 @@ def unit(session: nox.Session) -> None:
 def servers(session: nox.Session) -> None:
     """Run what drives real servers."""
     _install(session)
-    session.run("pytest", "tests/servers", "tests/incidents", *session.posargs)
+    session.run("pytest", "tests/servers", "tests/incidents", "tests/harm", *session.posargs)
 
 
 @nox.session(python=["3.11"])

@@ -66,13 +66,13 @@ def stack_of(thread: threading.Thread) -> str:
     frame = frames.frame_of(thread.ident)
     if frame is None:
         return "  (no Python code)"
-    return places(frame, without=("<frozen threading>", threading.__file__)) or places(frame)
+    return places(frame, without=("threading",)) or places(frame)
 
 
 def places(frame: FrameType, without: Sequence[str] = ()) -> str:
-    """Return where a thread stands, outermost first, but for some files."""
-    found = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
-    return _text((code, line) for code, line in reversed(found) if code.co_filename not in without)
+    """Return where a thread stands, outermost first, but for some modules."""
+    stack = reversed(list(traceback.walk_stack(frame)))
+    return _text((each.f_code, line) for each, line in stack if each.f_globals.get("__name__") not in without)
 
 
 def _text(found: Iterable[Tuple[CodeType, int]]) -> str:

@@ -191,6 +191,7 @@ def test_a_stand_in_that_is_no_socket_is_left_alone(ask):
         assert ask("http://api.example/x") == b"ok"
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # httpretty's own, since CPython 3.12
 @pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_httpx])
 def test_httpretty_answers(ask):
     httpretty = pytest.importorskip("httpretty")
