@@ -186,7 +186,8 @@ def test_a_cold_start_in_prefork_says_in_one_line_why_it_ends():
 
 
 def test_a_reload_of_an_instance_that_never_served_is_no_reason_to_stay():
-    env = {**SOON, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "1", "RESILIENT_WSGI_READINESS_MAX_PAUSE": "1"}
+    # the reload is to come before the last try: an end that is under way already would be overtaken by it
+    env = {**SOON, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "3", "RESILIENT_WSGI_READINESS_MAX_PAUSE": "3"}
     with instance(options(processes=2), fail_first="import", ever=True, env=env) as running:
         running.server.wait_for_log("has no app")
         running.server.signal(signal.SIGHUP)
