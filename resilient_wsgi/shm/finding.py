@@ -36,7 +36,7 @@ def find(pid: int) -> Directory:
     uids = {process.uid for process in family}
     masters = {target.inner_pid: started(pid)}
     parent = _process(target.parent)
-    if parent is not None:
+    if parent is not None and _same_program(pid, parent.pid):
         masters[parent.inner_pid] = started(parent.pid)
     # the workers first: the master may be root and have one of its own
     found = next(filter(None, (_among_descriptors(process, masters) for process in reversed(family))), None)
@@ -48,6 +48,17 @@ def find(pid: int) -> Directory:
         raise PermissionError(msg)
     msg = f"the instance of process {pid} has no shared files: is resilient_wsgi installed in its app?"
     raise Unavailable(msg)
+
+
+def _same_program(pid: int, other: int) -> bool:
+    """Return whether two processes run the same program, as a master and its worker do; True where that is not to be seen.
+
+    What starts an instance may be a process with a directory of its own.
+    """
+    try:
+        return os.readlink(f"/proc/{pid}/exe") == os.readlink(f"/proc/{other}/exe")
+    except OSError:
+        return True
 
 
 def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[Directory]:

@@ -21,6 +21,7 @@ from resilient_wsgi.readiness.ending import Ending
 from resilient_wsgi.readiness.unwatched import Mark, read
 from resilient_wsgi.servers.plain import PlainServer
 from resilient_wsgi.settings import Readiness
+from resilient_wsgi.shm import instance
 
 DJANGO = """
 from django.conf import settings
@@ -204,6 +205,7 @@ def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsy
         assert "no outbound call was given up" in said("report", running, 1)
     with Server(options, env={"RESILIENT_WSGI": "off"}) as running:
         assert "resilient_wsgi is off there: RESILIENT_WSGI=off in the environment" in said("stacks", running, 2)
+    instance.directory()  # of this process, which is none of that instance
     with Server({**options, "shared-import": [], "hook-accepting": []}, env={}) as running:
         assert "has it served a request?" in said("stacks", running, 2)
         assert "nothing of resilient_wsgi is seen in process" in said("report", running, 2)
