@@ -16,6 +16,10 @@ chmod 755 "$scratch"
 prefix=$(.venv/bin/python -c 'import sys; print(sys.base_prefix)')
 as_user="setpriv --reuid=$id --regid=$id --clear-groups --no-new-privs env -i PATH=$PATH HOME=$scratch/home"
 export prefix scratch as_user
+if ! $as_user test -r "$PWD/pyproject.toml"; then
+    echo "skipped: a user without rights cannot read $PWD"
+    exit 0
+fi
 unshare --mount sh -eu -c '
     if ! $as_user test -x "$prefix/bin"; then
         mount --bind "$prefix" "$scratch/python"
