@@ -12,19 +12,16 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
-import requests
-import urllib3
 
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings import Outbound
+from tests.harm.clients import by_http_client, by_httpx, by_requests, by_urllib3, by_urllib_request
 
 ROOT = Path(__file__).parents[2]
 DEAD = [f"dead{i}.test" for i in range(12)]
@@ -74,35 +71,6 @@ def dns(monkeypatch):
     monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
     yield
     over.set()
-
-
-def by_http_client(url):
-    connection = http.client.HTTPConnection(url.split("/")[2])
-    try:
-        connection.request("GET", "/")
-        with connection.getresponse() as response:
-            return response.read()
-    finally:
-        connection.close()
-
-
-def by_urllib_request(url):
-    with urllib.request.urlopen(url) as response:
-        return response.read()
-
-
-def by_urllib3(url):
-    with urllib3.PoolManager(retries=False) as manager:
-        return manager.request("GET", url).data
-
-
-def by_requests(url):
-    return requests.get(url).content
-
-
-def by_httpx(url):
-    with httpx.Client(verify=False) as client:
-        return client.get(url).content
 
 
 CLIENTS = [by_http_client, by_urllib_request, by_urllib3, by_requests, by_httpx]

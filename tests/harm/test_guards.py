@@ -7,7 +7,6 @@ import http.server
 import socket
 import sys
 import threading
-import urllib.request
 from unittest import mock
 
 import httpx
@@ -18,6 +17,7 @@ import urllib3
 import resilient_wsgi
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings import Outbound
+from tests.harm.clients import by_httpx, by_requests, by_urllib3, by_urllib_request
 
 THE_REST = ("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG")
 
@@ -67,25 +67,6 @@ def by_http_client(url):
             return response.read()
     finally:
         connection.close()
-
-
-def by_urllib_request(url):
-    with urllib.request.urlopen(url) as response:
-        return response.read()
-
-
-def by_urllib3(url):
-    with urllib3.PoolManager(retries=False) as manager:
-        return manager.request("GET", url).data
-
-
-def by_requests(url):
-    return requests.get(url).content
-
-
-def by_httpx(url):
-    with httpx.Client(verify=False) as client:
-        return client.get(url).content
 
 
 ALL = pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_urllib3, by_requests, by_httpx])
