@@ -54,8 +54,8 @@ def by_httpx(url):
 
 
 CLIENTS = {
-    by_http_client: TimeoutError,
-    by_urllib_request: TimeoutError,
+    by_http_client: socket.timeout,
+    by_urllib_request: socket.timeout,
     by_urllib3: urllib3.exceptions.TimeoutError,
     by_requests: requests.Timeout,
     by_httpx: httpx.TimeoutException,
