@@ -39,11 +39,11 @@ soak: $(VENV)/.bench
 	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),$(PY) -m bench --list)
 
 docs: $(VENV)/.docs
-	$(PY) -m resilient_wsgi.settings_doc --check docs/settings.md
+	$(PY) tools/settings_doc.py --check docs/settings.md
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
-	$(PY) -m resilient_wsgi.settings_doc > docs/settings.md
+	$(PY) tools/settings_doc.py > docs/settings.md
 
 # nginx and wrk from the distribution where that can be done; without them the parts that need them are shown as skipped
 system:

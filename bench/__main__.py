@@ -1,4 +1,6 @@
-"""Run benchmarks one after the other: `python -m bench` the short ones, `python -m bench NAME ...` those, `--all` every one."""
+"""Run benchmarks one after the other: `python -m bench` the short ones, `python -m bench NAME ...`
+those, `--all` every one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import sys
 from typing import List, Sequence
 
 SHORT = ("import_time", "hello", "stderr", "outbound")
-# minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test suites
+# minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test
+# suites
 LONG = (
     "outbound_costs",
     "outbound_leaks",

@@ -1,4 +1,6 @@
-"""What the whole library costs a hello-world app under uWSGI: requests per second, plain beside guarded."""
+"""What the whole library costs a hello-world app under uWSGI: requests per second, plain beside
+guarded.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def run() -> str:
         for _ in range(ROUNDS):
             for name, server in servers.items():
                 runs[name].append(requests_per_second(server))
-    table = alternating("Hello world under uWSGI, one process", "requests per second", runs, "plain")
+    table = alternating(
+        "Hello world under uWSGI, one process", "requests per second", runs, "plain"
+    )
     return f"{machine('uwsgi', 'wrapt')}; wrk, 8 connections, {SECONDS} s a run, runs alternate\n\n{table}"
 
 

@@ -1,4 +1,7 @@
-"""The app of the benchmark: as little as there can be. `guarded` is the same with the library's middleware."""
+"""The app of the benchmark: as little as there can be.
+
+`guarded` is the same with the library's middleware.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How long importing takes: `resilient_wsgi`, and all that `install()` then needs, beside Django and requests."""
+"""How long importing takes: `resilient_wsgi`, and all that `install()` then needs, beside Django
+and requests.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,14 @@ WHAT = {
 
 def milliseconds(statement: str) -> float:
     """Return how long a statement takes in a fresh interpreter."""
-    code = f"import time; t = time.perf_counter()\n{statement}\nprint((time.perf_counter() - t) * 1e3)"
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout)
+    code = (
+        f"import time; t = time.perf_counter()\n{statement}\nprint((time.perf_counter() - t) * 1e3)"
+    )
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, timeout=60
+        ).stdout
+    )
 
 
 def run() -> str:

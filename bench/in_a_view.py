@@ -1,4 +1,6 @@
-"""Call something where apps call it: in a Django view, below the middleware that `startproject` puts there."""
+"""Call something where apps call it: in a Django view, below the middleware that `startproject`
+puts there.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def in_a_view(call: Callable[[], T]) -> Tuple[int, T]:
             MIDDLEWARE=list(MIDDLEWARE),
             ROOT_URLCONF=__name__,
             SECRET_KEY="bench",
-            INSTALLED_APPS=[f"django.contrib.{app}" for app in ("contenttypes", "auth", "sessions", "messages")],
+            INSTALLED_APPS=[
+                f"django.contrib.{app}" for app in ("contenttypes", "auth", "sessions", "messages")
+            ],
         )
         import django
 

@@ -1,9 +1,10 @@
-"""The matrix of clients and misbehaviours as a Markdown table, what a client does without the library beside it.
+"""The matrix of clients and misbehaviours as a Markdown table, what a client does without the
+library beside it.
 
     python -m bench.outbound [> table.md]
 
-urllib3 1.26 is measured in a venv of its own, made in a temporary folder; RESILIENT_WSGI_URLLIB3_1 names a Python that
-has it already.
+urllib3 1.26 is measured in a venv of its own, made in a temporary folder; RESILIENT_WSGI_URLLIB3_1
+names a Python that has it already.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ def measure(python: str, mode: str) -> Results:
     """Measure all cells of the clients that this Python has, in a few processes at once."""
     command = [python, "-m", "bench.outbound_cells", mode]
     running = [
-        subprocess.Popen([*command, str(i), str(PROCESSES[mode]), str(LONG)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(i), str(PROCESSES[mode]), str(LONG)], stdout=subprocess.PIPE, text=True
+        )
         for i in range(PROCESSES[mode])
     ]
-    lines = [line for process in running for line in process.communicate(timeout=900)[0].splitlines()]
+    lines = [
+        line for process in running for line in process.communicate(timeout=900)[0].splitlines()
+    ]
     measured: List[Dict[str, Any]] = [json.loads(line) for line in lines]
     return {(result["client"], result["scenario"], result["tls"]): result for result in measured}
 
@@ -44,21 +49,32 @@ def python_with_urllib3_1(folder: str) -> str:
     if not python:
         venv.create(folder, with_pip=True)
         python = f"{folder}/bin/python"
-        subprocess.run([python, "-m", "pip", "install", "-q", "urllib3<2", "requests", "httpx", "wrapt"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "urllib3<2", "requests", "httpx", "wrapt"],
+            check=True,
+        )
     return python
 
 
 def table(plain: Results, guarded: Results, tls: bool) -> str:
-    lines = ["| the other side | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    lines = [
+        "| the other side | " + " | ".join(COLUMNS) + " |",
+        "| --- |" + " --- |" * len(COLUMNS),
+    ]
     for scenario in NAMES:
-        cells = [cell(plain.get((name, scenario, tls)), guarded.get((name, scenario, tls))) for name in COLUMNS]
+        cells = [
+            cell(plain.get((name, scenario, tls)), guarded.get((name, scenario, tls)))
+            for name in COLUMNS
+        ]
         if any(cells):
             lines.append(f"| {scenario} | " + " | ".join(text or "-" for text in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def cell(plain: Any, guarded: Any) -> str:
-    """Return seconds without and with; what did not end in the client's own timeout class is marked."""
+    """Return seconds without and with; what did not end in the client's own timeout class is
+    marked.
+    """
     if plain is None or guarded is None:
         return ""
     return f"{'' if plain['over'] else '> '}{plain['seconds']:.2f}{'' if plain['own'] else '†'} → **{guarded['seconds']:.2f}{'' if guarded['own'] else '†'}**"
@@ -67,7 +83,10 @@ def cell(plain: Any, guarded: Any) -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="urllib3-1-") as folder:
         pythons = (sys.executable, python_with_urllib3_1(folder))
-        plain, guarded = ({k: v for p in pythons for k, v in measure(p, mode).items()} for mode in ("plain", "guarded"))
+        plain, guarded = (
+            {k: v for p in pythons for k, v in measure(p, mode).items()}
+            for mode in ("plain", "guarded")
+        )
     print(
         f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}, on a machine that other work shared.\n"
     )
@@ -84,7 +103,9 @@ def main() -> None:
     print(
         f"{len(seconds)} cells with the library took {min(seconds):.3f} to {max(seconds):.3f} s; {late} were outside of 1.00 to 1.15 s;"
     )
-    print("those with `Retry-After: 3600` raise at once, because the pause is longer than what is left.")
+    print(
+        "those with `Retry-After: 3600` raise at once, because the pause is longer than what is left."
+    )
 
 
 if __name__ == "__main__":

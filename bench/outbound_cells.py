@@ -1,9 +1,11 @@
-"""The cells of the matrix: each client against each misbehaviour of the other side, on real sockets.
+"""The cells of the matrix: each client against each misbehaviour of the other side, on real
+sockets.
 
     python -m bench.outbound_cells guarded|plain SHARE SHARES SECONDS
 
-prints one JSON line for each of its share of them: what it took, and what was raised. `guarded` has a total of 1 s and callers that give no
-timeout at all; `plain` has callers that give `timeout=1`, which is what can be done without the library.
+prints one JSON line for each of its share of them: what it took, and what was raised. `guarded` has
+a total of 1 s and callers that give no timeout at all; `plain` has callers that give `timeout=1`,
+which is what can be done without the library.
 """
 
 from __future__ import annotations
@@ -87,14 +89,18 @@ class ByUrllibRequest:
     lacks = ("retry-after", "pool")
 
     def __init__(self, call: Call) -> None:
-        handlers: List[Any] = [urllib.request.ProxyHandler({"https": call.proxy} if call.proxy else {})]
+        handlers: List[Any] = [
+            urllib.request.ProxyHandler({"https": call.proxy} if call.proxy else {})
+        ]
         if call.context:
             handlers.append(urllib.request.HTTPSHandler(context=call.context))
         self.opener = urllib.request.build_opener(*handlers)
         self.call = call
 
     def run(self) -> Any:
-        options: Dict[str, Any] = {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        options: Dict[str, Any] = (
+            {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        )
         headers = {"Content-Length": str(UPLOAD_BYTES)} if self.call.body else {}
         request = urllib.request.Request(self.call.url, data=self.call.body, headers=headers)
         with self.opener.open(request, **options) as response:
@@ -112,7 +118,11 @@ class ByUrllib3:
         options: Dict[str, Any] = {} if call.timeout is None else {"timeout": call.timeout}
         options.update(ssl_context=call.context) if call.context else None
         options.update(block=True, maxsize=1) if call.pool_of_one else None
-        self.manager = urllib3.ProxyManager(call.proxy, **options) if call.proxy else urllib3.PoolManager(**options)
+        self.manager = (
+            urllib3.ProxyManager(call.proxy, **options)
+            if call.proxy
+            else urllib3.PoolManager(**options)
+        )
         self.call = call
 
     def run(self) -> Any:
@@ -147,15 +157,21 @@ class ByRequests:
 
         size = 1 if call.pool_of_one else 10
         for prefix in ("http://", "https://"):
-            self.session.mount(prefix, Adapter(max_retries=retries, pool_maxsize=size, pool_block=call.pool_of_one))
+            self.session.mount(
+                prefix, Adapter(max_retries=retries, pool_maxsize=size, pool_block=call.pool_of_one)
+            )
         self.session.verify = context is None
         self.session.proxies = {"https": call.proxy, "http": call.proxy} if call.proxy else {}
         self.call = call
 
     def run(self) -> Any:
-        options: Dict[str, Any] = {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        options: Dict[str, Any] = (
+            {} if self.call.timeout is None else {"timeout": self.call.timeout}
+        )
         with_body: Dict[str, Any] = {"data": self.call.body} if self.call.body else {}
-        return self.session.request("POST" if self.call.body else "GET", self.call.url, **options, **with_body).content
+        return self.session.request(
+            "POST" if self.call.body else "GET", self.call.url, **options, **with_body
+        ).content
 
     def hold(self, url: str) -> Any:
         return self.session.get(url, stream=True)
@@ -283,7 +299,8 @@ def measure(lab: Lab, cell: Cell, timeout: Optional[float]) -> Dict[str, Any]:
     call = lab.call(cell.scenario, cell.tls, timeout)
     client = CLIENTS[cell.client](call)
     held: Any = client.hold(lab.url(cell.tls, "drip_body")) if call.pool_of_one else None
-    release = threading.Timer(lab.seconds, lambda: _close(held))  # else nothing would ever end the wait for it
+    # else nothing would ever end the wait for it
+    release = threading.Timer(lab.seconds, lambda: _close(held))
     release.start()
     began = time.monotonic()
     outcome: List[Any] = []
@@ -319,11 +336,15 @@ def _close(held: Any) -> None:
         held.release_conn() if hasattr(held, "release_conn") else held.__exit__(None, None, None)
 
 
-def run(mode: str, share: int = 0, shares: int = 1, seconds: float = hostile.LONG) -> Iterator[Dict[str, Any]]:
-    """Measure a share of the cells, one after the other: several processes do it at once, so that no GIL delays them."""
+def run(
+    mode: str, share: int = 0, shares: int = 1, seconds: float = hostile.LONG
+) -> Iterator[Dict[str, Any]]:
+    """Measure a share of the cells, one after the other: several processes do it at once, so that
+    no GIL delays them.
+    """
     if mode == "guarded":
         from resilient_wsgi import outbound
-        from resilient_wsgi.settings import Outbound
+        from resilient_wsgi.settings.options import Outbound
 
         outbound.install(Outbound(connect_timeout=5, read_timeout=5, total_timeout=TOTAL))
     with tempfile.TemporaryDirectory() as folder:

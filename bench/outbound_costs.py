@@ -1,4 +1,5 @@
-"""What the limits cost a healthy call: ratios of medians, in rounds that alternate between off and on.
+"""What the limits cost a healthy call: ratios of medians, in rounds that alternate between off and
+on.
 
     python -m bench.outbound_costs [rounds]
 
@@ -30,7 +31,9 @@ HEADER = "| {} | without | with | ratio of medians | quartiles of the rounds' ra
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     code = "from bench.outbound_hostile import Hostile; import sys; s = Hostile(); print(s.url, flush=True); sys.stdin.read()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin
     assert process.stdout
     try:
@@ -52,7 +55,9 @@ def calls(url: str) -> Dict[str, Callable[[], Any]]:
         "requests, in a request with a deadline": deadline.limit(20)(lambda: session.get(ok)),
         "urllib3, no timeout": lambda: manager.request("GET", ok),
         "urllib3, timeout=5": lambda: manager.request("GET", ok, timeout=5),
-        "urllib3, in a request with a deadline": deadline.limit(20)(lambda: manager.request("GET", ok)),
+        "urllib3, in a request with a deadline": deadline.limit(20)(
+            lambda: manager.request("GET", ok)
+        ),
         "httpx": lambda: client.get(ok),
     }
 
@@ -82,7 +87,9 @@ def downloads(url: str, size: int) -> Dict[str, Callable[[], Any]]:
 
 
 class Result(NamedTuple):
-    """Medians of seconds without and with the limits, and the quartiles of the ratios of neighbouring rounds."""
+    """Medians of seconds without and with the limits, and the quartiles of the ratios of
+    neighbouring rounds.
+    """
 
     off: float
     on: float
@@ -97,7 +104,9 @@ class Result(NamedTuple):
 
 
 def alternate(call: Callable[[], Any], rounds: int, repeat: int) -> Result:
-    """Measure a call without and with the limits, in turns, each of them first in every other round."""
+    """Measure a call without and with the limits, in turns, each of them first in every other
+    round.
+    """
     seconds: Dict[str, List[float]] = {"off": [], "on": []}
     medians: Dict[str, List[float]] = {"off": [], "on": []}
     cpu: Dict[str, List[float]] = {"off": [], "on": []}

@@ -1,4 +1,7 @@
-"""Servers that do what partners do in an outage: say nothing, drip, redirect for ever, not read. On 127.0.0.1 only."""
+"""Servers that do what partners do in an outage: say nothing, drip, redirect for ever, not read.
+
+On 127.0.0.1 only.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,9 @@ class Hostile:
             head += data
         method, path = head.decode("latin-1").split(" ", 2)[:2]
         name, _, argument = (
-            path.partition("://")[2].partition("/")[2].partition("/") if "://" in path else path[1:].partition("/")
+            path.partition("://")[2].partition("/")[2].partition("/")
+            if "://" in path
+            else path[1:].partition("/")
         )
         if method == "CONNECT":
             name = "silent"
@@ -125,7 +130,9 @@ def drip_body(server: Hostile, sock: socket.socket, argument: str) -> None:
 
 
 def events(server: Hostile, sock: socket.socket, argument: str) -> None:
-    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 30\r\n\r\n")
+    sock.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 30\r\n\r\n"
+    )
     server.drip(sock, b"x" * 30)
 
 
@@ -138,12 +145,16 @@ def drip_gzip(server: Hostile, sock: socket.socket, argument: str) -> None:
     import gzip
 
     body = gzip.compress(os.urandom(50))
-    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body))
+    sock.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
     server.drip(sock, body)
 
 
 def upgrade(server: Hostile, sock: socket.socket, argument: str) -> None:
-    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    sock.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    )
     server.drip(sock, b"x" * 30)
 
 
@@ -151,14 +162,18 @@ def redirect(server: Hostile, sock: socket.socket, argument: str) -> None:
     left = int(argument)
     server.over.wait(server.seconds / 8)
     if left:
-        sock.sendall(b"HTTP/1.1 302 Found\r\nLocation: /redirect/%d\r\nContent-Length: 0\r\n\r\n" % (left - 1))
+        sock.sendall(
+            b"HTTP/1.1 302 Found\r\nLocation: /redirect/%d\r\nContent-Length: 0\r\n\r\n"
+            % (left - 1)
+        )
     else:
         sock.sendall(OK)
 
 
 def retry_after(server: Hostile, sock: socket.socket, argument: str) -> None:
     sock.sendall(
-        b"HTTP/1.1 503 Busy\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n" % (int(argument) if argument else 3600)
+        b"HTTP/1.1 503 Busy\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
+        % (int(argument) if argument else 3600)
     )
 
 
@@ -189,7 +204,9 @@ BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
 
 @contextlib.contextmanager
 def black_holes(count: int = 1) -> Iterator[Tuple[List[str], int]]:
-    """Have addresses, all on one port, where a connection is never made: their listen queues are full. Linux only."""
+    """Have addresses, all on one port, where a connection is never made: their listen queues are
+    full. Linux only.
+    """
     held: List[socket.socket] = []
     addresses = [f"127.0.0.{i + 1}" for i in range(count)]
     port = 0
@@ -214,7 +231,9 @@ def black_holes(count: int = 1) -> Iterator[Tuple[List[str], int]]:
 
 @contextlib.contextmanager
 def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
-    """Have host names with these addresses; any of `.stalled.test` takes `stall` seconds to be found unknown."""
+    """Have host names with these addresses; any of `.stalled.test` takes `stall` seconds to be
+    found unknown.
+    """
     real = _socket.getaddrinfo  # beneath socket.getaddrinfo, which stays the interpreter's own
 
     def getaddrinfo(host, port, *args):  # type: ignore[no-untyped-def]
@@ -223,7 +242,9 @@ def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         if host not in table:
             return real(host, port, *args)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in table[host]]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in table[host]
+        ]
 
     _socket.getaddrinfo = getaddrinfo
     try:

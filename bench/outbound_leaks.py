@@ -39,7 +39,11 @@ def main(calls: int = 10_000) -> None:
 
     logging.disable(logging.CRITICAL)
     outbound.install()
-    session, manager, client = requests.Session(), urllib3.PoolManager(), httpx.Client(verify=False, trust_env=False)
+    session, manager, client = (
+        requests.Session(),
+        urllib3.PoolManager(),
+        httpx.Client(verify=False, trust_env=False),
+    )
     session.trust_env = False
     with server() as url, black_holes(2) as (holes, port), names({"dead.test": holes}, stall=1.0):
         asks: Dict[str, Callable[[], Any]] = {

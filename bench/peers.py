@@ -1,10 +1,11 @@
-"""Run the test suites of other projects without and with the library installed, and list the differences.
+"""Run the test suites of other projects without and with the library installed, and list the
+differences.
 
     python -m bench.peers [requests urllib3 django ...]
 
-The sources come from the package index; each suite has a venv of its own, in a temporary folder unless
-PEERS_FOLDER names one to keep. `django` runs all of Django's tests on SQLite (half an hour on one core), `django-web`
-those of what a server meets.
+The sources come from the package index; each suite has a venv of its own, in a temporary folder
+unless PEERS_FOLDER names one to keep. `django` runs all of Django's tests on SQLite (half an hour
+on one core), `django-web` those of what a server meets.
 """
 
 from __future__ import annotations
@@ -44,7 +45,17 @@ DJANGO_WEB = (
     "csrf_tests", "sessions_tests", "admin_scripts", "user_commands", "basic", "asgi", "async", "utils_tests", "check_framework",
     "urlpatterns_reverse", "cache", "transactions", "fixtures", "builtin_server", "bash_completion", "test_runner", "shell",
 )  # fmt: skip
-DJANGO_NEEDS = ("asgiref", "sqlparse", "jinja2", "pyyaml", "tblib", "docutils", "Pillow", "pytz", "aiosmtpd")
+DJANGO_NEEDS = (
+    "asgiref",
+    "sqlparse",
+    "jinja2",
+    "pyyaml",
+    "tblib",
+    "docutils",
+    "Pillow",
+    "pytz",
+    "aiosmtpd",
+)
 
 PEERS: Dict[str, Peer] = {
     "requests": Peer(
@@ -55,7 +66,8 @@ PEERS: Dict[str, Peer] = {
         "urllib3", "2.8.0",
         (*PYTEST, "pytest-timeout", "pytest-socket", "trustme", "hypercorn", "quart", "quart-trio", "trio", "h2", "httpx",
          "cryptography", "idna", "PySocks", "brotli", "tornado"),
-        # left out: it supposes that each of three threads gets one of three calls, and hangs if one gets two
+        # left out: it supposes that each of three threads gets one of three calls, and hangs if one
+        # gets two
         ("test",), ("-p", "no:randomly", "-k", "not test_http2_probe_blocked_per_thread"),
     ),
     "httpx": Peer(
@@ -116,7 +128,9 @@ def compare(names: List[str], folder: str) -> int:
         began = time.monotonic()
         off, on = (outcomes(source, python, peer, library, on) for on in ("off", "on"))
         differ = {
-            test: (off.get(test, "-"), on.get(test, "-")) for test in {*off, *on} if off.get(test) != on.get(test)
+            test: (off.get(test, "-"), on.get(test, "-"))
+            for test in {*off, *on}
+            if off.get(test) != on.get(test)
         }
         print(
             f"{name} {peer.version}: {tally(off)} without; {tally(on)} with; {len(differ)} differ"
@@ -130,11 +144,17 @@ def compare(names: List[str], folder: str) -> int:
 
 
 def make_library(folder: str) -> str:
-    """Return a folder for PYTHONPATH with the library and nothing else of this repository: it has tests, too."""
+    """Return a folder for PYTHONPATH with the library and nothing else of this repository: it has
+    tests, too.
+    """
     library = f"{folder}/library"
     shutil.rmtree(library, ignore_errors=True)
     os.makedirs(library)
-    shutil.copytree(f"{ROOT}/resilient_wsgi", f"{library}/resilient_wsgi", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        f"{ROOT}/resilient_wsgi",
+        f"{library}/resilient_wsgi",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     shutil.copy(f"{ROOT}/bench/peers_site/sitecustomize.py", library)
     return library
 
@@ -149,7 +169,15 @@ def prepare(folder: str, peer: Peer) -> Tuple[str, str]:
             archive.extractall(folder)
     if not os.path.exists(f"{home}/.complete"):
         venv.create(home, with_pip=True)
-        run(f"{home}/bin/python", "-m", "pip", "install", "-q", f"{peer.project}=={peer.version}", *peer.needs)
+        run(
+            f"{home}/bin/python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            f"{peer.project}=={peer.version}",
+            *peer.needs,
+        )
         with open(f"{home}/.complete", "w"):
             pass
     return source, f"{home}/bin/python"
@@ -172,13 +200,27 @@ def outcomes(source: str, python: str, peer: Peer, library: str, on: str) -> Dic
         ]
         source = f"{source}/tests"
     else:
-        command = [python, "-m", "pytest", "-q", "--no-header", f"--junitxml={report}", *peer.options, *peer.tests]
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            f"--junitxml={report}",
+            *peer.options,
+            *peer.tests,
+        ]
     with open(f"{report}.log", "w") as log:
-        subprocess.run(command, cwd=source, env=environ, stdout=log, stderr=log, timeout=3 * HOURS, check=False)
+        subprocess.run(
+            command, cwd=source, env=environ, stdout=log, stderr=log, timeout=3 * HOURS, check=False
+        )
     if peer.project == "django":
         with open(f"{report}.log") as log:
             return of_django(log.read())
-    return {f"{case.get('classname')}::{case.get('name')}": outcome(case) for case in ET.parse(report).iter("testcase")}
+    return {
+        f"{case.get('classname')}::{case.get('name')}": outcome(case)
+        for case in ET.parse(report).iter("testcase")
+    }
 
 
 def existing(source: str, labels: Tuple[str, ...]) -> List[str]:
@@ -192,9 +234,12 @@ def outcome(case: ET.Element) -> str:
 
 def of_django(text: str) -> Dict[str, str]:
     """Return the tests that failed, and how many there were: it names no others."""
-    failed = {test: kind.lower() for kind, test in re.findall(r"^(FAIL|ERROR): (.+)$", text, re.MULTILINE)}
+    failed = {
+        test: kind.lower() for kind, test in re.findall(r"^(FAIL|ERROR): (.+)$", text, re.MULTILINE)
+    }
     counted = {
-        f"number of tests {word}": number for word, number in re.findall(r"(skipped|expected failures)=(\d+)", text)
+        f"number of tests {word}": number
+        for word, number in re.findall(r"(skipped|expected failures)=(\d+)", text)
     }
     ran = re.search(r"^Ran (\d+) tests", text, re.MULTILINE)
     return {**failed, **counted, "number of tests run": ran[1] if ran else "none: see the log"}
@@ -202,9 +247,19 @@ def of_django(text: str) -> Dict[str, str]:
 
 def tally(results: Dict[str, str]) -> str:
     values = list(results.values())
-    counts = [f"{values.count(kind)} {kind}" for kind in sorted({kind for kind in values if kind.isalpha()})]
+    counts = [
+        f"{values.count(kind)} {kind}"
+        for kind in sorted({kind for kind in values if kind.isalpha()})
+    ]
     return ", ".join(
-        [*counts, *(f"{number} {what}" for what, number in results.items() if what.startswith("number of"))]
+        [
+            *counts,
+            *(
+                f"{number} {what}"
+                for what, number in results.items()
+                if what.startswith("number of")
+            ),
+        ]
     )
 
 

@@ -1,7 +1,9 @@
-"""Readiness, shown on real servers: `python -m bench.readiness [table] [throughput] [minute] [memory] [probe] [chain]`.
+"""Readiness, shown on real servers: `python -m bench.readiness [table] [throughput] [minute]
+[memory] [probe] [chain]`.
 
-Each part prints a Markdown table; without arguments all of them run, in about twenty minutes. `--cells` has the table show
-every single case; kinds of failure can be named (`python -m bench.readiness table import killed`).
+Each part prints a Markdown table; without arguments all of them run, in about twenty minutes.
+`--cells` has the table show every single case; kinds of failure can be named (`python -m
+bench.readiness table import killed`).
 """
 
 from __future__ import annotations
@@ -35,16 +37,21 @@ def table() -> Iterator[Row]:
     shown = [cell for cell in done if cell.wrong or "--cells" in sys.argv]
     guarded = [cell for cell in done if cell.server == "guarded"]
     held = sum(not cell.wrong for cell in guarded)
-    print(f"\n{len(guarded)} cases, {held} held; {len(done)} with plain uWSGI's, in {time.monotonic() - begin:.0f} s\n")
+    print(
+        f"\n{len(guarded)} cases, {held} held; {len(done)} with plain uWSGI's, in {time.monotonic() - begin:.0f} s\n"
+    )
     _print(CELL_HEAD, (cell.row() for cell in shown))
 
 
 def _summary(kind: str, done: Sequence[Cell]) -> Row:
     by_server = {
-        name: [cell for cell in done if cell.server == name] for name in ("guarded", "plain", "plain, need-app")
+        name: [cell for cell in done if cell.server == name]
+        for name in ("guarded", "plain", "plain, need-app")
     }
     guarded = by_server["guarded"]
-    timed = [(cell.seconds, cell.bound - cell.seconds) for cell in guarded if cell.seconds is not None]
+    timed = [
+        (cell.seconds, cell.bound - cell.seconds) for cell in guarded if cell.seconds is not None
+    ]
     ends = [cell.end for cell in by_server["plain, need-app"] if cell.lazy]
     return (
         kind, f"{len(guarded)}, {sum(not cell.wrong for cell in guarded)}", sum(cell.fives for cell in guarded),
@@ -62,7 +69,14 @@ PARTS: Dict[str, Tuple[Callable[[], Iterator[Row]], Row]] = {
     ),
     "minute": (
         readiness_costs.minute,
-        ("respawns", "at most planned", "master's CPU", "CPU of the loads", "one that pauses", "one that serves"),
+        (
+            "respawns",
+            "at most planned",
+            "master's CPU",
+            "CPU of the loads",
+            "one that pauses",
+            "one that serves",
+        ),
     ),
     "memory": (
         readiness_memory.memory,
@@ -70,9 +84,18 @@ PARTS: Dict[str, Tuple[Callable[[], Iterator[Row]], Row]] = {
     ),
     "probe": (
         readiness_costs.probe,
-        ("", "exec probe: median / p95 / CPU", "`python -c pass`", "exit codes", "HTTP probe, patience 2 s"),
+        (
+            "",
+            "exec probe: median / p95 / CPU",
+            "`python -c pass`",
+            "exit codes",
+            "HTTP probe, patience 2 s",
+        ),
     ),
-    "chain": (readiness_costs.chain, ("", "chain reloads", "requests", "failed", "answered cold", "each takes")),
+    "chain": (
+        readiness_costs.chain,
+        ("", "chain reloads", "requests", "failed", "answered cold", "each takes"),
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """An app whose load goes wrong, in the way and as often as files in a folder say.
 
-Each file is used up by one load, unless its name begins with "ever". ONLY names the workers that look there at all.
+Each file is used up by one load, unless its name begins with "ever". ONLY names the workers that
+look there at all.
 """
 
 # mypy: ignore-errors
@@ -37,18 +38,24 @@ def run_short():
 
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (32 << 20), resource.RLIM_INFINITY))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (pages * resource.getpagesize() + (32 << 20), resource.RLIM_INFINITY)
+    )
     bytearray(64 << 20)
 
 
 def starve():
-    """Use up all memory that the operating system gives, in ever smaller pieces, keep it, and go on until Python gives up."""
+    """Use up all memory that the operating system gives, in ever smaller pieces, keep it, and go on
+    until Python gives up.
+    """
     import builtins
     import resource
 
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), resource.RLIM_INFINITY))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), resource.RLIM_INFINITY)
+    )
     builtins.hoard = hoard = []
     for size in (1 << 20, 1 << 16, 1 << 12, 600):
         try:

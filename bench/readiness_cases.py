@@ -1,4 +1,6 @@
-"""How an app can fail to load, and uWSGI instances in which it does: for the table of `bench/readiness.py` and the tests."""
+"""How an app can fail to load, and uWSGI instances in which it does: for the table of
+`bench/readiness.py` and the tests.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 APP = "readiness_app"
-GUARD: Dict[str, Option] = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
+GUARD: Dict[str, Option] = {
+    "shared-import": "resilient_wsgi.uwsgi",
+    "hook-accepting": "rpc:resilient_wsgi_ready",
+}
 LOADED_BY_US = "resilient_wsgi.uwsgi:application"
 NAMINGS: Dict[str, Dict[str, Option]] = {
     "module": {"module": APP},
@@ -59,13 +64,17 @@ class Instance:
         return len(list(self._tokens.iterdir()))
 
     def respawn(self, count: int) -> None:
-        """Have some workers end and be started anew: the oldest, which at first are those with the lowest numbers."""
+        """Have some workers end and be started anew: the oldest, which at first are those with the
+        lowest numbers.
+        """
         for pid in self.server.workers()[:count]:
             os.kill(pid, signal.SIGHUP)
 
     def serving(self) -> Set[str]:
         """Return the numbers of the workers that answer just now."""
-        return {answer.worker for answer in load.burst(self.server.port, "/", 24, 10.0) if answer.good}
+        return {
+            answer.worker for answer in load.burst(self.server.port, "/", 24, 10.0) if answer.good
+        }
 
     def full_strength(self, deadline: float = 20.0) -> bool:
         """Wait until all workers answer."""
@@ -77,9 +86,16 @@ class Instance:
         return [line for line in self.server.log().splitlines() if part in line]
 
 
-def options(naming: str = "module", *, lazy: bool = True, guarded: bool = True, **more: Option) -> Dict[str, Option]:
+def options(
+    naming: str = "module", *, lazy: bool = True, guarded: bool = True, **more: Option
+) -> Dict[str, Option]:
     """Return uWSGI's options. An underscore in a name stands for a hyphen."""
-    chosen: Dict[str, Option] = {"master": True, "disable-logging": True, "processes": 4, "pythonpath": str(FOLDER)}
+    chosen: Dict[str, Option] = {
+        "master": True,
+        "disable-logging": True,
+        "processes": 4,
+        "pythonpath": str(FOLDER),
+    }
     chosen.update(NAMINGS[naming])
     if lazy:
         chosen["lazy-apps"] = True
@@ -104,7 +120,9 @@ def instance(
 ) -> Iterator[Instance]:
     """Start an instance whose first loads fail, or all of them; it is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="readiness-") as tokens:
-        environment: Dict[str, str | None] = {name: None for name in os.environ if name.startswith("RESILIENT_WSGI")}
+        environment: Dict[str, str | None] = {
+            name: None for name in os.environ if name.startswith("RESILIENT_WSGI")
+        }
         environment.update({"TOKENS": tokens, "ALWAYS": always, "WORK": "0.005", **(env or {})})
         if "hang" in (fail_first, always, may_hang):
             environment.setdefault("RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT", str(STARTUP_TIMEOUT))

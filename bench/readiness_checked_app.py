@@ -1,4 +1,6 @@
-"""An app with two readiness checks: one that does as a file says, one that is ready some time after the load (a cache to warm)."""
+"""An app with two readiness checks: one that does as a file says, one that is ready some time after
+the load (a cache to warm).
+"""
 
 # mypy: ignore-errors
 
@@ -46,7 +48,8 @@ def answer(environ, start_response):
             pass
     cold = time.monotonic() < WARM_AT
     start_response(
-        "503 Cold" if cold else "200 OK", [("X-Worker", str(uwsgi.worker_id())), ("X-Pid", str(os.getpid()))]
+        "503 Cold" if cold else "200 OK",
+        [("X-Worker", str(uwsgi.worker_id())), ("X-Pid", str(os.getpid()))],
     )
     return [b"cold" if cold else b"warm"]
 

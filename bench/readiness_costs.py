@@ -1,4 +1,6 @@
-"""What readiness costs those who serve: throughput beside workers that fail, a minute of failing, probes, chain reloads."""
+"""What readiness costs those who serve: throughput beside workers that fail, a minute of failing,
+probes, chain reloads.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,15 @@ Row = Tuple[object, ...]
 PAIRS, RUN_SECONDS = 8, 6
 MINUTE = 60.0
 PROBES = 40
-# in a minute, by FIRST_PAUSE and MAX_PAUSE less a fifth: failures 0, 0.8, 2.4, 5.6, 12, 24.8 and 48.8 s after the first
+# in a minute, by FIRST_PAUSE and MAX_PAUSE less a fifth: failures 0, 0.8, 2.4, 5.6, 12, 24.8 and
+# 48.8 s after the first
 PLANNED_FAILURES = 7
 
 
 def throughput() -> Iterator[Row]:
-    """Requests per second of 2 healthy workers beside 2 that fail for ever, and of 2 alone, alternating."""
+    """Requests per second of 2 healthy workers beside 2 that fail for ever, and of 2 alone,
+    alternating.
+    """
     rates: Dict[bool, List[float]] = {True: [], False: []}
     for _ in range(PAIRS):
         for beside in (True, False):
@@ -47,7 +52,10 @@ def throughput() -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _two_healthy(beside: bool) -> Iterator[Instance]:
-    chosen, env = options(processes=4 if beside else 2), {"WORK": "0", **({"ONLY": "12"} if beside else {})}
+    chosen, env = (
+        options(processes=4 if beside else 2),
+        {"WORK": "0", **({"ONLY": "12"} if beside else {})},
+    )
     with instance(chosen, env=env) as running:
         running.full_strength()
         if beside:
@@ -67,7 +75,11 @@ def _wrk(port: int, seconds: int) -> float:
 def minute() -> Iterator[Row]:
     """2 of 4 workers fail for ever: a minute of it, with the default settings."""
     with _two_healthy(True) as running:
-        pid, before, begin = running.server.pid, procfs.cpu_seconds(running.server.pid), time.monotonic()
+        pid, before, begin = (
+            running.server.pid,
+            procfs.cpu_seconds(running.server.pid),
+            time.monotonic(),
+        )
         buried = _buried_cpu_seconds(pid)
         time.sleep(MINUTE)
         cpu = (procfs.cpu_seconds(pid) - before) / (time.monotonic() - begin)
@@ -93,7 +105,9 @@ def _resident_mb(pid: int) -> float:
 
 
 def probe() -> Iterator[Row]:
-    """The exec probe and the HTTP probe: idle, and with a full queue whose workers are stopped, or compute on all processors."""
+    """The exec probe and the HTTP probe: idle, and with a full queue whose workers are stopped, or
+    compute on all processors.
+    """
     for state in ("idle", "queue full, workers stopped", "queue full, workers compute"):
         chosen = {**checked(), "listen": 64, "processes": max(2, os.cpu_count() or 1)}
         with instance(chosen, ready="^WSGI app 0") as running:
@@ -125,7 +139,11 @@ def _full_queue(running: Instance, state: str) -> Iterator[None]:
 
 
 def _probes(running: Instance) -> Row:
-    command = [str(Path(sys.executable).with_name("resilient-wsgi")), "ready", str(running.server.pid)]
+    command = [
+        str(Path(sys.executable).with_name("resilient-wsgi")),
+        "ready",
+        str(running.server.pid),
+    ]
     told, codes = _timed(command)
     bare, _ = _timed([sys.executable, "-c", "pass"])
     answer = load.get(running.server.port, "/-/ready", patience=2.0)
@@ -140,7 +158,10 @@ def _timed(command: Sequence[str]) -> Tuple[str, object]:
         times.append((time.monotonic() - begin) * 1000)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / PROBES * 1000
-    return f"{statistics.median(times):.0f} / {statistics.quantiles(times, n=20)[-1]:.0f} / {cpu:.0f} ms", codes
+    return (
+        f"{statistics.median(times):.0f} / {statistics.quantiles(times, n=20)[-1]:.0f} / {cpu:.0f} ms",
+        codes,
+    )
 
 
 def chain() -> Iterator[Row]:
@@ -157,7 +178,9 @@ def _chain(guarded: bool, reloads: int) -> Row:
         if not guarded:
             chosen = {key: value for key, value in chosen.items() if key not in GUARD}
         with (
-            instance(chosen, env={"WARM_SECONDS": "0.3"}, ready="^WSGI app 0", listen_on="uwsgi") as running,
+            instance(
+                chosen, env={"WARM_SECONDS": "0.3"}, ready="^WSGI app 0", listen_on="uwsgi"
+            ) as running,
             Nginx([running.server.address], read_timeout=10) as nginx,
         ):
             wait_until(lambda: load.get(nginx.port, "/").good, 10)

@@ -1,4 +1,7 @@
-"""The URLconf of readiness_django_app. Django imports it in the first request; readiness does so before."""
+"""The URLconf of readiness_django_app.
+
+Django imports it in the first request; readiness does so before.
+"""
 
 # mypy: ignore-errors
 
@@ -7,4 +10,6 @@ import uwsgi
 from django.http import HttpResponse
 from django.urls import path
 
-urlpatterns = [path("", lambda _request: HttpResponse("hello", headers={"X-Worker": str(uwsgi.worker_id())}))]
+urlpatterns = [
+    path("", lambda _request: HttpResponse("hello", headers={"X-Worker": str(uwsgi.worker_id())}))
+]

@@ -1,4 +1,6 @@
-"""The app of readiness_app, loaded by `resilient_wsgi.load`: what a wsgi.py for gunicorn would hold."""
+"""The app of readiness_app, loaded by `resilient_wsgi.load`: what a wsgi.py for gunicorn would
+hold.
+"""
 
 import resilient_wsgi
 

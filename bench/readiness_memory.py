@@ -1,4 +1,6 @@
-"""Memory that runs short while 2 of 8 workers load: by a limit of the process, and by that of a control group."""
+"""Memory that runs short while 2 of 8 workers load: by a limit of the process, and by that of a
+control group.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ with open(path, "wb") as file:
 
 def memory() -> Iterator[Row]:
     """2 of 8 workers fail to load as long as memory is short."""
-    for kind, name in (("short", "RLIMIT_AS refuses a large piece"), ("starved", "RLIMIT_AS, all used up and held")):
+    for kind, name in (
+        ("short", "RLIMIT_AS refuses a large piece"),
+        ("starved", "RLIMIT_AS, all used up and held"),
+    ):
         for guarded in (False, True):
             with instance(options(guarded=guarded, processes=WORKERS), env=ONLY) as running:
                 running.full_strength()
@@ -61,11 +66,17 @@ def _while_short(running: Instance, clear: Callable[[], object]) -> Row:
         answers += load.closed_loop(running.server.port, "/", count=120, clients=6, patience=10.0)
         time.sleep(0.2)
     log = running.server.log()
-    failed = log.count("has no app") or log.count("no app loaded") or log.count("killed by signal 9")
+    failed = (
+        log.count("has no app") or log.count("no app loaded") or log.count("killed by signal 9")
+    )
     clear()
     gone = time.monotonic()
     strong = running.full_strength(20)
-    return load.summary(answers), failed, f"{time.monotonic() - gone:.1f} s" if strong else "never (20 s)"
+    return (
+        load.summary(answers),
+        failed,
+        f"{time.monotonic() - gone:.1f} s" if strong else "never (20 s)",
+    )
 
 
 def _in_group(guarded: bool) -> Row:
@@ -84,7 +95,9 @@ def _in_group(guarded: bool) -> Row:
 
 
 class Group:
-    """A control group (v1 or v2) of its own with a limit of memory; gone after the block, when its processes are."""
+    """A control group (v1 or v2) of its own with a limit of memory; gone after the block, when its
+    processes are.
+    """
 
     def __init__(self, folder: Path, limit: str) -> None:
         self._folder = folder
@@ -110,7 +123,10 @@ class Group:
     def fill(self, path: str) -> None:
         """Take all but a rest of its memory, by a file."""
         size = LIMIT_MB - self._used_mb() - LEFT_MB
-        subprocess.run([sys.executable, "-c", FILL, str(self._folder / "cgroup.procs"), path, str(size)], check=True)
+        subprocess.run(
+            [sys.executable, "-c", FILL, str(self._folder / "cgroup.procs"), path, str(size)],
+            check=True,
+        )
 
     def _used_mb(self) -> int:
         for name in ("memory.usage_in_bytes", "memory.current"):

@@ -1,7 +1,8 @@
-"""Deploys that cannot be loaded, by each way of reloading and of failing: `python -m bench.readiness_reloads [chain] [lazy] [prefork]`.
+"""Deploys that cannot be loaded, by each way of reloading and of failing: `python -m
+bench.readiness_reloads [chain] [lazy] [prefork]`.
 
-Each cell is an instance of uWSGI that has served. It is reloaded with a broken app, looked at while it fails, mended, and
-looked at again, without another reload. Plain uWSGI is tried beside it.
+Each cell is an instance of uWSGI that has served. It is reloaded with a broken app, looked at while
+it fails, mended, and looked at again, without another reload. Plain uWSGI is tried beside it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ ENDS_THE_MASTER = {"exit", "hang", "killed", "crash", "starved"}
 
 def cells() -> Iterator[Tuple[str, str, str, bool]]:
     """Yield how it is reloaded, how the app is named, how it fails, whether the library is there."""
-    wanted = [way for way in ("chain", "lazy", "prefork") if way in sys.argv] or ["chain", "lazy", "prefork"]
+    wanted = [way for way in ("chain", "lazy", "prefork") if way in sys.argv] or [
+        "chain",
+        "lazy",
+        "prefork",
+    ]
     for way in wanted:
         for kind in KINDS:
             if way == "prefork" and kind in ENDS_THE_MASTER:
@@ -61,7 +66,14 @@ def run(way: str, naming: str, kind: str, guarded: bool) -> Tuple[object, ...]:
         fifo = os.path.join(folder, "fifo")
         more = {"need_app": True} if naming == "need-app" else {}
         name = "module" if naming == "need-app" else naming
-        chosen = options(name, lazy=way != "prefork", guarded=guarded, processes=WORKERS, master_fifo=fifo, **more)
+        chosen = options(
+            name,
+            lazy=way != "prefork",
+            guarded=guarded,
+            processes=WORKERS,
+            master_fifo=fifo,
+            **more,
+        )
         with instance(chosen, env=ENV) as running:
             assert running.full_strength()
             running.fail_ever(kind)
@@ -70,13 +82,20 @@ def run(way: str, naming: str, kind: str, guarded: bool) -> Tuple[object, ...]:
             until = time.monotonic() + SECONDS
             while time.monotonic() < until and running.server.alive():
                 answers += Counter(
-                    load.by_status(load.closed_loop(running.server.port, "/", count=8, clients=4, patience=1.0))
+                    load.by_status(
+                        load.closed_loop(running.server.port, "/", count=8, clients=4, patience=1.0)
+                    )
                 )
                 time.sleep(0.05)
-            victims, failures = len(running.events("chain next victim")), len(running.events("has no app"))
+            victims, failures = (
+                len(running.events("chain next victim")),
+                len(running.events("has no app")),
+            )
             running.clear()
             begin = time.monotonic()
-            healed = running.server.alive() and wait_until(lambda: _all_serve(running, guarded), HEALS)
+            healed = running.server.alive() and wait_until(
+                lambda: _all_serve(running, guarded), HEALS
+            )
             end = f"{time.monotonic() - begin:.1f} s" if healed else f"not within {HEALS:.0f} s"
             state = "runs" if running.server.alive() else f"ended with {running.server.returncode}"
     return (way, naming, kind, "guarded" if guarded else "plain", _text(dict(answers)), victims if way == "chain" else "",
@@ -94,10 +113,16 @@ def _reload(running: Instance, way: str, fifo: str) -> None:
 def _all_serve(running: Instance, guarded: bool) -> bool:
     if guarded:
         with contextlib.suppress(OSError, NoBoard):
-            return all(slot.ready for slot in Glance(running.server.pid).slots) and len(running.serving()) == WORKERS
+            return (
+                all(slot.ready for slot in Glance(running.server.pid).slots)
+                and len(running.serving()) == WORKERS
+            )
         return False
     answers = load.burst(running.server.port, "/", 24, 2.0)
-    return all(answer.good for answer in answers) and len({answer.worker for answer in answers}) == WORKERS
+    return (
+        all(answer.good for answer in answers)
+        and len({answer.worker for answer in answers}) == WORKERS
+    )
 
 
 def _text(answers: Dict[str, int]) -> str:
@@ -112,7 +137,9 @@ def main() -> None:
     for way, naming, kind, guarded in cells():
         row = run(way, naming, kind, guarded)
         print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
-        if guarded and (row[7] != "runs" or "not" in str(row[8]) or (way == "chain" and row[5] != 1)):
+        if guarded and (
+            row[7] != "runs" or "not" in str(row[8]) or (way == "chain" and row[5] != 1)
+        ):
             wrong.append(f"{way} {naming} {kind}")
     print(f"\nnot as it should be: {', '.join(wrong) or 'none'}")
 

@@ -1,6 +1,8 @@
-"""Every way to name an app, every way its load can fail, in some workers or all, at start or at respawn, once or for ever.
+"""Every way to name an app, every way its load can fail, in some workers or all, at start or at
+respawn, once or for ever.
 
-Each cell is an instance of uWSGI with four workers. Cells run side by side, so what they say of time is said of a busy machine.
+Each cell is an instance of uWSGI with four workers. Cells run side by side, so what they say of
+time is said of a busy machine.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ LOAD_SECONDS = 0.1  # of this app: measured 0.02 to 0.07 s from the end of the p
 IDLE = 0.1  # of a processor: the master has come to work
 JOBS = 4 * (os.cpu_count() or 1)
 WAYS = [
-    (who, when, often) for who in ("some", "all") for when in ("start", "respawn") for often in ("once", "for ever")
+    (who, when, often)
+    for who in ("some", "all")
+    for when in ("start", "respawn")
+    for often in ("once", "for ever")
 ]
 
 
@@ -70,7 +75,9 @@ class Cell:
 
 
 def cells() -> List[Cell]:
-    """Return all that are run: the guarded ones in full, the plain ones for an app named by `module`."""
+    """Return all that are run: the guarded ones in full, the plain ones for an app named by
+    `module`.
+    """
     made = [
         Cell("guarded", True, naming, kind, *way) for naming in NAMINGS for kind in KINDS for way in WAYS
         if naming != "mount of a file" or way == WAYS[0]
@@ -109,7 +116,12 @@ def _run(cell: Cell) -> Cell:
         "RESILIENT_WSGI_READINESS_ATTEMPTS": str(ATTEMPTS if cell.who == "all" and ever else 50),
         **({"ONLY": "12"} if cell.who == "some" else {}),
     }
-    chosen = options(cell.naming, lazy=cell.lazy, guarded=cell.server == "guarded", need_app="need-app" in cell.server)
+    chosen = options(
+        cell.naming,
+        lazy=cell.lazy,
+        guarded=cell.server == "guarded",
+        need_app="need-app" in cell.server,
+    )
     with instance(
         chosen, fail_first=cell.kind if at_start else "", loads=count, ever=ever, may_hang=cell.kind, env=env,
         ready="^spawned uWSGI worker" if at_start else "^WSGI app 0",
@@ -137,18 +149,31 @@ def _ended(cell: Cell, code: int | None, log: str) -> Cell:
         *(["the master slept"] if "too fast" in log else []),
     ]
     told = "" if cell.server != "guarded" else ", ".join(wrong)
-    return replace(cell, fives=fives, respawns=log.count("Respawned"), end=f"ends with {code}", wrong=told)
+    return replace(
+        cell, fives=fives, respawns=log.count("Respawned"), end=f"ends with {code}", wrong=told
+    )
 
 
 def _plain(cell: Cell, running: Instance) -> Cell:
-    wait_until(lambda: running.tokens_left() == 0 or cell.often == "for ever" or not running.server.alive(), 6)
+    wait_until(
+        lambda: (
+            running.tokens_left() == 0 or cell.often == "for ever" or not running.server.alive()
+        ),
+        6,
+    )
     time.sleep(1.5)  # for the master to see to it
-    answers = load.closed_loop(running.server.port, "/", count=REQUESTS, clients=CLIENTS, patience=2.0)
+    answers = load.closed_loop(
+        running.server.port, "/", count=REQUESTS, clients=CLIENTS, patience=2.0
+    )
     wait_until(lambda: not running.server.alive(), 1)
     told = load.by_status(answers)
     end = "runs" if running.server.alive() else f"ends with {running.server.returncode}"
     return replace(
-        cell, answers=told, fives=told.get("500", 0), respawns=running.server.log().count("Respawned"), end=end
+        cell,
+        answers=told,
+        fives=told.get("500", 0),
+        respawns=running.server.log().count("Respawned"),
+        end=end,
     )
 
 
@@ -157,7 +182,9 @@ def _guarded(cell: Cell, running: Instance, recycled: int) -> Cell:
     answers: List[load.Answer] = []
     asking = threading.Thread(
         target=lambda: answers.extend(
-            load.closed_loop(running.server.port, "/", count=REQUESTS, clients=CLIENTS, patience=40.0)
+            load.closed_loop(
+                running.server.port, "/", count=REQUESTS, clients=CLIENTS, patience=40.0
+            )
         )
     )
     asking.start()
@@ -181,7 +208,12 @@ def _judged(cell: Cell, log: str, seconds: float | None, recycled: int) -> Cell:
     fives = told.get("500", 0) + log.count("no python application found")
     pauses = [float(pause) for pause in re.findall(r"next try in ([\d.]+) s", log)] or [0.0]
     # the last pause, the load, 2 s; a load that hangs ends when it is ended
-    bound = max(pauses[-WORKERS:]) + LOAD_SECONDS + 2.0 + (STARTUP_TIMEOUT if cell.kind == "hang" else 0.0)
+    bound = (
+        max(pauses[-WORKERS:])
+        + LOAD_SECONDS
+        + 2.0
+        + (STARTUP_TIMEOUT if cell.kind == "hang" else 0.0)
+    )
     failures, respawns = log.count("has no app"), log.count("Respawned")
     wrong = [
         *(["500s"] if fives else []),
@@ -189,10 +221,16 @@ def _judged(cell: Cell, log: str, seconds: float | None, recycled: int) -> Cell:
         *(["never back"] if seconds is None else ["too late"] if seconds > bound else []),
         *(["the master slept"] if "too fast" in log else []),
         *(["the master works"] if cell.cpu > IDLE else []),
-        *([f"{respawns} respawns for {failures} failures"] if respawns > failures + recycled else []),
+        *(
+            [f"{respawns} respawns for {failures} failures"]
+            if respawns > failures + recycled
+            else []
+        ),
         *(["no failure was seen"] if not failures else []),
     ]
-    return replace(cell, fives=fives, respawns=respawns, seconds=seconds, bound=bound, wrong=", ".join(wrong))
+    return replace(
+        cell, fives=fives, respawns=respawns, seconds=seconds, bound=bound, wrong=", ".join(wrong)
+    )
 
 
 def _found(pattern: str, text: str) -> str:

@@ -1,4 +1,6 @@
-"""What every benchmark says: machine, versions, medians and spread, as a ratio with its peer in the same run."""
+"""What every benchmark says: machine, versions, medians and spread, as a ratio with its peer in the
+same run.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def spread(values: Sequence[float]) -> str:
 def alternating(title: str, unit: str, runs: Mapping[str, Sequence[float]], base: str) -> str:
     """Return a Markdown table of alternating runs, with the ratio of each median to that of `base`.
 
-    The ratio is the median of the ratios of neighbouring runs, which a slow change of the machine's speed cannot move.
+    The ratio is the median of the ratios of neighbouring runs, which a slow change of the machine's
+    speed cannot move.
     """
     lines = [
         f"### {title}",

@@ -1,4 +1,7 @@
-"""The apps of the benchmarks of requests. That of the overload works by waiting, so that two cores can carry it and its clients."""
+"""The apps of the benchmarks of requests.
+
+That of the overload works by waiting, so that two cores can carry it and its clients.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes
 
 
 def reading(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
-    """Answer after the body was read: what is left of it unread, a server on raw HTTP may take for the next request."""
+    """Answer after the body was read: what is left of it unread, a server on raw HTTP may take for
+    the next request.
+    """
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return [b"hello"]

@@ -1,8 +1,10 @@
-"""What the middleware costs a request: each piece in this process, and all of the library on real servers, plain beside guarded.
+"""What the middleware costs a request: each piece in this process, and all of the library on real
+servers, plain beside guarded.
 
-In this process it is the least of many runs, so that others do not count; the connection is a socket pair, the shared memory
-is real. On the servers the runs alternate, and each server is started anew several times: one process differs from the next by
-as much as is to be measured, because what it keeps lies elsewhere in memory.
+In this process it is the least of many runs, so that others do not count; the connection is a
+socket pair, the shared memory is real. On the servers the runs alternate, and each server is
+started anew several times: one process differs from the next by as much as is to be measured,
+because what it keeps lies elsewhere in memory.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from lab.processes.base import find_tool
 from lab.processes.uwsgi import Option
 from lab.procfs import cpu_seconds
 from resilient_wsgi import servers, stderr
+from resilient_wsgi.app import Wrapped
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, QueueMiddleware
 from resilient_wsgi.request.records import Region
 from resilient_wsgi.request.running import running
 from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.servers import Server
-from resilient_wsgi.settings import Request, Settings
+from resilient_wsgi.settings.options import Request, Settings
 from resilient_wsgi.shm.directory import open_private
-from resilient_wsgi.stack import Wrapped
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -79,7 +81,9 @@ def scene() -> Iterator[Connected]:
         directory = open_private(folder, os.geteuid())
         assert directory is not None
         running.forget()
-        running.records = Region(Shared(directory.create("requests", SIZE_BYTES), directory), 0).records()
+        running.records = Region(
+            Shared(directory.create("requests", SIZE_BYTES), directory), 0
+        ).records()
         server = Connected(accepted.fileno())
         servers.use(server)
         try:
@@ -135,12 +139,18 @@ def in_process() -> str:
         for name, app, environ in rows(server):
             took = microseconds(app, environ)
             alone = alone or took
-            lines.append(f"| {name} | {took - alone:.2f} |" if took is not alone else f"| {name} | ({took:.2f}) |")
+            lines.append(
+                f"| {name} | {took - alone:.2f} |"
+                if took is not alone
+                else f"| {name} | ({took:.2f}) |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def on_servers() -> str:
-    """Return the table of the servers: requests a second, the p99, and the processor time of a request, which others hardly touch."""
+    """Return the table of the servers: requests a second, the p99, and the processor time of a
+    request, which others hardly touch.
+    """
     lines = [
         f"wrk, {CONNECTIONS} connections, {STARTS} processes each, {ROUNDS} alternating runs of {SECONDS} s; medians (ranges)",
         "",
@@ -171,7 +181,9 @@ def on_servers() -> str:
 
 
 def inside() -> str:
-    """Return the table of how long the app's call takes in a worker under load: what the server itself does is not in it."""
+    """Return the table of how long the app's call takes in a worker under load: what the server
+    itself does is not in it.
+    """
     lines = [
         f"in the worker, {STARTS} processes each, one run of {SECONDS} s; medians (ranges) of their medians",
         "",
@@ -184,7 +196,9 @@ def inside() -> str:
             for module, times in took.items():
                 with serve("timed_app", module) as server:
                     measure(server)
-                    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/took", timeout=10) as answer:
+                    with urllib.request.urlopen(
+                        f"http://127.0.0.1:{server.port}/took", timeout=10
+                    ) as answer:
                         times.append(int(answer.read()) / 1000)
         plain, guarded = took.values()
         more = statistics.median(guarded) - statistics.median(plain)
@@ -193,7 +207,9 @@ def inside() -> str:
 
 
 class Measured(NamedTuple):
-    """Requests a second, the 99th percentile of their times in ms, the worker's processor time for one in µs."""
+    """Requests a second, the 99th percentile of their times in ms, the worker's processor time for
+    one in µs.
+    """
 
     rate: float
     p99: float
@@ -207,7 +223,10 @@ def measure(server: Union[uWSGI, Gunicorn]) -> Measured:
     command = [find_tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", url]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     used = cpu_seconds(worker) - before
-    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
+    rate, p99 = (
+        re.search(r"Requests/sec:\s+([\d.]+)", out),
+        re.search(r"99%\s+([\d.]+)(us|ms|s)", out),
+    )
     count = re.search(r"(\d+) requests in", out)
     if "Non-2xx" in out or rate is None or p99 is None or count is None:
         raise RuntimeError(out)
@@ -229,8 +248,14 @@ def _uwsgi(served: str, module: str) -> uWSGI:
 
 
 def _gunicorn(served: str, module: str, *arguments: str) -> Gunicorn:
-    env = {"PYTHONPATH": str(ROOT), "RESILIENT_WSGI_REQUEST_TIMEOUT": "28", "TIMED": f"bench.{module}"}
-    return Gunicorn(f"bench.{served}:application", ["--workers=1", "--backlog=1024", *arguments], env=env)
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "28",
+        "TIMED": f"bench.{module}",
+    }
+    return Gunicorn(
+        f"bench.{served}:application", ["--workers=1", "--backlog=1024", *arguments], env=env
+    )
 
 
 # each takes the module that is served, and the one whose app it is: the same, or behind `timed_app`

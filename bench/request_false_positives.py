@@ -1,7 +1,9 @@
-"""Ordinary traffic, a lot of it, on a real uWSGI: how many requests are shed or taken for gone that should not be. 0.
+"""Ordinary traffic, a lot of it, on a real uWSGI: how many requests are shed or taken for gone that
+should not be. 0.
 
-Keep-alive and pipelining through nginx, keep-alive, half-closing and impatient clients on raw HTTP sockets, bodies fast and
-slow, clocks that are off by an hour either way, two routers whose clocks are an hour apart, garbage in the header.
+Keep-alive and pipelining through nginx, keep-alive, half-closing and impatient clients on raw HTTP
+sockets, bodies fast and slow, clocks that are off by an hour either way, two routers whose clocks
+are an hour apart, garbage in the header.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ GARBAGE = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400", "\xff", "0x1
 
 
 class Count(NamedTuple):
-    """How many requests; how many of them were answered 503, as too late; 499, as those of nobody; or otherwise than with 200."""
+    """How many requests; how many of them were answered 503, as too late; 499, as those of nobody;
+    or otherwise than with 200.
+    """
 
     requests: int
     shed: int
@@ -92,11 +96,15 @@ def _connected(port: int) -> socket.socket:
 
 def _head(chance: random.Random, skew: float, method: bytes = b"GET") -> bytes:
     stamp = chance.choice(GARBAGE) if chance.random() < 0.1 else f"t={time.time() - skew:.3f}"
-    return method + b" / HTTP/1.1\r\nHost: x\r\nX-Request-Start: " + stamp.encode("latin-1") + b"\r\n"
+    return (
+        method + b" / HTTP/1.1\r\nHost: x\r\nX-Request-Start: " + stamp.encode("latin-1") + b"\r\n"
+    )
 
 
 def odd_clients(each: int, skew: float) -> Count:
-    """Count what clients got that close their half, that send two requests at once, and that send a body."""
+    """Count what clients got that close their half, that send two requests at once, and that send a
+    body.
+    """
     with Server(OPTIONS, env=ENV) as server, ThreadPoolExecutor(8) as pool:
         chance, wrong = random.Random(skew), Counter[int]()
         for kind in (half_closing, pipelining, with_body):
@@ -107,13 +115,18 @@ def odd_clients(each: int, skew: float) -> Count:
 
 
 def through_nginx(seconds: float, skew: str) -> Count:
-    """Count what clients of nginx got that keep their connections. Their header is passed on: nginx sets none of its own."""
+    """Count what clients of nginx got that keep their connections.
+
+    Their header is passed on: nginx sets none of its own.
+    """
     with Server(OPTIONS, listen_on="uwsgi", env=ENV) as server, Nginx([server.address]) as nginx:
         return _wrk(nginx.port, seconds, skew, "pipelined")
 
 
 def kept_alive(seconds: float, skew: str) -> Count:
-    """Count what clients of uWSGI's own HTTP/1.1 got; one request after the other, because it does not know of two at once."""
+    """Count what clients of uWSGI's own HTTP/1.1 got; one request after the other, because it does
+    not know of two at once.
+    """
     port = free_port()
     options: Dict[str, Option] = {**OPTIONS, "http11-socket": f"127.0.0.1:{port}"}
     with Server(options, listen_on="uwsgi", env=ENV):
@@ -135,7 +148,9 @@ def _wrk(port: int, seconds: float, skew: str, kind: str) -> Count:
         "1",
         kind,
     ]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    out = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=seconds + 60
+    ).stdout
     total, codes = re.search(r"(\d+) requests in", out), re.findall(r" (\d+)=(\d+)", out)
     statuses = {int(code): int(count) for code, count in codes}
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
@@ -144,8 +159,15 @@ def _wrk(port: int, seconds: float, skew: str, kind: str) -> Count:
 
 
 def run(seconds: float = 27.0, each: float = 5000.0) -> str:
-    """Return the report: `seconds` through nginx for each clock, `each` requests of each odd client for each clock."""
-    lines = [machine("uwsgi"), "", "| traffic | requests | 503 | 499 | others |", "| --- | --- | --- | --- | --- |"]
+    """Return the report: `seconds` through nginx for each clock, `each` requests of each odd client
+    for each clock.
+    """
+    lines = [
+        machine("uwsgi"),
+        "",
+        "| traffic | requests | 503 | 499 | others |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     counts: List[Count] = []
     for skew in ("0", "3600", "-3600", "mixed"):
         clock = "of routers an hour apart" if skew == "mixed" else f"off by {skew} s"
@@ -155,8 +177,12 @@ def run(seconds: float = 27.0, each: float = 5000.0) -> str:
         lines.append(f"| HTTP/1.1, keep-alive, bodies; clock {clock} | {counts[-1]} |")
         if skew != "mixed":
             counts.append(odd_clients(int(each), float(skew)))
-            lines.append(f"| raw HTTP: half-closing, two at once, slow bodies; clock {clock} | {counts[-1]} |")
-    lines.append(f"| all, a tenth of them with garbage for a stamp | {Count(*map(sum, zip(*counts)))} |")
+            lines.append(
+                f"| raw HTTP: half-closing, two at once, slow bodies; clock {clock} | {counts[-1]} |"
+            )
+    lines.append(
+        f"| all, a tenth of them with garbage for a stamp | {Count(*map(sum, zip(*counts)))} |"
+    )
     return "\n".join(lines) + "\n"
 
 

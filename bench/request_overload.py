@@ -1,6 +1,8 @@
-"""Goodput under overload: twice what the service can do is asked of it, and clients give up after two seconds.
+"""Goodput under overload: twice what the service can do is asked of it, and clients give up after
+two seconds.
 
-Plain beside the library, and beside the library with a target for the queue. nginx in front says when it had the request.
+Plain beside the library, and beside the library with a target for the queue. nginx in front says
+when it had the request.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ from typing import Dict, List, Sequence
 
 from bench.report import machine
 from lab import load
-from lab.incidents.overload import CAPACITY, FILLED, PATIENCE, PROCESSES, STAMP, TARGET, WORK_SECONDS, Overload, drive
+from lab.incidents.overload import (
+    CAPACITY,
+    FILLED,
+    PATIENCE,
+    PROCESSES,
+    STAMP,
+    TARGET,
+    WORK_SECONDS,
+    Overload,
+    drive,
+)
 from lab.processes import Nginx, Server
 from lab.processes.uwsgi import Option
 
@@ -40,7 +52,9 @@ CASES: Dict[str, tuple[Dict[str, Option], Dict[str, str | None]]] = {
 }
 
 
-def overload(options: Dict[str, Option], env: Dict[str, str | None], factor: float, seconds: float) -> Overload:
+def overload(
+    options: Dict[str, Option], env: Dict[str, str | None], factor: float, seconds: float
+) -> Overload:
     """Run one case."""
     env = {**env, "BENCH_WORK_SECONDS": str(WORK_SECONDS)}
     with contextlib.ExitStack() as stack:

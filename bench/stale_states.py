@@ -1,4 +1,5 @@
-"""Workers whose master had threads when it forked them: whether anything that looks at frames ends one, by kind of thread and look.
+"""Workers whose master had threads when it forked them: whether anything that looks at frames ends
+one, by kind of thread and look.
 
 python -m bench.stale_states                  the whole table, as Markdown (about 6 minutes for each CPython)
 python -m bench.stale_states --unrepaired     the same with the stale thread states left where they are
@@ -19,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Set
+from typing import Any, Dict, List, Set
 
 from bench import report
 from lab import load
@@ -46,7 +47,10 @@ COMMON: Dict[str, object] = {
     "worker-reload-mercy": 8,
     "listen": 100,
 }
-HOOKS: Dict[str, object] = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
+HOOKS: Dict[str, object] = {
+    "shared-import": "resilient_wsgi.uwsgi",
+    "hook-accepting": "rpc:resilient_wsgi_ready",
+}
 LOAD: Dict[str, object] = {"module": APP}
 LAZY: Dict[str, object] = {"lazy-apps": True}
 MODES: Dict[str, Dict[str, object]] = {
@@ -153,9 +157,13 @@ class Scene:
     def count(self) -> Result:
         log, result = self.server.log(), self.result
         spawned = r"(?:pid: |new pid: |with pid )(\d+)"
-        spawns = re.findall(rf"(?m)^(?:spawned|Respawned) .*(?:worker|mule|spooler).*?{spawned}", log)
+        spawns = re.findall(
+            rf"(?m)^(?:spawned|Respawned) .*(?:worker|mule|spooler).*?{spawned}", log
+        )
         result.lives = {int(pid) for pid in spawns}
-        result.crashed = {int(pid) for pid in re.findall(r"uWSGI process (\d+) got Segmentation Fault", log)}
+        result.crashed = {
+            int(pid) for pid in re.findall(r"uWSGI process (\d+) got Segmentation Fault", log)
+        }
         for pid, number in re.findall(r"\(pid: (\d+)\) died, killed by signal (\d+)", log):
             if number == str(int(signal.SIGKILL)):
                 result.mercy += 1
@@ -172,10 +180,12 @@ class Scene:
         return result
 
 
-def run(kinds: str, look: str, options: Dict[str, object], arguments: argparse.Namespace, name: str = "") -> Result:
+def run(
+    kinds: str, look: str, options: Dict[str, object], arguments: argparse.Namespace, name: str = ""
+) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="stale-"))
     (folder / "spool").mkdir()
-    chosen = {**COMMON, **options}
+    chosen: Dict[str, Any] = {**COMMON, **options}
     if "spooler" in chosen:
         chosen["spooler"] = str(folder / "spool")
     environment = {f"RESILIENT_WSGI_{key}": value for key, value in ENVIRONMENT[look].items()}
@@ -184,24 +194,33 @@ def run(kinds: str, look: str, options: Dict[str, object], arguments: argparse.N
         environment["STALE_HANG"] = "1"
     if arguments.unrepaired:
         environment["STALE_UNREPAIRED"] = "1"
-    with Server(chosen, env=environment, ready="spawned uWSGI worker|WSGI app 0", ready_count=1) as server:  # type: ignore[arg-type]
+    with Server(
+        chosen, env=environment, ready="spawned uWSGI worker|WSGI app 0", ready_count=1
+    ) as server:
         scene = Scene(server, look, folder / "marks")
         result = scene.run(arguments.rounds)
         if arguments.logs:
-            (Path(arguments.logs) / f"{kinds.replace(' ', '_')}-{look}-{name.replace(' ', '_')}.log").write_text(
-                server.log()
-            )
+            (
+                Path(arguments.logs)
+                / f"{kinds.replace(' ', '_')}-{look}-{name.replace(' ', '_')}.log"
+            ).write_text(server.log())
     return result
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--unrepaired", action="store_true")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--only", default="", help="a regular expression: cells `KIND LOOK` and modes by name")
+    parser.add_argument(
+        "--only", default="", help="a regular expression: cells `KIND LOOK` and modes by name"
+    )
     parser.add_argument("--logs", default="", help="a folder for the servers' logs")
     arguments = parser.parse_args()
-    print(f"{report.machine('uwsgi')}; {'states left' if arguments.unrepaired else 'states taken out'}\n")
+    print(
+        f"{report.machine('uwsgi')}; {'states left' if arguments.unrepaired else 'states taken out'}\n"
+    )
     total: List[Result] = []
     print("| threads at import | " + " | ".join(LOOKS) + " |\n|" + " --- |" * (len(LOOKS) + 1))
     for kind in KINDS:
@@ -218,11 +237,16 @@ def main() -> int:
         if re.search(arguments.only, name):
             total.append(run(ALL, "all", options, arguments, name))
             print(f"| {name} | {total[-1]} |", flush=True)
-    lives, crashed = sum(len(each.lives) for each in total), sum(len(each.crashed) for each in total)
+    lives, crashed = (
+        sum(len(each.lives) for each in total),
+        sum(len(each.crashed) for each in total),
+    )
     failed, requests = sum(each.failed for each in total), sum(each.requests for each in total)
     mercy, early = sum(each.mercy for each in total), sum(each.early for each in total)
     print(f"\n{crashed} of {lives} lives crashed; {failed} of {requests} requests failed;", end=" ")
-    print(f"{mercy} killed by SIGKILL, {early} by our SIGHUP before uWSGI had its handler", flush=True)
+    print(
+        f"{mercy} killed by SIGKILL, {early} by our SIGHUP before uWSGI had its handler", flush=True
+    )
     return 1 if crashed and not arguments.unrepaired else 0
 
 

@@ -1,4 +1,6 @@
-"""The app of bench.stale_states: threads at import, requests that use stacks again where theirs were, and whatever looks at frames."""
+"""The app of bench.stale_states: threads at import, requests that use stacks again where theirs
+were, and whatever looks at frames.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def walk(times: int = 30) -> int:
 
 def churn() -> None:
     """Use the memory in which stacks of the dead lay, from threads, recursion and the collector."""
-    threads = [threading.Thread(target=deep, args=(20 * n, lambda: time.sleep(0.02))) for n in range(5)]
+    threads = [
+        threading.Thread(target=deep, args=(20 * n, lambda: time.sleep(0.02))) for n in range(5)
+    ]
     for thread in threads:
         thread.start()
     walk()

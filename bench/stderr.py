@@ -1,4 +1,6 @@
-"""What a line of 120 bytes to standard error costs, beside its peers: one thread and eight, pipe drained and pipe full."""
+"""What a line of 120 bytes to standard error costs, beside its peers: one thread and eight, pipe
+drained and pipe full.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,14 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Sequence
 
 from bench.in_a_view import in_a_view
 from bench.report import alternating, machine
+from resilient_wsgi.host.linux import F_SETPIPE_SZ
 from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream
-from resilient_wsgi.stderr.kernel import F_SETPIPE_SZ
 
 ROUNDS = 11
 LINES = 8000  # they fit into a pipe of 1 MiB
 FAILING = "StreamHandler, sys.stderr elsewhere"
-FULL_LINES = {FAILING: 400, "QueueHandler + QueueListener": 400}  # each takes up to 0.1 ms when it fails
+# each takes up to 0.1 ms when it fails
+FULL_LINES = {FAILING: 400, "QueueHandler + QueueListener": 400}
 MESSAGE = "x" * 119
 LINE = MESSAGE + "\n"
 RECORD = logging.LogRecord("bench", logging.INFO, __file__, 1, MESSAGE, (), None)
@@ -35,7 +38,9 @@ Contestant = Callable[[int], ContextManager[Write]]
 def text_stream(fd: int) -> io.TextIOWrapper:
     """Return what `sys.stderr` is, for another descriptor."""
     raw = io.FileIO(fd, "w", closefd=False)
-    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True
+    )
 
 
 @contextlib.contextmanager
@@ -80,7 +85,9 @@ def ours(fd: int) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def taken_over(fd: int) -> Iterator[Write]:
-    """`NonBlockingStream.write` where the descriptor was taken over, as in uWSGI: a plain write does not block there."""
+    """`NonBlockingStream.write` where the descriptor was taken over, as in uWSGI: a plain write
+    does not block there.
+    """
     private = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         with ours(private) as write:
@@ -107,7 +114,9 @@ def structlogs(fd: int) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def stream_handler(fd: int) -> Iterator[Write]:
-    """`logging.StreamHandler`, which writes a traceback to `sys.stderr` when it fails; here that fails at once, too."""
+    """`logging.StreamHandler`, which writes a traceback to `sys.stderr` when it fails; here that
+    fails at once, too.
+    """
     stream, before = text_stream(fd), sys.stderr
     handler = logging.StreamHandler(stream)
     sys.stderr = text_stream(fd)
@@ -120,7 +129,9 @@ def stream_handler(fd: int) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def failing_handler(fd: int) -> Iterator[Write]:
-    """Write to a log that is full, while `sys.stderr` takes what it is given: a traceback for each record."""
+    """Write to a log that is full, while `sys.stderr` takes what it is given: a traceback for each
+    record.
+    """
     stream, before = text_stream(fd), sys.stderr
     handler = logging.StreamHandler(stream)
     with open(os.devnull, "w", encoding="utf-8") as devnull, closing(stream):
@@ -140,7 +151,10 @@ def our_handler(fd: int) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def queue_handler(fd: int) -> Iterator[Write]:
-    """`QueueHandler` and `QueueListener`: what the caller waits for. On a full pipe the queue (of 100) is full as well."""
+    """`QueueHandler` and `QueueListener`: what the caller waits for.
+
+    On a full pipe the queue (of 100) is full as well.
+    """
     drained = os.get_blocking(fd)
     records: Any = queue.Queue(-1 if drained else 100)
     handler = logging.handlers.QueueHandler(records)
@@ -229,13 +243,17 @@ def _with_threads(write: Write, each: int, count: int) -> float:
     return seconds
 
 
-def compare(contestants: Dict[str, Contestant], *, threads: int, full: bool) -> Dict[str, Sequence[float]]:
+def compare(
+    contestants: Dict[str, Contestant], *, threads: int, full: bool
+) -> Dict[str, Sequence[float]]:
     """Return the figures of alternating runs."""
     runs: Dict[str, List[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
         for name, contestant in contestants.items():
             lines = FULL_LINES.get(name, LINES) if full else LINES
-            runs[name].append(microseconds(contestant, lines=max(lines, 400), threads=threads, full=full))
+            runs[name].append(
+                microseconds(contestant, lines=max(lines, 400), threads=threads, full=full)
+            )
     return dict(runs)
 
 
@@ -246,7 +264,9 @@ def run() -> str:
     except ImportError:  # PackageNotFoundError
         STREAMS.pop("structlog PrintLogger", None)
         said = machine() + ", structlog not installed"
-    parts = [f"{said}; runs alternate; the call of an empty function, {empty():.2f}, is in every figure"]
+    parts = [
+        f"{said}; runs alternate; the call of an empty function, {empty():.2f}, is in every figure"
+    ]
     for full in (False, True):
         for threads in (1, 8):
             what = f"pipe {'full' if full else 'drained'}, {threads} thread{'s' * (threads > 1)}"

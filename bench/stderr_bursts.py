@@ -1,7 +1,8 @@
-"""Bursts through uWSGI beside readers that read: what arrives of lines of the app and of uWSGI's own request log.
+"""Bursts through uWSGI beside readers that read: what arrives of lines of the app and of uWSGI's
+own request log.
 
-`python -m bench.stderr_bursts [RUNS]`: 60 000 lines of 200 bytes in three requests beside `cat`, so often (20), then each
-reader and each way to run workers once.
+`python -m bench.stderr_bursts [RUNS]`: 60 000 lines of 200 bytes in three requests beside `cat`, so
+often (20), then each reader and each way to run workers once.
 """
 
 from __future__ import annotations
@@ -52,13 +53,23 @@ class Burst(NamedTuple):
 
 
 def burst(
-    lines: int, requests: int, *, guarded: bool = True, rate: float = 0, options: Mapping[str, Option] | None = None
+    lines: int,
+    requests: int,
+    *,
+    guarded: bool = True,
+    rate: float = 0,
+    options: Mapping[str, Option] | None = None,
 ) -> Burst:
     """Run one instance, whose log goes to `cat` or to a reader that takes so many bytes a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "app.py").write_text(APP + GUARD * guarded)
-        chosen: dict[str, Option] = {"master": True, "module": "app", "lazy-apps": True, "die-on-term": True}
+        chosen: dict[str, Option] = {
+            "master": True,
+            "module": "app",
+            "lazy-apps": True,
+            "die-on-term": True,
+        }
         chosen.update({"shared-import": "resilient_wsgi.uwsgi"} if guarded else {})
         chosen.update(options or {})
         command = [sys.executable, "-c", SLOWLY, str(rate)] if rate else ["cat"]
@@ -67,7 +78,9 @@ def burst(
         assert reader.stdin is not None
         with Server(chosen, env={"PYTHONPATH": name}, stderr=reader.stdin.fileno()) as server:
             begin = time.monotonic()
-            load.closed_loop(server.port, f"/?{lines}", count=requests, clients=8 if options else 1, patience=120)
+            load.closed_loop(
+                server.port, f"/?{lines}", count=requests, clients=8 if options else 1, patience=120
+            )
             seconds = time.monotonic() - begin
             time.sleep(0.5)  # the line of the last request follows its answer
         reader.stdin.close()
@@ -96,13 +109,23 @@ def run(runs: int) -> Iterator[str]:
             reader = f"{rate / 1e6:.0f} MB/s" if rate else "`cat`"
             yield _row(f"{reader}, {word} the library", 20_000, 3, guarded=guarded, rate=rate)
             yield _row(
-                f"{reader}, 2 x 4 threads, {word} the library", 100, 400, guarded=guarded, rate=rate, options=THREADS
+                f"{reader}, 2 x 4 threads, {word} the library",
+                100,
+                400,
+                guarded=guarded,
+                rate=rate,
+                options=THREADS,
             )
 
 
 def _row(case: str, lines: int, requests: int, **how: object) -> str:
     found = burst(lines, requests, **how)  # type: ignore[arg-type]
-    words = (f"{found.lines} of {lines * requests}", f"{found.request_lines} of {requests}", found.torn, found.dropped)
+    words = (
+        f"{found.lines} of {lines * requests}",
+        f"{found.request_lines} of {requests}",
+        found.torn,
+        found.dropped,
+    )
     return f"| {case} | {' | '.join(map(str, words))} | {found.seconds:.1f} |"
 
 

@@ -1,6 +1,8 @@
-"""Each way to run uWSGI and gunicorn, with each kind of reader that a log can have: 3000 requests, plain beside guarded.
+"""Each way to run uWSGI and gunicorn, with each kind of reader that a log can have: 3000 requests,
+plain beside guarded.
 
-`python -m bench.stderr_matrix [PART OF A NAME ...]`: only the configurations whose names have one of these in them.
+`python -m bench.stderr_matrix [PART OF A NAME ...]`: only the configurations whose names have one
+of these in them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from lab.processes import Gunicorn, ProcessError, Server, wait_until
 
 REQUESTS = 3000
 CLIENTS = 8
-PATIENCE = 1.5  # seconds that a client waits, and with it how long it takes to see that nobody answers
+# seconds that a client waits, and with it how long it takes to see that nobody answers
+PATIENCE = 1.5
 HARAKIRI = 3
 PLAIN_SECONDS = 5.0  # for a reader that is slow it would take minutes
 OBEY_SECONDS = 20.0
@@ -46,15 +49,27 @@ class Cell:
     stop: float = -1.0
 
     def __str__(self) -> str:
-        lines = "" if not self.lines else f"{self.lines - self.accounted:+d}" if self.lines != self.accounted else "0"
+        lines = (
+            ""
+            if not self.lines
+            else f"{self.lines - self.accounted:+d}"
+            if self.lines != self.accounted
+            else "0"
+        )
         words = [f"{self.plain}", f"{self.guarded}", f"{self.cpu_percent:.0f}", lines or "-"]
         return " | ".join(
-            words + [f"{each:.1f}" if each >= 0 else "never" for each in (self.harakiri, self.reload, self.stop)]
+            words
+            + [
+                f"{each:.1f}" if each >= 0 else "never"
+                for each in (self.harakiri, self.reload, self.stop)
+            ]
         )
 
 
 def ask(server: AnyServer, seconds: float) -> int:
-    """Return how many requests are answered; give up when nobody answers any more, or after so many seconds."""
+    """Return how many requests are answered; give up when nobody answers any more, or after so many
+    seconds.
+    """
     end = time.monotonic() + seconds
     answers = load.closed_loop(
         server.port,
@@ -76,7 +91,8 @@ def measure(configuration: Configuration, manner: str) -> Cell:
     with serving(configuration, manner, guarded=False) as (server, reader):
         cell.plain = ask(server, PLAIN_SECONDS)
     with serving(configuration, manner, harakiri=HARAKIRI) as (server, reader):
-        asked = REQUESTS + (1 if configuration.is_gunicorn else 0)  # that it is there was seen by a request
+        # that it is there was seen by a request
+        asked = REQUESTS + (1 if configuration.is_gunicorn else 0)
         cell.guarded = ask(server, OBEY_SECONDS)
         before = _cpu_seconds(server)
         time.sleep(0.5)
@@ -115,7 +131,10 @@ def _harakiri(server: AnyServer) -> float:
     """Return how long it took until a worker that hangs was replaced and the instance answers."""
     old, begin = server.workers(), time.monotonic()
     load.get(server.port, "/hang", OBEY_SECONDS)
-    replaced = wait_until(lambda: set(old) != set(server.workers()) and len(server.workers()) >= len(old), OBEY_SECONDS)
+    replaced = wait_until(
+        lambda: set(old) != set(server.workers()) and len(server.workers()) >= len(old),
+        OBEY_SECONDS,
+    )
     return time.monotonic() - begin if replaced and load.get(server.port, "/").good else -1.0
 
 
@@ -124,7 +143,9 @@ def _reload(server: AnyServer) -> float:
     old, begin = set(server.workers()), time.monotonic()
     server.directory.chmod(0o755)  # who has changed the user reads uwsgi.ini again
     server.signal(signal.SIGHUP)
-    fresh = wait_until(lambda: len(server.workers()) >= len(old) and not old & set(server.workers()), OBEY_SECONDS)
+    fresh = wait_until(
+        lambda: len(server.workers()) >= len(old) and not old & set(server.workers()), OBEY_SECONDS
+    )
     return time.monotonic() - begin if fresh and load.get(server.port, "/").good else -1.0
 
 

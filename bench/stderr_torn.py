@@ -1,4 +1,5 @@
-"""A million lines of random length, up to PIPE_BUF, of eight processes with eight threads each, through one pipe: how many are torn?
+"""A million lines of random length, up to PIPE_BUF, of eight processes with eight threads each,
+through one pipe: how many are torn?
 
 Each line carries its checksum. `python -m bench.stderr_torn [LINES]`.
 """
@@ -14,8 +15,8 @@ import zlib
 from typing import List, NamedTuple, Tuple
 
 from bench.report import machine
+from resilient_wsgi.host.linux import PIPE_BUF
 from resilient_wsgi.stderr import NonBlockingStream
-from resilient_wsgi.stderr.kernel import PIPE_BUF
 
 PROCESSES, THREADS = 8, 8
 LINES = 1_000_000
@@ -49,12 +50,17 @@ def write(stream: NonBlockingStream, lines: int, seed: int) -> None:
 
 
 def process(writing: int, lines: int, seed: int) -> int:
-    """Fork a process that writes with its threads, and ends with the number of lines that it dropped on its exit pipe."""
+    """Fork a process that writes with its threads, and ends with the number of lines that it
+    dropped on its exit pipe.
+    """
     pid = os.fork()
     if pid:
         return pid
     stream = NonBlockingStream(writing)
-    threads = [threading.Thread(target=write, args=(stream, lines, seed + number)) for number in range(THREADS)]
+    threads = [
+        threading.Thread(target=write, args=(stream, lines, seed + number))
+        for number in range(THREADS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,5 @@
-"""How long a uWSGI worker takes to end: each way to end it, each kind of thread, plain beside guarded.
+"""How long a uWSGI worker takes to end: each way to end it, each kind of thread, plain beside
+guarded.
 
 python -m bench.threads_exits                     the whole table, as Markdown (about 20 minutes)
 python -m bench.threads_exits --kind ghost --path reload --lazy 0
@@ -131,7 +132,9 @@ def begin():
 
 @dataclass
 class Way:
-    """A way to end a worker: what it needs in the ini, how it is brought about, and whether requests may finish."""
+    """A way to end a worker: what it needs in the ini, how it is brought about, and whether
+    requests may finish.
+    """
 
     begin: Callable[[Server, int, Path], None]
     options: Dict[str, object] = field(default_factory=dict)
@@ -180,7 +183,9 @@ PATHS: Dict[str, Way] = {
     "lifetime": Way(_lifetime, {"max-worker-lifetime": 3, "min-worker-lifetime": 1}, slack=0.5),
     "SIGHUP to worker": Way(_to_worker),
     "cheaper": Way(
-        _fifo("-"), {"processes": 2, "cheaper": 1, "cheaper-initial": 2, "cheaper-algo": "manual"}, slack=1.0
+        _fifo("-"),
+        {"processes": 2, "cheaper": 1, "cheaper-initial": 2, "cheaper-algo": "manual"},
+        slack=1.0,
     ),
 }
 
@@ -244,7 +249,8 @@ def _watch(cell: Cell, path: Way, server: Server, folder: Path, patience: float)
         cell.wrong.append("did not serve")
         return
     get(server, "/")
-    server.wait_for_log(r"GET / => ")  # until then the worker is in the request, and a brutal stop skips uwsgi.atexit
+    # until then the worker is in the request, and a brutal stop skips uwsgi.atexit
+    server.wait_for_log(r"GET / => ")
     old = server.workers()
     slow = Slow(server, folder) if path.graceful and cell.path != "lifetime" else None
     path.begin(server, old[0], folder)
@@ -260,7 +266,9 @@ def _judge(cell: Cell, server: Server, folder: Path, ended: List[int]) -> None:
     if cell.seconds is None or cell.seconds > cell.limit:
         cell.wrong.append(f"not gone within {cell.limit:g} s")
     log = server.log()
-    cell.wrong += [word for word in ("NO MERCY", "HARAKIRI", "Segmentation", "Fatal Python") if word in log]
+    cell.wrong += [
+        word for word in ("NO MERCY", "HARAKIRI", "Segmentation", "Fatal Python") if word in log
+    ]
     if not all((folder / f"atexit-{pid}").exists() for pid in ended):
         cell.wrong.append("atexit was skipped")
     if cell.kind == "cooperative" and not all((folder / f"told-{pid}").exists() for pid in ended):
@@ -302,7 +310,9 @@ def gone(pid: int) -> bool:
 
 
 def serves(pid: int) -> bool:
-    """Say whether a worker has its own signal handlers; before that, uWSGI loses the signal for a reload."""
+    """Say whether a worker has its own signal handlers; before that, uWSGI loses the signal for a
+    reload.
+    """
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -324,14 +334,20 @@ def table(found: List[Cell]) -> str:
             pair = by_key.get((kind, lazy, threads, path), {})
             guarded, plain = pair.get(True), pair.get(False)
             texts.append(f"{guarded or ''}" + (f" ({plain})" if plain else ""))
-        lines.append(f"| {kind} | {'lazy-apps' if lazy else 'prefork'} | {threads} | {' | '.join(texts)} |")
+        lines.append(
+            f"| {kind} | {'lazy-apps' if lazy else 'prefork'} | {threads} | {' | '.join(texts)} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Run what is asked for and print the table; the code is 1 if a guarded worker did not end as it must."""
+    """Run what is asked for and print the table; the code is 1 if a guarded worker did not end as
+    it must.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--path", action="append", choices=list(PATHS))
     parser.add_argument("--lazy", type=int, choices=(0, 1))
@@ -351,11 +367,15 @@ def main() -> int:
     ]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         found = list(pool.map(_run_and_tell, wanted))
-    print(f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, plain in brackets\n")
+    print(
+        f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, plain in brackets\n"
+    )
     print(table(found))
     wrong = [cell for cell in found if cell.guarded and cell.wrong]
     for cell in wrong:
-        print(f"\n! {cell.kind}, {cell.path}, lazy={cell.lazy}, threads={cell.threads}: {'; '.join(cell.wrong)}")
+        print(
+            f"\n! {cell.kind}, {cell.path}, lazy={cell.lazy}, threads={cell.threads}: {'; '.join(cell.wrong)}"
+        )
     print(f"\n{len(found)} runs, {len(wrong)} guarded ones wrong")
     return 1 if wrong else 0
 
@@ -366,7 +386,8 @@ def _run_and_tell(cell: Cell) -> Cell:
     except Exception as error:
         cell.wrong.append(f"{type(error).__name__}: {error}"[:300])
     print(
-        f"{cell.guarded=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} {cell.wrong}", file=sys.stderr
+        f"{cell.guarded=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} {cell.wrong}",
+        file=sys.stderr,
     )
     return cell
 

@@ -1,4 +1,5 @@
-"""How long a Celery worker and Django's runserver take to end with a thread that has no end: plain beside guarded.
+"""How long a Celery worker and Django's runserver take to end with a thread that has no end: plain
+beside guarded.
 
 python -m bench.threads_processes                 about 5 minutes
 """
@@ -72,7 +73,13 @@ if os.environ["KIND"] == "guarded":
     resilient_wsgi.threads.install()
 begin()
 """
-QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING", "--concurrency=1")
+QUIET = (
+    "--without-gossip",
+    "--without-mingle",
+    "--without-heartbeat",
+    "--loglevel=WARNING",
+    "--concurrency=1",
+)
 DJANGO = {
     "manage.py": """
         import os, sys
@@ -112,7 +119,9 @@ def runserver(folder: Path, *arguments: str, kind: str = GUARDED) -> Program:
     """Return a development server without a view."""
     _write(folder, DJANGO)
     command = ["python", "-u", "manage.py", "runserver", f"127.0.0.1:{free_port()}", *arguments]
-    return Program(command, ready="Quit the server with", env=_environment(folder, kind), cwd=folder)
+    return Program(
+        command, ready="Quit the server with", env=_environment(folder, kind), cwd=folder
+    )
 
 
 def _write(folder: Path, files: Dict[str, str]) -> None:
@@ -130,7 +139,10 @@ def _environment(folder: Path, kind: str) -> Dict[str, Optional[str]]:
 
 
 def change(folder: Path, pid: int) -> bool:
-    """Touch a file of the project; return whether the process that served is gone. To be called again and again."""
+    """Touch a file of the project; return whether the process that served is gone.
+
+    To be called again and again.
+    """
     (folder / "urls.py").touch()
     return gone(pid)
 

@@ -2,9 +2,10 @@
 
 python -m bench.threads_reloads --reloads 200     about 11 minutes
 
-wrk through nginx; for each way to reload two instances, all at the same time: plain uWSGI without a background thread, and a
-guarded one with a thread that nobody tells to stop. The code is 1 if the guarded instance lost more requests than the plain one, needed mercy, or its master has
-gained something (`GAIN_KIB`).
+wrk through nginx; for each way to reload two instances, all at the same time: plain uWSGI without a
+background thread, and a guarded one with a thread that nobody tells to stop. The code is 1 if the
+guarded instance lost more requests than the plain one, needed mercy, or its master has gained
+something (`GAIN_KIB`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Any, Callable, Dict, List
 
 from bench.report import machine
 from bench.threads_exits import gone, serves
@@ -34,9 +35,10 @@ PROCESSES = 2
 CLIENTS = 8
 SERVE_SECONDS = 0.1  # between two reloads
 SETTLE = 3  # reloads before the master is measured for the first time
-# what the master's memory may gain between the first and the last fifth of the reloads, by their medians. They lie 160 of 200
-# reloads apart: a leak of 2.5 KiB in each is seen. Descriptors and threads may gain nothing. PSS is judged beside plain, because
-# pages of the program's files count for more as soon as fewer instances run
+# what the master's memory may gain between the first and the last fifth of the reloads, by their
+# medians. They lie 160 of 200 reloads apart: a leak of 2.5 KiB in each is seen. Descriptors and
+# threads may gain nothing. PSS is judged beside plain, because pages of the program's files count
+# for more as soon as fewer instances run
 GAIN_KIB = 400
 APP = """
 import threading, time
@@ -62,7 +64,10 @@ def _workers_only(server: Server) -> None:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to reload. After SIGHUP the master executes itself anew; a reload of the workers alone leaves it as it is."""
+    """A way to reload.
+
+    After SIGHUP the master executes itself anew; a reload of the workers alone leaves it as it is.
+    """
 
     mode: str
     reload: Callable[[Server], None]
@@ -87,7 +92,9 @@ class Master:
     @classmethod
     def of(cls, pid: int) -> Master:
         """Look at a process."""
-        status, rollup = (Path(f"/proc/{pid}/{name}").read_text() for name in ("status", "smaps_rollup"))
+        status, rollup = (
+            Path(f"/proc/{pid}/{name}").read_text() for name in ("status", "smaps_rollup")
+        )
         return cls(
             len(os.listdir(f"/proc/{pid}/fd")),
             _number("Threads", status),
@@ -113,7 +120,9 @@ class Run:
     no_mercy: int = 0
 
     def gain(self, what: Callable[[Master], int]) -> int:
-        """Return by how much the median of the last fifth of the reloads is above that of the first."""
+        """Return by how much the median of the last fifth of the reloads is above that of the
+        first.
+        """
         values = [what(master) for master in self.masters]
         fifth = max(1, len(values) // 5)
         return round(statistics.median(values[-fifth:]) - statistics.median(values[:fifth]))
@@ -141,13 +150,19 @@ class Run:
 
     def wrong(self, plain: Run) -> List[str]:
         """Return what a guarded run must not do, seen beside the plain one of the same time."""
-        found = [] if self.failed <= plain.failed else [f"{self.failed} requests failed, plain {plain.failed}"]
+        found = (
+            []
+            if self.failed <= plain.failed
+            else [f"{self.failed} requests failed, plain {plain.failed}"]
+        )
         found += ["NO MERCY"] if self.no_mercy else []
         for name, limit in (("descriptors", 0), ("threads", 0), ("resident", GAIN_KIB)):
             gained = self.gain(attrgetter(name))
             found += [f"the master gained {gained} ({name})"] if gained > limit else []
         beyond = self.gain(attrgetter("proportional")) - plain.gain(attrgetter("proportional"))
-        found += [f"the master's PSS gained {beyond} KiB more than plain"] if beyond > GAIN_KIB else []
+        found += (
+            [f"the master's PSS gained {beyond} KiB more than plain"] if beyond > GAIN_KIB else []
+        )
         return found
 
 
@@ -162,7 +177,9 @@ def reload(server: Server, way: Way) -> float:
 
     if not wait_until(lambda: all(gone(pid) for pid in old), 30):
         raise server.error("still has old workers")
-    if not wait_until(lambda: len(fresh()) == PROCESSES and all(serves(pid) for pid in fresh()), 30):
+    if not wait_until(
+        lambda: len(fresh()) == PROCESSES and all(serves(pid) for pid in fresh()), 30
+    ):
         raise server.error("has no new workers")
     return time.monotonic() - begin
 
@@ -171,7 +188,7 @@ def go(run: Run, reloads: int) -> Run:
     """Start an instance, reload it under load, and note what became of it."""
     with tempfile.TemporaryDirectory(prefix="reloads-") as name, ExitStack() as stack:
         Path(name, "app.py").write_text(APP % run.guarded)
-        options: Dict[str, object] = {
+        options: Dict[str, Any] = {
             "master": True, "processes": PROCESSES, "threads": 2, "enable-threads": True, "listen": 100,
             "wsgi-file": f"{name}/app.py", "disable-logging": True, "worker-reload-mercy": 30,
             "master-fifo": "fifo",
@@ -181,7 +198,9 @@ def go(run: Run, reloads: int) -> Run:
             options["lazy-apps"] = True
         if run.guarded:
             options["shared-import"] = "resilient_wsgi.uwsgi"
-        server = stack.enter_context(Server(options, listen_on="unix", env={"PYTHONPATH": os.getcwd()}))  # type: ignore[arg-type]
+        server = stack.enter_context(
+            Server(options, listen_on="unix", env={"PYTHONPATH": os.getcwd()})
+        )
         nginx = stack.enter_context(Nginx([server.socket_path]))
         if not wait_until(lambda: all(serves(pid) for pid in server.workers()), 10):
             raise server.error("does not serve")
@@ -203,14 +222,18 @@ def _load(run: Run, server: Server, nginx: Nginx, reloads: int) -> None:
         wrk.send_signal(signal.SIGINT)
         text = wrk.communicate(timeout=60)[0]
     run.requests = int(re.search(r"(\d+) requests in", text)[1])  # type: ignore[index]
-    run.failed = sum(int(n) for n in re.findall(r"(?:read|write|connect|timeout|responses:) (\d+)", text))
+    run.failed = sum(
+        int(n) for n in re.findall(r"(?:read|write|connect|timeout|responses:) (\d+)", text)
+    )
     run.no_mercy = server.log().count("NO MERCY")
 
 
 def main() -> int:
     """Print the table, and what is wrong."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reloads", type=int, default=200)
     parser.add_argument("--way", action="append", choices=list(WAYS))
     chosen = parser.parse_args()
@@ -222,7 +245,8 @@ def main() -> int:
     print("|---" * 11 + "|")
     ways = chosen.way or list(WAYS)
     runs = [Run(guarded, way) for way in ways for guarded in (False, True)]
-    with ThreadPoolExecutor(len(runs)) as pool:  # they wait for the master's clock nearly all of the time
+    # they wait for the master's clock nearly all of the time
+    with ThreadPoolExecutor(len(runs)) as pool:
         list(pool.map(lambda run: go(run, reloads), runs))
     print("\n".join(map(str, runs)))
     wrong = [each for plain, guarded in zip(runs[::2], runs[1::2]) for each in guarded.wrong(plain)]

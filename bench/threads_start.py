@@ -9,7 +9,7 @@ import time
 from typing import Callable, List
 
 from resilient_wsgi import threads
-from resilient_wsgi.settings import Threads
+from resilient_wsgi.settings.options import Threads
 
 ROUNDS = 60
 STARTS = 300

@@ -1,4 +1,5 @@
-"""What becomes of the work that requests leave running when their worker ends: without the library beside with it.
+"""What becomes of the work that requests leave running when their worker ends: without the library
+beside with it.
 
 python -m bench threads_work                 about 5 minutes
 """
@@ -138,7 +139,9 @@ def _environment(folder: Path) -> Dict[str, str]:
 
 
 def main() -> int:
-    """Print the table; the code is 1 if work was lost that could have been done, or a worker had to be killed."""
+    """Print the table; the code is 1 if work was lost that could have been done, or a worker had to
+    be killed.
+    """
     print(f"{machine()}; mercy {MERCY} s\n")
     print("| server | way | work | without | with |\n|---|---|---|---|---|")
     wrong: List[str] = []

@@ -1,4 +1,6 @@
-"""Another module's app, and how long a call of it takes inside the worker: `TIMED` names the module, the path /took asks for it."""
+"""Another module's app, and how long a call of it takes inside the worker: `TIMED` names the
+module, the path /took asks for it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     """Pass the request on, and note the nanoseconds."""
     if environ["PATH_INFO"] == "/took":
         text = b"%d" % statistics.median(took)
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        start_response(
+            "200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
+        )
         return [text]
     begun = time.perf_counter_ns()
     body: Iterable[bytes] = app(environ, start_response)

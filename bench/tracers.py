@@ -1,9 +1,10 @@
-"""Tracers that patch the same clients: each in both orders, on gunicorn and uWSGI, with seven clients, without and with the library.
+"""Tracers that patch the same clients: each in both orders, on gunicorn and uWSGI, with seven
+clients, without and with the library.
 
     python -m bench.tracers [ddtrace newrelic opentelemetry elastic-apm sentry-sdk]
 
-Each has a venv of its own, in a temporary folder unless TRACERS_FOLDER names one to keep. No
-tracer reaches its collector: nothing leaves this machine.
+Each has a venv of its own, in a temporary folder unless TRACERS_FOLDER names one to keep. No tracer
+reaches its collector: nothing leaves this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,18 @@ from typing import Dict, List, NamedTuple, Tuple
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STARTS_SECONDS = 40.0
 SILENT_SECONDS = 3.0
-NEEDS = ("wheel", "setuptools<81", "wrapt", "requests", "urllib3", "httpx", "aiohttp", "boto3", "gunicorn", "uwsgi")
+NEEDS = (
+    "wheel",
+    "setuptools<81",
+    "wrapt",
+    "requests",
+    "urllib3",
+    "httpx",
+    "aiohttp",
+    "boto3",
+    "gunicorn",
+    "uwsgi",
+)
 CLIENTS = ("requests", "urllib3", "httpx", "http_client", "urllib_request", "boto3", "aiohttp")
 NOT_LIMITED = ("aiohttp", "boto3")  # asynchronous; a timeout of its own, 60 s
 
@@ -93,7 +105,9 @@ def main(names: List[str]) -> int:
 
 
 def compare(names: List[str], folder: str, upstream: str) -> int:
-    """Print a row for each tracer, server and order; return 1 if a view fares worse with the library."""
+    """Print a row for each tracer, server and order; return 1 if a view fares worse with the
+    library.
+    """
     worse = 0
     print(
         "| tracer | server | order | views that answer, without | with | calls that end in the limit, in the client's class |"
@@ -137,14 +151,20 @@ def prepare(folder: str, name: str) -> Tuple[str, str]:
         subprocess.run([*pip, *NEEDS, *TRACERS[name].packages], check=True)
         with open(f"{home}/.complete", "w"):
             pass
-    command = f"from importlib.metadata import version; print(version({TRACERS[name].packages[0]!r}))"
+    command = (
+        f"from importlib.metadata import version; print(version({TRACERS[name].packages[0]!r}))"
+    )
     return home, subprocess.run(
         [f"{home}/bin/python", "-c", command], capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def answers(home: str, name: str, server: str, order: str, library: str, upstream: str) -> Dict[str, str]:  # noqa: PLR0917
-    """Return what each client's view answers for an upstream that answers, and for one that does not."""
+def answers(
+    home: str, name: str, server: str, order: str, library: str, upstream: str
+) -> Dict[str, str]:
+    """Return what each client's view answers for an upstream that answers, and for one that does
+    not.
+    """
     port = free_port()
     command = [part.format(port=port, home=home) for part in SERVERS[server]]
     command[0] = f"{home}/bin/{command[0]}"
@@ -156,7 +176,9 @@ def answers(home: str, name: str, server: str, order: str, library: str, upstrea
         "TRACERS_ORDER": order, "TRACERS_UPSTREAM": upstream, "TRACERS_LIBRARY": library,
     }  # fmt: skip
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environ, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             return ask(port)
         except OSError as error:

@@ -1,4 +1,7 @@
-"""An app that calls an upstream with each client. TRACER says which tracer, ORDER who patches first."""
+"""An app that calls an upstream with each client.
+
+TRACER says which tracer, ORDER who patches first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import importlib
 import os
 from typing import Any, Callable, Dict, Iterable, List
 
-TRACER, ORDER, UPSTREAM = (os.environ[f"TRACERS_{name}"] for name in ("TRACER", "ORDER", "UPSTREAM"))
+TRACER, ORDER, UPSTREAM = (
+    os.environ[f"TRACERS_{name}"] for name in ("TRACER", "ORDER", "UPSTREAM")
+)
 LIMIT = 0.5
 
 
@@ -24,7 +29,12 @@ def trace() -> None:
         sdk.init(dsn="http://key@127.0.0.1:9/1", traces_sample_rate=1.0)
     elif TRACER == "elastic-apm":
         apm = importlib.import_module("elasticapm")
-        apm.Client(service_name="tracers", server_url="http://127.0.0.1:9", disable_send=True, cloud_provider="none")
+        apm.Client(
+            service_name="tracers",
+            server_url="http://127.0.0.1:9",
+            disable_send=True,
+            cloud_provider="none",
+        )
         apm.instrument()
     elif ORDER == "library first":
         _by_hand()
@@ -40,7 +50,8 @@ def _by_hand() -> None:
         for name in ("Requests", "URLLib3", "HTTPXClient", "URLLib"):
             module = {"HTTPXClient": "httpx"}.get(name, name.lower())
             instrumentor = getattr(
-                importlib.import_module(f"opentelemetry.instrumentation.{module}"), f"{name}Instrumentor"
+                importlib.import_module(f"opentelemetry.instrumentation.{module}"),
+                f"{name}Instrumentor",
             )
             instrumentor().instrument()
 
@@ -96,7 +107,9 @@ def by_boto3(path: str) -> bytes:
         aws_secret_access_key="b",
         config=config,
     )
-    return str(client.head_bucket(Bucket=path.strip("/"))["ResponseMetadata"]["HTTPStatusCode"]).encode()
+    return str(
+        client.head_bucket(Bucket=path.strip("/"))["ResponseMetadata"]["HTTPStatusCode"]
+    ).encode()
 
 
 def by_aiohttp(path: str) -> bytes:
@@ -114,7 +127,9 @@ CLIENTS: Dict[str, Callable[[str], bytes]] = {
 }
 
 
-def application(environ: Environ, start_response: Callable[[str, List[Any]], Any]) -> Iterable[bytes]:
+def application(
+    environ: Environ, start_response: Callable[[str, List[Any]], Any]
+) -> Iterable[bytes]:
     """Answer /CLIENT/PATH with what the client gets, or with the classes of what it raises."""
     name, _, path = environ["PATH_INFO"].strip("/").partition("/")
     try:

@@ -1,1 +1,3 @@
-"""The five incidents and an overload as runnable experiments, plain beside guarded, on real servers."""
+"""The five incidents and an overload as runnable experiments, plain beside guarded, on real
+servers.
+"""

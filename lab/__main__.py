@@ -37,11 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lab", description="The incidents, plain beside guarded.")
-    parser.add_argument("incidents", nargs="*", metavar="incident", help=f"{', '.join(INCIDENTS)}; all by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab", description="The incidents, plain beside guarded."
+    )
+    parser.add_argument(
+        "incidents", nargs="*", metavar="incident", help=f"{', '.join(INCIDENTS)}; all by default"
+    )
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--plain", dest="kinds", action="store_const", const=(False,), help="only without the library")
-    kind.add_argument("--guarded", dest="kinds", action="store_const", const=(True,), help="only with the library")
+    kind.add_argument(
+        "--plain",
+        dest="kinds",
+        action="store_const",
+        const=(False,),
+        help="only without the library",
+    )
+    kind.add_argument(
+        "--guarded", dest="kinds", action="store_const", const=(True,), help="only with the library"
+    )
     parser.set_defaults(kinds=(False, True))
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.incidents) - set(INCIDENTS))

@@ -1,7 +1,8 @@
-"""The true depth of a listen queue, seen from outside; the lab's own reading, independent of the library that it judges.
+"""The true depth of a listen queue, seen from outside; the lab's own reading, independent of the
+library that it judges.
 
-TCP: the receive queue of a listening socket in /proc/PID/net/tcp is its backlog. UNIX sockets: netlink (sock_diag(7),
-UNIX_DIAG_RQLEN), since /proc/net/unix does not say.
+TCP: the receive queue of a listening socket in /proc/PID/net/tcp is its backlog. UNIX sockets:
+netlink (sock_diag(7), UNIX_DIAG_RQLEN), since /proc/net/unix does not say.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ class Depth(NamedTuple):
 
 
 def tcp_depth(port: int, pid: int | str = "thread-self") -> int:
-    """Return how many connections wait to be accepted on this port, in the network namespace of the process."""
-    return sum(queue for local, state, queue in _tcp_table(pid) if state == LISTEN and local == port)
+    """Return how many connections wait to be accepted on this port, in the network namespace of the
+    process.
+    """
+    return sum(
+        queue for local, state, queue in _tcp_table(pid) if state == LISTEN and local == port
+    )
 
 
 def close_wait_count(port: int, pid: int | str = "thread-self") -> int:
@@ -47,15 +52,27 @@ def _tcp_table(pid: int | str) -> list[tuple[int, str, int]]:
     rows = []
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        rows.append((int(fields[1].rsplit(":", 1)[1], 16), fields[3], int(fields[4].split(":")[1], 16)))
+        rows.append(
+            (int(fields[1].rsplit(":", 1)[1], 16), fields[3], int(fields[4].split(":")[1], 16))
+        )
     return rows
 
 
 def unix_depth(path: str) -> Depth:
-    """Return depth and limit of the UNIX socket that listens on this path, in this thread's network namespace."""
+    """Return depth and limit of the UNIX socket that listens on this path, in this thread's network
+    namespace.
+    """
     # struct unix_diag_req: family, protocol, pad, states (a bit for each), inode, show, cookie
     request = struct.pack(
-        "=BBHIIIII", socket.AF_UNIX, 0, 0, 1 << TCP_LISTEN, 0, UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN, 0, 0
+        "=BBHIIIII",
+        socket.AF_UNIX,
+        0,
+        0,
+        1 << TCP_LISTEN,
+        0,
+        UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN,
+        0,
+        0,
     )
     header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:

@@ -1,7 +1,9 @@
-"""A small HTTP load generator: many requests at once, each with the patience of its client, every answer on record.
+"""A small HTTP load generator: many requests at once, each with the patience of its client, every
+answer on record.
 
-It is bounded in count and in time, and never retries. Two kinds of load: at a fixed rate, whatever becomes of the answers (as
-the world outside does), and by a fixed number of clients, each of which asks again when it has its answer.
+It is bounded in count and in time, and never retries. Two kinds of load: at a fixed rate, whatever
+becomes of the answers (as the world outside does), and by a fixed number of clients, each of which
+asks again when it has its answer.
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Address = Union[int, str]  # a TCP port of 127.0.0.1, or the path of a UNIX socket
-NO_ANSWER = "no answer"  # the client's patience ended, or the connection was closed without an answer
+# the client's patience ended, or the connection was closed without an answer
+NO_ANSWER = "no answer"
 REFUSED = "refused"  # no connection at all
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one request. `status` is the HTTP status as text, or NO_ANSWER or REFUSED; times are time.monotonic()."""
+    """What became of one request.
+
+    `status` is the HTTP status as text, or NO_ANSWER or REFUSED; times are time.monotonic().
+    """
 
     path: str
     status: str
@@ -52,7 +58,11 @@ async def fetch(address: Address, path: str, patience: float) -> Answer:
         status = NO_ANSWER
     except OSError as error:
         # a UNIX socket with a full queue refuses with EAGAIN at once, TCP lets the client wait
-        status = REFUSED if error.errno in (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOENT) else NO_ANSWER
+        status = (
+            REFUSED
+            if error.errno in (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOENT)
+            else NO_ANSWER
+        )
     return Answer(path, status, begin, time.monotonic(), _header(head, b"x-worker"))
 
 
@@ -69,7 +79,9 @@ async def _exchange(address: Address, path: str) -> bytes:
 
 
 def _connected(path: str) -> socket.socket:
-    """Connect to a UNIX socket, or raise BlockingIOError if its queue is full, which asyncio would wait for without end."""
+    """Connect to a UNIX socket, or raise BlockingIOError if its queue is full, which asyncio would
+    wait for without end.
+    """
     connection = socket.socket(socket.AF_UNIX)
     connection.setblocking(False)
     try:
@@ -105,8 +117,8 @@ class Rate:
 class Load:
     """Load that runs in a thread of its own for as long as the block lasts, and at most `seconds`.
 
-    `answers` grows while it runs, in the order in which the answers came. Leaving the block waits for what is under way, so
-    at most `patience`.
+    `answers` grows while it runs, in the order in which the answers came. Leaving the block waits
+    for what is under way, so at most `patience`.
     """
 
     address: Address
@@ -123,7 +135,10 @@ class Load:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -145,7 +160,9 @@ class Load:
         under_way = []
         while not self._stopped.is_set() and time.monotonic() - begin < self.seconds:
             under_way.append(asyncio.ensure_future(self._one(rate.path)))
-            await asyncio.sleep(max(0.0, begin + len(under_way) / rate.per_second - time.monotonic()))
+            await asyncio.sleep(
+                max(0.0, begin + len(under_way) / rate.per_second - time.monotonic())
+            )
         await asyncio.gather(*under_way)
 
     async def _one(self, path: str) -> None:
@@ -170,7 +187,9 @@ def closed_loop(
     patience: float,
     give_up: Callable[[List[Answer]], bool] = lambda _: False,
 ) -> List[Answer]:
-    """Let some clients send `count` requests between them, one after the other each; stop early if `give_up` says so."""
+    """Let some clients send `count` requests between them, one after the other each; stop early if
+    `give_up` says so.
+    """
     answers: List[Answer] = []
     left = iter(range(count))
 
@@ -197,13 +216,18 @@ def by_status(answers: Sequence[Answer]) -> Dict[str, int]:
 
 def summary(answers: Sequence[Answer]) -> str:
     """Return for example "12 x 200, 3 x 500"."""
-    return ", ".join(f"{count} x {status}" for status, count in sorted(by_status(answers).items())) or "none"
+    return (
+        ", ".join(f"{count} x {status}" for status, count in sorted(by_status(answers).items()))
+        or "none"
+    )
 
 
 def poll_until_good(
     address: Address, path: str, *, deadline: float, patience: float = 1.0, pause: float = 0.1
 ) -> float | None:
-    """Ask again and again until the answer is good; return after how many seconds that was, None if never within `deadline`."""
+    """Ask again and again until the answer is good; return after how many seconds that was, None if
+    never within `deadline`.
+    """
     begin = time.monotonic()
     while time.monotonic() - begin < deadline:
         with contextlib.suppress(OSError):

@@ -7,7 +7,8 @@ import os
 import re
 import threading
 
-# what lab/stderr_app.py writes for each request, and what the library says of lines that it has dropped
+# what lab/stderr_app.py writes for each request, and what the library says of lines that it has
+# dropped
 LINE = re.compile(rb"^line \d+ \d{9} \.+$", re.MULTILINE)
 NOTICE = re.compile(rb"^resilient_wsgi: (\d+) lines", re.MULTILINE)
 STALLED, CLOSED, SLOW, RETURNS = "stalled", "closed", "slow", "comes back"
@@ -15,9 +16,11 @@ MANNERS = (STALLED, CLOSED, SLOW, RETURNS)
 
 
 class Reader:
-    """A pipe whose reader does not read (`stalled`), is gone (`closed`), reads 4 KiB/s (`slow`), or `comes back`.
+    """A pipe whose reader does not read (`stalled`), is gone (`closed`), reads 4 KiB/s (`slow`), or
+    `comes back`.
 
-    With the path of a FIFO it reads that; else `write_end` is for the server. `text` is what it has read.
+    With the path of a FIFO it reads that; else `write_end` is for the server. `text` is what it has
+    read.
     """
 
     def __init__(self, manner: str, fifo: str = "") -> None:

@@ -1,4 +1,6 @@
-"""Servers whose log goes to a pipe that is not read: each way in which uWSGI and gunicorn can have one."""
+"""Servers whose log goes to a pipe that is not read: each way in which uWSGI and gunicorn can have
+one.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ class ShimmedGunicorn(Gunicorn):
         return [*SHIM, *super().command()]
 
 
-# what others may not pass is covered, for this process and its children alone, by an empty folder with what is needed of it
+# what others may not pass is covered, for this process and its children alone, by an empty folder
+# with what is needed of it
 OPENED = """
 set -e
 closed=$1 kept=$2 mounted=$(mktemp -d); shift 2
@@ -52,7 +55,9 @@ exec "$@"
 
 
 def passable() -> List[str]:
-    """Return the command before a command that lets another user run this Python, whose home may be closed to others."""
+    """Return the command before a command that lets another user run this Python, whose home may be
+    closed to others.
+    """
     for place in (sys.base_prefix, sys.prefix, str(ROOT)):
         path = Path(place).resolve()
         for closed, kept in zip(path.parents[::-1], [*path.parents[::-1][1:], path]):
@@ -71,11 +76,19 @@ def why_not_as_nobody() -> str:
     )
     try:
         done = subprocess.run(
-            [*passable(), sys.executable, "-c", code], cwd="/", capture_output=True, timeout=30, check=False
+            [*passable(), sys.executable, "-c", code],
+            cwd="/",
+            capture_output=True,
+            timeout=30,
+            check=False,
         )
     except OSError as error:
         return str(error)
-    return "" if done.returncode == 0 else f"nobody may not run this Python: {done.stderr.decode().strip()[-200:]}"
+    return (
+        ""
+        if done.returncode == 0
+        else f"nobody may not run this Python: {done.stderr.decode().strip()[-200:]}"
+    )
 
 
 class AsNobody(Server):
@@ -97,7 +110,9 @@ class ShimmedAsNobody(AsNobody):
 
 @dataclass(frozen=True)
 class Configuration:
-    """How a server is run: its options, by which class with the library and by which without, where its log goes."""
+    """How a server is run: its options, by which class with the library and by which without, where
+    its log goes.
+    """
 
     options: Mapping[str, Option] = field(default_factory=dict)
     kind: Any = Server
@@ -139,9 +154,15 @@ CONFIGURATIONS: Dict[str, Configuration] = {
 
 @contextlib.contextmanager
 def serving(
-    configuration: Configuration, manner: str, *, guarded: bool = True, log_to: int = -1, **options: Option
+    configuration: Configuration,
+    manner: str,
+    *,
+    guarded: bool = True,
+    log_to: int = -1,
+    **options: Option,
 ) -> Iterator[Tuple[Union[Server, Gunicorn], Reader]]:
-    """Serve the app, with 2 processes, while the log's reader is as told; with the library in it if `guarded`.
+    """Serve the app, with 2 processes, while the log's reader is as told; with the library in it if
+    `guarded`.
 
     With `log_to`, a descriptor, it logs there instead.
     """
@@ -156,7 +177,11 @@ def serving(
         elsewhere = os.open(os.devnull, os.O_WRONLY)
         stack.callback(os.close, elsewhere)
         server = _server(
-            configuration, log_to if log_to >= 0 else elsewhere if fifo else reader.write_end, fifo, guarded, options
+            configuration,
+            log_to if log_to >= 0 else elsewhere if fifo else reader.write_end,
+            fifo,
+            guarded,
+            options,
         )
         stack.enter_context(server)
         if configuration.is_gunicorn:
@@ -166,7 +191,11 @@ def serving(
 
 
 def _server(
-    configuration: Configuration, stderr: int, fifo: str, guarded: bool, options: Mapping[str, Option]
+    configuration: Configuration,
+    stderr: int,
+    fifo: str,
+    guarded: bool,
+    options: Mapping[str, Option],
 ) -> Union[Server, Gunicorn]:
     kind = configuration.kind if guarded else configuration.plain
     if configuration.is_gunicorn:
@@ -182,7 +211,12 @@ def _server(
         return gunicorn
     chosen: Dict[str, Option] = {"master": True, "processes": 2, "die-on-term": True}
     chosen["wsgi-file"] = str(ROOT / "lab" / "stderr_app.py")
-    chosen.update({**configuration.options, **{name.replace("_", "-"): value for name, value in options.items()}})
+    chosen.update(
+        {
+            **configuration.options,
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+    )
     if guarded:
         chosen["shared-import"] = "resilient_wsgi.uwsgi"
     if configuration.log_option and not issubclass(kind, Daemon):

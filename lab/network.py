@@ -24,10 +24,12 @@ def somaxconn() -> int:
 
 @contextlib.contextmanager
 def namespace(limit: int) -> Iterator[bool]:
-    """Run the block, and every thread and process that is started in it, in a new namespace with this somaxconn.
+    """Run the block, and every thread and process that is started in it, in a new namespace with
+    this somaxconn.
 
-    Gives True; where that is not permitted, gives False and the block runs in the namespace of the host, unchanged.
-    Call it from the main thread: /proc/sys/net shows the namespace of the thread that asks, /proc/self/net that of the main one.
+    Gives True; where that is not permitted, gives False and the block runs in the namespace of the
+    host, unchanged. Call it from the main thread: /proc/sys/net shows the namespace of the thread
+    that asks, /proc/self/net that of the main one.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open() as before:

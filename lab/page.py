@@ -1,4 +1,6 @@
-"""The self-contained page: each incident with its two plots side by side, light and dark, nothing loaded from elsewhere."""
+"""The self-contained page: each incident with its two plots side by side, light and dark, nothing
+loaded from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,8 @@ def _section(incident: str, outcomes: Sequence[Outcome]) -> str:
     scale = plot.Scale.of(runs)
     cards = "".join(_card(outcome, scale) for outcome in outcomes)
     legend = "".join(
-        f'<li><i class="{plot.css_class(status)}"></i>{escape(status)}</li>' for status in plot.statuses_in(runs)
+        f'<li><i class="{plot.css_class(status)}"></i>{escape(status)}</li>'
+        for status in plot.statuses_in(runs)
     )
     return (
         f'<section id="{incident}"><h2>{incident}</h2><p class="about">{escape(ABOUT.get(incident, ""))}</p>'
@@ -106,18 +109,25 @@ def _card(outcome: Outcome, scale: plot.Scale) -> str:
         + "".join(_statement(statement, truth) for statement, truth in result.holds)
         + "</ul>"
         + _details("Figures", _figures(result.figures))
-        + (_details("Log lines", f"<pre>{escape(chr(10).join(result.excerpts))}</pre>") if result.excerpts else "")
+        + (
+            _details("Log lines", f"<pre>{escape(chr(10).join(result.excerpts))}</pre>")
+            if result.excerpts
+            else ""
+        )
         + "</div>"
     )
 
 
 def _statement(statement: str, truth: bool) -> str:
-    return f"<li{'' if truth else ' class=no'}><b>{'✓' if truth else '✗'}</b>{escape(statement)}</li>"
+    return (
+        f"<li{'' if truth else ' class=no'}><b>{'✓' if truth else '✗'}</b>{escape(statement)}</li>"
+    )
 
 
 def _figures(figures: Mapping[str, object]) -> str:
     rows: List[str] = [
-        f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>" for name, value in figures.items()
+        f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
+        for name, value in figures.items()
     ]
     return f"<table>{''.join(rows)}</table>"
 

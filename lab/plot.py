@@ -1,4 +1,6 @@
-"""One run as an SVG: answers a second by status, the listen queue, blocked threads, over one time axis."""
+"""One run as an SVG: answers a second by status, the listen queue, blocked threads, over one time
+axis.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ GAP = 40
 PANELS = (("answers per second", 170), ("waiting in the listen queue", 80), ("blocked threads", 60))
 HEIGHT = TOP + sum(height for _, height in PANELS) + GAP * (len(PANELS) - 1) + 20
 BIN_SECONDS = 0.5
-# in the order in which they are stacked; each has a colour of its own in the style sheet of the page
+# in the order in which they are stacked; each has a colour of its own in the style sheet of the
+# page
 STATUSES = {
     "200": "ok",
     "503": "s503",
@@ -43,7 +46,9 @@ class Scale:
     @classmethod
     def of(cls, runs: Sequence[Series]) -> Scale:
         """Return the scale that all these runs fit in."""
-        totals = [sum(at) for run in runs for at in zip(*run.answers_per_second(BIN_SECONDS).values())]
+        totals = [
+            sum(at) for run in runs for at in zip(*run.answers_per_second(BIN_SECONDS).values())
+        ]
         return cls(
             max((run.seconds for run in runs), default=1.0),
             max([*totals, *(run.capacity or 0.0 for run in runs)], default=1.0),
@@ -104,8 +109,12 @@ class _Panel:
         parts = [f'<text class="panel" x="{LEFT}" y="{self.top - 9}">{name}</text>']
         for value in _ticks(self.most, 4 if self.height > 100 else 2):
             y = self.y(value)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{value:g}</text>')
+            parts.append(
+                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+            parts.append(
+                f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{value:g}</text>'
+            )
         for second in _ticks(self.seconds, 8):
             label = f"{second:g} s" if second else "0"
             parts.append(
@@ -150,7 +159,9 @@ def _area(panel: _Panel, samples: Sequence[Tuple[float, int]]) -> str:
 
 
 def _moments(series: Series, seconds: float, bottom: float) -> List[str]:
-    """Return a line through all panels for each moment; its words go into the first of two rows where there is room."""
+    """Return a line through all panels for each moment; its words go into the first of two rows
+    where there is room.
+    """
     parts = []
     row_ends = [0.0, 0.0]
     for at, words in series.moments:

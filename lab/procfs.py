@@ -1,6 +1,8 @@
-"""What /proc says of processes: who descends from whom, what a thread sleeps in, how much processor time was used.
+"""What /proc says of processes: who descends from whom, what a thread sleeps in, how much processor
+time was used.
 
-Every function answers for processes that may end at any moment: one that is gone is left out, never an error.
+Every function answers for processes that may end at any moment: one that is gone is left out, never
+an error.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def thread_waits(pid: int) -> List[str]:
-    """Return for each thread the name of the kernel function it sleeps in ("" or "0" while it runs)."""
+    """Return for each thread the name of the kernel function it sleeps in ("" or "0" while it
+    runs).
+    """
     try:
         tasks = sorted((PROC / str(pid) / "task").iterdir())
     except OSError:

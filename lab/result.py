@@ -14,8 +14,8 @@ Figure = Union[int, float, str, None]
 class Result:
     """One run of one incident.
 
-    `holds` are the statements that must be true of this run, each with its truth: of a plain run, that the incident was seen as
-    it is described; of a guarded one, that it did not happen.
+    `holds` are the statements that must be true of this run, each with its truth: of a plain run,
+    that the incident was seen as it is described; of a guarded one, that it did not happen.
     """
 
     incident: str

@@ -1,4 +1,6 @@
-"""Records what happens over time: answers a second by status, the listen queue's depth, blocked threads, and marked moments."""
+"""Records what happens over time: answers a second by status, the listen queue's depth, blocked
+threads, and marked moments.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from lab.load import Answer
 
 SAMPLE_SECONDS = 0.1
-# what a thread sleeps in when somebody else must do something first: a full pipe, a silent socket, a lock. A worker that
-# waits for its next request sleeps in epoll or accept, which are not here
+# what a thread sleeps in when somebody else must do something first: a full pipe, a silent socket,
+# a lock. A worker that waits for its next request sleeps in epoll or accept, which are not here
 IN_WRITE = ("pipe_write", "anon_pipe_write")
 BLOCKED_IN = (
     *IN_WRITE, "wait_woken", "sk_wait_data", "unix_stream_read_generic", "poll_schedule_timeout", "do_poll", "pipe_wait",
@@ -29,8 +31,9 @@ BLOCKED_IN = (
 class Series:
     """What was recorded; all times are seconds since the beginning.
 
-    `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when, what happened). `capacity` is
-    how many answers a second there can be at most, where that is known.
+    `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when,
+    what happened). `capacity` is how many answers a second there can be at most, where that is
+    known.
     """
 
     seconds: float = 0.0
@@ -58,8 +61,8 @@ def blocked_threads(pids: Sequence[int], waits: Sequence[str] = BLOCKED_IN) -> i
 class Sampler:
     """Samples in a thread of its own while the block lasts.
 
-    :param queue: says how many connections wait; it may raise OSError while the server is not there, which counts as 0.
-    :param blocked: says how many threads are blocked.
+    :param queue: says how many connections wait; it may raise OSError while the server is not
+    there, which counts as 0. :param blocked: says how many threads are blocked.
 
     `begin` is the time.monotonic() of the beginning.
     """
@@ -78,7 +81,10 @@ class Sampler:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
         self._thread.join()

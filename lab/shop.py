@@ -1,4 +1,6 @@
-"""Sets up the example shop: a fresh database in a temporary folder, its environment, its uWSGI options."""
+"""Sets up the example shop: a fresh database in a temporary folder, its environment, its uWSGI
+options.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ GUARDED_LINES: Dict[str, Option] = {
 
 @contextlib.contextmanager
 def environment(**more: str) -> Iterator[Dict[str, str | None]]:
-    """Give the environment of a shop with a fresh, migrated database, which is gone after the block.
+    """Give the environment of a shop with a fresh, migrated database, which is gone after the
+    block.
 
     Switches of the library that this process has inherited are not passed on: plain must be plain.
     """
@@ -40,10 +43,16 @@ def _migrated_database() -> bytes:
     """Return a database as `migrate` leaves it; made once, it takes a second."""
     with tempfile.TemporaryDirectory(prefix="lab-shop-") as folder:
         database = Path(folder) / "shop.sqlite3"
-        inherited = {key: value for key, value in os.environ.items() if key not in _inherited_switches()}
+        inherited = {
+            key: value for key, value in os.environ.items() if key not in _inherited_switches()
+        }
         subprocess.run(
             [sys.executable, str(PROJECT / "manage.py"), "migrate", "--verbosity=0"],
-            env={**inherited, "SHOP_DATABASE": str(database), "DJANGO_SETTINGS_MODULE": "shop.settings"},
+            env={
+                **inherited,
+                "SHOP_DATABASE": str(database),
+                "DJANGO_SETTINGS_MODULE": "shop.settings",
+            },
             check=True,
             timeout=60,
         )

@@ -1,4 +1,6 @@
-"""An app that writes a line of 200 bytes for each request, each time to another of the places that are there."""
+"""An app that writes a line of 200 bytes for each request, each time to another of the places that
+are there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> List
     """Write the line; for `/hang`, take a minute."""
     number = next(numbers)
     line = f"line {os.getpid()} {number:09} ".ljust(199, ".")
-    write = (sys.stderr.write, environ["wsgi.errors"].write, sys.stdout.write, from_before)[number % 4]
+    write = (sys.stderr.write, environ["wsgi.errors"].write, sys.stdout.write, from_before)[
+        number % 4
+    ]
     write(line + "\n")
     answer = f"{os.getpid()} {number}".encode()
     if environ["PATH_INFO"] == "/hang":

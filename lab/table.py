@@ -21,8 +21,15 @@ def render(outcomes: Mapping[str, Sequence[Outcome]], width: int | None = None) 
     rows = [_row(HEAD, widths)]
     for incident, runs in outcomes.items():
         cells = {outcome.kind: _cell(outcome) for outcome in runs}
-        rows.append(_row((incident, cells.get("plain", "(not run)"), cells.get("guarded", "(not run)")), widths))
-    return "\n".join([_rule("┌┬┐", widths), f"\n{_rule('├┼┤', widths)}\n".join(rows), _rule("└┴┘", widths)])
+        rows.append(
+            _row(
+                (incident, cells.get("plain", "(not run)"), cells.get("guarded", "(not run)")),
+                widths,
+            )
+        )
+    return "\n".join(
+        [_rule("┌┬┐", widths), f"\n{_rule('├┼┤', widths)}\n".join(rows), _rule("└┴┘", widths)]
+    )
 
 
 def _cell(outcome: Outcome) -> str:
@@ -35,11 +42,14 @@ def _cell(outcome: Outcome) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    wrapped: List[List[str]] = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths)]
+    wrapped: List[List[str]] = [
+        textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths)
+    ]
     height = max(map(len, wrapped))
     lines = ([*lines, *[""] * (height - len(lines))] for lines in wrapped)
     return "\n".join(
-        "│ " + " │ ".join(text.ljust(width) for text, width in zip(texts, widths)) + " │" for texts in zip(*lines)
+        "│ " + " │ ".join(text.ljust(width) for text, width in zip(texts, widths)) + " │"
+        for texts in zip(*lines)
     )
 
 

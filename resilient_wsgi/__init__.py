@@ -1,20 +1,21 @@
-"""No WSGI worker waits for ever: `install()` puts the components in place, `wrap()` the middleware around an app.
+"""No WSGI worker waits for ever: `install()` puts the components in place, `wrap()` the middleware
+around an app.
 
-Names are looked up when they are first used, because all of the library takes longer to import than a module that wants
-only `resilient_wsgi.deadline` should have to wait.
+Names are looked up when they are first used, because all of the library takes longer to import than
+a module that wants only `resilient_wsgi.deadline` should have to wait.
 """
 
 from __future__ import annotations
 
-from .lazy import names
+from .core.lazy import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import deadline, errors, events, outbound, readiness, request, stderr, testing, threads
+    from .app import wrap
     from .errors import ConfigurationError, DeadlineExceeded
     from .installation import Installation, install
     from .readiness import load
-    from .stack import wrap
     from .testing import off
 
 __all__ = [
@@ -47,7 +48,7 @@ __getattr__ = names(
         "install": "installation",
         "load": "readiness",
         "off": "testing",
-        "wrap": "stack",
+        "wrap": "app",
     },
 )
 

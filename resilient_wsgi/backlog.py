@@ -1,4 +1,6 @@
-"""The listen queue, told at start with the numbers: what was asked, what holds, what limits it, what to set."""
+"""The listen queue, told at start with the numbers: what was asked, what holds, what limits it,
+what to set.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,17 @@ from typing import Iterator, List, Optional, Sequence, Set
 from . import servers
 from .errors import Unavailable
 from .events import BacklogSmall, emit
-from .servers import listen_queue
+from .host import listen_queue
 from .servers.base import WORKER, Server
-from .settings import Backlog
+from .settings.options import Backlog
 
 
 def install(options: Optional[Backlog] = None) -> Sequence[str]:
-    """Look at this server's listen queues and emit `BacklogSmall` for each that is too short; return each in words.
+    """Look at this server's listen queues and emit `BacklogSmall` for each that is too short;
+    return each in words.
 
-    In the master, or in the first worker if the app is loaded there only. Raises `Unavailable` where no listening socket is known.
+    In the master, or in the first worker if the app is loaded there only. Raises `Unavailable`
+    where no listening socket is known.
     """
     options = options or Backlog()
     server = servers.detect()
@@ -26,7 +30,9 @@ def install(options: Optional[Backlog] = None) -> Sequence[str]:
         raise Unavailable(msg)
     identity = server.identity()
     if identity.role != WORKER or identity.worker == 1:
-        for event in check(queues, server.asked_backlog(), listen_queue.somaxconn(), options.minimum):
+        for event in check(
+            queues, server.asked_backlog(), listen_queue.somaxconn(), options.minimum
+        ):
             _told.tell(event)
     return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
@@ -36,7 +42,8 @@ def uninstall() -> None:
 
 
 class _Told:
-    """Emits each event once: in prefork `shared-import` installs in the master, and the app that it loads once more.
+    """Emits each event once: in prefork `shared-import` installs in the master, and the app that it
+    loads once more.
 
     A worker is forked with what its master has told.
     """
@@ -62,7 +69,11 @@ def check(
         wanted = max(asked or 0, minimum)
         if queue.limit < wanted:
             yield BacklogSmall(
-                queue.name, asked or queue.limit, queue.limit, allowed, remedy(queue.limit, wanted, allowed)
+                queue.name,
+                asked or queue.limit,
+                queue.limit,
+                allowed,
+                remedy(queue.limit, wanted, allowed),
             )
 
 

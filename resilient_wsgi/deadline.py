@@ -1,7 +1,8 @@
 """How long something may still take: the one notion that inbound requests and outbound calls share.
 
-A deadline is a point on the monotonic clock, carried in a context variable; `remaining()` tells what is left of it. A wait
-that can be ended from another thread says so with `interruptible()`; the watchdog of requests ends it when time is up.
+A deadline is a point on the monotonic clock, carried in a context variable; `remaining()` tells
+what is left of it. A wait that can be ended from another thread says so with `interruptible()`; the
+watchdog of requests ends it when time is up.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Callable, Optional, Type, TypeVar
 
+from .core.system import SYSTEM, System
 from .errors import DeadlineExceeded
 from .interruptible import Interruptible, Waits
-from .system import SYSTEM, System
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -47,7 +48,9 @@ class Deadline:
         self._system = system
 
     @classmethod
-    def after(cls, seconds: float, source: str = "deadline.limit", system: System = SYSTEM) -> Deadline:
+    def after(
+        cls, seconds: float, source: str = "deadline.limit", system: System = SYSTEM
+    ) -> Deadline:
         """Return the deadline that is `seconds` from now.
 
         Raises `ValueError` for a negative number or NaN.
@@ -88,11 +91,12 @@ def current() -> Optional[Deadline]:
 
 
 def in_request() -> bool:
-    """Return whether this code runs for a request: called by the app that `wrap()` or Django serves.
+    """Return whether this code runs for a request: called by the app that `wrap()` or Django
+    serves.
 
     True with and without a deadline, in the response's iteration and `close()`, and in threads and
-    tasks that have copied the request's context, until the request is over. False anywhere else:
-    in management commands, Celery tasks, the app's own threads, and in forked child processes.
+    tasks that have copied the request's context, until the request is over. False anywhere else: in
+    management commands, Celery tasks, the app's own threads, and in forked child processes.
     """
     return request_of(CURRENT.get()) is not None
 
@@ -132,7 +136,9 @@ def _extend(seconds: float) -> None:
 
 
 def remaining() -> Optional[float]:
-    """Return the seconds left until the deadline that holds here, never below 0; None where there is none."""
+    """Return the seconds left until the deadline that holds here, never below 0; None where there
+    is none.
+    """
     deadline = current()
     return None if deadline is None else max(0.0, deadline.remaining())
 
@@ -149,26 +155,30 @@ def replace(scope: Optional[Deadline]) -> Optional[Deadline]:
 
 
 def interruptible(callback: Callable[[], object], doing: object = "") -> Interruptible:
-    """Return a context manager around a wait that `callback()` ends from another thread: a socket's `shutdown`, say.
+    """Return a context manager around a wait that `callback()` ends from another thread: a socket's
+    `shutdown`, say.
 
-    If the request's time is up, or its client has gone where that ends requests, `callback` is called, at most once and
-    only between `__enter__` and the end of `__exit__`, so the wait ends where it waits, in an error of its own I/O. `doing`
-    says what is waited for ("api.example.com (body)"), as a text or as what has one; it may be assigned anew as that changes.
+    If the request's time is up, or its client has gone where that ends requests, `callback` is
+    called, at most once and only between `__enter__` and the end of `__exit__`, so the wait ends
+    where it waits, in an error of its own I/O. `doing` says what is waited for ("api.example.com
+    (body)"), as a text or as what has one; it may be assigned anew as that changes.
 
         with deadline.interruptible(lambda: sock.shutdown(socket.SHUT_RDWR), "api.example.com (headers)") as wait:
             read()
         if not wait.interrupted:
             pool.put(sock)
 
-    One object is one generation: once the block is left, it never touches its socket again, whoever uses that by then.
-    `callback` runs in the watchdog's thread: it must not block, and what it raises is ignored. Where no deadline
-    holds, nothing is registered and `callback` is never called. Entering and leaving costs about a microsecond.
+    One object is one generation: once the block is left, it never touches its socket again, whoever
+    uses that by then. `callback` runs in the watchdog's thread: it must not block, and what it
+    raises is ignored. Where no deadline holds, nothing is registered and `callback` is never
+    called. Entering and leaving costs about a microsecond.
     """
     return Interruptible(callback, doing, _waits_here())
 
 
 def to_pass_on() -> Optional[str]:
-    """Return what is left, in whole milliseconds, for the header `PASSED_ON`; None where no deadline holds.
+    """Return what is left, in whole milliseconds, for the header `PASSED_ON`; None where no
+    deadline holds.
 
     A length of time and not a clock's, because the clocks of two machines differ.
     """
@@ -183,14 +193,17 @@ _PASSED_ON_AT_MOST = 1e6
 class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(5):`, `@limit(5)`
     """Have at most `seconds` for a block or a function: `with limit(5):` or `@limit(5)`.
 
-    It shortens the deadline in force. With `extend=True` it also extends that of the request, to
-    as late as the server's own limit (harakiri) allows, and that stays so after the block; never
+    It shortens the deadline in force. With `extend=True` it also extends that of the request, to as
+    late as the server's own limit (harakiri) allows, and that stays so after the block; never
     beyond an outer `limit`. Nothing is interrupted by it: waits that know of it (outbound HTTP,
-    `remaining()` in your own code) end in time. One object is for one block at a time. Raises `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function, whose body runs
-    after the call has returned.
+    `remaining()` in your own code) end in time. One object is for one block at a time. Raises
+    `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function,
+    whose body runs after the call has returned.
     """
 
-    def __init__(self, seconds: float, source: str = "deadline.limit", *, extend: bool = False) -> None:
+    def __init__(
+        self, seconds: float, source: str = "deadline.limit", *, extend: bool = False
+    ) -> None:
         Deadline.after(seconds, source)  # a bad number is said here, not at the first use
         self._seconds = seconds
         self._source = source
@@ -219,7 +232,10 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         return current() or mine
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         replace(self._before)
         if self._mine is not None:

@@ -29,10 +29,11 @@ class ConfigurationError(ResilientError, ValueError):
 class DeadlineExceeded(ResilientError):
     """A wait was ended because its time was up.
 
-    What is raised out of a client is always that client's own timeout, too, so that `except` clauses
-    that are there already catch it. It is no builtin `TimeoutError` of its own accord: that is also
-    `concurrent.futures.TimeoutError` and `asyncio.TimeoutError`, which say that a result is not there
-    *yet*. The message says what was waited for, how long, which limit it was, and who set it.
+    What is raised out of a client is always that client's own timeout, too, so that `except`
+    clauses that are there already catch it. It is no builtin `TimeoutError` of its own accord: that
+    is also `concurrent.futures.TimeoutError` and `asyncio.TimeoutError`, which say that a result is
+    not there *yet*. The message says what was waited for, how long, which limit it was, and who set
+    it.
     """
 
 

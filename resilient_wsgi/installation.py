@@ -1,4 +1,6 @@
-"""Put every component in place, in the right order; say of each what was done; take it all away again."""
+"""Put every component in place, in the right order; say of each what was done; take it all away
+again.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,15 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
-from . import readiness, servers, sources
+from . import readiness, servers
 from .core.log import named
 from .errors import ConfigurationError, Unavailable
-from .settings import OFF, Settings
+from .settings import sources
+from .settings.options import OFF, Settings
 from .startup import Startup
 
-# stderr first, so that what the others have to say cannot block; each is a module or package of that name
+# stderr first, so that what the others have to say cannot block; each is a module or package of
+# that name
 COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
 
 LONGEST_REASON = 100
@@ -56,7 +60,9 @@ class ComponentStatus:
 
 
 def _in_short(text: str) -> str:
-    """Return a reason that fits into a line of several: without what is in brackets, and never cut inside of them."""
+    """Return a reason that fits into a line of several: without what is in brackets, and never cut
+    inside of them.
+    """
     if len(text) > LONGEST_REASON:
         outside = re.sub(r"\s*\([^()]*\)", "", text)
         text = textwrap.shorten(outside, LONGEST_REASON, placeholder=" [...]")
@@ -64,7 +70,10 @@ def _in_short(text: str) -> str:
 
 
 class Installation:
-    """What `install()` has put in place in this process. There is one; a later `install()` changes it."""
+    """What `install()` has put in place in this process.
+
+    There is one; a later `install()` changes it.
+    """
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -82,7 +91,10 @@ class Installation:
         return tuple(_now(status) for status in self._status.values())
 
     def uninstall(self) -> None:
-        """Restore everything that was there before. A descriptor that was taken over stays: children may have it."""
+        """Restore everything that was there before.
+
+        A descriptor that was taken over stays: children may have it.
+        """
         global _current
         self._startup.cancel()
         for _, take in reversed(_extensions):
@@ -112,12 +124,17 @@ class Installation:
         self._startup.prepare(states, settings, in_master=in_master)
 
     def read(self, **layers: Optional[Mapping[str, Any]]) -> Settings:
-        """Return the settings that result when the given layers replace those that were given before.
+        """Return the settings that result when the given layers replace those that were given
+        before.
 
-        Raises `ConfigurationError` for mistakes in the arguments of `install()`: whoever writes them sees it at the first
-        start. Those in the environment or in Django's settings may come with any deploy, and are logged.
+        Raises `ConfigurationError` for mistakes in the arguments of `install()`: whoever writes
+        them sees it at the first start. Those in the environment or in Django's settings may come
+        with any deploy, and are logged.
         """
-        wanted = {**self._layers, **{name: layer for name, layer in layers.items() if layer is not None}}
+        wanted = {
+            **self._layers,
+            **{name: layer for name, layer in layers.items() if layer is not None},
+        }
         found = sources.find(wanted["arguments"], wanted["django"])
         if found.arguments:
             raise ConfigurationError(found.mistakes())
@@ -141,9 +158,13 @@ class Installation:
             return ComponentStatus(name, True, options.mode, tuple(component.install(options)), "")
         except Unavailable as reason:
             return ComponentStatus(name, False, options.mode, (), str(reason))
-        except Exception as error:  # the app must start without this component rather than not at all
+        except (
+            Exception
+        ) as error:  # the app must start without this component rather than not at all
             _logger.exception("%s could not be installed", name)
-            return ComponentStatus(name, False, options.mode, (), f"{type(error).__name__}: {error}")
+            return ComponentStatus(
+                name, False, options.mode, (), f"{type(error).__name__}: {error}"
+            )
 
 
 _current: Optional[Installation] = None
@@ -151,28 +172,36 @@ _extensions: List[Tuple[Callable[[Settings], None], Callable[[], None]]] = []
 
 
 def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
-    """Install every component that is on, and return the installation, whose `status()` says what was done.
+    """Install every component that is on, and return the installation, whose `status()` says what
+    was done.
 
-    `settings` is as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`. Calling it again changes what is different and
-    leaves the rest. Raises `ConfigurationError` with all mistakes at once if `settings` has any, and then changes nothing;
-    those in the environment or in Django's settings are logged, and the default is used. A component that cannot be
-    installed is off, `status()` says why, and the app goes on.
+    `settings` is as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`. Calling it again changes
+    what is different and leaves the rest. Raises `ConfigurationError` with all mistakes at once if
+    `settings` has any, and then changes nothing; those in the environment or in Django's settings
+    are logged, and the default is used. A component that cannot be installed is off, `status()`
+    says why, and the app goes on.
     """
     return _install(arguments=settings)
 
 
 def install_for_django(settings: Mapping[str, Any]) -> Installation:
-    """Do the same with the dictionary of Django's settings, which arguments of `install()` overrule."""
+    """Do the same with the dictionary of Django's settings, which arguments of `install()`
+    overrule.
+    """
     return _install(django=settings)
 
 
 def install_in_master() -> Installation:
-    """Do the same from `shared-import`, with the settings of the environment: the app's are not known yet."""
+    """Do the same from `shared-import`, with the settings of the environment: the app's are not
+    known yet.
+    """
     return _install(in_master=True)
 
 
 def of_environment() -> Settings:
-    """Return the settings of the environment, for an app that is wrapped where nothing was installed; log its mistakes."""
+    """Return the settings of the environment, for an app that is wrapped where nothing was
+    installed; log its mistakes.
+    """
     found = sources.find()
     for mistake in found.environment:
         log_mistake(mistake)
@@ -185,7 +214,9 @@ def log_mistake(mistake: str) -> None:
 
 
 def extend(put: Callable[[Settings], None], take: Callable[[], None]) -> None:
-    """Have a front door's own patches come and go with the components, in this installation and in later ones."""
+    """Have a front door's own patches come and go with the components, in this installation and in
+    later ones.
+    """
     if (put, take) not in _extensions:
         _extensions.append((put, take))
     if _current is not None:
@@ -218,7 +249,9 @@ def _server_changed() -> None:
 
 
 def _now(status: ComponentStatus) -> ComponentStatus:
-    """Return the status with what a component that has `status_lines()` says now: more may have come since it was installed."""
+    """Return the status with what a component that has `status_lines()` says now: more may have
+    come since it was installed.
+    """
     if not status.on:  # and perhaps cannot even be imported
         return status
     lines = getattr(_component(status.name), "status_lines", None)

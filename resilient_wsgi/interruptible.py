@@ -14,15 +14,18 @@ Waits = Dict["Interruptible", None]
 class Interruptible:
     """One wait: made by `deadline.interruptible()`, used once as a context manager.
 
-    `str(doing)` says what is waited for, `interrupted` whether it was ended from outside. The lock makes leaving the block wait
-    for a `callback` that runs just then: after it, the socket is the pool's. Without it a wait could be left as untouched
-    between the watchdog's look and its deed; and one that was ended could be closed while `shutdown` is on its way to the
-    kernel with the number of a descriptor that by then is another's.
+    `str(doing)` says what is waited for, `interrupted` whether it was ended from outside. The lock
+    makes leaving the block wait for a `callback` that runs just then: after it, the socket is the
+    pool's. Without it a wait could be left as untouched between the watchdog's look and its deed;
+    and one that was ended could be closed while `shutdown` is on its way to the kernel with the
+    number of a descriptor that by then is another's.
     """
 
     __slots__ = ("_armed", "_callback", "_lock", "_waits", "doing", "interrupted")
 
-    def __init__(self, callback: Callable[[], object], doing: object, waits: Optional[Waits]) -> None:
+    def __init__(
+        self, callback: Callable[[], object], doing: object, waits: Optional[Waits]
+    ) -> None:
         self.doing = doing
         self.interrupted = False
         self._callback = callback
@@ -34,7 +37,10 @@ class Interruptible:
         return self.arm()
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         self.disarm()
 
@@ -46,7 +52,9 @@ class Interruptible:
         return self
 
     def disarm(self) -> bool:
-        """Have `callback` not called from here on, and return whether it was: then the socket is of no more use."""
+        """Have `callback` not called from here on, and return whether it was: then the socket is of
+        no more use.
+        """
         with self._lock:
             self._armed = False
         if self._waits is not None:

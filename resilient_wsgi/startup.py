@@ -1,4 +1,6 @@
-"""What a server's log says at the start: that the library is active, in which modes, and the request deadline."""
+"""What a server's log says at the start: that the library is active, in which modes, and the
+request deadline.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from . import servers
 from .core import frames
 from .core.log import named
 from .servers import Server
-from .settings import OFF, Settings
+from .settings.options import OFF, Settings
 
 _logger = named()
 
@@ -29,7 +31,9 @@ class Startup:
         self._settings = Settings()
         self._logged = ""
 
-    def prepare(self, states: Sequence[str], settings: Settings, *, in_master: bool = False) -> None:
+    def prepare(
+        self, states: Sequence[str], settings: Settings, *, in_master: bool = False
+    ) -> None:
         """Take what was installed, and log it as soon as this process is a worker that serves.
 
         What was installed in a master is often changed by the app, which may be loaded later.
@@ -46,7 +50,9 @@ class Startup:
         servers.detect().forget(self.log)
 
     def log(self) -> None:
-        """Log the line, in the first worker of an instance; not in a script or a test, whose output it would be in the middle of."""
+        """Log the line, in the first worker of an instance; not in a script or a test, whose output
+        it would be in the middle of.
+        """
         if servers.detect().name == Server.name:
             return
         reason = frames.why_not()  # which only a worker can tell
@@ -72,7 +78,7 @@ def deadline_of(settings: Settings) -> str:
     Only a wrapped app has one. An app that is still being loaded may be wrapped yet.
     """
     from . import request
-    from .request.granted import Budget
+    from .request.budget import Budget
 
     if settings.request.mode == OFF:
         return "no deadline: REQUEST.MODE is off"

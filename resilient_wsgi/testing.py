@@ -1,4 +1,6 @@
-"""Helpers for the tests of those who use the library: a stalled pipe, a hung server, a clock to turn, events to look at."""
+"""Helpers for the tests of those who use the library: a stalled pipe, a hung server, a clock to
+turn, events to look at.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import threading
 from contextlib import contextmanager
 from typing import Iterator, List, Optional, Tuple
 
-from . import events, installation, stack
-from .system import System
+from . import app as stack, events, installation
+from .core.system import System
 
 
 class FakeClock(System):
@@ -42,7 +44,9 @@ def captured_events() -> Iterator[List[events.Event]]:
 
 @contextmanager
 def stalled_pipe() -> Iterator[int]:
-    """Yield the writing end of a pipe that is full and that nobody reads: a plain write to it never returns."""
+    """Yield the writing end of a pipe that is full and that nobody reads: a plain write to it never
+    returns.
+    """
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
@@ -60,7 +64,9 @@ def stalled_pipe() -> Iterator[int]:
 
 @contextmanager
 def hung_server() -> Iterator[Tuple[str, int]]:
-    """Run a server on 127.0.0.1 that accepts every connection and never says a word; yield its address."""
+    """Run a server on 127.0.0.1 that accepts every connection and never says a word; yield its
+    address.
+    """
     accepted: List[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -83,7 +89,9 @@ def hung_server() -> Iterator[Tuple[str, int]]:
 
 
 class _Off:
-    """How many blocks have switched the library off, and what is to be put in place again after the last one."""
+    """How many blocks have switched the library off, and what is to be put in place again after the
+    last one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -113,7 +121,8 @@ _off = _Off()
 
 @contextmanager
 def off() -> Iterator[None]:
-    """Switch the whole library off for a block, and on again as it was; wrapped apps are called directly meanwhile.
+    """Switch the whole library off for a block, and on again as it was; wrapped apps are called
+    directly meanwhile.
 
     Blocks nest, and may overlap in several threads: it is on again after the last one.
     """

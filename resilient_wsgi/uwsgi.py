@@ -1,9 +1,11 @@
-"""Import target of `shared-import`: puts everything in place in the uWSGI master, before the first fork.
+"""Import target of `shared-import`: puts everything in place in the uWSGI master, before the first
+fork.
 
 `application` is here if the environment variable RESILIENT_WSGI_APPLICATION names an app: `module =
-resilient_wsgi.uwsgi:application` serves it. uWSGI takes the callable out of this module's dictionary when it would load the
-app, and by then `shared-import` has imported the module long ago; so it is put there just before. Where that fails there is
-none, and uWSGI has no app, as with any other load that fails.
+resilient_wsgi.uwsgi:application` serves it. uWSGI takes the callable out of this module's
+dictionary when it would load the app, and by then `shared-import` has imported the module long ago;
+so it is put there just before. Where that fails there is none, and uWSGI has no app, as with any
+other load that fails.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 
 from . import readiness, servers
 from .installation import install_in_master
-from .servers.uwsgi_apps import VARIABLE
+from .servers.uwsgi.apps import VARIABLE
 
 installation = install_in_master()
 
@@ -29,6 +31,7 @@ def _load_application() -> None:
 if VARIABLE in os.environ:
     _server = servers.detect()
     if _server.loads_in_worker() and not _server.identity().worker:
-        _server.on_worker_start(_load_application)  # after readiness has paused and set its traps: it was added before
+        # after readiness has paused and set its traps: it was added before
+        _server.on_worker_start(_load_application)
     else:
         _load_application()

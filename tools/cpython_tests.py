@@ -1,10 +1,12 @@
 """Run CPython's own tests of threads without and with adoption, and compare.
 
-python tools/cpython_tests.py ~/.pyenv/versions/3.9.18/bin/python ~/.pyenv/versions/3.13.0/bin/python
+python tools/cpython_tests.py ~/.pyenv/versions/3.9.18/bin/python
+~/.pyenv/versions/3.13.0/bin/python
 
-For each interpreter that has its tests (Lib/test), in a venv of its own. Adoption is installed by a .pth file, so that it is
-on in the interpreters that the tests start themselves, too. The bounded exit is not: the tests rely on a wait without a limit.
-The exit code is 0 if every interpreter has the same failures with as without.
+For each interpreter that has its tests (Lib/test), in a venv of its own. Adoption is installed by a
+.pth file, so that it is on in the interpreters that the tests start themselves, too. The bounded
+exit is not: the tests rely on a wait without a limit. The exit code is 0 if every interpreter has
+the same failures with as without.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ TESTS = ("test_threading", "test_thread", "test_concurrent_futures", "test_threa
 IGNORED = "test_import_from_another_thread"
 TIMEOUT = 900
 ROOT = Path(__file__).resolve().parents[1]
-SWITCH = """from resilient_wsgi.threads import adopt
+SWITCH = """from resilient_wsgi.threads import adoption as adoption as adopt
 adopt.install()
 """
 
@@ -47,7 +49,12 @@ def prepare(python: str, folder: Path, *, adopt: bool) -> Path:
 
 def failures(python: Path, test: str) -> list[str]:
     """Return the tests that failed, by name, and a word for a run that came to no end."""
-    there = subprocess.run([python, "-c", f"import test.{test}"], capture_output=True, check=False).returncode == 0
+    there = (
+        subprocess.run(
+            [python, "-c", f"import test.{test}"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     if not there:
         return ["not installed"]  # some builds of CPython leave out tests that are packages
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +75,8 @@ def compare(python: str) -> bool:
     same = True
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
         plain, adopted = (
-            prepare(python, Path(folder) / name, adopt=name == "adopted") for name in ("plain", "adopted")
+            prepare(python, Path(folder) / name, adopt=name == "adopted")
+            for name in ("plain", "adopted")
         )
         for test in TESTS:
             without, with_ = pool.map(lambda run, test=test: failures(run, test), (plain, adopted))
@@ -79,7 +87,8 @@ def compare(python: str) -> bool:
 
 
 if __name__ == "__main__":
-    # started in the background, a shell has it ignored, children inherit that, and tests wait for it for ever
+    # started in the background, a shell has it ignored, children inherit that, and tests wait for
+    # it for ever
     signal.signal(signal.SIGINT, signal.default_int_handler)
     results = [compare(python) for python in sys.argv[1:] or [sys.executable]]
     sys.exit(0 if all(results) else 1)

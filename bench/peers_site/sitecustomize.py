@@ -1,4 +1,6 @@
-"""Installs the library in every process of another project's test suite, its children too, where PEERS_LIBRARY is on."""
+"""Installs the library in every process of another project's test suite, its children too, where
+PEERS_LIBRARY is on.
+"""
 
 from __future__ import annotations
 

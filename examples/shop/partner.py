@@ -2,8 +2,9 @@
 
     python partner.py PORT CONTROL_PORT
 
-POST http://127.0.0.1:CONTROL_PORT/<mode> sets the mode: answer, hang (accept, read, never answer), drip (a byte now and
-then), refuse (close the listening socket). A request is treated by the mode in force when it came.
+POST http://127.0.0.1:CONTROL_PORT/<mode> sets the mode: answer, hang (accept, read, never answer),
+drip (a byte now and then), refuse (close the listening socket). A request is treated by the mode in
+force when it came.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Partner:
             self.server.close()
             self.server = None
         elif mode != "refuse" and not self.server:
-            self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=1024)
+            self.server = await asyncio.start_server(
+                self.serve, "127.0.0.1", self.port, backlog=1024
+            )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

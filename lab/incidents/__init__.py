@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Dict
 
-from . import failed_load, hung_upstream, overload, reload_with_threads, small_backlog, stalled_stderr
+from . import (
+    failed_load,
+    hung_upstream,
+    overload,
+    reload_with_threads,
+    small_backlog,
+    stalled_stderr,
+)
 
 if TYPE_CHECKING:
     from lab.result import Result

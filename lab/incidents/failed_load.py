@@ -1,7 +1,7 @@
 """A worker fails to load the app and answers 500 for ever.
 
-master, lazy-apps, 4 processes. Two workers are respawned while memory is short: an RLIMIT_AS that the import of the app runs
-into. Then memory is there again, and nobody restarts anything.
+master, lazy-apps, 4 processes. Two workers are respawned while memory is short: an RLIMIT_AS that
+the import of the app runs into. Then memory is there again, and nobody restarts anything.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def run(guarded: bool) -> Result:
     ):
         load.burst(server.port, "/", PROCESSES * 2, 10.0)
         with (
-            Sampler(lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())) as sampler,
+            Sampler(
+                lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())
+            ) as sampler,
             load.Load(server.port, [RATE], patience=5.0) as traffic,
         ):
             time.sleep(HEALTHY_SECONDS)
@@ -73,7 +75,9 @@ def _respawn_short_of_memory(server: Server, tokens: Path) -> int:
 
 
 def _workers_that_serve(server: Server, patience: float) -> Set[str]:
-    """Return the pids that good answers come from; ask until it is all of them, at most `patience` seconds."""
+    """Return the pids that good answers come from; ask until it is all of them, at most `patience`
+    seconds.
+    """
     serving: Set[str] = set()
 
     def all_seen() -> bool:
@@ -85,8 +89,12 @@ def _workers_that_serve(server: Server, patience: float) -> Set[str]:
     return serving
 
 
-def _judge(result: Result, log: str, during: List[load.Answer], final: List[load.Answer], serving: Set[str]) -> None:
-    errors, last_errors = (sum(answer.status == "500" for answer in answers) for answers in (during, final))
+def _judge(
+    result: Result, log: str, during: List[load.Answer], final: List[load.Answer], serving: Set[str]
+) -> None:
+    errors, last_errors = (
+        sum(answer.status == "500" for answer in answers) for answers in (during, final)
+    )
     result.figures.update(
         {
             "answers while watched": load.summary(during),
@@ -96,21 +104,35 @@ def _judge(result: Result, log: str, during: List[load.Answer], final: List[load
             "processes": PROCESSES,
         }
     )
-    result.excerpts = excerpt(log, "MemoryError", "unable to load app", "no python application found", "resilient_wsgi")
+    result.excerpts = excerpt(
+        log, "MemoryError", "unable to load app", "no python application found", "resilient_wsgi"
+    )
     result.check(
-        "the operating system refused memory to 2 loads (MemoryError)", log.count("MemoryError") >= SHORT_LOADS
+        "the operating system refused memory to 2 loads (MemoryError)",
+        log.count("MemoryError") >= SHORT_LOADS,
     )
     if result.guarded:
         result.check("0 x 500", errors + last_errors == 0)
-        result.check("every request is answered 200", all(answer.good for answer in [*during, *final]))
+        result.check(
+            "every request is answered 200", all(answer.good for answer in [*during, *final])
+        )
         result.check("all 4 workers serve again", len(serving) == PROCESSES)
-        result.check("no respawn storm (at most 8 spawns more)", log.count("Respawned uWSGI worker") <= SHORT_LOADS + 8)
+        result.check(
+            "no respawn storm (at most 8 spawns more)",
+            log.count("Respawned uWSGI worker") <= SHORT_LOADS + 8,
+        )
     else:
-        result.check("the log says 'no python application found'", "no python application found" in log)
+        result.check(
+            "the log says 'no python application found'", "no python application found" in log
+        )
         result.check("a good part of the traffic gets 500", errors > len(during) / 10)
         result.check("it does not heal: 500s still, though memory is there", last_errors > 0)
-        result.check("only the 2 workers with an app serve", len(serving) == PROCESSES - SHORT_LOADS)
-        result.check("the broken workers live on", result.figures["workers started anew after that"] == 0)
+        result.check(
+            "only the 2 workers with an app serve", len(serving) == PROCESSES - SHORT_LOADS
+        )
+        result.check(
+            "the broken workers live on", result.figures["workers started anew after that"] == 0
+        )
     result.seen = (
         f"{errors} x 500 in {len(during)} requests; {WATCH_SECONDS:g} s later still {last_errors} of {FINAL}; "
         f"{len(serving)} of {PROCESSES} workers serve"

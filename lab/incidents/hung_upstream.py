@@ -1,6 +1,8 @@
-"""A third party hangs, and the whole service is gone; and a burst that a service goes on working for when nobody waits any more.
+"""A third party hangs, and the whole service is gone; and a burst that a service goes on working
+for when nobody waits any more.
 
-nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the partner, which stops answering for a while.
+nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the partner,
+which stops answering for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ NGINX_SECONDS = 2.0
 HEALTHY_SECONDS = 1.5
 OUTAGE_SECONDS = 8.0
 AFTER_SECONDS = 12.0
-RATES = (load.Rate("/offers", 9), load.Rate("/", 12), load.Rate("/products", 8), load.Rate("/buy", 1))
+RATES = (
+    load.Rate("/offers", 9),
+    load.Rate("/", 12),
+    load.Rate("/products", 8),
+    load.Rate("/buy", 1),
+)
 
 BURST = 40
 WORK_SECONDS = 0.5
@@ -47,14 +54,19 @@ def _outage(result: Result) -> None:
     guarded = result.guarded
     options = shop.options(
         guarded=guarded, processes=PROCESSES, harakiri=HARAKIRI_SECONDS, listen=64, chmod_socket="666",
-        # a second socket, of the other family, with the same workers behind it: each fails in its own way when full
+        # a second socket, of the other family, with the same workers behind it: each fails in its
+        # own way when full
         socket="%duwsgi.sock",  # %d is the folder of the ini file
     )  # fmt: skip
     with (
         Partner() as partner,
         shop.environment(SHOP_PARTNER_URL=partner.url, SHOP_RESILIENT=str(int(guarded))) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
-        Nginx([server.address, server.socket_path], read_timeout=NGINX_SECONDS, connect_timeout=NGINX_SECONDS) as nginx,
+        Nginx(
+            [server.address, server.socket_path],
+            read_timeout=NGINX_SECONDS,
+            connect_timeout=NGINX_SECONDS,
+        ) as nginx,
     ):
         for rate in RATES:  # the first request of a worker is slow for reasons of its own
             load.burst(nginx.port, rate.path, PROCESSES * 2, 10.0)
@@ -87,7 +99,9 @@ def _steady(answers: List[Answer], since: float) -> bool:
 
 def _first_good(answers: List[Answer], since: float) -> float | None:
     """Return when the first good answer came to a request that was sent after the moment given."""
-    return min((answer.end for answer in answers if answer.good and answer.begin > since), default=None)
+    return min(
+        (answer.end for answer in answers if answer.good and answer.begin > since), default=None
+    )
 
 
 def _outage_figures(result: Result, answers: List[Answer], hang: float, recover: float) -> None:
@@ -103,20 +117,34 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
             "share of others answered": round(good / max(1, len(others)), 3),
             "offers during the outage": load.summary(callers),
             "all others, by status": load.summary(others),
-            "first good answer after recovery, s": None if first is None else round(first - recover, 2),
-            "first good offers after recovery, s": None if offers is None else round(offers - recover, 2),
+            "first good answer after recovery, s": None
+            if first is None
+            else round(first - recover, 2),
+            "first good offers after recovery, s": None
+            if offers is None
+            else round(offers - recover, 2),
             "deepest queue": max((depth for _, depth in result.series.queue), default=0),
         }
     )
     if result.guarded:
-        result.check("views that do not call the partner keep answering (99 %)", good >= 0.99 * len(others))
+        result.check(
+            "views that do not call the partner keep answering (99 %)", good >= 0.99 * len(others)
+        )
         # what came just before the recovery may have reached the partner just after it
         failed = {answer.status for answer in callers if not answer.good}
-        result.check("the app itself answers for the partner: 503, no 502, no 504", failed == {"503"})
-        result.check("first good answer within 2 s of the recovery", first is not None and first - recover <= 2.0)
+        result.check(
+            "the app itself answers for the partner: 503, no 502, no 504", failed == {"503"}
+        )
+        result.check(
+            "first good answer within 2 s of the recovery",
+            first is not None and first - recover <= 2.0,
+        )
         result.check("and the first good offers", offers is not None and offers - recover <= 2.0)
     else:
-        result.check("views that do not call the partner are gone too (under half answered)", good < 0.5 * len(others))
+        result.check(
+            "views that do not call the partner are gone too (under half answered)",
+            good < 0.5 * len(others),
+        )
 
 
 def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:
@@ -137,11 +165,15 @@ def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:
 
 
 def _burst(guarded: bool) -> Result:
-    """40 requests at once for one process that needs half a second for each; nginx gives up after 2 s."""
+    """40 requests at once for one process that needs half a second for each; nginx gives up after 2
+    s.
+    """
     result = Result(INCIDENT, guarded)
     options = shop.options(guarded=guarded, processes=1)
     with (
-        shop.environment(SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))) as env,
+        shop.environment(
+            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))
+        ) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
         Nginx([server.address], read_timeout=NGINX_SECONDS) as nginx,
     ):
@@ -160,7 +192,8 @@ def _burst(guarded: bool) -> Result:
     )
     if guarded:
         result.check("burst: next good answer within 2 s", wait is not None and wait <= 2.0)
-        # what is under way when nginx gives up cannot be known to be in vain; 2 s are just when one ends and the next begins
+        # what is under way when nginx gives up cannot be known to be in vain; 2 s are just when one
+        # ends and the next begins
         result.check("burst: no request is begun whose client is gone", worked - good <= 2)
     else:
         result.check("burst: most get 504", statuses.get("504", 0) > BURST / 2)
@@ -171,7 +204,10 @@ def _burst(guarded: bool) -> Result:
 
 def _say(result: Result) -> None:
     figures = result.figures
-    recovery, burst = figures["first good answer after recovery, s"], figures["burst: next good answer, s"]
+    recovery, burst = (
+        figures["first good answer after recovery, s"],
+        figures["burst: next good answer, s"],
+    )
     result.seen = (
         f"{figures['harakiris']} harakiris; other views answered {figures['others answered during the outage']} "
         f"during the outage; good again {recovery} s after it. Burst: next good answer after {burst} s, "

@@ -1,7 +1,8 @@
-"""Goodput under overload: twice what the service can do is asked of it, and clients give up after two seconds.
+"""Goodput under overload: twice what the service can do is asked of it, and clients give up after
+two seconds.
 
-nginx in front says when it had a request (`X-Request-Start`). The service works by waiting, so that the machine that runs all
-of this is not what is overloaded.
+nginx in front says when it had a request (`X-Request-Start`). The service works by waiting, so that
+the machine that runs all of this is not what is overloaded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ CAPACITY = PROCESSES / WORK_SECONDS
 FACTOR = 2.0
 PATIENCE = 2.0
 SECONDS = 12.0
-# at twice the capacity a queue from which everybody comes too late takes PATIENCE to build up, and those before it as long to be served
+# at twice the capacity a queue from which everybody comes too late takes PATIENCE to build up, and
+# those before it as long to be served
 FILLED = 2 * PATIENCE
 # what an operator adds to nginx.conf, and to the environment
 STAMP = {"HTTP_X_REQUEST_START": "t=${msec}"}
@@ -32,7 +34,9 @@ TARGET: Dict[str, str | None] = {"RESILIENT_WSGI_REQUEST_QUEUE_TARGET": "0.3"}
 
 @dataclass(frozen=True)
 class Overload:
-    """What came of it: the answers once the queue was full, in how many seconds, and how long after the end it was good again."""
+    """What came of it: the answers once the queue was full, in how many seconds, and how long after
+    the end it was good again.
+    """
 
     answers: List[load.Answer]
     span: float
@@ -49,7 +53,9 @@ class Overload:
         return len(wanted) / self.span
 
 
-def drive(port: int, path: str, rate: float, seconds: float, sampler: Sampler | None = None) -> Overload:
+def drive(
+    port: int, path: str, rate: float, seconds: float, sampler: Sampler | None = None
+) -> Overload:
     """Ask for `rate` requests a second, then see how soon a single request gets its answer."""
     with load.Load(port, [load.Rate(path, rate)], PATIENCE, seconds + 1) as traffic:
         begin = time.monotonic()
@@ -71,11 +77,14 @@ def run(guarded: bool, seconds: float = SECONDS) -> Result:
     result = Result("overload", guarded)
     options = shop.options(guarded=guarded, processes=PROCESSES, harakiri=30, listen=1024)
     with (
-        shop.environment(SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))) as env,
+        shop.environment(
+            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))
+        ) as env,
         Server(options, listen_on="uwsgi", env={**env, **(TARGET if guarded else {})}) as server,
         Nginx([server.address], parameters=STAMP) as nginx,
     ):
-        load.burst(nginx.port, "/", PROCESSES * 4, 10.0)  # the first request of a worker is slow for reasons of its own
+        # the first request of a worker is slow for reasons of its own
+        load.burst(nginx.port, "/", PROCESSES * 4, 10.0)
         depth, blocked = lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())
         with Sampler(depth, blocked) as sampler:
             sampler.mark(f"{FACTOR:g} x capacity")
@@ -95,16 +104,23 @@ def _judge(result: Result, came: Overload) -> None:
             "share of the capacity": round(share, 3),
             "refused with 503, a second": round(came.per_second("503"), 1),
             f"given up after {PATIENCE:g} s, a second": round(came.per_second(load.NO_ANSWER), 1),
-            "median of the good answers, s": round(statistics.median(came.waits), 2) if came.waits else None,
+            "median of the good answers, s": round(statistics.median(came.waits), 2)
+            if came.waits
+            else None,
             "good again after, s": None if came.recovered is None else round(came.recovered, 1),
         }
     )
     if result.guarded:
         result.check("good answers for 85 % of the capacity", share >= 0.85)
-        result.check("good again within 2 s of the overload", came.recovered is not None and came.recovered <= 2.0)
+        result.check(
+            "good again within 2 s of the overload",
+            came.recovered is not None and came.recovered <= 2.0,
+        )
     else:
         result.check("next to nobody is answered in time (under 10 % of the capacity)", share < 0.1)
-        result.check("over 5 s until it is good again", came.recovered is None or came.recovered > 5.0)
+        result.check(
+            "over 5 s until it is good again", came.recovered is None or came.recovered > 5.0
+        )
     result.seen = (
         f"{good:.0f} good answers a second of {CAPACITY:g} that it can do ({share:.0%}), {came.per_second('503'):.0f} refused, "
         f"{came.per_second(load.NO_ANSWER):.0f} in vain; good again {result.figures['good again after, s']} s after it"

@@ -1,7 +1,8 @@
 """Reload and stop hang because the app has a background thread.
 
-5 processes, 2 threads, and the wsgi.py of the incident: a non-daemon thread that nobody tells to stop. Twice: with the app
-loaded before the fork (the thread is a ghost in the workers) and with lazy-apps (the thread lives in each worker).
+5 processes, 2 threads, and the wsgi.py of the incident: a non-daemon thread that nobody tells to
+stop. Twice: with the app loaded before the fork (the thread is a ghost in the workers) and with
+lazy-apps (the thread lives in each worker).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ PROCESSES = 5
 MERCY_SECONDS = 8
 HEALTHY_SECONDS = 1.0
 START_SECONDS = 30.0  # five times Django on a busy machine
-# 2 s are promised, and 0.5 to 1.1 s were measured; the rest is for a busy machine: uWSGI's master looks once a second, and five
-# processes with Django in them are finalized on what cores there are. A hang lasts until mercy ends, wherever it runs
+# 2 s are promised, and 0.5 to 1.1 s were measured; the rest is for a busy machine: uWSGI's master
+# looks once a second, and five processes with Django in them are finalized on what cores there are.
+# A hang lasts until mercy ends, wherever it runs
 LIMIT_SECONDS = 5.0
 VARIANTS: Dict[str, Dict[str, Option]] = {"preforking": {}, "lazy-apps": {"lazy_apps": True}}
 JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
@@ -42,7 +44,9 @@ def run(guarded: bool) -> Result:
         each.start()
         if (
             guarded
-        ):  # plain is mere waiting, and may wait for both; guarded is quick, and would be slowed down by the other
+            # plain is mere waiting, and may wait for both; guarded is quick, and would be slowed
+            # down by the other
+        ):
             each.join()
     for each in runs:
         each.join()
@@ -69,7 +73,10 @@ class _Run(threading.Thread):
 
     def run(self) -> None:
         try:
-            with shop.environment(SHOP_BACKGROUND_THREAD="1") as env, Server(self.options, env=env) as server:
+            with (
+                shop.environment(SHOP_BACKGROUND_THREAD="1") as env,
+                Server(self.options, env=env) as server,
+            ):
                 self._watch(server)
                 self.log = server.log()
         except BaseException as error:
@@ -95,7 +102,9 @@ class _Run(threading.Thread):
             self.result.series = sampler.series
 
     def _reload(self, server: Server) -> float:
-        """Send SIGHUP and return how long it took until the last old worker was gone; then wait until the new ones serve."""
+        """Send SIGHUP and return how long it took until the last old worker was gone; then wait
+        until the new ones serve.
+        """
         old = set(server.workers())
         begin = time.monotonic()
         server.signal(signal.SIGHUP)
@@ -103,20 +112,29 @@ class _Run(threading.Thread):
             raise server.error("still has old workers")
         seconds = time.monotonic() - begin
         server.wait_for_log(
-            r"^spawned uWSGI worker \d+|^Respawned uWSGI worker \d+", START_SECONDS, count=PROCESSES * 2
+            r"^spawned uWSGI worker \d+|^Respawned uWSGI worker \d+",
+            START_SECONDS,
+            count=PROCESSES * 2,
         )
-        if load.poll_until_good(server.port, "/", deadline=START_SECONDS, patience=START_SECONDS) is None:
+        if (
+            load.poll_until_good(server.port, "/", deadline=START_SECONDS, patience=START_SECONDS)
+            is None
+        ):
             raise server.error("does not answer after the reload")
         self.serves_again_seconds = time.monotonic() - begin
         return seconds
 
 
 def _joining(pids: List[int]) -> int:
-    """Count the threads that wait for another to end: those in a lock of workers in which none waits for a request.
+    """Count the threads that wait for another to end: those in a lock of workers in which none
+    waits for a request.
 
-    In a worker that serves, all threads but one are in a lock too: the one that waits for the next request has it.
+    In a worker that serves, all threads but one are in a lock too: the one that waits for the next
+    request has it.
     """
-    return sum(blocked_threads([pid], JOINING) for pid in pids if not blocked_threads([pid], ACCEPTING))
+    return sum(
+        blocked_threads([pid], JOINING) for pid in pids if not blocked_threads([pid], ACCEPTING)
+    )
 
 
 def _judge(result: Result, runs: List[_Run]) -> None:
@@ -128,20 +146,29 @@ def _judge(result: Result, runs: List[_Run]) -> None:
         result.figures[f"{run.variant}: serves again, s"] = round(run.serves_again_seconds, 1)
         result.figures[f"{run.variant}: stop, s"] = stop_seconds
         result.figures[f"{run.variant}: NO MERCY lines"] = no_mercy
-        seen.append(f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO MERCY")
+        seen.append(
+            f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO MERCY"
+        )
         result.excerpts += excerpt(run.log, "NO MERCY", "refresh-prices")
         if result.guarded:
             result.check(
-                f"{run.variant}: reload within 2 s, and three for a busy machine", run.reload_seconds <= LIMIT_SECONDS
+                f"{run.variant}: reload within 2 s, and three for a busy machine",
+                run.reload_seconds <= LIMIT_SECONDS,
             )
             result.check(
-                f"{run.variant}: stop within 2 s, and three for a busy machine", run.stop_seconds <= LIMIT_SECONDS
+                f"{run.variant}: stop within 2 s, and three for a busy machine",
+                run.stop_seconds <= LIMIT_SECONDS,
             )
             result.check(f"{run.variant}: no NO MERCY", no_mercy == 0)
-            result.check(f"{run.variant}: the log names the thread that did not stop", "refresh-prices" in run.log)
+            result.check(
+                f"{run.variant}: the log names the thread that did not stop",
+                "refresh-prices" in run.log,
+            )
         else:
             least = MERCY_SECONDS - 1.5  # mercy is counted in whole seconds
-            result.check(f"{run.variant}: reload takes the whole mercy", run.reload_seconds >= least)
+            result.check(
+                f"{run.variant}: reload takes the whole mercy", run.reload_seconds >= least
+            )
             result.check(f"{run.variant}: stop takes the whole mercy", run.stop_seconds >= least)
             result.check(f"{run.variant}: NO MERCY for the workers", no_mercy >= PROCESSES)
     result.seen = "; ".join(seen)

@@ -1,7 +1,8 @@
-"""The listen queue is smaller than the operator believes, and over UNIX sockets uWSGI does not even say that it is full.
+"""The listen queue is smaller than the operator believes, and over UNIX sockets uWSGI does not even
+say that it is full.
 
-In a network namespace with somaxconn = 128 (without root: with the host's value). First 2048 is asked for; then a burst meets
-the default of 100, once over TCP and once over a UNIX socket.
+In a network namespace with somaxconn = 128 (without root: with the host's value). First 2048 is
+asked for; then a burst meets the default of 100, once over TCP and once over a UNIX socket.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def run(guarded: bool) -> Result:
     """Ask for 2048, then fill the default queue over TCP and over a UNIX socket."""
     result = Result(INCIDENT, guarded)
     with network.namespace(SOMAXCONN) as own:
-        result.figures["somaxconn"] = f"{network.somaxconn()} ({'own namespace' if own else 'the host'})"
+        result.figures["somaxconn"] = (
+            f"{network.somaxconn()} ({'own namespace' if own else 'the host'})"
+        )
         _ask_for_much(result)
         _overflow(result)
     _say(result)
@@ -49,7 +52,10 @@ def _ask_for_much(result: Result) -> None:
     asked = max(ASKED, 2 * network.somaxconn())
     words = ""
     try:
-        with shop.environment() as env, Server(shop.options(guarded=result.guarded, listen=asked), env=env):
+        with (
+            shop.environment() as env,
+            Server(shop.options(guarded=result.guarded, listen=asked), env=env),
+        ):
             pass
     except ProcessError as error:
         words = str(error)
@@ -73,7 +79,11 @@ class _Burst:
         self.status_is_true = False
 
     def depth(self) -> int:
-        return tcp_depth(self.server.port) if self.kind == "TCP" else unix_depth(self.server.socket_path).waiting
+        return (
+            tcp_depth(self.server.port)
+            if self.kind == "TCP"
+            else unix_depth(self.server.socket_path).waiting
+        )
 
     def run(self, *, with_status: bool) -> None:
         with ThreadPoolExecutor(1) as pool:
@@ -85,12 +95,17 @@ class _Burst:
             self.answers = future.result()
 
     def _ask_for_status(self) -> None:
-        """Compare what the library's command says with the kernel's own figure, before and after: it drains meanwhile."""
+        """Compare what the library's command says with the kernel's own figure, before and after:
+        it drains meanwhile.
+        """
         before = self.depth()
         command = [sys.executable, "-m", "resilient_wsgi", "status", str(self.server.pid)]
-        self.status = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+        self.status = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False
+        ).stdout
         after = self.depth()
-        without_address = self.said_of_socket().replace(self.server.address, "")  # which has numbers of its own
+        # which has numbers of its own
+        without_address = self.said_of_socket().replace(self.server.address, "")
         shown = re.search(r"\d+", without_address)
         # clients whose connection was dropped come again meanwhile, and workers take some away
         low, high = min(before, after) - TOLERANCE, max(before, after) + TOLERANCE
@@ -127,7 +142,10 @@ def _judge(result: Result, burst: _Burst, log: str) -> None:
     result.excerpts += lines[:1]
     good = sum(answer.good for answer in burst.answers)
     if not result.guarded:
-        result.check(f"{kind}: the queue is full at the default of {DEFAULT_LISTEN}", burst.deepest >= DEFAULT_LISTEN)
+        result.check(
+            f"{kind}: the queue is full at the default of {DEFAULT_LISTEN}",
+            burst.deepest >= DEFAULT_LISTEN,
+        )
         result.check(f"{kind}: most of the burst is not answered", good < BURST / 2)
         silent = kind == "UNIX"
         words = "uWSGI says nothing of it" if silent else "uWSGI says 'listen queue … full'"
@@ -138,9 +156,14 @@ def _judge(result: Result, burst: _Burst, log: str) -> None:
     numbers = set(re.findall(r"\d+", " ".join(warnings)))
     wanted = {str(DEFAULT_LISTEN), str(network.somaxconn())}
     result.figures[f"{kind}: status says"] = burst.said_of_socket() or "nothing of this socket"
-    result.check(f"{kind}: said at start, in words and with the numbers (queue, somaxconn)", wanted <= numbers)
+    result.check(
+        f"{kind}: said at start, in words and with the numbers (queue, somaxconn)",
+        wanted <= numbers,
+    )
     result.check(f"{kind}: said once", len(warnings) == 1)
-    result.check(f"{kind}: `resilient-wsgi status` shows the true depth from outside", burst.status_is_true)
+    result.check(
+        f"{kind}: `resilient-wsgi status` shows the true depth from outside", burst.status_is_true
+    )
 
 
 def _say(result: Result) -> None:
@@ -149,7 +172,10 @@ def _say(result: Result) -> None:
     if result.guarded:
         result.seen = "told at start; `status` while full: " + ", ".join(shown)
         return
-    lines = [f"{figures[name]} lines" for name in ("TCP: 'listen queue full' lines", "UNIX: 'listen queue full' lines")]
+    lines = [
+        f"{figures[name]} lines"
+        for name in ("TCP: 'listen queue full' lines", "UNIX: 'listen queue full' lines")
+    ]
     result.seen = "2048 is refused at start; full at 100: " + ", ".join(
         f"{depth}, {count} in the log" for depth, count in zip(shown, lines)
     )

@@ -1,4 +1,5 @@
-"""Log output blocks every thread: standard error is a pipe that nobody reads; and the variant with no reader at all.
+"""Log output blocks every thread: standard error is a pipe that nobody reads; and the variant with
+no reader at all.
 
 2 processes; every request writes a line of about 200 bytes, and uWSGI its own.
 """
@@ -25,7 +26,8 @@ COUNT = 3000
 CLIENTS = 8
 PACED = load.Rate("/noisy?lines=1", 100)  # at first, so that one can watch
 PACED_SECONDS = 2.5
-FAST = "/noisy?lines=2"  # then, so that all of it is twice what pipe and processes keep, however it falls to these
+# then, so that all of it is twice what pipe and processes keep, however it falls to these
+FAST = "/noisy?lines=2"
 PATIENCE_SECONDS = 1.5
 STUCK_SECONDS = 3.0  # a master that has not moved by then never will
 OBEY_SECONDS = 15.0  # a master that obeys has to start Django again on a busy machine
@@ -80,7 +82,9 @@ def _pipe() -> Iterator[Dict[str, int]]:
 
 
 def _run(*, reader: bool, guarded: bool) -> _Run:
-    options = shop.options(guarded=guarded, processes=PROCESSES, die_on_term=True, worker_reload_mercy=3)
+    options = shop.options(
+        guarded=guarded, processes=PROCESSES, die_on_term=True, worker_reload_mercy=3
+    )
     with (
         shop.environment() as env,
         _pipe() as ends,
@@ -107,7 +111,9 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
 
 
 def _load(run: _Run, server: Server) -> None:
-    """Send COUNT requests, at a walk first and then as fast as they are answered; stop when nothing is answered."""
+    """Send COUNT requests, at a walk first and then as fast as they are answered; stop when nothing
+    is answered.
+    """
     begin = time.monotonic()
     with load.Load(server.port, [PACED], patience=PATIENCE_SECONDS, seconds=PACED_SECONDS) as walk:
         time.sleep(PACED_SECONDS)
@@ -132,20 +138,26 @@ def _nothing_comes(answers: List[load.Answer]) -> bool:
 def _watch_processor(run: _Run, pids: List[int]) -> None:
     """Note what these processes use of the processor in a second without load.
 
-    The share of a core says little on a busy machine, where even a loop without end gets only its part; that it wants to run
-    whenever one looks is true on any.
+    The share of a core says little on a busy machine, where even a loop without end gets only its
+    part; that it wants to run whenever one looks is true on any.
     """
     begin, before = time.monotonic(), sum(map(procfs.cpu_seconds, pids))
     looks = []
     while time.monotonic() < begin + 1.0:
-        looks.append(any(found is not None and found.state == "R" for found in map(procfs.stat, pids)))
+        looks.append(
+            any(found is not None and found.state == "R" for found in map(procfs.stat, pids))
+        )
         time.sleep(0.02)
-    run.cpu_percent = 100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    run.cpu_percent = (
+        100 * (sum(map(procfs.cpu_seconds, pids)) - before) / (time.monotonic() - begin)
+    )
     run.runnable = sum(looks) / len(looks)
 
 
 def _drain(read_end: int, server: Server) -> str:
-    """Read the pipe, let the server write some more, return all that came; then leave the pipe to fill up again."""
+    """Read the pipe, let the server write some more, return all that came; then leave the pipe to
+    fill up again.
+    """
     os.set_blocking(read_end, False)
     text = b""
     for _ in range(5):
@@ -166,7 +178,11 @@ def _give_orders(run: _Run, server: Server, patience: float) -> None:
     server.signal(signal.SIGHUP)
     end = time.monotonic() + patience
     while time.monotonic() < end and not run.reloads:
-        fresh = server.alive() and not old & set(server.workers()) and len(server.workers()) == PROCESSES
+        fresh = (
+            server.alive()
+            and not old & set(server.workers())
+            and len(server.workers()) == PROCESSES
+        )
         run.reloads = fresh and load.get(server.port, "/", PATIENCE_SECONDS).good
         time.sleep(0.05)
     run.sampler.mark("SIGTERM")
@@ -186,7 +202,11 @@ def _judge_stalled(result: Result, run: _Run) -> None:
         }
     )
     if result.guarded:
-        notices = [line for line in run.words.splitlines() if re.search(r"\d.*(dropped|lost)|(dropped|lost).*\d", line)]
+        notices = [
+            line
+            for line in run.words.splitlines()
+            if re.search(r"\d.*(dropped|lost)|(dropped|lost).*\d", line)
+        ]
         result.excerpts += notices[:1]
         result.check(f"nobody reads: {COUNT} of {COUNT} answered", run.good == COUNT)
         result.check("nobody reads: no thread sleeps in write(2)", run.blocked == 0)
@@ -194,7 +214,9 @@ def _judge_stalled(result: Result, run: _Run) -> None:
         result.check("nobody reads: the master ends when told to", run.ends)
         result.check("when the pipe drains, the number of lines lost is said", bool(notices))
     else:
-        result.check("nobody reads: stuck after some hundred requests at most", 20 <= run.good <= 600)
+        result.check(
+            "nobody reads: stuck after some hundred requests at most", 20 <= run.good <= 600
+        )
         result.check("nobody reads: for good", not run.still_answers)
         result.check("nobody reads: all workers sleep in write(2)", run.blocked == PROCESSES)
         result.check("nobody reads: sockets pile up in CLOSE_WAIT", run.close_wait > 0)
@@ -207,7 +229,11 @@ def _judge_closed(result: Result, run: _Run) -> None:
     if result.guarded:
         result.check(f"no reader: {COUNT} of {COUNT} answered", run.good == COUNT)
         result.check("no reader: idle when nobody asks", run.runnable < 0.3)
-        result.check("no reader: the master reloads and ends when told to", run.reloads and run.ends)
+        result.check(
+            "no reader: the master reloads and ends when told to", run.reloads and run.ends
+        )
     else:
         result.check("no reader: few are answered", run.good < 100)
-        result.check("no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8)
+        result.check(
+            "no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8
+        )

@@ -1,7 +1,7 @@
 """The one helper that starts and stops servers, for lab, tests and bench alike.
 
-Each is a context manager: it starts on entry and is ready when the block begins; when the block ends, also by an
-exception, everything it started is gone, and nothing else is touched.
+Each is a context manager: it starts on entry and is ready when the block begins; when the block
+ends, also by an exception, everything it started is gone, and nothing else is touched.
 """
 
 from __future__ import annotations

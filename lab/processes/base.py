@@ -1,4 +1,6 @@
-"""What all servers have in common: a session of their own, a folder of their own, a log, readiness, and an end."""
+"""What all servers have in common: a session of their own, a folder of their own, a log, readiness,
+and an end.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ TAIL_LINES = 25
 
 
 class ProcessError(RuntimeError):
-    """A server did not start, ended too early, or did not do in time what was waited for; the text ends with its log."""
+    """A server did not start, ended too early, or did not do in time what was waited for; the text
+    ends with its log.
+    """
 
 
 class ToolMissing(Exception):
@@ -35,8 +39,12 @@ class ToolMissing(Exception):
 
 
 def find_tool(name: str, *folders: str) -> str:
-    """Return the path of a program, looked for next to this Python, in the PATH and in the folders given."""
-    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath), *folders])
+    """Return the path of a program, looked for next to this Python, in the PATH and in the folders
+    given.
+    """
+    path = os.pathsep.join(
+        [str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath), *folders]
+    )
     found = shutil.which(name, path=path)
     if found is None:
         msg = f"{name} not found"
@@ -45,7 +53,9 @@ def find_tool(name: str, *folders: str) -> str:
 
 
 def _heed_signals() -> None:
-    """Undo what a new process inherits: a shell has what it runs in the background ignore these, nohup the first of them."""
+    """Undo what a new process inherits: a shell has what it runs in the background ignore these,
+    nohup the first of them.
+    """
     for number in (SIGHUP, SIGINT, SIGQUIT):
         handle(number, SIG_DFL)
 
@@ -70,13 +80,13 @@ def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
 class Process:
     """A program in a session and a temporary folder of its own, as a context manager.
 
-    :param env: added to this process's environment; a value of None takes the variable away.
-    :param cwd: where it runs; its temporary folder by default.
-    :param stderr: a descriptor for its standard output and error, which stays the caller's to close. By default both go
+    :param env: added to this process's environment; a value of None takes the variable away. :param
+    cwd: where it runs; its temporary folder by default. :param stderr: a descriptor for its
+    standard output and error, which stays the caller's to close. By default both go
         to a file, and `log()` returns what is in it; with a descriptor `log()` is always empty.
-    :param start_timeout: seconds until it must be ready.
-    :raises ProcessError: on entry, if it ended or was not ready in time. Nothing of it is left then.
-    :raises ToolMissing: on entry, if the program is not installed.
+    :param start_timeout: seconds until it must be ready. :raises ProcessError: on entry, if it
+    ended or was not ready in time. Nothing of it is left then. :raises ToolMissing: on entry, if
+    the program is not installed.
     """
 
     name = "process"
@@ -123,13 +133,18 @@ class Process:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
     def _start(self) -> None:
         command = self.command()
-        environment = {key: value for key, value in {**os.environ, **self._env}.items() if value is not None}
+        environment = {
+            key: value for key, value in {**os.environ, **self._env}.items() if value is not None
+        }
         with contextlib.ExitStack() as files:
             output = self._stderr
             if output is None:
@@ -152,7 +167,10 @@ class Process:
             raise self.error(f"ended with code {self.returncode} before it was ready")
 
     def close(self) -> None:
-        """End every process of its session at once, whatever state it is in, and remove its folder. Idempotent."""
+        """End every process of its session at once, whatever state it is in, and remove its folder.
+
+        Idempotent.
+        """
         if self._popen is None:
             self._remove_directory()
             return
@@ -166,7 +184,8 @@ class Process:
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, SIGKILL)
-        self.alive()  # reaps the first process, which would otherwise be found as long as it is a zombie
+        # reaps the first process, which would otherwise be found as long as it is a zombie
+        self.alive()
         return not members
 
     def _session(self) -> int:
@@ -181,7 +200,9 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The pid of the process that was started (the master, for servers that have one), also its session's id."""
+        """The pid of the process that was started (the master, for servers that have one), also its
+        session's id.
+        """
         if self._popen is None:
             raise self.error("has not been started")
         return self._popen.pid
@@ -227,11 +248,13 @@ class Process:
         except OSError:
             return self._last_log
 
-    def wait_for_log(self, pattern: str, deadline: float = 15.0, *, count: int = 1) -> List[re.Match[str]]:
-        """Wait until the pattern (a regular expression, ^ and $ match at lines) is found `count` times in its log.
+    def wait_for_log(
+        self, pattern: str, deadline: float = 15.0, *, count: int = 1
+    ) -> List[re.Match[str]]:
+        """Wait until the pattern (a regular expression, ^ and $ match at lines) is found `count`
+        times in its log.
 
-        :return: all matches.
-        :raises ProcessError: if that did not come within `deadline` seconds.
+        :return: all matches. :raises ProcessError: if that did not come within `deadline` seconds.
         """
         compiled = re.compile(pattern, re.MULTILINE)
         if not wait_until(lambda: len(compiled.findall(self.log())) >= count, deadline):

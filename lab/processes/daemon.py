@@ -13,7 +13,12 @@ class Daemon(Server):
     """A uWSGI instance with `daemonize`; what it says after that goes to `log`, a file or a FIFO."""
 
     def __init__(
-        self, options: Mapping[str, Option], *, log: str, env: Mapping[str, str | None] | None = None, stderr: int
+        self,
+        options: Mapping[str, Option],
+        *,
+        log: str,
+        env: Mapping[str, str | None] | None = None,
+        stderr: int,
     ) -> None:
         super().__init__({**options, "daemonize": log}, env=env, stderr=stderr)
         self._session_id = 0

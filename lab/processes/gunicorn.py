@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Gunicorn(Process):
     """A gunicorn instance on a free port.
 
-    :param application: "package.module:name".
-    :param arguments: further arguments of its command line, such as `["--workers=2", "--timeout=5"]`.
+    :param application: "package.module:name". :param arguments: further arguments of its command
+    line, such as `["--workers=2", "--timeout=5"]`.
     """
 
     name = "gunicorn"
@@ -38,10 +38,17 @@ class Gunicorn(Process):
     def command(self) -> List[str]:
         """Return the command line."""
         self.port = free_port()
-        return [find_tool("gunicorn"), f"--bind=127.0.0.1:{self.port}", *self._arguments, self._application]
+        return [
+            find_tool("gunicorn"),
+            f"--bind=127.0.0.1:{self.port}",
+            *self._arguments,
+            self._application,
+        ]
 
     def is_ready(self) -> bool:
-        """Say whether the arbiter listens and has started a worker; with a descriptor for its log, whether it has children."""
+        """Say whether the arbiter listens and has started a worker; with a descriptor for its log,
+        whether it has children.
+        """
         if self._stderr is not None:
             return bool(self.workers())
         return bool(re.search(r"Booting worker with pid", self.log()))

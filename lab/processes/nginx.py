@@ -75,7 +75,8 @@ class Nginx(Process):
         """Write nginx.conf and return the command line."""
         binary = find_tool("nginx", "/usr/sbin", "/usr/local/sbin")
         self.port = free_port()
-        # without max_fails=0 nginx would stop asking an upstream that failed once, and answer by itself
+        # without max_fails=0 nginx would stop asking an upstream that failed once, and answer by
+        # itself
         names = [name if ":" in name else f"unix:{name}" for name in self._upstreams]
         text = CONFIGURATION.format(
             directory=self.directory,
@@ -85,10 +86,20 @@ class Nginx(Process):
             servers=" ".join(f"server {name} max_fails=0;" for name in names),
             read_timeout=self._read_timeout,
             connect_timeout=self._connect_timeout,
-            parameters=" ".join(f"uwsgi_param {name} {value};" for name, value in self._parameters.items()),
+            parameters=" ".join(
+                f"uwsgi_param {name} {value};" for name, value in self._parameters.items()
+            ),
         )
         (self.directory / "nginx.conf").write_text(text)
-        return [binary, "-p", str(self.directory), "-c", str(self.directory / "nginx.conf"), "-e", str(self._log_path)]
+        return [
+            binary,
+            "-p",
+            str(self.directory),
+            "-c",
+            str(self.directory / "nginx.conf"),
+            "-e",
+            str(self._log_path),
+        ]
 
     def is_ready(self) -> bool:
         """Say whether somebody listens on its port."""

@@ -42,14 +42,18 @@ class Partner(Process):
         return True
 
     def tell(self, mode: str) -> None:
-        """Tell it to "answer", "hang" (accept, never answer), "drip" (a byte now and then) or "refuse" (not listen).
+        """Tell it to "answer", "hang" (accept, never answer), "drip" (a byte now and then) or
+        "refuse" (not listen).
 
-        Returns when it does so. Connections that hang already go on hanging, as they would with a real partner.
+        Returns when it does so. Connections that hang already go on hanging, as they would with a
+        real partner.
         """
         if mode not in MODES:
             msg = f"{mode!r} is none of {', '.join(MODES)}"
             raise ValueError(msg)
-        request = urllib.request.Request(f"http://127.0.0.1:{self._control_port}/{mode}", method="POST")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._control_port}/{mode}", method="POST"
+        )
         with urllib.request.urlopen(request, timeout=5.0) as response:
             response.read()
 

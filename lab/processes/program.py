@@ -30,8 +30,11 @@ class Program(Process):
         cwd: Path | None = None,
         start_timeout: float = 30.0,
     ) -> None:
-        # what it prints must be in its log at once, also of children that do not inherit Python's option -u (runserver's)
-        super().__init__(env={"PYTHONUNBUFFERED": "1", **(env or {})}, cwd=cwd, start_timeout=start_timeout)
+        # what it prints must be in its log at once, also of children that do not inherit Python's
+        # option -u (runserver's)
+        super().__init__(
+            env={"PYTHONUNBUFFERED": "1", **(env or {})}, cwd=cwd, start_timeout=start_timeout
+        )
         self._command = command
         self._ready = ready
 

@@ -28,11 +28,14 @@ SPAWNED = r"^spawned uWSGI worker \d+"
 class Server(Process):
     """A uWSGI instance.
 
-    :param options: what goes into its uwsgi.ini; a sequence is written as one line for each item, True as "true".
-    :param listen_on: "http" (a raw HTTP socket on a free port), "uwsgi" (the uwsgi protocol on a free port), "unix" and
+    :param options: what goes into its uwsgi.ini; a sequence is written as one line for each item,
+    True as "true". :param listen_on: "http" (a raw HTTP socket on a free port), "uwsgi" (the uwsgi
+    protocol on a free port), "unix" and
         "http-unix" (the same two on a UNIX socket), or "" if the options say it all.
-    :param ready: a regular expression that must be in its log `ready_count` times. By default: one line for each worker
-        that says it was spawned, or under lazy-apps that its app is loaded or failed to; and that it can be connected to.
+    :param ready: a regular expression that must be in its log `ready_count` times. By default: one
+    line for each worker
+        that says it was spawned, or under lazy-apps that its app is loaded or failed to; and that
+        it can be connected to.
     """
 
     name = "uwsgi"
@@ -99,7 +102,10 @@ class Server(Process):
 
     def is_ready(self) -> bool:
         """Say whether the log has the lines that were asked for and somebody listens."""
-        if self._stderr is None and len(re.findall(self._ready, self.log(), re.MULTILINE)) < self._ready_count:
+        if (
+            self._stderr is None
+            and len(re.findall(self._ready, self.log(), re.MULTILINE)) < self._ready_count
+        ):
             return False
         return not self.listen_on or self._listens()
 
@@ -107,7 +113,12 @@ class Server(Process):
         family = socket.AF_UNIX if self._port is None else socket.AF_INET
         with socket.socket(family) as probe:
             probe.settimeout(1.0)
-            return probe.connect_ex(self.socket_path if self._port is None else ("127.0.0.1", self._port)) == 0
+            return (
+                probe.connect_ex(
+                    self.socket_path if self._port is None else ("127.0.0.1", self._port)
+                )
+                == 0
+            )
 
 
 def _ini_value(value: Option) -> str:

@@ -1,9 +1,11 @@
-"""Why an instance has nothing of what was asked for: it runs without the library, it is drained, no app is wrapped."""
+"""Why an instance has nothing of what was asked for: it runs without the library, it is drained, no
+app is wrapped.
+"""
 
 from __future__ import annotations
 
 from ..readiness.board import DRAINED, LOADING, PAUSING, SERVING
-from ..settings import PREFIX
+from ..settings.options import PREFIX
 from . import ready, target
 
 TYPE_CHECKING = False
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def of_stacks(pid: int) -> str:
-    """Return why no worker of the instance of a process answers for its stacks, as far as that can be told."""
+    """Return why no worker of the instance of a process answers for its stacks, as far as that can
+    be told.
+    """
     try:
         board = ready.board_of(target.master_of(pid))
     except ready.Unwatched as off:

@@ -1,7 +1,9 @@
-"""Empty a running uWSGI instance before it is stopped: readiness says no, what waits is served, the workers go.
+"""Empty a running uWSGI instance before it is stopped: readiness says no, what waits is served, the
+workers go.
 
-For Kubernetes' preStop hook: SIGTERM comes when this has ended, and finds nothing left to lose. Exit code 0: no worker
-serves any more, 1: some still did when the time was up, 2: could not be done.
+For Kubernetes' preStop hook: SIGTERM comes when this has ended, and finds nothing left to lose.
+Exit code 0: no worker serves any more, 1: some still did when the time was up, 2: could not be
+done.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb `drain` takes."""
     target.add_target(parser)
     parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds to wait for the workers (default: %(default)s)"
+        "--timeout",
+        type=float,
+        default=60.0,
+        help="seconds to wait for the workers (default: %(default)s)",
     )
 
 

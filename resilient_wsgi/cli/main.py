@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 # each module offers add_arguments(parser) and run(arguments) -> exit code
 VERBS = {
     "drain": "cli.drain",
-    "exec": "stderr.shim",
+    "exec": "cli.exec",
     "ready": "cli.ready",
     "report": "cli.report",
     "stacks": "cli.stacks",
     "status": "cli.status",
-    "unstick": "stderr.unstick",
+    "unstick": "cli.unstick",
 }
 COULD_NOT_LOOK = 2
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Run a verb; return 0 if all is well, 1 if what was asked for is not well, 2 if it could not be looked at."""
+    """Run a verb; return 0 if all is well, 1 if what was asked for is not well, 2 if it could not
+    be looked at.
+    """
     try:
         return _main(sys.argv[1:] if arguments is None else arguments)
     finally:
@@ -38,7 +40,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
 def _main(arguments: List[str]) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
         output.complain(
-            f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}", *_overview().splitlines()
+            f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}",
+            *_overview().splitlines(),
         )
         return COULD_NOT_LOOK
     if not arguments:
@@ -58,7 +61,8 @@ def _parser(arguments: List[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resilient-wsgi", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    # only the one that is wanted is imported: an exec probe is a process of its own every few seconds
+    # only the one that is wanted is imported: an exec probe is a process of its own every few
+    # seconds
     for name in arguments[:1] if arguments[0] in VERBS else VERBS:
         verb = _verb(name)
         verb.add_arguments(verbs.add_parser(name, help=_first_line(verb), description=verb.__doc__))

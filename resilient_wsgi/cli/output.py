@@ -1,4 +1,7 @@
-"""Standard output of a verb. Its exit code counts more than its text: a reader that is gone, or a full disk, changes no code."""
+"""Standard output of a verb.
+
+Its exit code counts more than its text: a reader that is gone, or a full disk, changes no code.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ LINE_LIMIT = 1 << 20  # JSON is one line
 
 
 def say(*lines: str) -> None:
-    """Print lines, or do nothing where standard output is closed, its reader gone, or its disk full.
+    """Print lines, or do nothing where standard output is closed, its reader gone, or its disk
+    full.
 
-    Each stays one line: what an instance's processes, paths and errors are called comes from outside, and root may read it.
+    Each stays one line: what an instance's processes, paths and errors are called comes from
+    outside, and root may read it.
     """
     with contextlib.suppress(OSError, ValueError):
         print(_shown(lines))  # noqa: T201 - into the void if sys.stdout is None
@@ -36,7 +41,9 @@ def _shown(lines: Sequence[str]) -> str:
 
 
 def finish() -> None:
-    """Write what is still buffered; where that fails, have the interpreter not try again at its exit, aloud."""
+    """Write what is still buffered; where that fails, have the interpreter not try again at its
+    exit, aloud.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue

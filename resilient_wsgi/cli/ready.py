@@ -1,7 +1,8 @@
 """Say whether a running uWSGI instance is ready, from outside, without a request: an exec probe.
 
-It reads the memory in which the workers keep what they know of themselves, so it does not wait behind the app's requests,
-however full the listen queue is. Exit code 0: ready (or live), 1: not, 2: could not be told (no such process, no right).
+It reads the memory in which the workers keep what they know of themselves, so it does not wait
+behind the app's requests, however full the listen queue is. Exit code 0: ready (or live), 1: not,
+2: could not be told (no such process, no right).
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb `ready` takes."""
     target.add_target(parser)
-    parser.add_argument("--live", action="store_true", help="only: does the master run, and a worker that is not stuck")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="how many must be ready (default: %(default)s)"
+        "--live",
+        action="store_true",
+        help="only: does the master run, and a worker that is not stuck",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many must be ready (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
@@ -46,7 +55,8 @@ class Unwatched(target.CannotLook):
 def board_of(pid: int, *, to_drain: bool = False) -> Glance:
     """Return the board of the instance with that master. Raises `target.CannotLook`."""
     try:
-        why = unwatched.read(pid)  # first: a board may be there all the same, which no worker writes
+        # first: a board may be there all the same, which no worker writes
+        why = unwatched.read(pid)
         if why:
             raise Unwatched(pid, why)
         return Glance(pid, to_drain=to_drain)
@@ -59,7 +69,8 @@ def board_of(pid: int, *, to_drain: bool = False) -> Glance:
         if not str(reason):
             if to_drain:
                 target.not_ours(
-                    pid, gunicorn="SIGTERM drains: the master ends when its workers have finished their requests"
+                    pid,
+                    gunicorn="SIGTERM drains: the master ends when its workers have finished their requests",
                 )
             target.not_ours(pid)
         msg = f"the instance of process {pid} {reason}"
@@ -74,12 +85,19 @@ def run(arguments: argparse.Namespace) -> int:
     except Unwatched as reason:
         return _by_processes(arguments, pid, reason.why)
     alive = _who_lives(pid)
-    report = [worker(number, slot, alive(slot)) for number, slot in enumerate(board.slots, 1) if slot.spawns]
+    report = [
+        worker(number, slot, alive(slot))
+        for number, slot in enumerate(board.slots, 1)
+        if slot.spawns
+    ]
     _note_full_log(pid, report)
     if arguments.live:
         good = any(alive(slot) and not _silent(slot) for slot in board.slots)
     else:
-        good = not board.head.draining and sum(bool(each["ready"]) for each in report) >= arguments.workers
+        good = (
+            not board.head.draining
+            and sum(bool(each["ready"]) for each in report) >= arguments.workers
+        )
     degraded = any(each["degraded"] for each in report)
     state = "draining" if board.head.draining else "degraded" if degraded else ""
     _say(arguments.json, _word(arguments, good=good), state, report)
@@ -87,15 +105,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
-    """Say of an instance that does not watch itself which processes run: a probe is not to end it for being switched off."""
+    """Say of an instance that does not watch itself which processes run: a probe is not to end it
+    for being switched off.
+    """
     # without a master, the process itself serves
     workers = target.family(pid)[1:] or [pid]
     good = arguments.live or len(workers) >= arguments.workers
     report: List[Dict[str, object]] = [
-        {"worker": None, "pid": each, "state": "runs", "ready": good, "failures": 0, "why": "", "degraded": ""}
+        {
+            "worker": None,
+            "pid": each,
+            "state": "runs",
+            "ready": good,
+            "failures": 0,
+            "why": "",
+            "degraded": "",
+        }
         for each in workers
     ]
-    _say(arguments.json, _word(arguments, good=good), f"readiness is off: {printable(why, MOST)}", report)
+    _say(
+        arguments.json,
+        _word(arguments, good=good),
+        f"readiness is off: {printable(why, MOST)}",
+        report,
+    )
     return 0 if good else 1
 
 
@@ -104,7 +137,9 @@ def _word(arguments: argparse.Namespace, *, good: bool) -> str:
 
 
 def _who_lives(master: int) -> Callable[[Slot], bool]:
-    """Return what tells whether the worker of a slot runs, which has its pid there as its own namespace has it."""
+    """Return what tells whether the worker of a slot runs, which has its pid there as its own
+    namespace has it.
+    """
     if target.inner_pid(master) == master:
         return Slot.alive
     inner = {target.inner_pid(each) for each in target.family(master)}
@@ -116,11 +151,17 @@ def worker(number: int, slot: Slot, alive: bool) -> Dict[str, object]:
     why = slot.problem or ("" if slot.state == SERVING else slot.error)
     if slot.state == UNWATCHED:
         why = ""
-    elif slot.state == DRAINED:  # what is written there is its predecessor's, which was on its way out
+    elif (
+        slot.state == DRAINED
+    ):  # what is written there is its predecessor's, which was on its way out
         why = "draining: serves nothing"
     else:
         why = _silent(slot) or why
-    ready = alive and not why and (slot.state == UNWATCHED or (slot.state == SERVING and bool(slot.ready)))
+    ready = (
+        alive
+        and not why
+        and (slot.state == UNWATCHED or (slot.state == SERVING and bool(slot.ready)))
+    )
     return {
         "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
         "degraded": slot.degraded,
@@ -131,7 +172,7 @@ def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
     """Take for not ready those that are stuck in writing their log; all of them, if the master is."""
     if not any(map(_may_be_writing, target.family(master))):
         return
-    from ..stderr import stuck  # which imports much
+    from ..host import pipes as stuck  # which imports much
 
     outer = stuck.in_log(target.family(master))
     inner = {target.inner_pid(pid) for pid in outer}
@@ -158,7 +199,11 @@ def _may_be_writing(pid: int) -> bool:
 def _silent(slot: Slot) -> str:
     silent = time.monotonic() - slot.looked
     # `looked` may be its predecessor's: it has just begun to serve
-    if slot.state == SERVING and silent > STALE_SECONDS and time.monotonic() - slot.since > STALE_SECONDS:
+    if (
+        slot.state == SERVING
+        and silent > STALE_SECONDS
+        and time.monotonic() - slot.since > STALE_SECONDS
+    ):
         return f"has not looked at itself for {silent:.0f} s"
     return ""
 
@@ -171,9 +216,16 @@ def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) 
     else:
         lines = [f"{word}{f' ({state})' if state else ''}"]
         for each in report:
-            why = "; ".join(printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key])
+            why = "; ".join(
+                printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key]
+            )
             why = why and f": {why}"
-            # a number of none where it is not known whether it is a worker, as of a router or a mule
-            who = f"worker {each['worker']} (pid {each['pid']})" if each["worker"] else f"process {each['pid']}"
+            # a number of none where it is not known whether it is a worker, as of a router or a
+            # mule
+            who = (
+                f"worker {each['worker']} (pid {each['pid']})"
+                if each["worker"]
+                else f"process {each['pid']}"
+            )
             lines.append(f"{who} {each['state']}{why}")
         say(*lines)

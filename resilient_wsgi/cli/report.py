@@ -1,8 +1,9 @@
-"""List the lines of the app that call others without a timeout, or for longer than the limits would allow.
+"""List the lines of the app that call others without a timeout, or for longer than the limits would
+allow.
 
-Reads what the workers of a running instance have noticed with OUTBOUND MODE = report, by the pid of its master; needs the
-right to read its files (the same user, or root). The very last calls of a worker are counted with its next one, or at its
-end. Exit code 1 if nothing was noticed.
+Reads what the workers of a running instance have noticed with OUTBOUND MODE = report, by the pid of
+its master; needs the right to read its files (the same user, or root). The very last calls of a
+worker are counted with its next one, or at its end. Exit code 1 if nothing was noticed.
 """
 
 from __future__ import annotations
@@ -31,9 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         sites = ledger.read(pid)
     except FileNotFoundError as error:
         if not ledger.exists(pid) and absence.runs_without(pid):
-            msg = (
-                f"nothing of resilient_wsgi is seen in process {pid}{target.name_of(pid)}: is it installed in its app?"
-            )
+            msg = f"nothing of resilient_wsgi is seen in process {pid}{target.name_of(pid)}: is it installed in its app?"
             raise target.CannotLook(msg) from None
         complain(f"resilient-wsgi report: {error}")
         return 1
@@ -45,5 +44,7 @@ def render(sites: List[Site]) -> List[str]:
     """Return the lines for a terminal."""
     width = max(len(site.host) for site in sites)
     lines = [f"{'calls':>9}  {'worst':>9}  {'host':<{width}}  where, and what is wrong"]
-    lines += [f"{s.count:>9}  {s.worst:>7.2f} s  {s.host:<{width}}  {s.site} {s.problem}" for s in sites]
+    lines += [
+        f"{s.count:>9}  {s.worst:>7.2f} s  {s.host:<{width}}  {s.site} {s.problem}" for s in sites
+    ]
     return lines

@@ -1,9 +1,11 @@
-"""Print the stacks of all threads of each worker of a running instance, with the requests that run in it.
+"""Print the stacks of all threads of each worker of a running instance, with the requests that run
+in it.
 
-Each worker is asked over a socket of its own, where a thread of Python answers, also when all others are blocked in a write or
-wait for an upstream. A worker that has not answered after 2 s, because C code holds the GIL, say, is sent a signal
-(REQUEST.STACKS_SIGNAL) at which it writes its stacks without Python's help. That may end a worker whose threads are busy:
---no-signal leaves it alone. Only reads what it has verified to belong to the worker's user, as root, too.
+Each worker is asked over a socket of its own, where a thread of Python answers, also when all
+others are blocked in a write or wait for an upstream. A worker that has not answered after 2 s,
+because C code holds the GIL, say, is sent a signal (REQUEST.STACKS_SIGNAL) at which it writes its
+stacks without Python's help. That may end a worker whose threads are busy: --no-signal leaves it
+alone. Only reads what it has verified to belong to the worker's user, as root, too.
 
 Exit code 0 if every worker has answered, 1 if one has not, 2 if it cannot be looked at.
 """
@@ -21,6 +23,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Callable, Dict, Iterator, List, NoReturn, Optional
 
+from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..request import on_signal
 from ..request.answering import socket_name
@@ -28,7 +31,6 @@ from ..request.records import regions
 from ..request.shared import View, view
 from ..shm import instance
 from ..shm.directory import Directory
-from ..system import SYSTEM
 from . import absence, target
 from .output import say
 
@@ -74,7 +76,9 @@ class Worker:
 
     def _connect(self, connection: socket.socket) -> None:
         # what was looked at is what is connected to: not a link that has taken its place meanwhile
-        fd = os.open(self.socket_name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd)
+        fd = os.open(
+            self.socket_name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd
+        )
         try:
             about = os.fstat(fd)
             if not stat.S_ISSOCK(about.st_mode) or about.st_uid != self.directory.owner:
@@ -89,20 +93,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `stacks` takes."""
     target.add_target(parser)
     parser.add_argument(
-        "--no-signal", action="store_true", help="do not signal a worker in which no thread of Python answers"
+        "--no-signal",
+        action="store_true",
+        help="do not signal a worker in which no thread of Python answers",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the stacks; return 1 if a worker has given none."""
-    pid = int(arguments.pid) if arguments.pid is not None else target.read_pidfile(arguments.pidfile)
-    try:  # what a process that has changed its user has open only root may see, its directory its user, too
+    pid = (
+        int(arguments.pid) if arguments.pid is not None else target.read_pidfile(arguments.pidfile)
+    )
+    # what a process that has changed its user has open only root may see, its directory its user,
+    # too
+    try:
         directory = instance.find(pid)
     except Unavailable:
         none(pid)
     names = directory.names()
     family = [Worker(each, directory, names) for each in [pid, *_children(pid)]]
-    workers = [each for each in family if each.present and target.uid_of(each.pid) == directory.owner]
+    workers = [
+        each for each in family if each.present and target.uid_of(each.pid) == directory.owner
+    ]
     if not workers:
         none(pid)
     ask(workers)
@@ -156,7 +168,9 @@ def _take(connection: socket.socket, worker: Worker) -> bool:
 
 
 def _show(worker: Worker, shared: Optional[View], *, signals: bool) -> bool:
-    """Print what a worker has answered, or have it write its stacks at the signal; return whether there are any."""
+    """Print what a worker has answered, or have it write its stacks at the signal; return whether
+    there are any.
+    """
     say(f"=== {worker.pid} {_command(worker.pid)}")
     text = worker.answer.decode(errors="replace")
     if text:
@@ -185,9 +199,13 @@ def _by_signal(worker: Worker, *, signals: bool) -> str:
     try:
         offset = os.fstat(fd).st_size
         if offset > MOST_DUMPED:
-            say(f"no stacks: {worker.directory.path}/{name} has {offset} bytes, and its worker has not emptied it")
+            say(
+                f"no stacks: {worker.directory.path}/{name} has {offset} bytes, and its worker has not emptied it"
+            )
             return ""
-        say(f"sending signal {signum}, at which it writes its stacks; this may end it if it is busy")
+        say(
+            f"sending signal {signum}, at which it writes its stacks; this may end it if it is busy"
+        )
         if not _send(worker, signum):
             say("no stacks: it has ended, or handles the signal no more")
             return ""
@@ -208,7 +226,10 @@ def _refusal(worker: Worker, *, signals: bool) -> str:
 def _send(worker: Worker, signum: int) -> bool:
     """Send the signal to this very process, if it has a handler: it would be its end without."""
     with suppress(ProcessLookupError), _process(worker.pid) as send:
-        same = target.uid_of(worker.pid) == worker.directory.owner and _inner_pid(worker.pid) == worker.inner_pid
+        same = (
+            target.uid_of(worker.pid) == worker.directory.owner
+            and _inner_pid(worker.pid) == worker.inner_pid
+        )
         if same and on_signal.handled(worker.pid, signum):
             send(signum)
             return True
@@ -217,7 +238,9 @@ def _send(worker: Worker, signum: int) -> bool:
 
 @contextmanager
 def _process(pid: int) -> Iterator[Callable[[int], None]]:
-    """Yield what sends a signal to a process: a pid may be used again between the look and the signal, a pidfd may not."""
+    """Yield what sends a signal to a process: a pid may be used again between the look and the
+    signal, a pidfd may not.
+    """
     try:
         fd = os.pidfd_open(pid)
     except (AttributeError, OSError):  # Linux before 5.3
@@ -246,7 +269,11 @@ def _read_dump(fd: int, offset: int) -> str:
 
 
 def _requests(pid: int, shared: Optional[View]) -> Iterator[str]:
-    mine = [region for region in regions(shared) if region.owner[0] == _inner_pid(pid)] if shared is not None else []
+    mine = (
+        [region for region in regions(shared) if region.owner[0] == _inner_pid(pid)]
+        if shared is not None
+        else []
+    )
     if not mine:
         return
     now = time.monotonic()
@@ -271,7 +298,8 @@ def _inner_pid(pid: int) -> int:
 
 
 def _children(pid: int) -> List[int]:
-    # not as `status` does: of a process that has changed its user its own user may not see what program it is
+    # not as `status` does: of a process that has changed its user its own user may not see what
+    # program it is
     text = "".join(SYSTEM.read_text(f"/proc/{pid}/task/{task}/children") for task in _tasks(pid))
     return sorted(int(child) for child in text.split())
 
@@ -290,4 +318,6 @@ def _status(pid: int, field: str) -> str:
 
 
 def _command(pid: int) -> str:
-    return SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:LINE] or _status(pid, "Name")
+    return SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:LINE] or _status(
+        pid, "Name"
+    )

@@ -1,7 +1,8 @@
 """Show the true depth of each listen queue of a running instance, and its processes.
 
-Works from outside, by the pid of the master, on UNIX sockets too. Needs the right to read the instance's /proc/PID/fd
-(the same user, or root) and to be in its network namespace. Exit code 1 if a queue is full.
+Works from outside, by the pid of the master, on UNIX sockets too. Needs the right to read the
+instance's /proc/PID/fd (the same user, or root) and to be in its network namespace. Exit code 1 if
+a queue is full.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Sequence, Set, Tuple
 
+from ..core.system import SYSTEM, System
 from ..core.text import printable
-from ..servers import listen_queue
-from ..servers.listen_queue import Listener
-from ..settings import Backlog
-from ..system import SYSTEM, System
+from ..host import listen_queue
+from ..host.listen_queue import Listener
+from ..settings.options import Backlog
 from . import target
 from .output import say
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of the instance: its pid, state (R, S, D, Z, T of proc(5)), number of threads, command."""
+    """A process of the instance: its pid, state (R, S, D, Z, T of proc(5)), number of threads,
+    command.
+    """
 
     pid: int
     state: str
@@ -61,8 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
 
 
-def by_use(found: List[Listener], processes: List[Process]) -> Tuple[List[Listener], List[Listener]]:
-    """Return the queues that workers take requests from, and those of the master alone, as gunicorn's control socket is.
+def by_use(
+    found: List[Listener], processes: List[Process]
+) -> Tuple[List[Listener], List[Listener]]:
+    """Return the queues that workers take requests from, and those of the master alone, as
+    gunicorn's control socket is.
 
     What its workers have open cannot always be seen: then all are taken for theirs.
     """
@@ -76,16 +82,32 @@ def by_use(found: List[Listener], processes: List[Process]) -> Tuple[List[Listen
 
 
 def render(
-    pid: int, queues: List[Listener], processes: List[Process], allowed: int, own: Sequence[Listener] = ()
+    pid: int,
+    queues: List[Listener],
+    processes: List[Process],
+    allowed: int,
+    own: Sequence[Listener] = (),
 ) -> List[str]:
-    """Return the lines for a terminal; `own` are listeners of the master that have nothing to do with requests."""
-    lines = [f"master {pid}, {len(processes) - 1} workers and helpers, net.core.somaxconn {allowed or 'unknown'}", ""]
+    """Return the lines for a terminal; `own` are listeners of the master that have nothing to do
+    with requests.
+    """
+    lines = [
+        f"master {pid}, {len(processes) - 1} workers and helpers, net.core.somaxconn {allowed or 'unknown'}",
+        "",
+    ]
     width = max([len(queue.name) for queue in [*queues, *own]] + [len("listen queue")])
     lines.append(f"{'listen queue':<{width}}  waiting   room")
-    lines += [f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  {_judge(q)}".rstrip() for q in queues]
-    lines += [f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  the master's own: no requests come by it" for q in own]
+    lines += [
+        f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  {_judge(q)}".rstrip() for q in queues
+    ]
+    lines += [
+        f"{q.name:<{width}}  {q.depth:>7}  {q.limit:>5}  the master's own: no requests come by it"
+        for q in own
+    ]
     if not queues:
-        lines.append("none that can be seen from here (another network namespace? nsenter -t PID -n)")
+        lines.append(
+            "none that can be seen from here (another network namespace? nsenter -t PID -n)"
+        )
     lines += ["", f"{'pid':>8}  state  threads  command"]
     lines += [f"{p.pid:>8}  {p.state:<5}  {p.threads:>7}  {p.command}" for p in processes]
     return lines
@@ -101,14 +123,21 @@ def _judge(queue: Listener) -> str:
 
 def family(pid: int, system: System = SYSTEM) -> List[Process]:
     """Return a process and the workers that were forked from it, the process first."""
-    return [_process(each, system) for each in target.family(pid) if system.read_text(f"/proc/{each}/stat")]
+    return [
+        _process(each, system)
+        for each in target.family(pid)
+        if system.read_text(f"/proc/{each}/stat")
+    ]
 
 
 def _process(pid: int, system: System) -> Process:
     fields = _fields(system.read_text(f"/proc/{pid}/status"))
     command = printable(system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip())
     return Process(
-        pid, fields.get("State", "?")[:1], int(fields.get("Threads", "0")), command or fields.get("Name", "?")
+        pid,
+        fields.get("State", "?")[:1],
+        int(fields.get("Threads", "0")),
+        command or fields.get("Name", "?"),
     )
 
 

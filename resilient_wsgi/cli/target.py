@@ -1,6 +1,8 @@
-"""Which running instance a verb looks at: `PID` or `--pidfile FILE`, and the master, from any of its processes.
+"""Which running instance a verb looks at: `PID` or `--pidfile FILE`, and the master, from any of
+its processes.
 
-Everything here only reads, waits for nothing, and imports little: an exec probe is a process of its own every few seconds.
+Everything here only reads, waits for nothing, and imports little: an exec probe is a process of its
+own every few seconds.
 """
 
 from __future__ import annotations
@@ -26,18 +28,30 @@ MOST_LEVELS = 8  # from a worker up to its master
 
 
 class CannotLook(Exception):
-    """What was asked for cannot be told: exit code 2. No such process, no permission, or nothing of ours in it."""
+    """What was asked for cannot be told: exit code 2.
+
+    No such process, no permission, or nothing of ours in it.
+    """
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add `PID` and `--pidfile FILE`, of which one must be given."""
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("pid", nargs="?", type=int, metavar="PID", help="of the master, or of one of its workers")
-    target.add_argument("--pidfile", metavar="FILE", help="with that pid: the server's own option `pidfile`, `--pid`")
+    target.add_argument(
+        "pid", nargs="?", type=int, metavar="PID", help="of the master, or of one of its workers"
+    )
+    target.add_argument(
+        "--pidfile",
+        metavar="FILE",
+        help="with that pid: the server's own option `pidfile`, `--pid`",
+    )
 
 
 def given(arguments: argparse.Namespace) -> int:
-    """Return the pid that the arguments name, of a process that may be looked at. Raises `CannotLook`."""
+    """Return the pid that the arguments name, of a process that may be looked at.
+
+    Raises `CannotLook`.
+    """
     pid = int(arguments.pid) if arguments.pid is not None else read_pidfile(arguments.pidfile)
     check(pid)
     return pid
@@ -51,7 +65,8 @@ def master(arguments: argparse.Namespace) -> int:
 def read_pidfile(path: str) -> int:
     """Return the pid in a file. Raises `CannotLook`."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a FIFO would have us wait
+        # a FIFO would have us wait
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "")
         msg = f"pidfile {path}: {error.strerror}{hint}"
@@ -62,7 +77,11 @@ def read_pidfile(path: str) -> int:
     finally:
         os.close(fd)
     if not text.isdigit():
-        msg = f"pidfile {path} holds {text!r}, not a pid" if regular else f"pidfile {path} is no regular file"
+        msg = (
+            f"pidfile {path} holds {text!r}, not a pid"
+            if regular
+            else f"pidfile {path} is no regular file"
+        )
         raise CannotLook(msg)
     return int(text)
 
@@ -88,7 +107,9 @@ def no_permission(pid: int) -> NoReturn:
     """Raise `CannotLook` that names the process, its user, and what to do."""
     uid, remedy = uid_of(pid), "run this as that user, or as root"
     if uid == os.geteuid():  # the kernel protects what has changed its user since its exec
-        remedy = "it has changed its user or its capabilities since it was started: run this as root"
+        remedy = (
+            "it has changed its user or its capabilities since it was started: run this as root"
+        )
     as_user = f", which runs as {_user_name(uid)}" if uid >= 0 else ""
     msg = f"no permission to look at process {pid}{name_of(pid)}{as_user}: {remedy}"
     raise CannotLook(msg)
@@ -97,9 +118,9 @@ def no_permission(pid: int) -> NoReturn:
 def master_of(pid: int) -> int:
     """Return the process from which this one was forked to serve: itself, if it is the master.
 
-    Known by what a fork leaves as it was: the program, the address of its stack (random for each exec), and a listening
-    socket in common. So neither a shell, an emperor, nor a supervisor is taken for a master. Raises `CannotLook` where that
-    parent may not be looked at.
+    Known by what a fork leaves as it was: the program, the address of its stack (random for each
+    exec), and a listening socket in common. So neither a shell, an emperor, nor a supervisor is
+    taken for a master. Raises `CannotLook` where that parent may not be looked at.
     """
     for _ in range(MOST_LEVELS):
         parent = _parent(pid)
@@ -110,7 +131,9 @@ def master_of(pid: int) -> int:
 
 
 def family(pid: int) -> List[int]:
-    """Return a process and those of its descendants that were forked from it, as workers are, in the order of their pids."""
+    """Return a process and those of its descendants that were forked from it, as workers are, in
+    the order of their pids.
+    """
     found = [pid]
     for each in found:
         found += [child for child in _children(each) if _same_program(each, child)]
@@ -118,11 +141,14 @@ def family(pid: int) -> List[int]:
 
 
 def not_ours(pid: int, gunicorn: str = "ask /-/ready over HTTP") -> NoReturn:
-    """Raise `CannotLook` for a process in which nothing of this library was found, saying what it is, and what to do instead.
+    """Raise `CannotLook` for a process in which nothing of this library was found, saying what it
+    is, and what to do instead.
 
     `gunicorn` is what does under gunicorn what was asked for.
     """
-    msg = f"process {pid}{name_of(pid)} runs no instance with `shared-import = resilient_wsgi.uwsgi`"
+    msg = (
+        f"process {pid}{name_of(pid)} runs no instance with `shared-import = resilient_wsgi.uwsgi`"
+    )
     if is_gunicorn(pid):
         msg = f"process {pid}{name_of(pid)} is gunicorn's, and this is for uWSGI; under gunicorn {gunicorn}"
     raise CannotLook(msg)
@@ -134,7 +160,10 @@ def is_gunicorn(pid: int) -> bool:
 
 
 def name_of(pid: int) -> str:
-    """Return ` (command)` of a process, `""` where it is not known. Its text is escaped: a process chooses its own."""
+    """Return ` (command)` of a process, `""` where it is not known.
+
+    Its text is escaped: a process chooses its own.
+    """
     text = printable(_read(pid, "comm").strip().decode("utf-8", "replace"))
     return f" ({text})" if text else ""
 
@@ -151,7 +180,8 @@ def _exists(pid: int) -> bool:
 
 def uid_of(pid: int) -> int:
     """Return the effective user id of a process, -1 if it is gone."""
-    for line in _read(pid, "status").splitlines():  # the folder of what the kernel protects belongs to root
+    # the folder of what the kernel protects belongs to root
+    for line in _read(pid, "status").splitlines():
         if line.startswith(b"Uid:"):
             return int(line.split()[2])
     return -1
@@ -175,7 +205,9 @@ def _user_name(uid: int) -> str:
 
 
 def _fields(pid: int) -> List[str]:
-    """Return the fields of proc(5)'s stat from the third on, the state; none if the process is gone."""
+    """Return the fields of proc(5)'s stat from the third on, the state; none if the process is
+    gone.
+    """
     # the name of the command stands in brackets and may hold anything
     return _read(pid, "stat").rpartition(b")")[2].decode("ascii", "replace").split()
 
@@ -231,7 +263,7 @@ def _sockets(pid: int) -> Set[int]:
 
 
 def _listening() -> Set[int]:
-    from ..servers import listen_queue
+    from ..host import listen_queue
 
     return listen_queue.listening_inodes()
 

@@ -1,4 +1,6 @@
-"""Which code of this library calls the app: known by the code objects themselves, so that files may be renamed."""
+"""Which code of this library calls the app: known by the code objects themselves, so that files may
+be renamed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def is_caller(frame: FrameType) -> bool:
 
 
 def inside(frame: Optional[FrameType]) -> bool:
-    """Return whether the app's code, or what it has called, runs on a stack of which this is the innermost frame."""
+    """Return whether the app's code, or what it has called, runs on a stack of which this is the
+    innermost frame.
+    """
     while frame is not None:
         if is_caller(frame):
             return True

@@ -1,9 +1,12 @@
-"""The frames of all threads, and dumps of them: the one place of this library that may look at them, and whether it may.
+"""The frames of all threads, and dumps of them: the one place of this library that may look at
+them, and whether it may.
 
-Looking walks the interpreter's list of thread states, and in a process that was forked without Python's fork callbacks, as
-uWSGI forks, that crashes unless the list was cleaned first (thread_states.py). Where that cannot be shown to have been done,
-nothing here looks, and `why_not()` says why. On CPython 3.9 to 3.15 `sys._current_frames()` is safe in any other process;
-faulthandler's dump of all threads is not, if it is made while they run (docs/measurements/stale-thread-states.md).
+Looking walks the interpreter's list of thread states, and in a process that was forked without
+Python's fork callbacks, as uWSGI forks, that crashes unless the list was cleaned first
+(thread_states.py). Where that cannot be shown to have been done, nothing here looks, and
+`why_not()` says why. On CPython 3.9 to 3.15 `sys._current_frames()` is safe in any other process;
+faulthandler's dump of all threads is not, if it is made while they run
+(docs/measurements/stale-thread-states.md).
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ class Frames:
     """Whether the thread states of this process may be walked, decided once in each process."""
 
     def __init__(self, *, embedded: bool) -> None:
-        """Take the list of this process for clean, unless Python is embedded in a server that may have forked already."""
+        """Take the list of this process for clean, unless Python is embedded in a server that may
+        have forked already.
+        """
         self._pid = 0 if embedded else os.getpid()
         self._reason = ""
         self._states: Union[ThreadStates, Exception, None] = None
@@ -38,21 +43,30 @@ class Frames:
         return self._reason
 
     def not_forked(self) -> None:
-        """Note that this process has the list for itself: it was not forked, or Python's own callbacks have cleaned it."""
+        """Note that this process has the list for itself: it was not forked, or Python's own
+        callbacks have cleaned it.
+        """
         self._settle("")
 
     def prepare(self) -> None:
-        """Import and look up what a child will need: in the child a lock may be held by a thread that it does not have."""
+        """Import and look up what a child will need: in the child a lock may be held by a thread
+        that it does not have.
+        """
         if self._states is None:
             try:
                 from .thread_states import ThreadStates
 
                 self._states = ThreadStates()
-            except Exception as error:  # NotAsKnown, or no ctypes: a subinterpreter with a GIL of its own, 3.12
+            except (
+                Exception
+            ) as error:  # NotAsKnown, or no ctypes: a subinterpreter with a GIL of its own, 3.12
                 self._states = error
 
     def forked(self) -> None:
-        """Clean the list in a new process. To be called first of all, before any thread of Python is started there."""
+        """Clean the list in a new process.
+
+        To be called first of all, before any thread of Python is started there.
+        """
         if self._pid == os.getpid():
             return
         try:
@@ -65,7 +79,9 @@ class Frames:
             self._settle("")
 
     def _examine(self) -> None:
-        """Look whether the list is clean where nobody has cleaned it: this was imported after the fork, or in a mount."""
+        """Look whether the list is clean where nobody has cleaned it: this was imported after the
+        fork, or in a mount.
+        """
         try:
             states = self.thread_states()
             if states.alone():  # then all the others are dead
@@ -77,9 +93,7 @@ class Frames:
         if clean:
             self._settle("")
         else:  # asked again the next time: a thread that is being started looks like one that is gone
-            self._reason = (
-                "this process was forked before resilient_wsgi was imported, and threads were lost in the fork"
-            )
+            self._reason = "this process was forked before resilient_wsgi was imported, and threads were lost in the fork"
 
     def thread_states(self) -> ThreadStates:
         """Return what knows the lists of this process. Raises `NotAsKnown`."""
@@ -118,7 +132,8 @@ def frame_of(thread: Optional[int]) -> Optional[FrameType]:
 
 
 def end_later(seconds: float, fd: int) -> bool:
-    """Have this process write the stacks of all threads and end unless `cancel_end` is called in time; False if it cannot be.
+    """Have this process write the stacks of all threads and end unless `cancel_end` is called in
+    time; False if it cannot be.
 
     It works without Python: faulthandler has a thread in C for it.
     """
@@ -137,7 +152,9 @@ def cancel_end() -> None:
 
 
 def dump(fd: int) -> None:
-    """Write the stacks of all threads to a descriptor, from a thread of Python, or why there are none."""
+    """Write the stacks of all threads to a descriptor, from a thread of Python, or why there are
+    none.
+    """
     handler, reason = _faulthandler(), state.why_not()
     if handler is None or reason:
         os.write(fd, f"(no stacks: {reason or 'no faulthandler'})\n".encode())
@@ -146,9 +163,11 @@ def dump(fd: int) -> None:
 
 
 def dump_at_signal(signum: int, fd: int) -> str:
-    """Have the stacks of all threads written to a descriptor at a signal; return why that cannot be, `""` if it is done.
+    """Have the stacks of all threads written to a descriptor at a signal; return why that cannot
+    be, `""` if it is done.
 
-    The handler reads frames without the GIL, so it may end a process whose threads run Python just then.
+    The handler reads frames without the GIL, so it may end a process whose threads run Python just
+    then.
     """
     handler, reason = _faulthandler(), state.why_not()
     if handler is None:

@@ -1,7 +1,7 @@
 """Call back when a module has been imported, without importing it.
 
-wrapt has this, too, but `import wrapt` brings asyncio, and with it `ssl` and `concurrent.futures`, into every process: 40 ms, and
-under gevent modules that are loaded before they are patched.
+wrapt has this, too, but `import wrapt` brings asyncio, and with it `ssl` and `concurrent.futures`,
+into every process: 40 ms, and under gevent modules that are loaded before they are patched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _logger = named("imports")
 
 
 class ImportHooks:
-    """A finder that leaves the search to the others, and sees when what they found has been executed."""
+    """A finder that leaves the search to the others, and sees when what they found has been
+    executed.
+    """
 
     def __init__(self) -> None:
         self._waiting: Dict[str, List[Callback]] = {}
@@ -78,7 +80,9 @@ class ImportHooks:
 
 
 class _Reporting:
-    """The loader of a module, until the module has been executed: from then on it has its own again."""
+    """The loader of a module, until the module has been executed: from then on it has its own
+    again.
+    """
 
     def __init__(self, loader: Any, hooks: ImportHooks) -> None:
         self._loader = loader

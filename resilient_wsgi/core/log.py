@@ -1,4 +1,6 @@
-"""The library's loggers, whose lines can be told from the server's also where the app has not configured logging."""
+"""The library's loggers, whose lines can be told from the server's also where the app has not
+configured logging.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ TIME = "%Y-%m-%d %H:%M:%S"
 
 
 class _Header(logging.Filter):
-    """Begins a line with time, level and its logger's name where there is no handler: `logging` prints such lines as they are.
+    """Begins a line with time, level and its logger's name where there is no handler: `logging`
+    prints such lines as they are.
 
     That is so in many masters, in apps that leave logging alone, and at the end of a process.
     """
@@ -26,7 +29,9 @@ _header = _Header()
 
 def named(component: str = "") -> logging.Logger:
     """Return the logger of a component, or of the library as a whole."""
-    return _headed(logging.getLogger(f"resilient_wsgi.{component}" if component else "resilient_wsgi"))
+    return _headed(
+        logging.getLogger(f"resilient_wsgi.{component}" if component else "resilient_wsgi")
+    )
 
 
 def _headed(logger: logging.Logger) -> logging.Logger:

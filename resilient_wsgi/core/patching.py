@@ -25,7 +25,8 @@ class Patches:
     taken away without taking theirs, too: it stays beneath and passes everything through.
 
     With `passing`, the replacements do the latter by themselves while their component is off. They
-    are put in place as they are then, without a switch in front, which would be a call in each call.
+    are put in place as they are then, without a switch in front, which would be a call in each
+    call.
     """
 
     def __init__(self, *, passing: bool = False) -> None:
@@ -143,7 +144,8 @@ class _Patch:
         return True
 
     def _is_gone(self) -> bool:
-        """Return whether somebody has put back what was there before, and may have wrapped it since.
+        """Return whether somebody has put back what was there before, and may have wrapped it
+        since.
 
         Wrappers that say nothing of what they wrap are taken to have ours beneath them.
         """

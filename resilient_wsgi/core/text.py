@@ -1,7 +1,8 @@
 """Text from outside, made fit for a log line or a terminal.
 
-A path, a host, an exception text or a thread's name may hold anything: a line feed forges a log line, ESC drives the
-terminal of whoever reads it, a bidirectional control shows it in another order than it is in.
+A path, a host, an exception text or a thread's name may hold anything: a line feed forges a log
+line, ESC drives the terminal of whoever reads it, a bidirectional control shows it in another order
+than it is in.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ LIMIT = 200
 _CUT = "..."
 REASON_LIMIT = 500  # of an exception that may list several mistakes
 
-# user and password of a URL; a query string; what DSNs and headers call a secret. Quotes end them, so that JSON stays JSON
+# user and password of a URL; a query string; what DSNs and headers call a secret. Quotes end them,
+# so that JSON stays JSON
 _USERINFO = re.compile(r"""([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@""", re.IGNORECASE)
 _QUERY = re.compile(r"""\?[\w.%\[\]-]+=[^\s"'<>)\\]*""")
 _NAMED = re.compile(
-    r"""((?:password|passwd|pwd|secret|token|api_?key)=)(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)""", re.IGNORECASE
+    r"""((?:password|passwd|pwd|secret|token|api_?key)=)(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)""",
+    re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"""\b((?:Bearer|Basic) +)[^\s"'\\,;]+""")
 
 
 def printable(text: str, limit: int = LIMIT) -> str:
-    """Return `text` on one line, with each character escaped that does not print as itself: controls, bidi, surrogates.
+    """Return `text` on one line, with each character escaped that does not print as itself:
+    controls, bidi, surrogates.
 
-    At most `limit` characters, the end of a longer text replaced by `...`. What is all right is returned as it is; a
-    backslash is left alone, so this is for reading, not for parsing.
+    At most `limit` characters, the end of a longer text replaced by `...`. What is all right is
+    returned as it is; a backslash is left alone, so this is for reading, not for parsing.
     """
     if len(text) <= limit and text.isprintable():
         return text
@@ -35,15 +39,18 @@ def printable(text: str, limit: int = LIMIT) -> str:
 
 
 def printable_lines(text: str, limit: int = LIMIT) -> str:
-    """Return `text` with each of its lines made printable: for what has lines by nature, like stacks and tracebacks.
+    """Return `text` with each of its lines made printable: for what has lines by nature, like
+    stacks and tracebacks.
 
-    Only use it where a reader can tell those lines from log lines, because they are indented or end the message.
+    Only use it where a reader can tell those lines from log lines, because they are indented or end
+    the message.
     """
     return "\n".join([printable(line, limit) for line in text.split("\n")])
 
 
 def one_line(text: str) -> str:
-    """Return `text` of several lines as one: a list of mistakes after a colon, the lines of a message joined by `; `.
+    """Return `text` of several lines as one: a list of mistakes after a colon, the lines of a
+    message joined by `; `.
 
     For messages of exceptions, before `printable`, which would show their line feeds as escapes.
     """
@@ -55,9 +62,11 @@ def one_line(text: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """Return `text` without what looks like a secret: users and passwords in URLs, query strings, `password=...`, bearer tokens.
+    """Return `text` without what looks like a secret: users and passwords in URLs, query strings,
+    `password=...`, bearer tokens.
 
-    Exception texts of clients and drivers hold URLs and DSNs. What does not look like one of these is not recognised.
+    Exception texts of clients and drivers hold URLs and DSNs. What does not look like one of these
+    is not recognised.
     """
     if "=" in text:
         text = _NAMED.sub(r"\1***", _QUERY.sub("?***", text))
@@ -67,5 +76,8 @@ def redacted(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    # isprintable() is false for the categories Other and Separator: controls, bidi and zero-width ones, surrogates
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    # isprintable() is false for the categories Other and Separator: controls, bidi and zero-width
+    # ones, surrogates
+    return (
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    )

@@ -1,12 +1,14 @@
 """CPython's list of thread states: find what belongs to no thread of this process, and take it out.
 
-uWSGI forks without `PyOS_AfterFork_Child`. The state of each thread that ran in the master stays in the list of the child, and
-from 3.11 on points into stacks that are used again: whatever walks the list to look at frames crashes the process.
+uWSGI forks without `PyOS_AfterFork_Child`. The state of each thread that ran in the master stays in
+the list of the child, and from 3.11 on points into stacks that are used again: whatever walks the
+list to look at frames crashes the process.
 
-The list is read through CPython's public API. Two pointers of each entry are written: `prev` and `next`, the first two words of
-`PyThreadState` in every version so far (3.9 to 3.15), which is checked on the list itself before anything is written. Nothing
-is freed, no destructor and no fork callback runs; what is taken out leaks, as it did before.
-docs/measurements/stale-thread-states.md has what was tried, and the numbers.
+The list is read through CPython's public API. Two pointers of each entry are written: `prev` and
+`next`, the first two words of `PyThreadState` in every version so far (3.9 to 3.15), which is
+checked on the list itself before anything is written. Nothing is freed, no destructor and no fork
+callback runs; what is taken out leaks, as it did before. docs/measurements/stale-thread-states.md
+has what was tried, and the numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from ctypes import PyDLL, c_char_p, c_long, c_ulong, c_void_p, py_object, sizeof
 from typing import Any, FrozenSet, Iterator, List, Optional
 
 WORD = sizeof(c_void_p)
-# `thread_id` is found by its value, in that part of the struct that all versions have (256 bytes on 64 bits)
+# `thread_id` is found by its value, in that part of the struct that all versions have (256 bytes on
+# 64 bits)
 FIRST_WORD, LAST_WORD = 3, 32
 MOST = 100_000  # entries of a list: a circle must not keep us
 
@@ -47,9 +50,12 @@ class NotAsKnown(Exception):
 
 
 class ThreadStates:
-    """The lists of all interpreters of this process. Make it in the master: nothing is left to import in the child then.
+    """The lists of all interpreters of this process.
 
-    Raises `NotAsKnown` where nothing may be touched. Every method is to be called with the GIL held, as Python code does.
+    Make it in the master: nothing is left to import in the child then.
+
+    Raises `NotAsKnown` where nothing may be touched. Every method is to be called with the GIL
+    held, as Python code does.
     """
 
     def __init__(self) -> None:
@@ -68,16 +74,21 @@ class ThreadStates:
             self._after_fork.restype, self._after_fork.argtypes = None, ()
         self._place = self._place_of_thread_id()
         here = threading.get_native_id()
-        # the word behind `thread_id`, since 3.11; in a child of uWSGI's the first thread's state keeps that of the master
+        # the word behind `thread_id`, since 3.11; in a child of uWSGI's the first thread's state
+        # keeps that of the master
         native_id = _word(self._current() + self._place + WORD)
         self._knows_native_id = sys.version_info >= (3, 11) and native_id in (here, os.getppid())
         first = here == os.getpid()
-        self._first = self._api.PyThread_get_thread_ident() if first else threading.main_thread().ident
+        self._first = (
+            self._api.PyThread_get_thread_ident() if first else threading.main_thread().ident
+        )
 
     def forget_the_dead(self) -> int:
-        """Take out what belongs to no thread of this process, a fresh child of uWSGI's; return how many.
+        """Take out what belongs to no thread of this process, a fresh child of uWSGI's; return how
+        many.
 
-        To be called before any thread of Python is started. Raises `NotAsKnown`, and then nothing was changed.
+        To be called before any thread of Python is started. Raises `NotAsKnown`, and then nothing
+        was changed.
         """
         self.forget_waiters()
         for interpreter in self._interpreters():
@@ -85,16 +96,20 @@ class ThreadStates:
         return sum(self._clean(interpreter) for interpreter in self._interpreters())
 
     def forget_waiters(self) -> None:
-        """Empty the table of threads that wait for a lock of the interpreter itself (3.13 and newer).
+        """Empty the table of threads that wait for a lock of the interpreter itself (3.13 and
+        newer).
 
-        Its entries lie on the stacks of the threads that wait, which a child does not have: an idle thread of an executor is
-        enough for the next wait in the child to crash, without any of this library.
+        Its entries lie on the stacks of the threads that wait, which a child does not have: an idle
+        thread of an executor is enough for the next wait in the child to crash, without any of this
+        library.
         """
         if self._after_fork is not None:
             self._after_fork()
 
     def all_alive(self) -> bool:
-        """Return whether each entry belongs to a thread of this process, as far as that can be shown. Changes nothing."""
+        """Return whether each entry belongs to a thread of this process, as far as that can be
+        shown. Changes nothing.
+        """
         tasks = _tasks()
         for interpreter in self._interpreters():
             self._check(interpreter)
@@ -103,7 +118,8 @@ class ThreadStates:
                 ident = _word(state + self._place)
                 if ident in seen or not (self._alive(state, tasks) or _known_to_run(ident, tasks)):
                     return False
-                if not self._is_first(ident):  # uWSGI makes several for it, one for each thread to come
+                # uWSGI makes several for it, one for each thread to come
+                if not self._is_first(ident):
                     seen.add(ident)
         return True
 
@@ -112,16 +128,23 @@ class ThreadStates:
         return len(_tasks()) == 1
 
     def is_main_interpreter(self) -> bool:
-        """Return whether this is the first interpreter of the process; several mounts have one each."""
+        """Return whether this is the first interpreter of the process; several mounts have one
+        each.
+        """
         return bool(self._api.PyInterpreterState_Get() == self._api.PyInterpreterState_Main())
 
     def note(self, what: bytes) -> None:
-        """Note the pid of this process under a name, for the library's copies in all other interpreters."""
+        """Note the pid of this process under a name, for the library's copies in all other
+        interpreters.
+        """
         self._api.PyDict_SetItemString(self._notes(), what, os.getpid())
 
     def noted(self, what: bytes) -> int:
-        """Return the pid that was noted, by this process or one that it was forked from; 0 if none was."""
-        # not with Python's own operations: on 3.13 an object of another interpreter confuses their caches
+        """Return the pid that was noted, by this process or one that it was forked from; 0 if none
+        was.
+        """
+        # not with Python's own operations: on 3.13 an object of another interpreter confuses their
+        # caches
         found = self._api.PyDict_GetItemString(self._notes(), what)
         return int(self._api.PyLong_AsLong(found)) if found else 0
 
@@ -131,7 +154,8 @@ class ThreadStates:
 
     def _clean(self, interpreter: int) -> int:
         tasks = _tasks()
-        # a head of our own, so that whatever is taken out has one before it: the head itself lies at no known place
+        # a head of our own, so that whatever is taken out has one before it: the head itself lies
+        # at no known place
         head = self._api.PyThreadState_New(interpreter)
         if not head:
             raise NotAsKnown("there is no memory for a thread state")
@@ -148,7 +172,10 @@ class ThreadStates:
     def _alive(self, state: int, tasks: FrozenSet[int]) -> bool:
         if state == self._current() or self._is_first(_word(state + self._place)):
             return True
-        return self._knows_native_id and c_ulong.from_address(state + self._place + WORD).value in tasks
+        return (
+            self._knows_native_id
+            and c_ulong.from_address(state + self._place + WORD).value in tasks
+        )
 
     def _is_first(self, ident: int) -> bool:
         return ident in (self._first, self._api.PyThread_get_thread_ident())
@@ -161,20 +188,32 @@ class ThreadStates:
         return _walk(self._api.PyInterpreterState_Head(), self._api.PyInterpreterState_Next)
 
     def _states(self, interpreter: int) -> List[int]:
-        return list(_walk(self._api.PyInterpreterState_ThreadHead(interpreter), self._api.PyThreadState_Next))
+        return list(
+            _walk(
+                self._api.PyInterpreterState_ThreadHead(interpreter), self._api.PyThreadState_Next
+            )
+        )
 
     def _check(self, interpreter: int) -> None:
-        """Raise `NotAsKnown` unless each entry begins with the one before, the one after, and its interpreter."""
+        """Raise `NotAsKnown` unless each entry begins with the one before, the one after, and its
+        interpreter.
+        """
         before = 0
         states = self._states(interpreter)
         for state, after in zip(states, [*states[1:], 0]):
-            if (_word(state), _word(state + WORD), _word(state + 2 * WORD)) != (before, after, interpreter):
+            if (_word(state), _word(state + WORD), _word(state + 2 * WORD)) != (
+                before,
+                after,
+                interpreter,
+            ):
                 raise NotAsKnown("the first words of a thread state are not prev, next and interp")
             before = state
 
     def _place_of_thread_id(self) -> int:
         current, ident = self._current(), self._api.PyThread_get_thread_ident()
-        places = [n * WORD for n in range(FIRST_WORD, LAST_WORD) if _word(current + n * WORD) == ident]
+        places = [
+            n * WORD for n in range(FIRST_WORD, LAST_WORD) if _word(current + n * WORD) == ident
+        ]
         if len(places) != 1:
             msg = f"thread_id was found {len(places)} times in a thread state"
             raise NotAsKnown(msg)
@@ -217,7 +256,9 @@ def _unlink(state: int) -> None:
 
 
 def _known_to_run(ident: int, tasks: FrozenSet[int]) -> bool:
-    """Return whether `threading` knows a thread of this name that the kernel has: 3.9 and 3.10 keep no native id."""
+    """Return whether `threading` knows a thread of this name that the kernel has: 3.9 and 3.10 keep
+    no native id.
+    """
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # noqa: SLF001
     return getattr(thread, "native_id", None) in tasks
 

@@ -1,1 +1,3 @@
-"""The Django app: `INSTALLED_APPS = ["resilient_wsgi.django", ...]` and, if anything is to be different, `RESILIENT_WSGI`."""
+"""The Django app: `INSTALLED_APPS = ["resilient_wsgi.django", ...]` and, if anything is to be
+different, `RESILIENT_WSGI`.
+"""

@@ -10,7 +10,7 @@ from django.core import checks
 
 from .. import request
 from ..installation import extend, install_for_django
-from ..settings import ENFORCE, ON, Settings
+from ..settings.options import ENFORCE, ON, Settings
 from . import handler
 from .checks import check_deadline, check_installation, check_settings
 
@@ -23,7 +23,11 @@ class ResilientConfig(AppConfig):
     verbose_name = "resilient_wsgi"
 
     def ready(self) -> None:
-        """Install. Mistakes in the settings are logged, and the defaults used: the system check lists them, too."""
+        """Install.
+
+        Mistakes in the settings are logged, and the defaults used: the system check lists them,
+        too.
+        """
         checks.register(check_settings, "resilient_wsgi")
         checks.register(check_installation, "resilient_wsgi")
         checks.register(check_deadline, "resilient_wsgi", deploy=True)
@@ -34,7 +38,9 @@ class ResilientConfig(AppConfig):
 
 
 def put(options: Settings) -> None:
-    """Put in place, with the components, what is in Django: the middleware, and limits of statements where they are wanted."""
+    """Put in place, with the components, what is in Django: the middleware, and limits of
+    statements where they are wanted.
+    """
     take()
     if handler.wanted(options):
         handler.patch()

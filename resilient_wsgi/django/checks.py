@@ -1,4 +1,6 @@
-"""System checks: mistakes in the settings, components that could not be installed, a host whose listen queues are short."""
+"""System checks: mistakes in the settings, components that could not be installed, a host whose
+listen queues are short.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,10 @@ from typing import Any, List
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
 
-from .. import backlog, installation, sources
-from ..servers.listen_queue import somaxconn
-from ..settings import OFF, PREFIX
+from .. import backlog, installation
+from ..host.listen_queue import somaxconn
+from ..settings import sources
+from ..settings.options import OFF, PREFIX
 
 IN_DJANGO = (
     f"Correct it in the dictionary {PREFIX} of Django's settings, or take it out: a server uses the default for it. "
@@ -22,12 +25,17 @@ IN_ENVIRONMENT = (
 
 
 def check_settings(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
-    """E001 for each mistake in Django's settings; W003 for those in the environment, which must not end a command."""
+    """E001 for each mistake in Django's settings; W003 for those in the environment, which must not
+    end a command.
+    """
     del app_configs
     found = sources.find(django=getattr(settings, "RESILIENT_WSGI", {}))
     return [
         *(Error(mistake, hint=IN_DJANGO, id="resilient_wsgi.E001") for mistake in found.django),
-        *(CheckWarning(mistake, hint=IN_ENVIRONMENT, id="resilient_wsgi.W003") for mistake in found.environment),
+        *(
+            CheckWarning(mistake, hint=IN_ENVIRONMENT, id="resilient_wsgi.W003")
+            for mistake in found.environment
+        ),
     ]
 
 
@@ -44,7 +52,11 @@ def check_deadline(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
     """I001, with `--deploy`: nothing in the settings gives requests a deadline."""
     del app_configs
     installed = installation.current()
-    if installed is None or installed.settings.request.mode == OFF or installed.settings.request.timeout is not None:
+    if (
+        installed is None
+        or installed.settings.request.mode == OFF
+        or installed.settings.request.timeout is not None
+    ):
         return []
     message = (
         "REQUEST.TIMEOUT is not set: requests have a deadline only under uWSGI with `harakiri`. Without one, a request "
@@ -62,11 +74,18 @@ def _check_host(installed: installation.Installation) -> List[CheckMessage]:
         f"net.core.somaxconn is {allowed} in this network namespace: no listen queue here can hold more connections, and "
         f"uWSGI refuses to start with a larger `listen`. BACKLOG.MINIMUM is {options.minimum}."
     )
-    return [CheckWarning(message, hint=backlog.remedy(allowed, options.minimum, allowed), id="resilient_wsgi.W001")]
+    return [
+        CheckWarning(
+            message,
+            hint=backlog.remedy(allowed, options.minimum, allowed),
+            id="resilient_wsgi.W001",
+        )
+    ]
 
 
 def _check_components(installed: installation.Installation) -> List[CheckMessage]:
-    # outside a server there are no listening sockets, no app to wait for, and output is never dropped: that is no news
+    # outside a server there are no listening sockets, no app to wait for, and output is never
+    # dropped: that is no news
     expected = ("backlog", "readiness", "stderr", "threads")
     return [
         CheckWarning(

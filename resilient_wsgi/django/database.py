@@ -1,8 +1,9 @@
 """Statements that would outlast the deadline are ended by the database: `REQUEST.DATABASE_TIMEOUT`.
 
-PostgreSQL, MySQL and MariaDB are told before each statement what is left, which is a round trip each; SQLite asks us while
-it works. The app gets Django's own `OperationalError`. Behind a pooler that gives a connection to several clients
-(pgbouncer in transaction mode) use it not: what is set for one is in force for the next.
+PostgreSQL, MySQL and MariaDB are told before each statement what is left, which is a round trip
+each; SQLite asks us while it works. The app gets Django's own `OperationalError`. Behind a pooler
+that gives a connection to several clients (pgbouncer in transaction mode) use it not: what is set
+for one is in force for the next.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.db.backends.signals import connection_created
 
 from .. import deadline
 from ..core.callers import calls_the_app
-from ..guard import Guard
+from ..core.guard import Guard
 
 Execute = Callable[..., Any]
 
@@ -27,7 +28,10 @@ _LIMITED = "_resilient_wsgi_limited"
 
 
 def install() -> None:
-    """Limit the statements of every connection, those that are open and those that will be. Twice is once."""
+    """Limit the statements of every connection, those that are open and those that will be.
+
+    Twice is once.
+    """
     connection_created.connect(_created, dispatch_uid=_UID)
     for connection in connections.all(initialized_only=True):
         _add(connection)
@@ -37,7 +41,9 @@ def uninstall() -> None:
     """Leave new connections alone, and limit nothing more in the open ones of this thread."""
     connection_created.disconnect(dispatch_uid=_UID)
     for connection in connections.all(initialized_only=True):
-        connection.execute_wrappers[:] = [wrapper for wrapper in connection.execute_wrappers if wrapper is not limited]
+        connection.execute_wrappers[:] = [
+            wrapper for wrapper in connection.execute_wrappers if wrapper is not limited
+        ]
 
 
 def _created(connection: Any, **_: Any) -> None:
@@ -52,7 +58,10 @@ def _add(connection: Any) -> None:
 
 @calls_the_app
 def limited(execute: Execute, sql: Any, params: Any, many: bool, context: Dict[str, Any]) -> Any:
-    """Execute a statement with what is left of the deadline as its limit. For `execute_wrappers`."""
+    """Execute a statement with what is left of the deadline as its limit.
+
+    For `execute_wrappers`.
+    """
     connection = context["connection"]
     left = deadline.remaining()
     undo: Optional[Callable[[], object]] = None
@@ -73,20 +82,32 @@ def _postgresql(connection: Any, left: Optional[float]) -> None:
 
 def _mysql(connection: Any, left: Optional[float]) -> None:
     if connection.mysql_is_mariadb:  # in seconds, and for all statements
-        _set(connection, left, "SET SESSION max_statement_time = %d / 1000", "SET SESSION max_statement_time = DEFAULT")
+        _set(
+            connection,
+            left,
+            "SET SESSION max_statement_time = %d / 1000",
+            "SET SESSION max_statement_time = DEFAULT",
+        )
     else:  # for SELECT alone
-        _set(connection, left, "SET SESSION max_execution_time = %d", "SET SESSION max_execution_time = DEFAULT")
+        _set(
+            connection,
+            left,
+            "SET SESSION max_execution_time = %d",
+            "SET SESSION max_execution_time = DEFAULT",
+        )
 
 
 def _set(connection: Any, left: Optional[float], limit: str, none: str) -> None:
-    # PostgreSQL refuses every statement in a transaction that has failed, and says so to the app's own
+    # PostgreSQL refuses every statement in a transaction that has failed, and says so to the app's
+    # own
     if connection.needs_rollback or getattr(connection, "connection", None) is None:
         return
     # the driver's own cursor: Django's would call us again
     cursor = connection.connection.cursor()
     try:
         cursor.execute(none if left is None else limit % max(LEAST_MS, int(left * 1000)))
-        # what is set in a transaction goes when it is rolled back, and what was set before comes back
+        # what is set in a transaction goes when it is rolled back, and what was set before comes
+        # back
         setattr(connection, _LIMITED, left is not None or connection.in_atomic_block)
     finally:
         cursor.close()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Iterable
 from django.core.handlers.wsgi import WSGIHandler
 
 from .. import servers
+from ..app import wrap
 from ..core.patching import Patches
-from ..settings import OFF, Settings
-from ..stack import wrap
+from ..settings.options import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -23,7 +23,10 @@ _patches = Patches()
 
 
 def patch() -> None:
-    """Have every WSGIHandler, made before or later, called through the middleware. Patching twice is patching once."""
+    """Have every WSGIHandler, made before or later, called through the middleware.
+
+    Patching twice is patching once.
+    """
     _patches.wrap(WSGIHandler, "__call__", _in_middleware)
 
 
@@ -33,8 +36,11 @@ def unpatch() -> None:
 
 
 def _in_middleware(original: Any) -> Any:
-    def __call__(self: Any, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:  # noqa: N807
-        # made at the first call, when all settings are known; two threads may both make it, which does no harm
+    def __call__(
+        self: Any, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        # made at the first call, when all settings are known; two threads may both make it, which
+        # does no harm
         stack = self.__dict__.get(_STACK)
         if stack is None:
             stack = self.__dict__[_STACK] = wrap(MethodType(original, self))

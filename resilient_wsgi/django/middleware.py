@@ -1,4 +1,6 @@
-"""Deadlines of views, as an attribute: `resilient_wsgi.django.middleware.ViewDeadlineMiddleware` in MIDDLEWARE."""
+"""Deadlines of views, as an attribute: `resilient_wsgi.django.middleware.ViewDeadlineMiddleware` in
+MIDDLEWARE.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Any, Callable
 
 from .. import deadline
 from ..core.callers import calls_the_app
-from ..guard import Guard
+from ..core.guard import Guard
 
 ATTRIBUTE = "resilient_wsgi_deadline"
 
@@ -21,8 +23,9 @@ class ViewDeadlineMiddleware:
         class Report(View):
             resilient_wsgi_deadline = 5
 
-    It can only shorten the deadline of the request, from the moment at which the view is found until the response comes back
-    to here: the rendering of a template included, a streamed body not. (`@deadline.limit(5)` on a view holds for its call.)
+    It can only shorten the deadline of the request, from the moment at which the view is found
+    until the response comes back to here: the rendering of a template included, a streamed body
+    not. (`@deadline.limit(5)` on a view holds for its call.)
     """
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:

@@ -1,7 +1,9 @@
-"""What readiness asks of a Django project: that its URLconf can be imported, its database answers, its migrations ran.
+"""What readiness asks of a Django project: that its URLconf can be imported, its database answers,
+its migrations ran.
 
-`urlconf_problem` is asked by itself before a worker accepts. The others are readiness checks once they are registered:
-`readiness.check(database)`, `readiness.check(migrations)`, in an AppConfig's `ready()`, say.
+`urlconf_problem` is asked by itself before a worker accepts. The others are readiness checks once
+they are registered: `readiness.check(database)`, `readiness.check(migrations)`, in an AppConfig's
+`ready()`, say.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from ..core.text import one_line
 
 
 def urlconf_problem() -> str:
-    """Import ROOT_URLCONF as the first request would; return what is wrong with it, "" if nothing is.
+    """Import ROOT_URLCONF as the first request would; return what is wrong with it, "" if nothing
+    is.
 
     The traceback goes where uWSGI prints that of a load.
     """
@@ -34,7 +37,10 @@ def urlconf_problem() -> str:
 
 
 def database() -> Union[bool, str]:
-    """Readiness check: every database in DATABASES answers. Has a connection of its own, closed afterwards."""
+    """Readiness check: every database in DATABASES answers.
+
+    Has a connection of its own, closed afterwards.
+    """
     for alias, connection in _own_connections():
         problem = _connection_problem(connection)
         if problem:
@@ -56,7 +62,10 @@ def _connection_problem(connection: Any) -> str:
 
 
 def migrations() -> Union[bool, str]:
-    """Readiness check: no migration is left to be applied. Once there is none left it does not look again."""
+    """Readiness check: no migration is left to be applied.
+
+    Once there is none left it does not look again.
+    """
     from django.db.migrations.executor import MigrationExecutor
 
     global _migrated
@@ -66,7 +75,9 @@ def migrations() -> Union[bool, str]:
         executor = MigrationExecutor(connection)
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         if plan:
-            names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
+            names = ", ".join(
+                f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3]
+            )
             return f"{len(plan)} migrations of {alias!r} are not applied: {names}"
     _migrated = True
     return True

@@ -1,6 +1,7 @@
 """What happened: one frozen dataclass for each thing, counters, and those who want to be told.
 
-Each event is counted and, at its own level, logged in one line through `logging.getLogger("resilient_wsgi.<component>")`.
+Each event is counted and, at its own level, logged in one line through
+`logging.getLogger("resilient_wsgi.<component>")`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import itertools
 import os
 from typing import Callable, Dict, Iterator, Tuple, Type
 
+from ..core.guard import Guard
 from ..core.log import named
-from ..guard import Guard
 from .base import Event
 from .requests import (
     ClientGone,
@@ -41,14 +42,7 @@ from .waits import (
     OutboundTimedOut,
     OutboundUnbounded,
 )
-from .workers import (
-    AppsMissing,
-    InstanceEnded,
-    LoadFailed,
-    PeerStuck,
-    WorkerLeft,
-    WorkerLoaded,
-)
+from .workers import AppsMissing, InstanceEnded, LoadFailed, PeerStuck, WorkerLeft, WorkerLoaded
 
 __all__ = [
     "AppsMissing",
@@ -97,9 +91,11 @@ _counters_pid = 0
 
 
 def subscribe(callback: Subscriber) -> Callable[[], None]:
-    """Have `callback(event)` called for each event, in the thread in which it happens; return a function that ends it.
+    """Have `callback(event)` called for each event, in the thread in which it happens; return a
+    function that ends it.
 
-    Subscribers are called one after the other and must not block. What they raise is caught and logged once a minute.
+    Subscribers are called one after the other and must not block. What they raise is caught and
+    logged once a minute.
     """
     global _subscribers
     if not callable(callback):
@@ -122,7 +118,9 @@ def emit(event: Event) -> None:
 
 
 def tell(event: Event) -> None:
-    """Do the same without logging it, for who has said it himself and may not wait for a handler's lock."""
+    """Do the same without logging it, for who has said it himself and may not wait for a handler's
+    lock.
+    """
     with _guard:
         next(_counter(type(event)))
     for subscriber in _subscribers:
@@ -131,11 +129,17 @@ def tell(event: Event) -> None:
 
 
 def counts() -> Dict[str, int]:
-    """Return how many events of each kind there were in this process, by the name of the event's class."""
+    """Return how many events of each kind there were in this process, by the name of the event's
+    class.
+    """
     if _counters_pid != os.getpid():
         return {}
-    # a count shows its next number, which is how many there were, only as `count(12)`; its pickle form goes with 3.14
-    return {kind.__name__: int(repr(counter)[len("count(") : -1]) for kind, counter in list(_counters.items())}
+    # a count shows its next number, which is how many there were, only as `count(12)`; its pickle
+    # form goes with 3.14
+    return {
+        kind.__name__: int(repr(counter)[len("count(") : -1])
+        for kind, counter in list(_counters.items())
+    }
 
 
 def _counter(kind: Type[Event]) -> Iterator[int]:

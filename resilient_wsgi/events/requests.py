@@ -22,7 +22,10 @@ class ClientGone(Event):
 
 @dataclass(frozen=True)
 class ClientLeft(Event):
-    """The client of a running request hung up. `interrupted` says how many of its waits were ended for that."""
+    """The client of a running request hung up.
+
+    `interrupted` says how many of its waits were ended for that.
+    """
 
     component: ClassVar[str] = "request"
     level: ClassVar[int] = logging.INFO
@@ -39,7 +42,9 @@ class ClientLeft(Event):
 
 @dataclass(frozen=True)
 class RequestSlow(Event):
-    """A request has run for `SLOW_AFTER`: what it waits for, and the stacks of all threads. Once for each request.
+    """A request has run for `SLOW_AFTER`: what it waits for, and the stacks of all threads.
+
+    Once for each request.
 
     `stacks` is empty where stacks were written for another request less than a second ago.
     """
@@ -64,7 +69,10 @@ class RequestSlow(Event):
 
 @dataclass(frozen=True)
 class RequestOverdue(Event):
-    """A request has passed its deadline. `interrupted` says how many of its waits were ended (report mode: could be)."""
+    """A request has passed its deadline.
+
+    `interrupted` says how many of its waits were ended (report mode: could be).
+    """
 
     component: ClassVar[str] = "request"
     text: ClassVar[str] = "{method} {path} has passed its deadline of {limit:g} s; {ended}{by}"
@@ -79,16 +87,20 @@ class RequestOverdue(Event):
     def words(self) -> Dict[str, Any]:
         """Return the fields, and in words how many waits were ended."""
         ended = (
-            (_waits(self.interrupted) or "no wait could be ended") if self.done else "mode is report, nothing was done"
+            (_waits(self.interrupted) or "no wait could be ended")
+            if self.done
+            else "mode is report, nothing was done"
         )
         return {**super().words(), "ended": ended}
 
 
 @dataclass(frozen=True)
 class WorkerRecycled(Event):
-    """A worker with a request that nothing ends takes no more requests, lets the others finish, and is replaced.
+    """A worker with a request that nothing ends takes no more requests, lets the others finish, and
+    is replaced.
 
-    `done` is False where that was only said: in report mode, or because the instance has recycled enough workers lately.
+    `done` is False where that was only said: in report mode, or because the instance has recycled
+    enough workers lately.
     """
 
     component: ClassVar[str] = "request"
@@ -110,7 +122,9 @@ class WorkerRecycled(Event):
 
 @dataclass(frozen=True)
 class WorkerKilled(Event):
-    """Said by a new worker: one before it ended (SIGKILL: harakiri, out of memory; a crash) in the middle of a request."""
+    """Said by a new worker: one before it ended (SIGKILL: harakiri, out of memory; a crash) in the
+    middle of a request.
+    """
 
     component: ClassVar[str] = "request"
     blocks: ClassVar[Tuple[str, ...]] = ("stacks",)
@@ -147,7 +161,10 @@ class RequestShed(Event):
 
 @dataclass(frozen=True)
 class SheddingBegan(Event):
-    """The first request in a while was shed. The others are events of their own, not logged by default."""
+    """The first request in a while was shed.
+
+    The others are events of their own, not logged by default.
+    """
 
     component: ClassVar[str] = "request"
     text: ClassVar[str] = (

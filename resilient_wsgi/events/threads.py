@@ -23,7 +23,9 @@ class ThreadStopped(Event):
 
 @dataclass(frozen=True)
 class ThreadAbandoned(Event):
-    """A background thread did not end within its grace and was left behind, so that the process could end."""
+    """A background thread did not end within its grace and was left behind, so that the process
+    could end.
+    """
 
     component: ClassVar[str] = "threads"
     blocks: ClassVar[Tuple[str, ...]] = ("stack", "started")
@@ -44,7 +46,9 @@ class ExitAwaitsWork(Event):
 
     component: ClassVar[str] = "threads"
     level: ClassVar[int] = logging.INFO
-    text: ClassVar[str] = "waiting up to {seconds:.1f} s for work that requests have started ({reason}): {names}"
+    text: ClassVar[str] = (
+        "waiting up to {seconds:.1f} s for work that requests have started ({reason}): {names}"
+    )
     names: str
     reason: str
     seconds: float
@@ -66,7 +70,9 @@ class JobsAbandoned(Event):
 
 @dataclass(frozen=True)
 class ThreadHoldsExit(Event):
-    """Report mode: a thread that is waited for at the exit, and that would have been left behind after its grace."""
+    """Report mode: a thread that is waited for at the exit, and that would have been left behind
+    after its grace.
+    """
 
     component: ClassVar[str] = "threads"
     blocks: ClassVar[Tuple[str, ...]] = ("stack", "started")

@@ -31,7 +31,12 @@ class OutboundTimedOut(Event):
     def __str__(self) -> str:
         words = self.words()
         host, port = words["host"], f":{self.port}" if self.port else ""
-        target = "{method} ".format(**words).lstrip() + (f"[{host}]" if ":" in host else host) + port + words["path"]
+        target = (
+            "{method} ".format(**words).lstrip()
+            + (f"[{host}]" if ":" in host else host)
+            + port
+            + words["path"]
+        )
         where = "; caller {caller} in {function}".format(**words) if self.caller else ""
         request = "; request {request}".format(**words) if self.request else ""
         times = f"; {self.count} times since last logged" if self.count > 1 else ""
@@ -42,10 +47,14 @@ class OutboundTimedOut(Event):
 
 @dataclass(frozen=True)
 class OutboundUnbounded(Event):
-    """Report mode: an outbound call ran without a timeout, or longer than the limit that would have held."""
+    """Report mode: an outbound call ran without a timeout, or longer than the limit that would have
+    held.
+    """
 
     component: ClassVar[str] = "outbound"
-    text: ClassVar[str] = "{site}: call to {host} {problem} (took {elapsed:.2f} s); dry run, the call was not limited"
+    text: ClassVar[str] = (
+        "{site}: call to {host} {problem} (took {elapsed:.2f} s); dry run, the call was not limited"
+    )
     host: str
     site: str
     problem: str
@@ -54,7 +63,9 @@ class OutboundUnbounded(Event):
 
 @dataclass(frozen=True)
 class DescriptorTakenOver(Event):
-    """A descriptor was made non-blocking for this process and its children, or would have been (a dry run)."""
+    """A descriptor was made non-blocking for this process and its children, or would have been (a
+    dry run).
+    """
 
     component: ClassVar[str] = "stderr"
     level: ClassVar[int] = logging.INFO
@@ -76,7 +87,9 @@ class LinesDropped(Event):
     """Lines that found no room on a descriptor, said when there is room again."""
 
     component: ClassVar[str] = "stderr"
-    text: ClassVar[str] = "{lines} lines ({size_bytes} bytes) dropped in {seconds:.1f} s on descriptor {fd}"
+    text: ClassVar[str] = (
+        "{lines} lines ({size_bytes} bytes) dropped in {seconds:.1f} s on descriptor {fd}"
+    )
     fd: int
     lines: int
     size_bytes: int

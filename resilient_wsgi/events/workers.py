@@ -42,7 +42,9 @@ class AppsMissing(Event):
 
     component: ClassVar[str] = "readiness"
     level: ClassVar[int] = logging.ERROR
-    text: ClassVar[str] = "worker {worker} is degraded: {missing} ({error}); its other apps are served"
+    text: ClassVar[str] = (
+        "worker {worker} is degraded: {missing} ({error}); its other apps are served"
+    )
     worker: int
     missing: str
     error: str

@@ -1,6 +1,6 @@
 """Waits for others: no outbound HTTP call outlives its limits, whatever the other side does."""
 
-from .installing import install, status_lines, uninstall
+from .component import install, status_lines, uninstall
 from .policy import timeouts, unlimited
 from .report import sites
 from .sites import Site

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded
-from . import native, policy, report
+from . import exceptions as native, policy, report
+from .exceptions import TimedOut
 from .exchange import Exchange, Target, active
-from .native import TimedOut
 
 guard = report.guard
 
@@ -34,7 +34,8 @@ def around(
     method: Any = "",
     path: Any = "",
 ) -> Any:
-    """Call a client within an exchange: its own if it is the outermost one, that which is under way if it is not.
+    """Call a client within an exchange: its own if it is the outermost one, that which is under way
+    if it is not.
 
     With `streams` the caller reads the body itself afterwards, and the total ends with the call.
     """
@@ -58,10 +59,12 @@ def around(
             exchange.release()
         if policy.policy.curious:
             observe(exchange, timeout_given, none_given)
-    raise ours  # from outside of the `except`: it stands for what was raised there, not for something that came of it
+    # from outside of the `except`: it stands for what was raised there, not for something that came
+    # of it
+    raise ours
 
 
-def joined(  # noqa: PLR0917 - by position, as it is called twice in each request
+def joined(
     function: Callable[..., Any],
     args: Any,
     kwargs: Any,
@@ -87,7 +90,9 @@ def joined(  # noqa: PLR0917 - by position, as it is called twice in each reques
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
-    """Note a call that is over where somebody wants to know: in report mode, or of an explicit None."""
+    """Note a call that is over where somebody wants to know: in report mode, or of an explicit
+    None.
+    """
     with guard:
         report.observe(exchange, timeout_given, none_given)
 
@@ -99,7 +104,9 @@ def observe_body(exchange: Exchange) -> None:
 
 
 def translated(error: Exception, exchange: Exchange, translate: Translate) -> Optional[Exception]:
-    """Return what to raise instead, where a limit of ours is the reason for this exception; None to let this one pass."""
+    """Return what to raise instead, where a limit of ours is the reason for this exception; None to
+    let this one pass.
+    """
     with guard:
         failure = native.failure(error)
         if failure is not None and (failure is error or not isinstance(error, DeadlineExceeded)):

@@ -29,7 +29,9 @@ class Caller(NamedTuple):
 
 
 def caller() -> Caller:
-    """Return the innermost line of the app's own code; where there is none, of what has called an HTTP library."""
+    """Return the innermost line of the app's own code; where there is none, of what has called an
+    HTTP library.
+    """
     frame: Optional[FrameType] = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files
     installed: Optional[FrameType] = None
     last = frame
@@ -44,9 +46,13 @@ def caller() -> Caller:
 
 
 def _is_of_app(path: str) -> bool:
-    return not path.startswith((_STDLIB, "<frozen")) and not any(part in path for part in _INSTALLED)
+    return not path.startswith((_STDLIB, "<frozen")) and not any(
+        part in path for part in _INSTALLED
+    )
 
 
 def _named(frame: FrameType) -> Caller:
     code = frame.f_code
-    return Caller(f"{code.co_filename}:{frame.f_lineno}", getattr(code, "co_qualname", code.co_name))
+    return Caller(
+        f"{code.co_filename}:{frame.f_lineno}", getattr(code, "co_qualname", code.co_name)
+    )

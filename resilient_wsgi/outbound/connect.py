@@ -1,7 +1,8 @@
 """Make a TCP connection to one of a host's addresses, all of them sharing one limit.
 
-The usual loop waits for each address in turn, the full timeout each. Here the next one is begun after a short while, as
-RFC 8305 has it, and the first that answers is taken: a black hole in front costs that short while.
+The usual loop waits for each address in turn, the full timeout each. Here the next one is begun
+after a short while, as RFC 8305 has it, and the first that answers is taken: a black hole in front
+costs that short while.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import socket
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from . import resolver
-from .clamp import poll_for, set_timeout
 from .exchange import Exchange
 from .originals import connects_natively, is_original
+from .socket_timeouts import poll_for, set_timeout
 
 # RFC 8305, section 8: "Connection Attempt Delay"
 ATTEMPT_DELAY = 0.25
@@ -32,9 +33,11 @@ def create_connection(
     socket_options: Optional[Sequence[Any]] = None,
     family: int = 0,
 ) -> socket.socket:
-    """Do what `socket.create_connection` does, within the time that the exchange has for connecting.
+    """Do what `socket.create_connection` does, within the time that the exchange has for
+    connecting.
 
-    The socket's timeout is what is left of it, for the TLS handshake. Raises `TimedOut`, or what the system calls raise.
+    The socket's timeout is what is left of it, for the TLS handshake. Raises `TimedOut`, or what
+    the system calls raise.
     """
     infos = _interleave(addresses(exchange, *address, family))
 
@@ -61,7 +64,10 @@ def create_connection(
 
 
 def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List[Info]:
-    """Return the addresses of a host. Raises `TimedOut` when the time for connecting is up, else what `getaddrinfo` raises."""
+    """Return the addresses of a host.
+
+    Raises `TimedOut` when the time for connecting is up, else what `getaddrinfo` raises.
+    """
     question = (host, port, family, socket.SOCK_STREAM)
     exchange.phase = "dns"
     if _is_address(host):  # nothing to wait for
@@ -69,7 +75,9 @@ def addresses(exchange: Exchange, host: str, port: int, family: int = 0) -> List
     exchange.begin_names()
     left = exchange.wait(math.inf)
     try:
-        direct = left == math.inf or host.lower() == "localhost" or not is_original(socket.getaddrinfo)
+        direct = (
+            left == math.inf or host.lower() == "localhost" or not is_original(socket.getaddrinfo)
+        )
         found = socket.getaddrinfo(*question) if direct else resolver.ask(question, left)
     except resolver.NotInTime:
         raise exchange.give_up(exchange.why) from None
@@ -88,7 +96,9 @@ def _is_address(host: str) -> bool:
 
 
 def _interleave(infos: List[Info]) -> List[Info]:
-    """Return the addresses with the families taking turns (RFC 8305, section 4), each in the order that it was in."""
+    """Return the addresses with the families taking turns (RFC 8305, section 4), each in the order
+    that it was in.
+    """
     families: Dict[Any, List[Info]] = {}
     for info in infos:
         families.setdefault(info[0], []).append(info)
@@ -96,7 +106,9 @@ def _interleave(infos: List[Info]) -> List[Info]:
     return [same[i] for i in range(longest) for same in families.values() if i < len(same)]
 
 
-def _race(exchange: Exchange, infos: List[Info], new_socket: Callable[[Info], socket.socket]) -> socket.socket:
+def _race(
+    exchange: Exchange, infos: List[Info], new_socket: Callable[[Info], socket.socket]
+) -> socket.socket:
     """Begin with one address after the other and return the first connection that comes about."""
     waiting = list(reversed(infos))
     under_way: Dict[int, socket.socket] = {}
@@ -112,7 +124,9 @@ def _race(exchange: Exchange, infos: List[Info], new_socket: Callable[[Info], so
                     continue
                 under_way[begun.fileno()] = begun
                 poller.register(begun, select.POLLOUT)
-            winner, failed = _await(exchange, poller, under_way, ATTEMPT_DELAY if waiting else math.inf)
+            winner, failed = _await(
+                exchange, poller, under_way, ATTEMPT_DELAY if waiting else math.inf
+            )
             error = failed or error
     finally:
         for sock in under_way.values():
@@ -145,7 +159,9 @@ def _begin(info: Info, new_socket: Callable[[Info], socket.socket]) -> Any:
 def _await(
     exchange: Exchange, poller: Any, under_way: Dict[int, socket.socket], delay: float
 ) -> Tuple[Optional[socket.socket], Optional[OSError]]:
-    """Wait until one is connected (return it), one has failed (return why), or it is time for the next address."""
+    """Wait until one is connected (return it), one has failed (return why), or it is time for the
+    next address.
+    """
     ready = poll_for(poller, exchange.wait(delay))
     failed: Optional[OSError] = None
     for descriptor, _ in ready:
@@ -158,7 +174,9 @@ def _await(
     return None, failed
 
 
-def _in_turn(exchange: Exchange, infos: List[Info], new_socket: Callable[[Info], socket.socket]) -> socket.socket:
+def _in_turn(
+    exchange: Exchange, infos: List[Info], new_socket: Callable[[Info], socket.socket]
+) -> socket.socket:
     """Try one after the other, each for its share of the time that is left."""
     error: Optional[OSError] = None
     for i, info in enumerate(infos):

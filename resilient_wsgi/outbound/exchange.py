@@ -1,7 +1,9 @@
-"""The exchange that is under way: when it began, when it must have ended, what it is doing, why it was given up.
+"""The exchange that is under way: when it began, when it must have ended, what it is doing, why it
+was given up.
 
-The outermost client that is called owns it (requests, not the urllib3 within); those within find it in a context variable
-and join. It belongs to the thread of the call; a response that is still being read carries it along.
+The outermost client that is called owns it (requests, not the urllib3 within); those within find it
+in a context variable and join. It belongs to the thread of the call; a response that is still being
+read carries it along.
 """
 
 from __future__ import annotations
@@ -13,18 +15,21 @@ from typing import Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .. import deadline
+from ..core.system import SYSTEM
 from ..core.text import printable
 from ..deadline import Deadline
-from ..settings import AUTO, ENFORCE
-from ..system import SYSTEM
+from ..settings.options import AUTO, ENFORCE
 from . import policy, report
-from .native import TimedOut
+from .dry_run import Watch
+from .exceptions import TimedOut
 from .policy import Limit, Limits
-from .watched import Watch
 
-active: ContextVar[Optional[Exchange]] = ContextVar("resilient_wsgi.outbound.exchange", default=None)
+active: ContextVar[Optional[Exchange]] = ContextVar(
+    "resilient_wsgi.outbound.exchange", default=None
+)
 
-# a wait may end this much beside its limit: what setting a socket's timeout anew in each read would cost is not worth it
+# a wait may end this much beside its limit: what setting a socket's timeout anew in each read would
+# cost is not worth it
 SLACK = 0.002
 
 CALLER = "the caller's timeout"
@@ -44,12 +49,16 @@ Target = Union[str, Tuple[str, Optional[int]], Any]
 
 
 class Exchange:
-    """One outbound call and its limits. `end` is the point on the monotonic clock at which it has to be over.
+    """One outbound call and its limits.
 
-    `why` is the limit that `end` comes from. While a connection is being made, both are those of the connect limit.
+    `end` is the point on the monotonic clock at which it has to be over.
+
+    `why` is the limit that `end` comes from. While a connection is being made, both are those of
+    the connect limit.
     """
 
-    # what most exchanges never change is kept in the class: making one is part of the cost of every call
+    # what most exchanges never change is kept in the class: making one is part of the cost of every
+    # call
     phase = "connect"
     connecting = False
     watch: Optional[Watch] = None  # in report mode
@@ -72,7 +81,8 @@ class Exchange:
 
     def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
         self.start = SYSTEM.monotonic()
-        self.flagged = flagged  # the client has a flag for streaming: where it is set, the total ends with the headers
+        # the client has a flag for streaming: where it is set, the total ends with the headers
+        self.flagged = flagged
         self._none_given = none_given
         self._scope = scope = deadline.CURRENT.get()
         self._request = request = deadline.request_of(scope)
@@ -92,7 +102,9 @@ class Exchange:
             self.watch = Watch(self.host)
 
     def visit(self, target: Target) -> None:
-        """Take the connect and read limits of the host that is called now: the first one, or that of a redirect."""
+        """Take the connect and read limits of the host that is called now: the first one, or that
+        of a redirect.
+        """
         self._target = target
         now, block = policy.policy, policy.block()
         if block is None and not now.by_host:
@@ -119,9 +131,9 @@ class Exchange:
     def stretch(self, own: float, answer: bool = False) -> None:
         """Have the total be a number of the caller's, if that is more than the default.
 
-        What the caller has allowed for one wait must not be cut by a number that nobody has set. With
-        `answer` the first wait for the answer begins: it gets the whole number, whatever connecting
-        and sending took.
+        What the caller has allowed for one wait must not be cut by a number that nobody has set.
+        With `answer` the first wait for the answer begins: it gets the whole number, whatever
+        connecting and sending took.
         """
         if own <= self.stretches_above:
             return
@@ -142,11 +154,12 @@ class Exchange:
             self.end, self.why = ends
 
     def outlived(self) -> bool:
-        """Tell whether the deadline has gone that the call was to end by; have the limits hold that are in force now.
+        """Tell whether the deadline has gone that the call was to end by; have the limits hold that
+        are in force now.
 
-        The request or the block that it began in may be over, or was given more time. A thread that a
-        request has started may go on with its call: what limits requests was for the client that has
-        its answer now.
+        The request or the block that it began in may be over, or was given more time. A thread that
+        a request has started may go on with its call: what limits requests was for the client that
+        has its answer now.
         """
         request, last = deadline.request_of(self._scope), deadline.in_force(self._scope)
         later = last is not None and self.why is last and last.at > self.end
@@ -163,16 +176,23 @@ class Exchange:
         return True
 
     def release(self) -> None:
-        """Lift the total: the caller reads the body itself from here on. Silence and the request's deadline stay limited."""
+        """Lift the total: the caller reads the body itself from here on.
+
+        Silence and the request's deadline stay limited.
+        """
         self._end_whole(math.inf, _NO_LIMIT)
         self.stretches_above = math.inf
 
     def pause(self) -> None:
-        """Note that the app goes on with something else: http.client hands it each part of an exchange alone."""
+        """Note that the app goes on with something else: http.client hands it each part of an
+        exchange alone.
+        """
         self._paused = SYSTEM.monotonic()
 
     def resume(self) -> None:
-        """Have the total end later by what the app has done since `pause`; the request's deadline stays where it is."""
+        """Have the total end later by what the app has done since `pause`; the request's deadline
+        stays where it is.
+        """
         paused, self._paused = self._paused, 0.0
         away = SYSTEM.monotonic() - paused if paused else 0.0
         if away > _PAUSE and isinstance(self.why, Limit):
@@ -180,7 +200,10 @@ class Exchange:
             self._end_whole(end + away, why)
 
     def wait(self, silence: float) -> float:
-        """Return how many seconds the next wait may take, at most `silence`. Raises `TimedOut` if there are none."""
+        """Return how many seconds the next wait may take, at most `silence`.
+
+        Raises `TimedOut` if there are none.
+        """
         left = self.end - SYSTEM.monotonic()
         if left <= 0:
             if not self.connecting and self.outlived():
@@ -203,15 +226,17 @@ class Exchange:
     def silent(self, own: Optional[float], read: Optional[Limit] = None) -> socket.timeout:
         """Return what to raise after a wait in vain.
 
-        `own` is the caller's limit of silence, None where it gave none; then it was `read`, if that is
-        not the one of the host that is being called.
+        `own` is the caller's limit of silence, None where it gave none; then it was `read`, if that
+        is not the one of the host that is being called.
         """
         if self.shortened:
             return self.give_up(self.why)
         return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
 
     def give_up(self, why: Why, saying: str = "") -> socket.timeout:
-        """Return the exception to raise: ours, or where the limit is the caller's own, what sockets raise."""
+        """Return the exception to raise: ours, or where the limit is the caller's own, what sockets
+        raise.
+        """
         limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
         if limit.source is CALLER:  # who gives a number knows it, and has code for what comes of it
             return socket.timeout("timed out")
@@ -240,7 +265,10 @@ class Exchange:
             report.gave_up(self, elapsed, limit)
 
     def begin_connect(self, own: Optional[float]) -> None:
-        """Let the connect limit be the end until `end_connect`. `own` is the caller's, None where it gave none."""
+        """Let the connect limit be the end until `end_connect`.
+
+        `own` is the caller's, None where it gave none.
+        """
         limit = self.limits.connect if own is None else Limit(own, CALLER)
         if own is not None and own > self.stretches_above:
             self.stretch(own)
@@ -248,7 +276,9 @@ class Exchange:
         self.resume_connect()
 
     def begin_names(self) -> None:
-        """Let DNS have a second where the caller's own number is less: to the clients themselves, DNS is no part of it."""
+        """Let DNS have a second where the caller's own number is less: to the clients themselves,
+        DNS is no part of it.
+        """
         limit = self._connect[1]
         if isinstance(limit, Limit) and limit.source is CALLER:
             self._end_by(SYSTEM.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
@@ -264,7 +294,9 @@ class Exchange:
         self.end, self.why = (end, why) if end < self._total[0] else self._total
 
     def resume_connect(self) -> None:
-        """Let what is left of the connect limit be the end again, for the part of connecting that comes now."""
+        """Let what is left of the connect limit be the end again, for the part of connecting that
+        comes now.
+        """
         if not self.connecting:
             self._total = (self.end, self.why)
         self.connecting = True
@@ -316,14 +348,20 @@ class Exchange:
 
 
 def as_number(timeout: Any) -> Optional[float]:
-    """Return a client's timeout as a number; None where it has none. The clients' marks for "not given" are no numbers."""
+    """Return a client's timeout as a number; None where it has none.
+
+    The clients' marks for "not given" are no numbers.
+    """
     return timeout if isinstance(timeout, (int, float)) else None
 
 
 def is_none(timeout: Any) -> bool:
-    """Return whether a client's timeout says that a read may take for ever: None itself, or in a pair or an object."""
+    """Return whether a client's timeout says that a read may take for ever: None itself, or in a
+    pair or an object.
+    """
     if timeout is None or isinstance(timeout, (int, float)):
         return timeout is None
     if isinstance(timeout, tuple):  # requests: (connect, read)
         return len(timeout) > 1 and timeout[1] is None
-    return getattr(timeout, "_read", 0) is None and getattr(timeout, "total", 0) is None  # urllib3.Timeout
+    # urllib3.Timeout
+    return getattr(timeout, "_read", 0) is None and getattr(timeout, "total", 0) is None

@@ -2,7 +2,8 @@
 
 It is in a file of the instance's private directory, which outlives each of them.
 
-Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the file from outside.
+Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the file from
+outside.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ MOST_BYTES = 1 << 22
 
 
 def add(noticed: Iterable[Site]) -> bool:
-    """Add to what the instance has noticed. Returns False, at once, if another process is just doing so.
+    """Add to what the instance has noticed.
+
+    Returns False, at once, if another process is just doing so.
 
     Raises `OSError`, `Unavailable`.
     """
@@ -44,10 +47,12 @@ def add(noticed: Iterable[Site]) -> bool:
 
 
 def read(pid: int) -> List[Site]:
-    """Return what the instance of a process has noticed, the most frequent first. Waits for no writer.
+    """Return what the instance of a process has noticed, the most frequent first.
 
-    Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it is not in report mode; `PermissionError`,
-    `ProcessLookupError` if it could not be looked at.
+    Waits for no writer.
+
+    Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it is not in report
+    mode; `PermissionError`, `ProcessLookupError` if it could not be looked at.
     """
     directory = _directory(pid)
     waiting = [] if directory is None else list(pending.read(directory))
@@ -70,7 +75,9 @@ def read(pid: int) -> List[Site]:
 
 
 def exists(pid: int) -> bool:
-    """Return whether the instance of a process has a directory, as one has in which a worker serves a wrapped app."""
+    """Return whether the instance of a process has a directory, as one has in which a worker serves
+    a wrapped app.
+    """
     return _directory(pid) is not None
 
 

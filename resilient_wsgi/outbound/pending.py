@@ -1,4 +1,5 @@
-"""Dry run: what a process waits for just now, in a file of the instance's directory, for `resilient-wsgi report`.
+"""Dry run: what a process waits for just now, in a file of the instance's directory, for
+`resilient-wsgi report`.
 
 A call that hangs never comes to its end, where the others are counted, and its worker may run no
 code at all meanwhile. So each wait is written down before it begins, and struck out when it ends.
@@ -13,10 +14,10 @@ import os
 import struct
 from typing import Iterator, List, Optional
 
+from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
-from ..system import SYSTEM
 from .sites import Site
 
 PREFIX = "outbound-waits."
@@ -24,7 +25,8 @@ SLOTS, SLOT_BYTES = 64, 512
 LISTED_AFTER = 1.0
 """Seconds after which a wait is listed: most are over by then."""
 
-_HEAD = struct.Struct("<dH")  # since when, on the monotonic clock, which all processes share; the length of the text
+# since when, on the monotonic clock, which all processes share; the length of the text
+_HEAD = struct.Struct("<dH")
 NONE = -1
 
 
@@ -74,7 +76,9 @@ def _create(directory: Directory, name: str) -> mmap.mmap:
 
 
 def _is_alive(directory: Directory, name: str) -> bool:
-    """Tell whether the process that has made a file is there still: its number may mean nothing here, in another container."""
+    """Tell whether the process that has made a file is there still: its number may mean nothing
+    here, in another container.
+    """
     fd = directory.open(name, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,7 @@
 """Which limits hold for a call: the defaults, those of the host, those of a block around it.
 
-The caller's own numbers and the request's deadline are not known here; `exchange` puts them together.
+The caller's own numbers and the request's deadline are not known here; `exchange` puts them
+together.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from types import TracebackType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
-from ..kinds import Seconds
-from ..settings import AUTO, OFF, ON, REPORT, Outbound
+from ..settings.options import AUTO, OFF, ON, REPORT, Outbound
+from ..settings.types import Seconds
 
 _CACHED_HOSTS = 1024
 
@@ -53,7 +54,9 @@ ELSEWHERE = Limits(
 
 
 class Block(NamedTuple):
-    """What `timeouts()` and `unlimited()` say for the block that they are around: only what was given."""
+    """What `timeouts()` and `unlimited()` say for the block that they are around: only what was
+    given.
+    """
 
     limits: Mapping[str, Limit]
     reason: str = ""
@@ -83,7 +86,9 @@ class Policy:
         self._cache: Dict[Tuple[str, Optional[int], bool], Limits] = {}
 
     def limits(self, host: str, port: Optional[int], in_request: bool = False) -> Limits:
-        """Return the limits of calls to a host: the settings and, over them, the block that is being executed."""
+        """Return the limits of calls to a host: the settings and, over them, the block that is
+        being executed.
+        """
         found = self._for_host(host, port, in_request)
         block = _block.get()
         return found if block is None else found._replace(**block.limits)
@@ -103,7 +108,9 @@ class Policy:
         for pattern in reversed(_patterns(host, port)):
             for name, seconds in self._hosts.get(pattern, {}).items():
                 short = name.partition("_")[0]
-                limits = limits._replace(**{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}")})
+                limits = limits._replace(
+                    **{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}")}
+                )
         return limits
 
 
@@ -144,11 +151,15 @@ def replace(new: Policy) -> None:
 _block: ContextVar[Optional[Block]] = ContextVar("resilient_wsgi.outbound.block", default=None)
 
 
-block = _block.get  # the innermost `timeouts()` or `unlimited()` that is being executed, None outside of all
+# the innermost `timeouts()` or `unlimited()` that is being executed, None outside of all
+block = _block.get
 
 
 class _Around:
-    """A context manager that has `_limits` hold in its block. One object may be used again, also within itself."""
+    """A context manager that has `_limits` hold in its block.
+
+    One object may be used again, also within itself.
+    """
 
     def __init__(self, limits: Dict[str, Limit], reason: str = "") -> None:
         self._limits = limits
@@ -162,37 +173,53 @@ class _Around:
         _block.set(Block({**inherited, **self._limits}, self._reason))
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         _block.set(self._outer.pop())
 
 
 class timeouts(_Around):  # noqa: N801 - reads as a function: `with timeouts(total=5):`
-    """Have these limits, in seconds, for the outbound HTTP calls of a block: `with timeouts(total=5):`.
+    """Have these limits, in seconds, for the outbound HTTP calls of a block: `with
+    timeouts(total=5):`.
 
-    They hold for each call on its own, over the settings and `HOSTS`; what is not given stays as it was around the
-    block. They hold in this thread (context) only. A number that a caller within gives as its client's `timeout` is kept
-    as connect and read limit; `total` holds over it. No call outlives the deadline of the request.
-    Raises `ConfigurationError` (a `ValueError`) for what is not a positive finite number.
+    They hold for each call on its own, over the settings and `HOSTS`; what is not given stays as it
+    was around the block. They hold in this thread (context) only. A number that a caller within
+    gives as its client's `timeout` is kept as connect and read limit; `total` holds over it. No
+    call outlives the deadline of the request. Raises `ConfigurationError` (a `ValueError`) for what
+    is not a positive finite number.
     """
 
     def __init__(
-        self, connect: Optional[float] = None, read: Optional[float] = None, total: Optional[float] = None
+        self,
+        connect: Optional[float] = None,
+        read: Optional[float] = None,
+        total: Optional[float] = None,
     ) -> None:
         given = {"connect": connect, "read": read, "total": total}
-        mistakes = [m for name, value in given.items() if value is not None for m in _mistakes(name, value)]
+        mistakes = [
+            m for name, value in given.items() if value is not None for m in _mistakes(name, value)
+        ]
         if mistakes:
             raise ConfigurationError(mistakes)
         super().__init__(
-            {name: Limit(float(s), f"outbound.timeouts({name}=)") for name, s in given.items() if s is not None}
+            {
+                name: Limit(float(s), f"outbound.timeouts({name}=)")
+                for name, s in given.items()
+                if s is not None
+            }
         )
 
 
 class unlimited(_Around):  # noqa: N801 - reads as a function
-    """Lift the three limits for the outbound HTTP calls of a block: `with unlimited("nightly export"):`.
+    """Lift the three limits for the outbound HTTP calls of a block: `with unlimited("nightly
+    export"):`.
 
-    The reason is for whoever reads the code and the events. What is left of the request's deadline still holds: a worker
-    that outlives it is killed. Raises `ConfigurationError` if no reason is given.
+    The reason is for whoever reads the code and the events. What is left of the request's deadline
+    still holds: a worker that outlives it is killed. Raises `ConfigurationError` if no reason is
+    given.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,4 +1,6 @@
-"""Which lines of the app call without a timeout or for longer than the limits allow: report mode's, and what was ended."""
+"""Which lines of the app call without a timeout or for longer than the limits allow: report mode's,
+and what was ended.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ import threading
 from typing import TYPE_CHECKING, Dict, List, Tuple
 
 from .. import events, servers
-from ..guard import Guard
-from ..settings import REPORT
-from ..system import SYSTEM
+from ..core.guard import Guard
+from ..core.system import SYSTEM
+from ..settings.options import REPORT
 from . import ledger, policy
 from .callers import Caller, caller
+from .dry_run import Watch
 from .policy import Limit
 from .sites import MOST_SITES, Site, Sites, count
-from .watched import Watch
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -32,7 +34,9 @@ _MOST_LINES = 1000
 
 
 class _GivenUp:
-    """Which lines of the app have been logged for a call that was ended: when, and how many calls since."""
+    """Which lines of the app have been logged for a call that was ended: when, and how many calls
+    since.
+    """
 
     def __init__(self) -> None:
         self._logged: Dict[Tuple[Caller, str], Tuple[float, int]] = {}
@@ -56,7 +60,9 @@ _SECRET = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/]{16,}")
 
 
 def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
-    """Tell of a call that was ended by a limit: log it once a minute for each line of the app, count it for `report`."""
+    """Tell of a call that was ended by a limit: log it once a minute for each line of the app,
+    count it for `report`.
+    """
     who = caller()
     method, host, port, path = exchange.called()
     count = _given_up.due((who, host))
@@ -69,13 +75,24 @@ def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
         events.emit(event)
     else:
         events.tell(event)
-    note(Site(who.line, exchange.host, f"given up after {limit.seconds:g} s ({limit.source})", 1, elapsed), tell=False)
+    note(
+        Site(
+            who.line,
+            exchange.host,
+            f"given up after {limit.seconds:g} s ({limit.source})",
+            1,
+            elapsed,
+        ),
+        tell=False,
+    )
 
 
 def _fix(host: str, limit: Limit) -> str:
     name = re.search(r"(CONNECT|READ|TOTAL)_TIMEOUT", limit.source)
     if name is not None and limit.by_default:
-        return f"if this upstream is slow by nature, set OUTBOUND.HOSTS[{host!r}][{name.group()!r}]."
+        return (
+            f"if this upstream is slow by nature, set OUTBOUND.HOSTS[{host!r}][{name.group()!r}]."
+        )
     if name is not None:
         return "if this upstream may take longer, raise that setting."
     if "request deadline" in limit.source:
@@ -130,7 +147,9 @@ def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
 
 
 def observe_body(exchange: Exchange) -> None:
-    """Note what was read of a response after the call that `observe` has seen, if that took longer than it may."""
+    """Note what was read of a response after the call that `observe` has seen, if that took longer
+    than it may.
+    """
     watch = exchange.watch
     if watch is not None and watch.site:
         if not exchange.flagged:  # the total covers the body
@@ -141,12 +160,22 @@ def observe_body(exchange: Exchange) -> None:
 def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
     found = watch.take()
     for limit, seconds in found.items():
-        note(Site(watch.site, exchange.host, f"beyond {limit.seconds:g} s ({limit.source})", 1, seconds))
+        note(
+            Site(
+                watch.site,
+                exchange.host,
+                f"beyond {limit.seconds:g} s ({limit.source})",
+                1,
+                seconds,
+            )
+        )
     return bool(found)
 
 
 def note(site: Site, tell: bool = True) -> None:
-    """Count a call; the first time that its place is seen, emit the event, unless that is not to be told."""
+    """Count a call; the first time that its place is seen, emit the event, unless that is not to be
+    told.
+    """
     global _noticed
     if _noticed.pid != os.getpid():  # the parent of this process tells of its own
         _noticed = _Noticed()

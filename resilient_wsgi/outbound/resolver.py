@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..system import SYSTEM
+from ..core.system import SYSTEM
 
 MOST_THREADS = 32
 """Stuck lookups beyond this are no longer given up on: they run in the threads that ask, as without the library."""
@@ -33,7 +33,10 @@ GetAddrInfo = Callable[..., Answer]
 
 
 class NotInTime(Exception):
-    """There was no answer within the time. No `TimeoutError`: a `getaddrinfo` of the app's own may raise that."""
+    """There was no answer within the time.
+
+    No `TimeoutError`: a `getaddrinfo` of the app's own may raise that.
+    """
 
 
 class _Lookup:
@@ -71,7 +74,9 @@ class Resolver:
         return f"<Resolver threads={self._threads}/{self._most} names={len(self._under_way)}>"
 
     def ask(self, question: Question, timeout: float) -> Answer:
-        """Return what `socket.getaddrinfo(*question)` returns, or raise what it raises; `NotInTime` if it takes longer."""
+        """Return what `socket.getaddrinfo(*question)` returns, or raise what it raises; `NotInTime`
+        if it takes longer.
+        """
         getaddrinfo = socket.getaddrinfo
         with self._lock:
             lookup = self._to_join(question)
@@ -89,22 +94,29 @@ class Resolver:
         return lookup.answer
 
     def _to_join(self, question: Question) -> Optional[_Lookup]:
-        """Return the lookup whose answer will do for this question, too, None if there is to be another."""
+        """Return the lookup whose answer will do for this question, too, None if there is to be
+        another.
+        """
         same = self._under_way.get(question)
         if not same:
             return None
         newest = same[-1]
         fresh = SYSTEM.monotonic() - newest.begun < SHARED_FOR
-        return newest if fresh or len(same) >= MOST_OF_A_NAME or self._threads >= self._most else None
+        return (
+            newest if fresh or len(same) >= MOST_OF_A_NAME or self._threads >= self._most else None
+        )
 
     def _begin(self, question: Question, getaddrinfo: GetAddrInfo) -> Optional[_Lookup]:
-        """Return a lookup in a thread of its own, None where none is to be had: too many, or the interpreter ends."""
+        """Return a lookup in a thread of its own, None where none is to be had: too many, or the
+        interpreter ends.
+        """
         if self._threads >= self._most:
             return None
         lookup = _Lookup(question)
         work = contextvars.copy_context().run, (self._work, lookup, getaddrinfo)
         try:
-            # not threading.Thread: tracers, debuggers and the registry of threads would have to know it
+            # not threading.Thread: tracers, debuggers and the registry of threads would have to
+            # know it
             _thread.start_new_thread(*work)
         except RuntimeError:
             return None
@@ -117,7 +129,8 @@ class Resolver:
         with self._lock:
             self._threads -= 1
             same = self._under_way.get(lookup.question, [])
-            # an answer is one for all who have asked; an error only for those who wait for this lookup
+            # an answer is one for all who have asked; an error only for those who wait for this
+            # lookup
             ended = [other for other in same if other is lookup or lookup.answer is not None]
             left = [other for other in same if other not in ended]
             if left:
@@ -130,7 +143,9 @@ class Resolver:
 
 
 def _await_end(thread: int) -> None:
-    """Wait a moment for a thread to be gone for the kernel, too: os.fork() warns where there is a second one."""
+    """Wait a moment for a thread to be gone for the kernel, too: os.fork() warns where there is a
+    second one.
+    """
     if sys.version_info < (3, 12) or thread == threading.get_native_id():  # a greenlet of gevent's
         return
     path, until = f"/proc/self/task/{thread}", SYSTEM.monotonic() + _GONE_WITHIN
@@ -144,6 +159,7 @@ _resolver: Optional[Resolver] = None
 def ask(question: Question, timeout: float) -> Answer:
     """Ask the resolver of this process."""
     global _resolver
-    if _resolver is None or _resolver.pid != os.getpid():  # a fork has none of the threads, and perhaps a locked lock
+    # a fork has none of the threads, and perhaps a locked lock
+    if _resolver is None or _resolver.pid != os.getpid():
         _resolver = Resolver()
     return _resolver.ask(question, timeout)

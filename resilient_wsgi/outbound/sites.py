@@ -1,4 +1,6 @@
-"""A place in the app that makes outbound calls without a timeout, or longer than the limits would allow."""
+"""A place in the app that makes outbound calls without a timeout, or longer than the limits would
+allow.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ MOST_SITES = 1000
 
 @dataclass(frozen=True)
 class Site:
-    """A line of the app (file:line), a host that it called, what is wrong with it, how often, the worst time in seconds."""
+    """A line of the app (file:line), a host that it called, what is wrong with it, how often, the
+    worst time in seconds.
+    """
 
     site: str
     host: str

@@ -1,11 +1,12 @@
 """Waits for an app: a worker that has none never answers, and comes back by itself.
 
-Each name is imported when it is first used: `probe`, which is a process of its own every few seconds, needs none of them.
+Each name is imported when it is first used: `probe`, which is a process of its own every few
+seconds, needs none of them.
 """
 
 from __future__ import annotations
 
-from ..lazy import names
+from ..core.lazy import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

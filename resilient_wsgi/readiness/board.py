@@ -1,4 +1,5 @@
-"""What is known of each worker's loads, kept across respawns: memory that the master makes and every worker inherits.
+"""What is known of each worker's loads, kept across respawns: memory that the master makes and
+every worker inherits.
 
 A reload of the instance starts with an empty one: the new master is a new program.
 """
@@ -23,11 +24,23 @@ ERROR_BYTES = 512
 
 # what a slot's worker does
 NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED, UNWATCHED = range(8)
-STATES = ("started", "pausing", "loading", "serving", "failed to load", "left", "drained", "not watched")
+STATES = (
+    "started",
+    "pausing",
+    "loading",
+    "serving",
+    "failed to load",
+    "left",
+    "drained",
+    "not watched",
+)
 
 
 class Slot(ctypes.Structure):
-    """The worker with one number, through all its incarnations. Times are of the monotonic clock, which all share."""
+    """The worker with one number, through all its incarnations.
+
+    Times are of the monotonic clock, which all share.
+    """
 
     _fields_ = (
         ("pid", ctypes.c_int),
@@ -35,7 +48,8 @@ class Slot(ctypes.Structure):
         ("spawns", ctypes.c_int),
         ("failures", ctypes.c_int),  # in a row
         ("ready", ctypes.c_int),
-        ("crash", ctypes.c_int),  # the signal by which the load of its last worker crashed, 0 if it did not
+        # the signal by which the load of its last worker crashed, 0 if it did not
+        ("crash", ctypes.c_int),
         ("reported", ctypes.c_int),  # the pid that a peer has said of that it is stuck
         ("since", ctypes.c_double),  # in this state
         ("looked", ctypes.c_double),  # when `ready` was found out
@@ -126,8 +140,8 @@ def layout() -> int:
 class Board:
     """The head and a slot for each worker, in shared memory.
 
-    A worker writes its own slot only. Where several write, or count others, they hold `lock()`, which the kernel opens
-    when its holder dies.
+    A worker writes its own slot only. Where several write, or count others, they hold `lock()`,
+    which the kernel opens when its holder dies.
     """
 
     def __init__(self, workers: int, fd: Optional[int] = None) -> None:
@@ -145,7 +159,10 @@ class Board:
         self._slots = (Slot * workers).from_buffer(self._memory, ctypes.sizeof(Head))
 
     def close(self) -> None:
-        """Give its descriptor back: it is found from outside no more, and cannot be locked. The memory stays."""
+        """Give its descriptor back: it is found from outside no more, and cannot be locked.
+
+        The memory stays.
+        """
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -168,7 +185,9 @@ class Board:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep the others out, or do without: the app may have closed the descriptor, a holder may be stopped."""
+        """Keep the others out, or do without: the app may have closed the descriptor, a holder may
+        be stopped.
+        """
         locked = False
         with contextlib.suppress(OSError):
             if self._fd is not None:

@@ -1,7 +1,9 @@
-"""Readiness checks: functions that say whether a worker could serve now, run off the request path, their answers kept.
+"""Readiness checks: functions that say whether a worker could serve now, run off the request path,
+their answers kept.
 
-A check is ready when its function returns None or True. False or a text (the reason) is not ready; so is an exception, a
-function that does not return in time, and any other value. Whoever asks gets the last answer, never waits for a new one.
+A check is ready when its function returns None or True. False or a text (the reason) is not ready;
+so is an exception, a function that does not return in time, and any other value. Whoever asks gets
+the last answer, never waits for a new one.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
 
+from ..core.system import SYSTEM, System
 from ..core.text import one_line
-from ..system import SYSTEM, System
 
 Function = Callable[[], Union[bool, str, None]]
 _F = TypeVar("_F", bound=Function)
@@ -23,7 +25,14 @@ NOT_YET = "has not run yet"
 class Check:
     """A function, how long it may take, how often it runs, and its last answer."""
 
-    def __init__(self, function: Function, name: str, timeout: float, interval: float, system: System = SYSTEM) -> None:
+    def __init__(
+        self,
+        function: Function,
+        name: str,
+        timeout: float,
+        interval: float,
+        system: System = SYSTEM,
+    ) -> None:
         self.name = name
         self._function = function
         self._timeout = timeout
@@ -47,11 +56,15 @@ class Check:
         return self._answer
 
     def start(self) -> None:
-        """Have it run in a thread of its own in this process, again and again: one that hangs keeps no other waiting."""
+        """Have it run in a thread of its own in this process, again and again: one that hangs keeps
+        no other waiting.
+        """
         if self._pid != self._system.getpid():  # a fork takes no thread along
             self._pid, self._began, self._answer = self._system.getpid(), None, NOT_YET
             self._wake = threading.Event()
-            threading.Thread(target=self._loop, name=f"readiness check {self.name}", daemon=True).start()
+            threading.Thread(
+                target=self._loop, name=f"readiness check {self.name}", daemon=True
+            ).start()
 
     def stop(self) -> None:
         """Run it no more."""
@@ -92,17 +105,24 @@ _checks: Dict[str, Check] = {}
 @overload
 def check(function: _F) -> _F: ...
 @overload
-def check(*, name: str = ..., timeout: float = ..., interval: float = ...) -> Callable[[_F], _F]: ...
+def check(
+    *, name: str = ..., timeout: float = ..., interval: float = ...
+) -> Callable[[_F], _F]: ...
 
 
 def check(
-    function: Optional[Function] = None, *, name: str = "", timeout: float = TIMEOUT, interval: float = INTERVAL
+    function: Optional[Function] = None,
+    *,
+    name: str = "",
+    timeout: float = TIMEOUT,
+    interval: float = INTERVAL,
 ) -> Any:
-    """Register a readiness check: `@check`, or `@check(name="cache", timeout=1, interval=5)`; times are in seconds.
+    """Register a readiness check: `@check`, or `@check(name="cache", timeout=1, interval=5)`; times
+    are in seconds.
 
-    The function takes nothing and is called in a thread of its own. A second one of the same name (by default the
-    function's own) takes the place of the first. Raises `TypeError` for a coroutine function, `ValueError` for times that
-    are not above 0.
+    The function takes nothing and is called in a thread of its own. A second one of the same name
+    (by default the function's own) takes the place of the first. Raises `TypeError` for a coroutine
+    function, `ValueError` for times that are not above 0.
     """
     if function is None:
         return lambda decorated: _register(decorated, name, timeout, interval)

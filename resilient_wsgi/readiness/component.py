@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .. import servers
 from ..errors import Unavailable
-from ..settings import ENFORCE, Readiness
-from . import failure, status
+from ..settings.options import ENFORCE, Readiness
+from . import last_error as failure, status
 from .unwatched import Mark
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from .uwsgi_worker import Worker
 
 _worker: Optional[Worker] = None
 _mark = Mark()
@@ -39,7 +39,9 @@ def install(options: Optional[Readiness] = None) -> Sequence[str]:
 
 
 def tell_probes(why_not: str) -> None:
-    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its master."""
+    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its
+    master.
+    """
     server = servers.detect()
     if server.name == "uwsgi" and not server.identity().worker:
         _mark.put(why_not)
@@ -60,7 +62,7 @@ def _put(server: servers.Server, options: Readiness) -> Worker:
     # ctypes, mmap: only where they are used
     from . import history, master
     from .board import Board
-    from .worker import Worker
+    from .uwsgi_worker import Worker
 
     status.board = Board(server.workers())
     past = history.read(reloaded=server.reloaded())

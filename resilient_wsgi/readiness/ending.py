@@ -7,12 +7,12 @@ import sys
 from typing import NoReturn, Optional
 
 from .. import events
+from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, printable
 from ..events.workers import LAST, PAUSED, WAITS
 from ..servers import Server
-from ..settings import Readiness
-from ..system import SYSTEM, System
-from . import failure, history, pace
+from ..settings.options import Readiness
+from . import history, last_error as failure, pace
 from .board import FAILED, LEFT, PAUSING, Board, Slot
 from .history import History
 
@@ -21,7 +21,9 @@ FLUSH_SECONDS = 0.5
 
 
 class Ending:
-    """What a worker does that may have to end: the part of `Worker` that counts failures, tells of them, and leaves."""
+    """What a worker does that may have to end: the part of `Worker` that counts failures, tells of
+    them, and leaves.
+    """
 
     def __init__(
         self,
@@ -46,8 +48,11 @@ class Ending:
         seconds = pace.pause(failures, self.options)
         when = self._next_try(slot, failures)
         failure.mend_stderr()
-        # before it is counted: should this process be killed just now, as one that crashes may be, the next one says and counts it
-        events.emit(events.LoadFailed(self._server.identity().worker, error, failures, seconds, when))
+        # before it is counted: should this process be killed just now, as one that crashes may be,
+        # the next one says and counts it
+        events.emit(
+            events.LoadFailed(self._server.identity().worker, error, failures, seconds, when)
+        )
         with self._board.lock():
             slot.failures = failures
             slot.error = error
@@ -65,12 +70,15 @@ class Ending:
         return PAUSED if self._board.head.ever_loaded or failures < self.options.attempts else WAITS
 
     def _hopeless(self, slot: Slot, failures: int) -> bool:
-        """Return whether no worker ever had an app, and each has tried often enough; this one has failed so often."""
+        """Return whether no worker ever had an app, and each has tried often enough; this one has
+        failed so often.
+        """
         if not self._server.respawns():
             return True
         others = (each for each in self._board.started() if each.pid != slot.pid)
         return not self._board.head.ever_loaded and all(
-            tries >= self.options.attempts for tries in (failures, *(each.failures for each in others))
+            tries >= self.options.attempts
+            for tries in (failures, *(each.failures for each in others))
         )
 
     def _end_instance(self, error: str, tries: int) -> NoReturn:
@@ -83,9 +91,12 @@ class Ending:
         self._leave(FAILED)
 
     def _sleep(self, seconds: float) -> None:
-        """Sleep, and leave when the instance ends. A stop signal cuts it short too, but may never come.
+        """Sleep, and leave when the instance ends.
 
-        uWSGI's master sends none to a worker that it is just forking, whose pid it has not noted yet.
+        A stop signal cuts it short too, but may never come.
+
+        uWSGI's master sends none to a worker that it is just forking, whose pid it has not noted
+        yet.
         """
         end = self._system.monotonic() + seconds
         while True:
@@ -109,7 +120,10 @@ class Ending:
         slot.since = self._system.monotonic()
 
     def instance_failed(self) -> bool:
-        """Return whether the instance was ended because no worker ever had an app. Called when the master exits."""
+        """Return whether the instance was ended because no worker ever had an app.
+
+        Called when the master exits.
+        """
         history.forget()
         if failure.last() and not self._board.started() and not self._server.loads_in_worker():
             # `need-app`: nothing was forked, and uWSGI says no more than "GAME OVER"

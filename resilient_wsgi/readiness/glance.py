@@ -1,6 +1,8 @@
-"""The board of another instance, seen from outside: verified, then read; never mapped, locked, or waited for.
+"""The board of another instance, seen from outside: verified, then read; never mapped, locked, or
+waited for.
 
-A process gives its descriptors whatever names it likes, and may cut its memory short while it is looked at.
+A process gives its descriptors whatever names it likes, and may cut its memory short while it is
+looked at.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ class Glance:
     """What a board holds just now. `look()` takes another look."""
 
     def __init__(self, master: int, *, to_drain: bool = False) -> None:
-        """Find it among what that process has open. Raises `NoBoard`, `PermissionError`, `FileNotFoundError` (no process)."""
+        """Find it among what that process has open.
+
+        Raises `NoBoard`, `PermissionError`, `FileNotFoundError` (no process).
+        """
         self._fd = open_memory(master, NAME, os.O_RDWR if to_drain else os.O_RDONLY)
         self.look()
 
@@ -69,7 +74,9 @@ def open_memory(master: int, called: str, flags: int) -> int:
 
 
 def _uids(pid: int) -> Set[int]:
-    """Return the user ids of a process; the owner of its folder in /proc is root where the kernel protects it."""
+    """Return the user ids of a process; the owner of its folder in /proc is root where the kernel
+    protects it.
+    """
     with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
         for line in file:
             if line.startswith(b"Uid:"):
@@ -82,7 +89,9 @@ def _is_named(path: str, called: str) -> bool:
 
 
 def _is_memory(fd: int, called: str, master: int) -> bool:
-    """Return whether it is what its name says: between the look at the name and the opening it may have become another."""
+    """Return whether it is what its name says: between the look at the name and the opening it may
+    have become another.
+    """
     about = os.fstat(fd)
     owners = {0, *_uids(master)}  # made before the master changed its user, or after
     nameless = stat.S_ISREG(about.st_mode) and about.st_nlink == 0

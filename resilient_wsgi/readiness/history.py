@@ -1,7 +1,8 @@
-"""What outlives a reload of the instance: whether it has ever served, and how many loads in its master have failed since.
+"""What outlives a reload of the instance: whether it has ever served, and how many loads in its
+master have failed since.
 
-A reload of uWSGI is a new program in the same process: all that the old one had in memory is gone, its pid and start time
-are not, and with them the private directory of the instance.
+A reload of uWSGI is a new program in the same process: all that the old one had in memory is gone,
+its pid and start time are not, and with them the private directory of the instance.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class History(NamedTuple):
 def read(*, reloaded: bool) -> History:
     """Return the history of the instance whose master this process is. Raises nothing.
 
-    Of one that was reloaded and has left nothing it is taken that it has served: whoever ends it for good does more harm
-    than whoever keeps on trying.
+    Of one that was reloaded and has left nothing it is taken that it has served: whoever ends it
+    for good does more harm than whoever keeps on trying.
     """
     if not reloaded:
         return History()
@@ -49,7 +50,8 @@ def read(*, reloaded: bool) -> History:
 
 
 def _paths() -> Iterator[str]:
-    """Yield where the directory of this master can be: of itself alone, whereas its parent may have one of its own.
+    """Yield where the directory of this master can be: of itself alone, whereas its parent may have
+    one of its own.
 
     Its name may end in what only the program before the reload could know, so it is looked for.
     """
@@ -57,11 +59,15 @@ def _paths() -> Iterator[str]:
     mine = Name(uid, namespace(), pid, started(pid))
     for folder in bases(os.environ, uid):
         with contextlib.suppress(OSError):
-            yield from (os.path.join(folder, name) for name in os.listdir(folder) if parse(name) == mine)
+            yield from (
+                os.path.join(folder, name) for name in os.listdir(folder) if parse(name) == mine
+            )
 
 
 def forget() -> None:
-    """Remove it, and the directory with all that is in it unless a process still has that: the instance ends."""
+    """Remove it, and the directory with all that is in it unless a process still has that: the
+    instance ends.
+    """
     with contextlib.suppress(Exception):
         instance.directory(make=False).unlink(FILE)
         instance.leave()

@@ -12,24 +12,28 @@ from typing import TYPE_CHECKING, Any, Iterable
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-SPEC = re.compile(r"^(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)(:(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)(?P<call>\(\))?)?$")
+SPEC = re.compile(
+    r"^(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)(:(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)(?P<call>\(\))?)?$"
+)
 
 
 def load(spec: str) -> WSGIApplication:
     """Import the app `"pkg.mod:attr"` and return it in the middleware of `resilient_wsgi.wrap`.
 
-    `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments. What the import raises
-    comes out unchanged. A wrong name raises what Python itself would (`ModuleNotFoundError`, `AttributeError`), with the
-    nearest name that exists; `ValueError` for another form, `TypeError` for what cannot be called. Under gunicorn (without
-    `preload_app`) nothing is raised as long as another try may help: the worker pauses and is started anew.
+    `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments.
+    What the import raises comes out unchanged. A wrong name raises what Python itself would
+    (`ModuleNotFoundError`, `AttributeError`), with the nearest name that exists; `ValueError` for
+    another form, `TypeError` for what cannot be called. Under gunicorn (without `preload_app`)
+    nothing is raised as long as another try may help: the worker pauses and is started anew.
     """
-    from .. import installation, servers, sources
-    from ..stack import wrap
+    from .. import installation, servers
+    from ..app import wrap
+    from ..settings import sources
 
     boot = servers.detect().boot()
     if boot is None:
         return wrap(find(spec))
-    from .boot import attempt
+    from .gunicorn_worker import attempt
 
     installed = installation.current()
     options = (installed.settings if installed else sources.find().settings).readiness
@@ -78,7 +82,9 @@ def _siblings(name: str) -> Iterable[str]:
     parent, _, _ = name.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else sys.path
     prefix = f"{parent}." if parent else ""
-    return [prefix + module.name for module in pkgutil.iter_modules(path)] if path is not None else []
+    return (
+        [prefix + module.name for module in pkgutil.iter_modules(path)] if path is not None else []
+    )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 
-from ..gate import Gate
-from ..guard import Guard
-from ..settings import Readiness
+from ..core.guard import Guard
+from ..core.middleware import Gate
+from ..settings.options import Readiness
 from . import status
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ _guard = Guard("readiness")
 class ReadinessMiddleware(Gate):
     """Answer GET and HEAD for two paths, pass everything else to the app.
 
-    `/-/live` is 200 whenever this worker answers at all. `/-/ready` is 200 or 503, from answers that are kept: no check runs
-    in the request. The body is small JSON; what is wrong in detail only with the header `X-Readiness-Token`, if READINESS.TOKEN
-    is set. Where a request comes from tells nothing: behind a proxy on the same host all come from there, and the texts of
-    checks hold hosts, users and DSNs. Such requests do wait in the listen queue as any other: a probe that must not is
-    `resilient-wsgi ready`.
+    `/-/live` is 200 whenever this worker answers at all. `/-/ready` is 200 or 503, from answers
+    that are kept: no check runs in the request. The body is small JSON; what is wrong in detail
+    only with the header `X-Readiness-Token`, if READINESS.TOKEN is set. Where a request comes from
+    tells nothing: behind a proxy on the same host all come from there, and the texts of checks hold
+    hosts, users and DSNs. Such requests do wait in the listen queue as any other: a probe that must
+    not is `resilient-wsgi ready`.
 
     `paths` is the two of them; a None switches one off.
     """
@@ -41,28 +42,38 @@ class ReadinessMiddleware(Gate):
         self.paths = frozenset(path for path in (self._live, ready) if path is not None)
         self._token = (options or Readiness()).token
 
-    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
+    def answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Optional[Iterable[bytes]]:
         """Answer a request for one of the paths."""
         path = environ.get("PATH_INFO")
         if path not in self.paths:
             return None
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _answer(environ, start_response, "405 Method Not Allowed", {"status": "use GET or HEAD"})
+            return _answer(
+                environ, start_response, "405 Method Not Allowed", {"status": "use GET or HEAD"}
+            )
         if path == self._live:
             return _answer(environ, start_response, "200 OK", {"status": "live"})
         return self._readiness(environ, start_response)
 
-    def _readiness(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _readiness(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         report, degraded = [("readiness", "could not be told")], ""
         with _guard:
             report, degraded = status.report(), status.degraded()
         ready = not any(problem for _, problem in report)
-        body: dict[str, object] = {"status": ("degraded" if degraded else "ready") if ready else "not ready"}
+        body: dict[str, object] = {
+            "status": ("degraded" if degraded else "ready") if ready else "not ready"
+        }
         if self._may_see_details(environ):
             body["checks"] = {name: problem or "ok" for name, problem in report}
             if degraded:
                 body["degraded"] = degraded
-        return _answer(environ, start_response, "200 OK" if ready else "503 Service Unavailable", body)
+        return _answer(
+            environ, start_response, "200 OK" if ready else "503 Service Unavailable", body
+        )
 
     def _may_see_details(self, environ: WSGIEnvironment) -> bool:
         if not self._token:

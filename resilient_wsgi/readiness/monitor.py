@@ -1,4 +1,6 @@
-"""The thread that looks after a serving worker: says whether it is ready, lets it go when draining, heals its peers."""
+"""The thread that looks after a serving worker: says whether it is ready, lets it go when draining,
+heals its peers.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from .. import events
-from ..guard import Guard
+from ..core.guard import Guard
+from ..core.system import SYSTEM, System
 from ..servers import Server
-from ..settings import ENFORCE, Readiness
-from ..system import SYSTEM, System
+from ..settings.options import ENFORCE, Readiness
 from . import status
 from .board import LOADING, NOTHING, SERVING, UNWATCHED, Board, Slot
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from .uwsgi_worker import Worker
 
 EVERY = 1.0
 HEAL_INTERVAL = 10.0
@@ -25,7 +27,9 @@ _guard = Guard("readiness")
 class Monitor:
     """One for each worker, begun when it is ready."""
 
-    def __init__(self, worker: Worker, server: Server, board: Board, system: System = SYSTEM) -> None:
+    def __init__(
+        self, worker: Worker, server: Server, board: Board, system: System = SYSTEM
+    ) -> None:
         self._worker = worker
         self._server = server
         self._board = board
@@ -66,9 +70,11 @@ class Monitor:
         self._let_chain_go_on(slot)
 
     def _let_chain_go_on(self, slot: Slot) -> None:
-        """Count as accepting once this worker is ready, or no other is: then a chain reload has nothing more to lose.
+        """Count as accepting once this worker is ready, or no other is: then a chain reload has
+        nothing more to lose.
 
-        At its start uWSGI passes over workers that do not accept, and they would keep the old code (core/master_checks.c).
+        At its start uWSGI passes over workers that do not accept, and they would keep the old code
+        (core/master_checks.c).
         """
         if not self._accepts and (
             slot.ready or not any(other.ready and other.alive() for other in self._board.slots())
@@ -78,13 +84,19 @@ class Monitor:
 
     def _drain(self) -> None:
         waited = self._system.monotonic() - self._board.head.draining
-        if waited >= self.options.drain_delay and (status.queue_depth() == 0 or waited >= self.options.drain_timeout):
+        if waited >= self.options.drain_delay and (
+            status.queue_depth() == 0 or waited >= self.options.drain_timeout
+        ):
             self._left = True
-            events.emit(events.WorkerLeft(self._server.identity().worker, self._system.getpid(), "draining"))
+            events.emit(
+                events.WorkerLeft(self._server.identity().worker, self._system.getpid(), "draining")
+            )
             self._server.recycle(self._system.getpid())
 
     def _heal(self, number: int, peer: Slot) -> None:
-        """Report a peer that is stuck without an app, once, and recycle it if that is wanted and nobody did just now."""
+        """Report a peer that is stuck without an app, once, and recycle it if that is wanted and
+        nobody did just now.
+        """
         problem = self._stuck(number, peer)
         if not problem or peer.pid in self._reported:
             return
@@ -101,7 +113,12 @@ class Monitor:
                 self._board.head.healed = now
         self._reported.add(peer.pid)
         events.emit(
-            events.PeerStuck(number, peer.pid, problem, "recycled" if heals else "HEAL_PEERS is off, nothing is done")
+            events.PeerStuck(
+                number,
+                peer.pid,
+                problem,
+                "recycled" if heals else "HEAL_PEERS is off, nothing is done",
+            )
         )
         if heals:
             self._server.recycle(peer.pid, kill=peer.state == LOADING)
@@ -114,6 +131,9 @@ class Monitor:
             return ""
         if peer.state == LOADING:
             return f"loads its app for {for_seconds:.0f} s"
-        if peer.state in (NOTHING, SERVING, UNWATCHED) and self._server.peer_has_app(number) is False:
+        if (
+            peer.state in (NOTHING, SERVING, UNWATCHED)
+            and self._server.peer_has_app(number) is False
+        ):
             return f"serves without an app for {for_seconds:.0f} s"
         return ""

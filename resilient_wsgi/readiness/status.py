@@ -1,4 +1,6 @@
-"""Whether this worker is ready: the app is loaded, it is not draining, its queue is short, all checks say so."""
+"""Whether this worker is ready: the app is loaded, it is not draining, its queue is short, all
+checks say so.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ import contextlib
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from .. import servers
-from ..servers import listen_queue
-from ..settings import Readiness
-from ..system import SYSTEM
+from ..core.system import SYSTEM
+from ..host import listen_queue
+from ..settings.options import Readiness
 from . import checks
 
 if TYPE_CHECKING:
@@ -25,11 +27,13 @@ def draining() -> bool:
 
 
 def drain() -> None:
-    """Have readiness say no from now on, in all workers, then have each serve what waits in the listen queue, and go.
+    """Have readiness say no from now on, in all workers, then have each serve what waits in the
+    listen queue, and go.
 
-    Returns at once. Workers go on serving for DRAIN_DELAY, because whoever sends requests is slow to learn of it; then each
-    goes as soon as the queue is empty, and what takes its place serves nothing. The instance itself stays until it is told
-    to stop. Outside uWSGI only the first half is done: readiness says no.
+    Returns at once. Workers go on serving for DRAIN_DELAY, because whoever sends requests is slow
+    to learn of it; then each goes as soon as the queue is empty, and what takes its place serves
+    nothing. The instance itself stays until it is told to stop. Outside uWSGI only the first half
+    is done: readiness says no.
     """
     global _draining_alone
     if board is None:
@@ -39,7 +43,9 @@ def drain() -> None:
 
 
 def report() -> List[Tuple[str, str]]:
-    """Return of everything that readiness depends on its name and what is wrong with it, "" if nothing is."""
+    """Return of everything that readiness depends on its name and what is wrong with it, "" if
+    nothing is.
+    """
     checks.start()
     return [
         ("app", "" if servers.detect().loaded() is not False else "not loaded"),
@@ -61,7 +67,9 @@ def problem() -> str:
 
 
 def queue_depth() -> int:
-    """Return how many connections wait in this server's listen queues; 0 where that cannot be known."""
+    """Return how many connections wait in this server's listen queues; 0 where that cannot be
+    known.
+    """
     depth = 0
     for fd in servers.detect().listening():
         with contextlib.suppress(OSError):
@@ -73,4 +81,8 @@ def _queue() -> str:
     if not options.queue_mark:
         return ""
     depth = queue_depth()
-    return f"{depth} connections wait, the mark is {options.queue_mark}" if depth >= options.queue_mark else ""
+    return (
+        f"{depth} connections wait, the mark is {options.queue_mark}"
+        if depth >= options.queue_mark
+        else ""
+    )

@@ -1,7 +1,8 @@
-"""What tells an exec probe that readiness is not on in an instance, and why: memory with a name, as the board is.
+"""What tells an exec probe that readiness is not on in an instance, and why: memory with a name, as
+the board is.
 
-Without it such an instance would look like one without the library, of which a probe can tell nothing: Kubernetes would end
-every pod because of a switch that is there to make things calm.
+Without it such an instance would look like one without the library, of which a probe can tell
+nothing: Kubernetes would end every pod because of a switch that is there to make things calm.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ MOST_BYTES = 512
 
 
 class Mark:
-    """The mark that this process holds, if it does. It goes with the program: a reload of uWSGI makes its own."""
+    """The mark that this process holds, if it does.
+
+    It goes with the program: a reload of uWSGI makes its own.
+    """
 
     def __init__(self) -> None:
         self._fd: Optional[int] = None

@@ -1,7 +1,9 @@
-"""A worker's answer to `resilient-wsgi stacks`: a socket in the instance's private directory, and a thread of Python that waits.
+"""A worker's answer to `resilient-wsgi stacks`: a socket in the instance's private directory, and a
+thread of Python that waits.
 
-Python looks at the frames with the GIL held, which is safe while the other threads run. The dump that faulthandler makes at a
-signal is not: so that is for the command to ask for where no thread of Python answers (on_signal.py).
+Python looks at the frames with the GIL held, which is safe while the other threads run. The dump
+that faulthandler makes at a signal is not: so that is for the command to ask for where no thread of
+Python answers (on_signal.py).
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import struct
 import time
 from typing import Callable, Optional
 
+from ..core.guard import Guard
 from ..errors import Unavailable
-from ..guard import Guard
 from ..shm.directory import Directory
 
 MOST_BYTES = 1 << 19
@@ -33,9 +35,12 @@ def socket_name(pid: int) -> str:
 
 
 class StacksSocket:
-    """The listening socket of this process. `wait` is what its thread does when it has nothing else to do.
+    """The listening socket of this process.
 
-    Whoever connects is sent the text at once: there is nothing to be asked. Peers are this user and root.
+    `wait` is what its thread does when it has nothing else to do.
+
+    Whoever connects is sent the text at once: there is nothing to be asked. Peers are this user and
+    root.
     """
 
     def __init__(self, directory: Directory, render: Callable[[], str]) -> None:
@@ -63,11 +68,14 @@ class StacksSocket:
 
     @property
     def open(self) -> bool:
-        """Return whether it is still this socket: apps close all descriptors, and what is opened then has its number."""
+        """Return whether it is still this socket: apps close all descriptors, and what is opened
+        then has its number.
+        """
         return _identity(self._socket.fileno()) == self._identity
 
     def wait(self, seconds: Optional[float] = None) -> bool:
-        """Wait so long (None: for ever), and answer who comes; return whether it is worth to wait here again.
+        """Wait so long (None: for ever), and answer who comes; return whether it is worth to wait
+        here again.
 
         It returns at the first answer, and at once after `wake()`.
         """

@@ -19,7 +19,9 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def with_deadline(result: Any, environ: WSGIEnvironment, slot: Slot, request: RequestDeadline) -> Tuple[Any, bool]:
+def with_deadline(
+    result: Any, environ: WSGIEnvironment, slot: Slot, request: RequestDeadline
+) -> Tuple[Any, bool]:
     """Return what the server gets for what the app returned, and whether the request is over.
 
     The very object is handed on where no code of the app is left to run, where the server knows it
@@ -235,7 +237,9 @@ def _stand_in_class(kind: Type[Any]) -> Type[Body]:
     """Return the class of stand-ins for objects of a type: it has the special methods of that type."""
     base = _Iterator if hasattr(kind, "__next__") else Body
     special = {
-        name: _forwarded(name) for name in _SPECIAL if getattr(kind, name, None) is not getattr(object, name, None)
+        name: _forwarded(name)
+        for name in _SPECIAL
+        if getattr(kind, name, None) is not getattr(object, name, None)
     }
     special.setdefault("__hash__", object.__hash__)
     return type("Body", (base,), {"__slots__": (), **special})

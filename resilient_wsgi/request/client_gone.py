@@ -7,30 +7,34 @@ import socket
 from threading import get_ident
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Tuple
 
+from ..core.guard import Guard
+from ..core.middleware import Gate
 from ..events import ClientGone, emit
-from ..gate import Gate
-from ..guard import Guard
 from ..servers import Server, detect
-from ..settings import ON, REPORT, Request
+from ..settings.options import ON, REPORT, Request
 from .running import named, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# what nginx writes to its log for a client that has closed; nobody will see it but the log of the server
+# what nginx writes to its log for a client that has closed; nobody will see it but the log of the
+# server
 STATUS = "499 Client Closed Request"
-# POLLIN alone is normal: a body that is not read yet. POLLNVAL says nothing of the client. Missing on macOS: POLLRDHUP
+# POLLIN alone is normal: a body that is not read yet. POLLNVAL says nothing of the client. Missing
+# on macOS: POLLRDHUP
 GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 _guard = Guard("request")
 
 
-# a poll object for each descriptor, made once: descriptors are used again and again, and the object knows the number alone
+# a poll object for each descriptor, made once: descriptors are used again and again, and the object
+# knows the number alone
 _polls: Dict[int, Callable[[int], List[Tuple[int, int]]]] = {}
 
 
 def hung_up(fd: int) -> bool:
-    """Return whether the other end of a connection has closed it, over TCP also if only its writing half.
+    """Return whether the other end of a connection has closed it, over TCP also if only its writing
+    half.
 
     Never blocks; about 0.5 µs.
     """
@@ -72,10 +76,12 @@ def _poll_for(fd: int) -> Callable[[int], List[Tuple[int, int]]]:
 
 
 class ClientGoneMiddleware(Gate):
-    """Answer 499 without calling the app if the client has hung up by the time the request is taken from the queue.
+    """Answer 499 without calling the app if the client has hung up by the time the request is taken
+    from the queue.
 
-    With `CLIENT_GONE = auto` only where a closed half means that nobody waits (behind the uwsgi protocol, on UNIX
-    sockets). Not seen: a client behind a proxy that does not close its own connection (`uwsgi_ignore_client_abort on`).
+    With `CLIENT_GONE = auto` only where a closed half means that nobody waits (behind the uwsgi
+    protocol, on UNIX sockets). Not seen: a client behind a proxy that does not close its own
+    connection (`uwsgi_ignore_client_abort on`).
     """
 
     def __init__(self, app: WSGIApplication, options: Request, server: Server) -> None:
@@ -86,7 +92,9 @@ class ClientGoneMiddleware(Gate):
         self._everywhere = options.client_gone == ON
         self._report = options.mode == REPORT
 
-    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Optional[Iterable[bytes]]:
+    def answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Optional[Iterable[bytes]]:
         """Answer a request whose client is gone."""
         try:
             left = False
@@ -109,9 +117,11 @@ class ClientGoneMiddleware(Gate):
 
 
 def client_gone() -> bool:
-    """Return whether the client of the request that this thread works on has hung up, for an app that can stop then.
+    """Return whether the client of the request that this thread works on has hung up, for an app
+    that can stop then.
 
-    False where that cannot be known, and on raw HTTP over TCP, where a client may half-close and still wait. About 1 µs.
+    False where that cannot be known, and on raw HTTP over TCP, where a client may half-close and
+    still wait. About 1 µs.
     """
     slot = running.slots.get(get_ident())
     request = None if slot is None else slot.request
@@ -121,6 +131,10 @@ def client_gone() -> bool:
     with _guard:
         if request.client_gone:
             return True
-        fd = None if server.client_may_half_close(request.environ) else server.client_fd(request.environ)
+        fd = (
+            None
+            if server.client_may_half_close(request.environ)
+            else server.client_fd(request.environ)
+        )
         return fd is not None and hung_up(fd)
     return False

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 from .. import servers
 from ..core import frames
 from ..errors import Unavailable
+from ..overload.middleware import QueueMiddleware
 from ..servers import Server
 from ..servers.base import PROCESS
-from ..settings import OFF, ON, REPORT, Request
+from ..settings.options import OFF, ON, REPORT, Request
+from .budget import Budget
 from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
-from .granted import Budget
 from .on_demand import usable
 from .process import NO_FRAMES, Process
-from .queue import QueueMiddleware
 from .running import running
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ _wrapped = False  # whether an app was wrapped: without one there is nothing to 
 
 
 class Around(NamedTuple):
-    """An app with its deadline, and what looks at a request before it does: None where there is nothing to look at."""
+    """An app with its deadline, and what looks at a request before it does: None where there is
+    nothing to look at.
+    """
 
     client_gone: Optional[ClientGoneMiddleware]
     queue: Optional[QueueMiddleware]
@@ -39,7 +41,9 @@ class Around(NamedTuple):
 def around(app: WSGIApplication, options: Request) -> Around:
     """Return what is to be put around an app; each worker gets what that needs beside it."""
     server = servers.detect()
-    looks = options.client_gone == ON or (options.client_gone != OFF and not server.all_clients_may_half_close())
+    looks = options.client_gone == ON or (
+        options.client_gone != OFF and not server.all_clients_may_half_close()
+    )
     queues = options.shed != OFF or options.router_timeout is not None
     budget = Budget(options, server)
     inner = DeadlineMiddleware(
@@ -61,9 +65,11 @@ def around(app: WSGIApplication, options: Request) -> Around:
 
 
 def install(options: Optional[Request] = None) -> Sequence[str]:
-    """Return what is done in the apps that are wrapped: `wrap()` and the Django app put it in place.
+    """Return what is done in the apps that are wrapped: `wrap()` and the Django app put it in
+    place.
 
-    Called again, it changes what is beside the apps; what is around them stays as it was when they were wrapped.
+    Called again, it changes what is beside the apps; what is around them stays as it was when they
+    were wrapped.
     """
     options = options or Request()
     server = servers.detect()
@@ -83,13 +89,17 @@ def install(options: Optional[Request] = None) -> Sequence[str]:
 
 
 def expect_apps() -> None:
-    """Have workers get what is beside apps although none is wrapped yet: Django's handler is, later."""
+    """Have workers get what is beside apps although none is wrapped yet: Django's handler is,
+    later.
+    """
     global _wrapped
     _wrapped = True
 
 
 def wrapped() -> bool:
-    """Return whether an app was wrapped in this process or before its fork, or will be: Django's handler."""
+    """Return whether an app was wrapped in this process or before its fork, or will be: Django's
+    handler.
+    """
     return _wrapped
 
 
@@ -116,7 +126,10 @@ def _memory() -> Optional[mmap]:
 
 
 def uninstall() -> None:
-    """End the watchdog and all that is beside it. Middleware stays around the app that it was put around."""
+    """End the watchdog and all that is beside it.
+
+    Middleware stays around the app that it was put around.
+    """
     global _process
     if _process is not None:
         servers.detect().forget(_process.start)
@@ -160,7 +173,11 @@ def _stacks(options: Request, server: Server) -> str:
         return f"no stacks on demand: {_process.stacks.no_socket}"
     name = options.stacks_signal
     try:
-        last = f"{name} where none answers" if name is not None and usable(name, server) else "no signal"
+        last = (
+            f"{name} where none answers"
+            if name is not None and usable(name, server)
+            else "no signal"
+        )
     except Unavailable as unusable:
         last = f"no signal: {unusable}"
     return f"stacks on demand: from a thread of Python, {last}"

@@ -1,4 +1,6 @@
-"""The deadline of a request: in time to answer before harakiri, which kills the worker with everything in it."""
+"""The deadline of a request: in time to answer before harakiri, which kills the worker with
+everything in it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import TYPE_CHECKING, Iterable, Optional
 
 from .. import deadline as carried, servers
 from ..core.callers import calls_the_app
+from ..core.guard import Guard
+from ..core.system import SYSTEM
 from ..errors import RequestTimedOut
-from ..guard import Guard
-from ..system import SYSTEM
 from .body import with_deadline
-from .granted import Granted
+from .budget import Granted
 from .running import ReportedDeadline, RequestDeadline, running
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ _guard = Guard("request")
 
 
 class DeadlineMiddleware:
-    """Set the deadline for each request, its response's iteration and `close()` included, and let the watchdog see it.
+    """Set the deadline for each request, its response's iteration and `close()` included, and let
+    the watchdog see it.
 
-    `seconds` is the time that a request gets, infinity for as long as it likes; `granted`, where it is given, is asked for
-    each. With `enforced=False` the watchdog sees the request, but no deadline holds in it.
+    `seconds` is the time that a request gets, infinity for as long as it likes; `granted`, where it
+    is given, is asked for each. With `enforced=False` the watchdog sees the request, but no
+    deadline holds in it.
     """
 
     def __init__(
@@ -74,7 +78,9 @@ class DeadlineMiddleware:
             slot = self._slots.get(get_ident()) or running.add_thread()
             record = slot.record
             if record is not None:
-                record.begin(now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b"")
+                record.begin(
+                    now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b""
+                )
             if self._watch_client:
                 request.client_fd = _client_fd(environ)
             slot.request = request  # last: what fails before this leaves nothing behind

@@ -1,8 +1,10 @@
-"""A guard against C code that holds the GIL, in which no thread of Python can run, the watchdog included.
+"""A guard against C code that holds the GIL, in which no thread of Python can run, the watchdog
+included.
 
-A timer of faulthandler's, a thread in C, writes the stacks and ends the process unless the watchdog has put it off in time.
-It has to be off in a fork: a timer that was armed before one and is armed again in the child waits there for ever for a
-thread that the fork has not copied (measured, CPython 3.11). uWSGI forks its workers in the master, where it is never armed.
+A timer of faulthandler's, a thread in C, writes the stacks and ends the process unless the watchdog
+has put it off in time. It has to be off in a fork: a timer that was armed before one and is armed
+again in the child waits there for ever for a thread that the fork has not copied (measured, CPython
+3.11). uWSGI forks its workers in the master, where it is never armed.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class Heartbeat:
         self._fd = fd
         self._next = 0.0
         if not _at_fork:
-            os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+            )
             _at_fork = True
 
     def beat(self, now: float) -> None:

@@ -12,11 +12,15 @@ from .running import RequestDeadline, named
 SAFE_METHODS = ("GET", "HEAD")
 
 
-def look(request: RequestDeadline, now: float, report: bool, announce: Callable[[Event], object]) -> None:
-    """See whether the client of a request is gone; once, say so and, unless it is only to be reported, end its waits.
+def look(
+    request: RequestDeadline, now: float, report: bool, announce: Callable[[Event], object]
+) -> None:
+    """See whether the client of a request is gone; once, say so and, unless it is only to be
+    reported, end its waits.
 
-    Its deadline then is now, so whatever asks for the time left ends as well. The descriptor may be another connection's by
-    now, if the request has just ended: then nothing of it waits any more, and an event too many is all that comes of it.
+    Its deadline then is now, so whatever asks for the time left ends as well. The descriptor may be
+    another connection's by now, if the request has just ended: then nothing of it waits any more,
+    and an event too many is all that comes of it.
     """
     if request.client_gone or not hung_up(request.client_fd):
         return

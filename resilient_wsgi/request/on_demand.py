@@ -1,4 +1,6 @@
-"""What a worker has so that its stacks can be seen from outside: a thread that answers, and a signal for when none can."""
+"""What a worker has so that its stacks can be seen from outside: a thread that answers, and a
+signal for when none can.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ import os
 import threading
 from typing import Optional
 
+from ..core.guard import Guard
+from ..core.system import SYSTEM, System
 from ..errors import Unavailable
-from ..guard import Guard
 from ..servers import Server
 from ..servers.base import WORKER
-from ..settings import Request
+from ..settings.options import Request
 from ..shm import instance
 from ..shm.directory import Directory
-from ..system import SYSTEM, System
 from . import on_signal, stacks
 from .answering import StacksSocket
 from .on_signal import OnSignal
@@ -24,9 +26,13 @@ _guard = Guard("request")
 
 
 class StacksOnDemand:
-    """The socket and the signal of this process, as far as they can be had; `no_socket` and `no_signal` say why not."""
+    """The socket and the signal of this process, as far as they can be had; `no_socket` and
+    `no_signal` say why not.
+    """
 
-    def __init__(self, options: Request, server: Server, table: Running = running, system: System = SYSTEM) -> None:
+    def __init__(
+        self, options: Request, server: Server, table: Running = running, system: System = SYSTEM
+    ) -> None:
         self.no_socket = ""
         self.no_signal = ""
         self.socket: Optional[StacksSocket] = None
@@ -52,16 +58,24 @@ class StacksOnDemand:
     def start_thread(self) -> None:
         """Have a thread of its own answer, where there is no other that could."""
         if self.socket is not None:
-            threading.Thread(target=self.socket.serve, name="resilient_wsgi stacks", daemon=True).start()
+            threading.Thread(
+                target=self.socket.serve, name="resilient_wsgi stacks", daemon=True
+            ).start()
 
     def text(self) -> str:
-        """Return what is sent: the requests that run, and the stacks of all threads but the one that answers."""
+        """Return what is sent: the requests that run, and the stacks of all threads but the one
+        that answers.
+        """
         if self._signal is not None:
             self._signal.trim()
-        return stacks.report(self._table.requests(), self._system.monotonic(), without=threading.get_ident())
+        return stacks.report(
+            self._table.requests(), self._system.monotonic(), without=threading.get_ident()
+        )
 
     def close(self) -> None:
-        """Take it all away, and let go of the directory, which is closed with the last reference to it."""
+        """Take it all away, and let go of the directory, which is closed with the last reference to
+        it.
+        """
         for each in (self.socket, self._signal):
             if each is not None:
                 each.close()
@@ -69,7 +83,9 @@ class StacksOnDemand:
 
 
 def in_worker(server: Server) -> bool:
-    """Return whether this process is a worker: a script or a test that calls a wrapped app gets no socket and no thread."""
+    """Return whether this process is a worker: a script or a test that calls a wrapped app gets no
+    socket and no thread.
+    """
     return server.identity().role == WORKER
 
 

@@ -1,9 +1,11 @@
-"""Stacks at a signal: faulthandler's, in C, so they need neither the GIL nor a thread that is free; into a file of our own.
+"""Stacks at a signal: faulthandler's, in C, so they need neither the GIL nor a thread that is free;
+into a file of our own.
 
-It reads frames while their threads may run, and that may end a worker whose threads are busy (0.6 to 3 of 100 dumps of a process
-that does nothing but compute, up to CPython 3.13): `resilient-wsgi stacks` sends the signal only where no thread of Python has
-answered. The file lies in the instance's private directory, with the signal's number in its name. It is no pipe, so that
-writing it cannot block.
+It reads frames while their threads may run, and that may end a worker whose threads are busy (0.6
+to 3 of 100 dumps of a process that does nothing but compute, up to CPython 3.13): `resilient-wsgi
+stacks` sends the signal only where no thread of Python has answered. The file lies in the
+instance's private directory, with the signal's number in its name. It is no pipe, so that writing
+it cannot block.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ TRIM_BYTES = 1 << 18
 
 
 def number(name: str) -> int:
-    """Return the number that a real-time signal has here. Raises `Unavailable` where there is none of that name."""
+    """Return the number that a real-time signal has here.
+
+    Raises `Unavailable` where there is none of that name.
+    """
     first = getattr(signal, "SIGRTMIN", None)
     if first is None:
         msg = f"this system has no {name}"
@@ -71,7 +76,9 @@ class OnSignal:
 
 
 def named(names: Iterable[str], pid: int) -> Optional[Tuple[str, int]]:
-    """Return the name of a process's file, out of those in its directory, and the number of its signal; None if it has none."""
+    """Return the name of a process's file, out of those in its directory, and the number of its
+    signal; None if it has none.
+    """
     for name in names:
         match = re.fullmatch(rf"stacks-{pid}\.([0-9]{{2}})", name)
         if match and signal.SIGRTMIN <= int(match.group(1)) <= signal.SIGRTMAX:

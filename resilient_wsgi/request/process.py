@@ -1,6 +1,8 @@
-"""What each worker has for its requests: a watchdog, a place in the shared memory, the signal for stacks. By pid.
+"""What each worker has for its requests: a watchdog, a place in the shared memory, the signal for
+stacks. By pid.
 
-It begins when the worker is ready (the hook of the server, or the first request) and ends when it stops; never in a master.
+It begins when the worker is ready (the hook of the server, or the first request) and ends when it
+stops; never in a master.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ from threading import get_ident
 from typing import List, Optional
 
 from ..core import frames
+from ..core.guard import Guard
 from ..core.log import named
 from ..errors import Unavailable
 from ..events import WorkerKilled
-from ..guard import Guard
+from ..events.announcer import Announcer
 from ..servers import Server
-from ..settings import ON, REPORT, Request
+from ..settings.options import ON, REPORT, Request
 from ..shm import instance
 from ..shm.directory import Directory
 from . import on_signal
-from .announce import Announcer
 from .heartbeat import Heartbeat
 from .on_demand import StacksOnDemand, in_worker, usable
 from .records import Found, Region, cut, regions
@@ -38,7 +40,10 @@ NO_FRAMES = "no stacks, no GIL_TIMEOUT, and no worker is replaced because of a r
 
 
 class Process:
-    """What this process has. `start` and `stop` are the server's callbacks; `means` says what there is, for `status()`."""
+    """What this process has.
+
+    `start` and `stop` are the server's callbacks; `means` says what there is, for `status()`.
+    """
 
     def __init__(self, options: Request, server: Server, *, watching: bool) -> None:
         self.options = options
@@ -58,7 +63,10 @@ class Process:
         self._beat_file: Optional[int] = None
 
     def start(self) -> None:
-        """Put everything in place in this process. A part that cannot be had is left out, and the others are not."""
+        """Put everything in place in this process.
+
+        A part that cannot be had is left out, and the others are not.
+        """
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
@@ -69,9 +77,14 @@ class Process:
                 self._share()
             except (OSError, Unavailable) as reason:
                 self.unshared = str(reason)
-                _logger.warning("%s: killed workers will not be reported, nor stuck ones replaced", self.unshared)
+                _logger.warning(
+                    "%s: killed workers will not be reported, nor stuck ones replaced",
+                    self.unshared,
+                )
         with _guard:
-            self.stacks = StacksOnDemand(self.options, self.server) if in_worker(self.server) else None
+            self.stacks = (
+                StacksOnDemand(self.options, self.server) if in_worker(self.server) else None
+            )
             if self.stacks is not None and self.stacks.no_socket:
                 _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
             if frames.why_not():
@@ -125,7 +138,9 @@ class Process:
 
     def _share(self) -> None:
         identity = self.server.identity()
-        if not identity.master_pid or (self.options.record != ON and not self.options.recycles_per_minute):
+        if not identity.master_pid or (
+            self.options.record != ON and not self.options.recycles_per_minute
+        ):
             return
         self.shared = shared = open_shared()
         with shared.lock():
@@ -136,7 +151,9 @@ class Process:
             self._open_beat_file(shared.directory)
 
     def _claim(self, shared: Shared, worker: int) -> Optional[Region]:
-        """Return a free region, made ours, and tell what those were doing whose workers were killed."""
+        """Return a free region, made ours, and tell what those were doing whose workers were
+        killed.
+        """
         free: List[Region] = []
         for region in regions(shared):
             if region.orphaned():
@@ -160,20 +177,30 @@ class Process:
 
     def _open_beat_file(self, directory: Directory) -> None:
         if self.options.gil_timeout is not None and self.region is not None:
-            self._beat_file = directory.open(_beat_name(self.region), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            self._beat_file = directory.open(
+                _beat_name(self.region), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            )
 
     def _set_soft_timeout(self) -> None:
         name = self.options.soft_signal
-        wanted = self.options.soft_timeout == ON and name != self.options.stacks_signal and self.server.threads() == 1
+        wanted = (
+            self.options.soft_timeout == ON
+            and name != self.options.stacks_signal
+            and self.server.threads() == 1
+        )
         if wanted and name is not None and usable(name, self.server):
             self._soft = SoftTimeout(on_signal.number(name))
 
     def _make_watchdog(self) -> Watchdog:
         options, recycling, heartbeat = self.options, None, None
         if self.shared is not None and options.recycles_per_minute:
-            recycling = Recycling(options, self.server, self.shared, self.announcer, self._before_leaving)
+            recycling = Recycling(
+                options, self.server, self.shared, self.announcer, self._before_leaving
+            )
         if options.gil_timeout is not None and options.mode != REPORT:
-            heartbeat = Heartbeat(options.gil_timeout, 2 if self._beat_file is None else self._beat_file)
+            heartbeat = Heartbeat(
+                options.gil_timeout, 2 if self._beat_file is None else self._beat_file
+            )
         return Watchdog(
             options,
             self.announcer,
@@ -204,7 +231,9 @@ class Process:
 
 
 def _stacks_of(found: Found, region: Region) -> str:
-    """Return the last stacks of a worker, and how old they were, if this request ran when they were taken."""
+    """Return the last stacks of a worker, and how old they were, if this request ran when they were
+    taken.
+    """
     dump = region.dump()
     # what another version of the library has left there may be any number
     if not dump.text or not found.begun <= dump.taken <= region.last_seen:
@@ -217,7 +246,9 @@ def _beat_name(region: Region) -> str:
 
 
 def _take_text(directory: Directory, name: str) -> str:
-    """Return what a worker wrote when it ended because of the GIL, and remove it; `""` if there is nothing."""
+    """Return what a worker wrote when it ended because of the GIL, and remove it; `""` if there is
+    nothing.
+    """
     try:
         fd = directory.open(name, os.O_RDONLY)
         try:

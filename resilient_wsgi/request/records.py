@@ -1,4 +1,6 @@
-"""What each worker does, in shared memory, so that the next one can say what a killed one was doing."""
+"""What each worker does, in shared memory, so that the next one can say what a killed one was
+doing.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from typing import Any, Iterator, List, Tuple, Union
 from ..shm.instance import started
 from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, View
 
-# pid, number of the worker, when the process was started (clock ticks), when its watchdog last looked (monotonic)
+# pid, number of the worker, when the process was started (clock ticks), when its watchdog last
+# looked (monotonic)
 _OWNER = struct.Struct("=iiQd")
 _SEEN = struct.Struct("=d")
 SEEN_AT = 16
-# busy, when it began (monotonic), method, path; of what it waits for the first byte, which empties that
+# busy, when it began (monotonic), method, path; of what it waits for the first byte, which empties
+# that
 _REQUEST = struct.Struct("=B7xd16s103ss")
 _DOING = struct.Struct("=80s")
 DOING_AT = _REQUEST.size - 1
@@ -59,7 +63,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Dump:
-    """Stacks that a worker has noted, and when it took them (monotonic): of what ran then, not of what came later."""
+    """Stacks that a worker has noted, and when it took them (monotonic): of what ran then, not of
+    what came later.
+    """
 
     text: str
     taken: float

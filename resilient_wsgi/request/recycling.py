@@ -1,7 +1,8 @@
-"""A worker with a request that nothing ends: it takes no more requests, lets the others finish, and is replaced.
+"""A worker with a request that nothing ends: it takes no more requests, lets the others finish, and
+is replaced.
 
-At most so many in a minute of the whole instance: without that, an incident that hits all workers would become a storm of
-respawns, in which nobody is left to serve.
+At most so many in a minute of the whole instance: without that, an incident that hits all workers
+would become a storm of respawns, in which nobody is left to serve.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import Callable, List, Optional, Tuple
 
 from ..events import Event, WorkerRecycled
 from ..servers import Server
-from ..settings import REPORT, Request
+from ..settings.options import REPORT, Request
 from . import rate
 from .running import RequestDeadline, named
 from .shared import Shared
 
-# the worker ends when it was seen twice with nothing to do: a request may be between the server and us
+# the worker ends when it was seen twice with nothing to do: a request may be between the server and
+# us
 IDLE_LOOKS = 2
 
 
@@ -42,11 +44,15 @@ class Recycling:
         self.under_way = False
 
     def begin(self, request: RequestDeadline, now: float, limit: float) -> None:
-        """Begin for a request that runs past a limit and its grace, if the instance may have another worker replaced."""
+        """Begin for a request that runs past a limit and its grace, if the instance may have
+        another worker replaced.
+        """
         if self.under_way:
             return
         if self._options.mode == REPORT:
-            self._say(request, now, limit, False, "would be replaced; mode is report, nothing was done")
+            self._say(
+                request, now, limit, False, "would be replaced; mode is report, nothing was done"
+            )
         elif not rate.take(self._shared, self._options.recycles_per_minute):
             self._say(
                 request,
@@ -70,7 +76,9 @@ class Recycling:
             self._before_leaving()
             self._server.leave()
 
-    def _say(self, request: RequestDeadline, now: float, limit: float, done: bool, what: str) -> None:
+    def _say(
+        self, request: RequestDeadline, now: float, limit: float, done: bool, what: str
+    ) -> None:
         if self._said_of is request:
             return
         self._said_of = request
@@ -78,5 +86,15 @@ class Recycling:
         method, path = named(request.environ)
         elapsed = now - request.start
         self._announce(
-            WorkerRecycled(identity.worker, identity.pid, method, path, elapsed, done, what, limit, self._options.grace)
+            WorkerRecycled(
+                identity.worker,
+                identity.pid,
+                method,
+                path,
+                elapsed,
+                done,
+                what,
+                limit,
+                self._options.grace,
+            )
         )

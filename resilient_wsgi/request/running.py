@@ -1,7 +1,9 @@
-"""The table of running requests: a slot for each thread, written by that thread alone, read by the watchdog. No lock.
+"""The table of running requests: a slot for each thread, written by that thread alone, read by the
+watchdog. No lock.
 
-Writing an attribute is one step for the interpreter, and nobody but its thread writes what a slot holds. It is the thread
-that names the slot, not the request, so one whose `close()` never came is overwritten by the next.
+Writing an attribute is one step for the interpreter, and nobody but its thread writes what a slot
+holds. It is the thread that names the slot, not the request, so one whose `close()` never came is
+overwritten by the next.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ import os
 from threading import get_ident
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
+from ..core.system import SYSTEM, System
 from ..core.text import printable
 from ..deadline import Deadline
-from ..system import SYSTEM, System
-from .granted import WAITED, Budget
+from .budget import WAITED, Budget
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class RequestDeadline(Deadline):
-    """A deadline that names its request, in words made only when somebody asks. `at` is infinity where there is none."""
+    """A deadline that names its request, in words made only when somebody asks.
+
+    `at` is infinity where there is none.
+    """
 
     __slots__ = ("client_fd", "client_gone", "environ", "start", "timed_out")
 
@@ -127,7 +132,10 @@ class Running:
         self._pid = 0
 
     def add_thread(self) -> Slot:
-        """Return a new slot for the calling thread. Threads that are no more leave theirs to the next of the same name."""
+        """Return a new slot for the calling thread.
+
+        Threads that are no more leave theirs to the next of the same name.
+        """
         thread = get_ident()
         try:
             record: Optional[Record] = self.records.pop()
@@ -137,12 +145,22 @@ class Running:
         return slot
 
     def requests(self) -> List[Tuple[int, RequestDeadline]]:
-        """Return thread and request of all that run, the oldest first. For the watchdog: the table may change meanwhile."""
-        found = [(slot.thread, request) for slot in list(self.slots.values()) if (request := slot.request) is not None]
+        """Return thread and request of all that run, the oldest first.
+
+        For the watchdog: the table may change meanwhile.
+        """
+        found = [
+            (slot.thread, request)
+            for slot in list(self.slots.values())
+            if (request := slot.request) is not None
+        ]
         return sorted(found, key=lambda pair: pair[1].start)
 
     def begin(self, pid: int) -> None:
-        """Drop what a parent process had. Requests that other threads have begun in this one stay."""
+        """Drop what a parent process had.
+
+        Requests that other threads have begun in this one stay.
+        """
         if self._pid != pid:
             self._pid = pid
             self.records = []
@@ -151,7 +169,9 @@ class Running:
                     self.slots.pop(thread, None)
 
     def forked(self) -> None:
-        """Let a process that the app has forked in a request be in no request: nothing ends that here."""
+        """Let a process that the app has forked in a request be in no request: nothing ends that
+        here.
+        """
         for slot in self.slots.values():
             if slot.request is not None:
                 slot.request.finished = True
@@ -199,4 +219,6 @@ os.register_at_fork(after_in_child=running.forked)
 
 def named(environ: WSGIEnvironment) -> Tuple[str, str]:
     """Return method and path of a request, for messages: without the query, which may hold secrets."""
-    return environ.get("REQUEST_METHOD", "?"), environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return environ.get("REQUEST_METHOD", "?"), environ.get("SCRIPT_NAME", "") + environ.get(
+        "PATH_INFO", ""
+    )

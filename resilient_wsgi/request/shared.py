@@ -1,8 +1,10 @@
-"""Memory that all workers of an instance share and that outlives each of them: a file in their private directory.
+"""Memory that all workers of an instance share and that outlives each of them: a file in their
+private directory.
 
-A file and not inherited memory, because in lazy-apps without `shared-import`, and under gunicorn, nothing of ours runs in
-the master. The last worker that ends in an orderly way removes it; what a killed instance leaves, the next one of the
-same user sweeps. uWSGI's reload keeps the pid of the master, and with it the file.
+A file and not inherited memory, because in lazy-apps without `shared-import`, and under gunicorn,
+nothing of ours runs in the master. The last worker that ends in an orderly way removes it; what a
+killed instance leaves, the next one of the same user sweeps. uWSGI's reload keeps the pid of the
+master, and with it the file.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ ATTEMPTS = 10
 
 
 class Shared:
-    """The open memory of one instance. `memory` begins with the head (see `rate`), then come the regions (see `records`)."""
+    """The open memory of one instance.
+
+    `memory` begins with the head (see `rate`), then come the regions (see `records`).
+    """
 
     def __init__(self, fd: int, directory: Directory) -> None:
         self.directory = directory
@@ -39,9 +44,12 @@ class Shared:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep the other workers out. The kernel opens it when its holder dies; nobody holds it for more than milliseconds.
+        """Keep the other workers out.
 
-        Raises `OSError` if it cannot be had within a second: its holder is stopped, and the watchdog must not wait for it.
+        The kernel opens it when its holder dies; nobody holds it for more than milliseconds.
+
+        Raises `OSError` if it cannot be had within a second: its holder is stopped, and the
+        watchdog must not wait for it.
         """
         lock(self._fd)
         try:
@@ -60,21 +68,28 @@ class Shared:
 
 
 class View:
-    """What stood in the memory of another instance at one moment: to be read, by `records`. Nothing of it is mapped."""
+    """What stood in the memory of another instance at one moment: to be read, by `records`.
+
+    Nothing of it is mapped.
+    """
 
     def __init__(self, memory: bytes) -> None:
         self.memory = memory
 
 
 def open_shared() -> Shared:
-    """Return the memory of this process's instance, made if it is not there yet. Raises `OSError`, `Unavailable`."""
+    """Return the memory of this process's instance, made if it is not there yet.
+
+    Raises `OSError`, `Unavailable`.
+    """
     directory = instance.directory()
     for _ in range(ATTEMPTS):
         fd = _open(directory)
         try:
             lock(fd)
             about = os.fstat(fd)
-            if about.st_nlink and about.st_size == SIZE_BYTES:  # nobody removed it between the opening and the lock
+            # nobody removed it between the opening and the lock
+            if about.st_nlink and about.st_size == SIZE_BYTES:
                 shared = Shared(fd, directory)
                 fcntl.lockf(fd, fcntl.LOCK_UN)
                 return shared
@@ -98,7 +113,10 @@ def _open(directory: Directory) -> int:
 
 
 def view(pid: int) -> View:
-    """Return what the instance of a process shares, to be looked at from outside. Raises as `instance.find`, and `OSError`."""
+    """Return what the instance of a process shares, to be looked at from outside.
+
+    Raises as `instance.find`, and `OSError`.
+    """
     directory = instance.find(pid)
     try:
         fd = directory.open(NAME, os.O_RDONLY)

@@ -1,12 +1,15 @@
-"""The soft timeout: an exception raised in the app at its deadline, by a signal. Only where a worker has one thread.
+"""The soft timeout: an exception raised in the app at its deadline, by a signal.
 
-Python runs handlers of signals in the main thread, and a system call that a signal interrupts lets them run: so this ends a
-wait that knows of no deadline (measured: a `recv` on a silent socket at once). It may also hit the middle of a transaction,
-which is why it is off unless asked for.
+Only where a worker has one thread.
 
-It is raised where the app's code runs, and once in a request. Not in the server's code between two pieces of a response, nor
-in ours, nor in what ours calls (a lock of logging's, say): it would be swallowed there, or leave something half done. And not
-again while the answer to the first one is on its way, by us or by the app that has caught it.
+Python runs handlers of signals in the main thread, and a system call that a signal interrupts lets
+them run: so this ends a wait that knows of no deadline (measured: a `recv` on a silent socket at
+once). It may also hit the middle of a transaction, which is why it is off unless asked for.
+
+It is raised where the app's code runs, and once in a request. Not in the server's code between two
+pieces of a response, nor in ours, nor in what ours calls (a lock of logging's, say): it would be
+swallowed there, or leave something half done. And not again while the answer to the first one is on
+its way, by us or by the app that has caught it.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class SoftTimeout:
         self._before: Any = signal.signal(signum, self._handle)
 
     def interrupt(self, thread: int, request: RequestDeadline) -> bool:
-        """Have the exception raised in a request; return whether it can be. It is not if the request ends first.
+        """Have the exception raised in a request; return whether it can be.
+
+        It is not if the request ends first.
 
         If the app's code does not run just then nothing is raised: call it again.
         """
@@ -59,13 +64,18 @@ class SoftTimeout:
         raise RequestTimedOut(msg)
 
     def close(self) -> None:
-        """Restore what handled the signal before. Does nothing in any other thread than the main one."""
+        """Restore what handled the signal before.
+
+        Does nothing in any other thread than the main one.
+        """
         if threading.current_thread() is threading.main_thread():
             signal.signal(self._signum, self._before or signal.SIG_DFL)
 
 
 def _in_app(frame: Optional[FrameType]) -> bool:
-    """Return whether the app's code runs: the innermost code of ours on the stack is what has called the app."""
+    """Return whether the app's code runs: the innermost code of ours on the stack is what has
+    called the app.
+    """
     interrupted = frame
     while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back

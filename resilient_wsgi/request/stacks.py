@@ -1,4 +1,6 @@
-"""The stacks of all threads as text: function, file and line, without reading a source file, which might wait for a disk."""
+"""The stacks of all threads as text: function, file and line, without reading a source file, which
+might wait for a disk.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def _words(request: RequestDeadline, now: float) -> str:
 
 
 def render(requests: Mapping[int, str], without: int = 0) -> str:
-    """Return the stacks of all threads but one, innermost call first; `requests` names what a thread works on.
+    """Return the stacks of all threads but one, innermost call first; `requests` names what a
+    thread works on.
 
     The threads that work on a request come first. Where looking is not safe, the text says why.
     """
@@ -45,14 +48,17 @@ def render(requests: Mapping[int, str], without: int = 0) -> str:
     names = _names()
     found = {thread: frame for thread, frame in frames.frames().items() if thread != without}
     order = sorted(found, key=lambda thread: thread not in requests)
-    return "\n".join("\n".join(_thread(names.get(t) or _own(found[t]), found[t], requests.get(t))) for t in order)
+    return "\n".join(
+        "\n".join(_thread(names.get(t) or _own(found[t]), found[t], requests.get(t))) for t in order
+    )
 
 
 def in_request(thread: int) -> bool:
     """Return whether a thread runs code that we have called.
 
-    It does not while the server sends the answer to a slow client, or if nobody has closed the response: no reason to
-    replace a worker. Where looking is not safe it counts as one that does not, and the worker stays.
+    It does not while the server sends the answer to a slow client, or if nobody has closed the
+    response: no reason to replace a worker. Where looking is not safe it counts as one that does
+    not, and the worker stays.
     """
     return callers.inside(frames.frame_of(thread))
 
@@ -72,7 +78,9 @@ def _frames(frame: Optional[FrameType]) -> Iterator[str]:
 
 
 def _own(frame: FrameType) -> str:
-    """Return a name for a thread that `threading` does not know: that of our module that has started it, `?` for others'."""
+    """Return a name for a thread that `threading` does not know: that of our module that has
+    started it, `?` for others'.
+    """
     outer: Optional[FrameType] = frame
     while outer is not None:
         frame, outer = outer, outer.f_back

@@ -1,8 +1,10 @@
-"""The watchdog: one thread for each process that looks at the running requests and ends what must be ended.
+"""The watchdog: one thread for each process that looks at the running requests and ends what must
+be ended.
 
-At `SLOW_AFTER` it says so, with all stacks. At the deadline it ends the request's waits, and goes on doing so as long as the
-request begins new ones. Past deadline and grace it has the worker replaced. Whatever it does takes no lock of the app's and
-writes nothing that could block: events are told by another thread.
+At `SLOW_AFTER` it says so, with all stacks. At the deadline it ends the request's waits, and goes
+on doing so as long as the request begins new ones. Past deadline and grace it has the worker
+replaced. Whatever it does takes no lock of the app's and writes nothing that could block: events
+are told by another thread.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import os
 import threading
 from typing import Callable, Dict, List, Optional, Tuple
 
+from ..core.guard import Guard
+from ..core.system import SYSTEM, System
 from ..events import Event, RequestOverdue, RequestSlow
-from ..guard import Guard
-from ..settings import OFF, ON, REPORT, Request
-from ..system import SYSTEM, System
+from ..settings.options import OFF, ON, REPORT, Request
 from . import left, stacks
 from .answering import StacksSocket
 from .heartbeat import Heartbeat
@@ -24,7 +26,8 @@ from .recycling import Recycling
 from .running import RequestDeadline, Running, named, running
 from .soft import SoftTimeout
 
-# a request that begins while the thread sleeps may have a deadline as short as any: it is acted upon this much late
+# a request that begins while the thread sleeps may have a deadline as short as any: it is acted
+# upon this much late
 TICK = 0.25
 SHORTEST_SLEEP = 0.01
 # between two dumps: in an incident all requests become slow at the same time
@@ -47,7 +50,10 @@ class Watched:
 
 
 class Watchdog:
-    """Looks at the running requests. `start()` gives it a thread; tests call `look()` with a clock of their own."""
+    """Looks at the running requests.
+
+    `start()` gives it a thread; tests call `look()` with a clock of their own.
+    """
 
     def __init__(
         self,
@@ -78,12 +84,19 @@ class Watchdog:
         self._thread: Optional[threading.Thread] = None
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own. It is a daemon: the end of the process does not wait for it."""
-        self._thread = threading.Thread(target=self._run, name="resilient_wsgi watchdog", daemon=True)
+        """Begin to look, in a thread of its own.
+
+        It is a daemon: the end of the process does not wait for it.
+        """
+        self._thread = threading.Thread(
+            target=self._run, name="resilient_wsgi watchdog", daemon=True
+        )
         self._thread.start()
 
     def stop(self, patience: float = 1.0) -> None:
-        """End the thread, unless it is about to replace this worker: then it is what lets the process go."""
+        """End the thread, unless it is about to replace this worker: then it is what lets the
+        process go.
+        """
         if self._recycling is not None and self._recycling.under_way:
             return
         self._stop.set()
@@ -125,11 +138,17 @@ class Watchdog:
         if self._recycling is not None:
             self._recycling.go_on(now, requests)
         if len(self._watched) > len(requests):
-            self._watched = {thread: w for thread, w in self._watched.items() if (thread, w.request) in requests}
+            self._watched = {
+                thread: w for thread, w in self._watched.items() if (thread, w.request) in requests
+            }
         return max(SHORTEST_SLEEP, next_due - now)
 
     def _see(
-        self, thread: int, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]
+        self,
+        thread: int,
+        request: RequestDeadline,
+        now: float,
+        requests: List[Tuple[int, RequestDeadline]],
     ) -> float:
         watched = self._watched.get(thread)
         if watched is None or watched.request is not request:
@@ -148,7 +167,9 @@ class Watchdog:
             if self._recycling is not None and late and stacks.in_request(thread):
                 self._recycling.begin(request, now, limit)
         elif self._options.client_left != OFF and request.client_fd >= 0:
-            left.look(request, now, self._options.client_left == REPORT or self._report, self._announce)
+            left.look(
+                request, now, self._options.client_left == REPORT or self._report, self._announce
+            )
         return min(at for at in (slow_at, request.at, now + TICK) if at > now)
 
     def _follow_harakiri(self, request: RequestDeadline, now: float) -> None:
@@ -174,14 +195,18 @@ class Watchdog:
         if slot is not None and slot.record is not None and slot.request is request:
             slot.record.write_doing(request.doing())
 
-    def _say_slow(self, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]) -> None:
+    def _say_slow(
+        self, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]
+    ) -> None:
         text = ""
         if now - self._last_stacks >= STACKS_EVERY:
             self._last_stacks = now
             text = self._stacks(requests, now)
         method, path = named(request.environ)
         elapsed = now - request.start
-        self._announce(RequestSlow(method, path, elapsed, request.limit, request.waited, request.doing(), text))
+        self._announce(
+            RequestSlow(method, path, elapsed, request.limit, request.waited, request.doing(), text)
+        )
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
         text = stacks.render(stacks.working(requests, now), without=threading.get_ident())
@@ -200,5 +225,7 @@ class Watchdog:
             watched.overdue = True
             method, path = named(request.environ)
             self._announce(
-                RequestOverdue(method, path, now - request.start, request.limit, count, by, not self._report)
+                RequestOverdue(
+                    method, path, now - request.start, request.limit, count, by, not self._report
+                )
             )

@@ -26,13 +26,18 @@ def detect() -> Server:
 
 
 def on_change(callback: Callable[[], object]) -> None:
-    """Run `callback` when a process that was taken for one without a server turns out to be a server's. Once is enough."""
+    """Run `callback` when a process that was taken for one without a server turns out to be a
+    server's. Once is enough.
+    """
     if callback not in _on_change:
         _on_change.append(callback)
 
 
 def known() -> Optional[Server]:
-    """Return the server if it was detected already. For code that may run before there is anything to see of it."""
+    """Return the server if it was detected already.
+
+    For code that may run before there is anything to see of it.
+    """
     return _server
 
 
@@ -45,7 +50,7 @@ def use(server: Optional[Server]) -> None:
 def _make() -> Server:
     if "uwsgi" in sys.modules or "uwsgi" in sys.builtin_module_names:
         try:
-            from .uwsgi import UwsgiServer
+            from .uwsgi.server import UwsgiServer
         except ImportError:  # a module of that name that is not the server's
             pass
         else:
@@ -62,9 +67,11 @@ def _make() -> Server:
 
 @functools.cache
 def _watch() -> None:
-    """Look again when a server begins that the app was imported before: by a program of its own, which starts the server.
+    """Look again when a server begins that the app was imported before: by a program of its own,
+    which starts the server.
 
-    gunicorn's arbiter shows itself by its stack in the child that it forks, Celery's worker by a signal.
+    gunicorn's arbiter shows itself by its stack in the child that it forks, Celery's worker by a
+    signal.
     """
     os.register_at_fork(after_in_child=_look_again)
     celery.when_a_worker_begins(lambda: _become(celery.CeleryServer))

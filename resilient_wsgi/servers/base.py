@@ -1,4 +1,6 @@
-"""What the library asks of the server that it runs in, and the answers of a process that is no server's."""
+"""What the library asks of the server that it runs in, and the answers of a process that is no
+server's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Tuple
 
-from ..system import SYSTEM, System
+from ..core.system import SYSTEM, System
 from .hooks import Callback, Phase
 
 if TYPE_CHECKING:
@@ -19,7 +21,8 @@ MASTER, WORKER, MULE, SPOOLER, PROCESS = "master", "worker", "mule", "spooler", 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this process is: its role, its number among the workers (0: not a worker), its pid and that of its master.
+    """Who this process is: its role, its number among the workers (0: not a worker), its pid and
+    that of its master.
 
     `number` is its number among those of its role, 0 where they have none.
     """
@@ -35,8 +38,9 @@ class Identity:
 class Boot:
     """A worker that is about to load its app, in a server that would halt if that fails.
 
-    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code` means "start another";
-    `shows_syntax_errors`: the server shows them to the developer, and loads the app again when its files change.
+    `notify` tells the server that the worker lives, `wanted` whether it is still to; `exit_code`
+    means "start another"; `shows_syntax_errors`: the server shows them to the developer, and loads
+    the app again when its files change.
     """
 
     arbiter: int
@@ -51,11 +55,14 @@ class Boot:
 class Server:
     """A process without a server: base and fallback of the others.
 
-    The callbacks run once in each process; one that is added late, after its point has been reached, runs at once.
+    The callbacks run once in each process; one that is added late, after its point has been
+    reached, runs at once.
     """
 
     name = "plain"
-    may_leave = False  # whether a process of this server may end by `leave()`: somebody wanted its end, and replaces it
+    # whether a process of this server may end by `leave()`: somebody wanted its end, and replaces
+    # it
+    may_leave = False
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._system = system
@@ -75,11 +82,15 @@ class Server:
         return Identity(PROCESS, 0, self._system.getpid(), 0)
 
     def forked_by_app(self) -> bool:
-        """Return whether this process was forked by the app in a process of the server, which itself knows nothing of it."""
+        """Return whether this process was forked by the app in a process of the server, which
+        itself knows nothing of it.
+        """
         return False
 
     def on_child_start(self, callback: Callback) -> None:
-        """Run `callback` in each child of the master after the fork, worker or not, before anything else of ours."""
+        """Run `callback` in each child of the master after the fork, worker or not, before anything
+        else of ours.
+        """
         self._child.add(callback)
 
     def on_worker_start(self, callback: Callback) -> None:
@@ -87,14 +98,18 @@ class Server:
         self._start.add(callback)
 
     def on_worker_loaded(self, callback: Callback) -> None:
-        """Run `callback` in each worker when its load is over, well or badly, and before it accepts anything.
+        """Run `callback` in each worker when its load is over, well or badly, and before it accepts
+        anything.
 
-        Only where the server has such a point (uWSGI with `hook-accepting`); elsewhere it never runs.
+        Only where the server has such a point (uWSGI with `hook-accepting`); elsewhere it never
+        runs.
         """
         self._loaded.add(callback)
 
     def on_worker_ready(self, callback: Callback) -> None:
-        """Run `callback` in each worker when its app is loaded, before it takes requests where the server lets us."""
+        """Run `callback` in each worker when its app is loaded, before it takes requests where the
+        server lets us.
+        """
         self._ready.add(callback)
 
     def on_worker_serving(self, callback: Callback) -> None:
@@ -109,7 +124,9 @@ class Server:
         return True
 
     def on_worker_stop(self, callback: Callback) -> None:
-        """Run `callback` when the worker ends in an orderly way, the latest added first; not at SIGKILL, harakiri, OOM."""
+        """Run `callback` when the worker ends in an orderly way, the latest added first; not at
+        SIGKILL, harakiri, OOM.
+        """
         self._stop.add(callback)
 
     def forget(self, callback: Callback) -> None:
@@ -118,16 +135,25 @@ class Server:
             phase.remove(callback)
 
     def forked(self) -> None:
-        """Note that this process is a new one. Called by the server's own hooks; calling it again does nothing."""
+        """Note that this process is a new one.
+
+        Called by the server's own hooks; calling it again does nothing.
+        """
         self._child.reach()
 
     def started(self) -> None:
-        """Note that this worker has started. Called by the server's own hooks; calling it again does nothing."""
+        """Note that this worker has started.
+
+        Called by the server's own hooks; calling it again does nothing.
+        """
         self._child.reach()
         self._start.reach()
 
     def ready(self) -> None:
-        """Note that this worker has its app. Cheap once it has been called in a process: middleware calls it too."""
+        """Note that this worker has its app.
+
+        Cheap once it has been called in a process: middleware calls it too.
+        """
         if not self._ready.reached:
             self._start.reach()
             self._ready.reach()
@@ -141,7 +167,9 @@ class Server:
         self._stop.reach()
 
     def harakiri(self) -> Optional[float]:
-        """Return the seconds after which the server kills a worker for one request, None where it does not."""
+        """Return the seconds after which the server kills a worker for one request, None where it
+        does not.
+        """
         return None
 
     def harakiri_by_request(self) -> Optional[HarakiriOf]:
@@ -178,7 +206,9 @@ class Server:
         return None
 
     def load_problem(self) -> str:
-        """Return what is wrong with what this worker has loaded, in words; empty if nothing is, or it cannot be known."""
+        """Return what is wrong with what this worker has loaded, in words; empty if nothing is, or
+        it cannot be known.
+        """
         return ""
 
     def loads_in_worker(self) -> bool:
@@ -190,17 +220,23 @@ class Server:
         return 0
 
     def has_place(self, kind: str, name: str) -> Optional[bool]:
-        """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name; None where that is not known."""
+        """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name;
+        None where that is not known.
+        """
         del kind, name
         return None
 
     def in_farm(self, name: str) -> bool:
-        """Return whether this process is one of the mules that uWSGI's option `farm` puts under this name."""
+        """Return whether this process is one of the mules that uWSGI's option `farm` puts under
+        this name.
+        """
         del name
         return False
 
     def asked_backlog(self) -> Optional[int]:
-        """Return the length of listen queue that the configuration asks for, None where it is not known."""
+        """Return the length of listen queue that the configuration asks for, None where it is not
+        known.
+        """
         return None
 
     def listening(self) -> Tuple[int, ...]:
@@ -208,24 +244,35 @@ class Server:
         return ()
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
-        """Return the descriptor of the connection that a request came on, None where it is not known."""
+        """Return the descriptor of the connection that a request came on, None where it is not
+        known.
+        """
         del environ
         return None
 
     def client_may_half_close(self, environ: WSGIEnvironment) -> bool:
-        """Return whether a client that has ended its side may still wait for the answer (raw HTTP over TCP)."""
+        """Return whether a client that has ended its side may still wait for the answer (raw HTTP
+        over TCP).
+        """
         del environ
         return True
 
     def all_clients_may_half_close(self) -> bool:
-        """Return True where `client_may_half_close` is sure to be True for each request of this process."""
+        """Return True where `client_may_half_close` is sure to be True for each request of this
+        process.
+        """
         return False
 
     def obey(self) -> None:
-        """Have this worker end when it is told to in the cases in which the server itself would lose that."""
+        """Have this worker end when it is told to in the cases in which the server itself would
+        lose that.
+        """
 
     def leave_while_starting(self, leave: Callable[[], object]) -> None:
-        """Have `leave` called, which ends this worker, when it is told to end before it serves. To be called after `obey`."""
+        """Have `leave` called, which ends this worker, when it is told to end before it serves.
+
+        To be called after `obey`.
+        """
         del leave
 
     def owns(self, path: str) -> bool:
@@ -234,11 +281,14 @@ class Server:
         return False
 
     def ignore_sigpipe(self) -> bool:
-        """Have a log whose reader is gone mean an error of `write`, not a signal; return whether this changed anything."""
+        """Have a log whose reader is gone mean an error of `write`, not a signal; return whether
+        this changed anything.
+        """
         return False
 
     def trap_exit(self, callback: Callback) -> Callback:
-        """Have `callback` called when the server's own code ends this process while it loads its app.
+        """Have `callback` called when the server's own code ends this process while it loads its
+        app.
 
         Return a function that takes that away again: it must be called before the worker serves.
         """
@@ -246,11 +296,15 @@ class Server:
         return lambda: None
 
     def boot(self) -> Optional[Boot]:
-        """Return the boot of this worker, None where a load that fails is seen to by other means, or by nobody."""
+        """Return the boot of this worker, None where a load that fails is seen to by other means,
+        or by nobody.
+        """
         return None
 
     def set_accepting(self, accepts: bool) -> None:
-        """Say to the server whether this worker counts as one that accepts: a chain reload waits until it does."""
+        """Say to the server whether this worker counts as one that accepts: a chain reload waits
+        until it does.
+        """
 
     def peer_has_app(self, worker: int) -> Optional[bool]:
         """Return whether another worker has an app, by its number; None where that cannot be known."""
@@ -258,29 +312,41 @@ class Server:
         return None
 
     def recycle(self, pid: int, *, kill: bool = False) -> None:
-        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does not listen."""
+        """Have a worker finish its requests and be started anew; `kill`: at once, for one that does
+        not listen.
+        """
         del pid, kill
 
     def fail_exit_when(self, failed: Callable[[], object], *, need_app: bool = True) -> None:
-        """Have the server's exit code be one of failure if `failed()` is true then. To be called in the master."""
+        """Have the server's exit code be one of failure if `failed()` is true then.
+
+        To be called in the master.
+        """
         del failed, need_app
 
     def keep_master_awake(self) -> None:
-        """Have the master never sleep because many workers end at once: who ends them paces them. To be called in the master."""
+        """Have the master never sleep because many workers end at once: who ends them paces them.
+
+        To be called in the master.
+        """
 
     def respawns(self) -> bool:
         """Return whether somebody starts a fresh worker in the place of one that ends."""
         return True
 
     def reloaded(self) -> bool:
-        """Return whether this is an instance that runs on, as a new program, with the pid that it had before."""
+        """Return whether this is an instance that runs on, as a new program, with the pid that it
+        had before.
+        """
         return False
 
     def reload_instance(self) -> None:
         """Ask the whole server to start anew, gracefully, in place."""
 
     def reload_harms(self) -> str:
-        """Return what else than workers a reload of the instance would end (spoolers, mules, daemons); `""` if nothing."""
+        """Return what else than workers a reload of the instance would end (spoolers, mules,
+        daemons); `""` if nothing.
+        """
         return ""
 
     def apps(self) -> int:
@@ -288,23 +354,32 @@ class Server:
         return 0
 
     def missing_apps(self) -> str:
-        """Return which of several apps this worker has not, in words, where it has others; empty if it has all."""
+        """Return which of several apps this worker has not, in words, where it has others; empty if
+        it has all.
+        """
         return ""
 
     def readiness_means(self) -> Tuple[str, ...]:
-        """Return what of readiness can be had here, and what cannot, in short phrases for `status()`."""
+        """Return what of readiness can be had here, and what cannot, in short phrases for
+        `status()`.
+        """
         return ()
 
     def mercy(self) -> Optional[float]:
-        """Return how long this process, told to end now, has until it is killed from outside; None if nothing kills it."""
+        """Return how long this process, told to end now, has until it is killed from outside; None
+        if nothing kills it.
+        """
         return None
 
     def waits_for_threads(self) -> bool:
-        """Return whether this process, without the library, would wait at exit for threads started by its work."""
+        """Return whether this process, without the library, would wait at exit for threads started
+        by its work.
+        """
         return True
 
     def calls_app(self, code: CodeType) -> Optional[bool]:
-        """Return whether a function of the server calls the app for a request or task (True) or to load it (False).
+        """Return whether a function of the server calls the app for a request or task (True) or to
+        load it (False).
 
         None for every other function.
         """
@@ -312,21 +387,30 @@ class Server:
         return None
 
     def serving(self) -> bool:
-        """Return whether code that none of `threading`'s threads runs now belongs to a request or task, not to the load."""
+        """Return whether code that none of `threading`'s threads runs now belongs to a request or
+        task, not to the load.
+        """
         return False
 
     def work_begins(self) -> None:
-        """Note that a request of this process has started work in the background. Cheap: called for each piece of work."""
+        """Note that a request of this process has started work in the background.
+
+        Cheap: called for each piece of work.
+        """
 
     def set_fuse(self, seconds: int) -> bool:
-        """Have this worker killed from outside unless it is gone within `seconds` (0: no more); return whether it can be had."""
+        """Have this worker killed from outside unless it is gone within `seconds` (0: no more);
+        return whether it can be had.
+        """
         del seconds
         return False
 
     def drain(self) -> bool:
-        """Have this worker take no more requests and end when those that run are done; return whether that can be had.
+        """Have this worker take no more requests and end when those that run are done; return
+        whether that can be had.
 
-        Only where the server replaces a worker that ends. A request that never ends holds it up: `leave` does not wait.
+        Only where the server replaces a worker that ends. A request that never ends holds it up:
+        `leave` does not wait.
         """
         return False
 

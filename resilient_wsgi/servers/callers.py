@@ -9,7 +9,9 @@ from typing import Iterator, Optional
 
 
 def folder(package: str) -> str:
-    """Return the folder of an imported package with a slash at its end, "" for one that is not imported."""
+    """Return the folder of an imported package with a slash at its end, "" for one that is not
+    imported.
+    """
     file = getattr(sys.modules.get(package), "__file__", None)
     return os.path.join(os.path.dirname(file), "") if file else ""
 
@@ -23,6 +25,8 @@ def files() -> Iterator[str]:
 
 
 def inside(*places: str) -> bool:
-    """Return whether the calling thread is in a function of one of these files, or of files in these folders."""
+    """Return whether the calling thread is in a function of one of these files, or of files in
+    these folders.
+    """
     known = tuple(place for place in places if place)
     return bool(known) and any(file.startswith(known) for file in files())

@@ -1,7 +1,9 @@
-"""A Celery worker: the main process and, with the prefork pool, its children, seen from inside the app.
+"""A Celery worker: the main process and, with the prefork pool, its children, seen from inside the
+app.
 
-Celery's own signals say when a process begins and ends to work. `atexit` would not do: a child of the prefork pool ends by
-`os._exit` (billiard/pool.py, `Worker._do_exit`), and CPython 3.12 starts no thread once its end has begun.
+Celery's own signals say when a process begins and ends to work. `atexit` would not do: a child of
+the prefork pool ends by `os._exit` (billiard/pool.py, `Worker._do_exit`), and CPython 3.12 starts
+no thread once its end has begun.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from types import CodeType
 from typing import Any, Callable, Optional
 
 from ..core.imports import when_imported
-from ..system import SYSTEM, System
+from ..core.system import SYSTEM, System
 from . import callers
 from .base import MASTER, PROCESS, WORKER, Identity
 from .plain import PlainServer
@@ -23,11 +25,17 @@ PREFORK = ("prefork", "processes")  # the names of the pool, and the end of its 
 
 
 class CeleryServer(PlainServer):
-    """`celery worker`. With the prefork pool the main process is a master, and its children work; with others it works itself."""
+    """`celery worker`.
+
+    With the prefork pool the main process is a master, and its children work; with others it works
+    itself.
+    """
 
     name = "celery"
 
-    def __init__(self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None) -> None:
+    def __init__(
+        self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None
+    ) -> None:
         from billiard import current_process
         from celery import current_task, signals
 
@@ -59,12 +67,16 @@ class CeleryServer(PlainServer):
         self.stopping()
 
     def started(self) -> None:
-        """Note that this process works from now on; the main process of a prefork pool, and what others fork, does not."""
+        """Note that this process works from now on; the main process of a prefork pool, and what
+        others fork, does not.
+        """
         if self.identity().role == WORKER:
             super().started()
 
     def identity(self) -> Identity:
-        """Return who this process is; children of the prefork pool have the numbers of their places in it."""
+        """Return who this process is; children of the prefork pool have the numbers of their places
+        in it.
+        """
         pid = self._system.getpid()
         if pid == self._worker:
             number = 1 if pid == self._main else _place()
@@ -74,7 +86,9 @@ class CeleryServer(PlainServer):
         return Identity(PROCESS, 0, pid, os.getppid())
 
     def waits_for_threads(self) -> bool:
-        """Return False in a child of the prefork pool: it ends by `os._exit`, whatever runs (billiard/pool.py)."""
+        """Return False in a child of the prefork pool: it ends by `os._exit`, whatever runs
+        (billiard/pool.py).
+        """
         return self._system.getpid() == self._main
 
     def calls_app(self, code: CodeType) -> Optional[bool]:
@@ -93,7 +107,10 @@ class CeleryServer(PlainServer):
 
     def owns(self, path: str) -> bool:
         """Return whether a file is Celery's or of the two libraries that it is made of."""
-        folders = (os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "") for name in PACKAGES)
+        folders = (
+            os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "")
+            for name in PACKAGES
+        )
         return any(folder and path.startswith(folder + os.sep) for folder in folders)
 
 
@@ -104,22 +121,30 @@ def _place() -> int:
 
 
 def running() -> bool:
-    """Return whether a worker runs here: `celery … worker`, `python -m celery … worker`, or `app.worker_main()`.
+    """Return whether a worker runs here: `celery … worker`, `python -m celery … worker`, or
+    `app.worker_main()`.
 
-    The program imports the app before it knows that it is to be a worker; the others are on the stack when they import it.
+    The program imports the app before it knows that it is to be a worker; the others are on the
+    stack when they import it.
     """
     if "celery" not in sys.modules:
         return False
     folder = callers.folder("celery")
-    if callers.inside(os.path.join(folder, "apps", "worker.py"), os.path.join(folder, "worker", "")):
+    if callers.inside(
+        os.path.join(folder, "apps", "worker.py"), os.path.join(folder, "worker", "")
+    ):
         return True
     program = sys.argv[0] or ""
-    is_celery = os.path.basename(program) == "celery" or program.endswith(os.path.join("celery", "__main__.py"))
+    is_celery = os.path.basename(program) == "celery" or program.endswith(
+        os.path.join("celery", "__main__.py")
+    )
     return is_celery and "worker" in sys.argv[1:]
 
 
 def when_a_worker_begins(begins: Callable[[], object]) -> None:
-    """Have `begins` called when a worker is made in this process, though it did not look like one (`app.worker_main()`)."""
+    """Have `begins` called when a worker is made in this process, though it did not look like one
+    (`app.worker_main()`).
+    """
 
     def imported(_module: object) -> None:
         from celery import signals

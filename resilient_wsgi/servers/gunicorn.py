@@ -1,8 +1,8 @@
 """gunicorn: sync and gthread workers, seen from inside the app.
 
-gunicorn's own hooks can only be set in its configuration file. What the app can know by itself is enough: it is loaded in
-the worker (or, with `preload_app`, before a real `os.fork`), its worker is the parent's child, and the interpreter's exit
-functions run when it stops.
+gunicorn's own hooks can only be set in its configuration file. What the app can know by itself is
+enough: it is loaded in the worker (or, with `preload_app`, before a real `os.fork`), its worker is
+the parent's child, and the interpreter's exit functions run when it stops.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import time
 from types import CodeType
 from typing import TYPE_CHECKING, Any, FrozenSet, NoReturn, Optional, Tuple
 
-from ..system import SYSTEM, System
-from . import callers, listen_queue
+from ..core.system import SYSTEM, System
+from ..host import listen_queue
+from . import callers
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .hooks import Callback
 from .plain import PlainServer
@@ -27,13 +28,26 @@ if TYPE_CHECKING:
 
 
 PACKAGE = "gunicorn"
-# of the functions of gunicorn that call code of the app, those that do it for other reasons than a request
+# of the functions of gunicorn that call code of the app, those that do it for other reasons than a
+# request
 LOADING = frozenset(
-    {"load", "load_wsgi", "load_wsgiapp", "import_app", "wsgi", "setup", "start", "spawn_worker", "init_process"}
+    {
+        "load",
+        "load_wsgi",
+        "load_wsgiapp",
+        "import_app",
+        "wsgi",
+        "setup",
+        "start",
+        "spawn_worker",
+        "init_process",
+    }
 )
-# socket.socket's property of this name makes an enum of it, which takes a microsecond; here it is the number alone
+# socket.socket's property of this name makes an enum of it, which takes a microsecond; here it is
+# the number alone
 _family = socket.socket.__base__.family.__get__  # type: ignore[union-attr]
-LEFT_CODE = 29  # any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
+# any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
+LEFT_CODE = 29
 
 
 class GunicornServer(PlainServer):
@@ -41,11 +55,14 @@ class GunicornServer(PlainServer):
 
     name = "gunicorn"
 
-    def __init__(self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None) -> None:
+    def __init__(
+        self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None
+    ) -> None:
         self._folder = callers.folder(PACKAGE) or "/nowhere/"
         # the arbiter itself imports the app with preload_app, and must not be taken for a worker
         self._arbiter = 0 if _inside_worker(self._folder) else system.getpid()
-        if predecessor is not None:  # found out in the child of the fork, in which nothing else has run yet
+        # found out in the child of the fork, in which nothing else has run yet
+        if predecessor is not None:
             self._arbiter = os.getppid()
         self._first_worker = 0 if self._arbiter else system.getpid()
         self._heartbeat: Tuple[int, int] = (
@@ -56,7 +73,8 @@ class GunicornServer(PlainServer):
         super().__init__(system, predecessor=predecessor)
         self._listening: Tuple[int, ...] = ()
         self._listening_of = 0
-        self._http_over_tcp: Optional[bool] = None  # whether that is all that this worker listens to
+        # whether that is all that this worker listens to
+        self._http_over_tcp: Optional[bool] = None
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
@@ -71,7 +89,10 @@ class GunicornServer(PlainServer):
         return worker is None or worker.age == 1
 
     def identity(self) -> Identity:
-        """Return who this process is. The number of the worker is not known: gunicorn gives none."""
+        """Return who this process is.
+
+        The number of the worker is not known: gunicorn gives none.
+        """
         pid, parent = self._system.getpid(), os.getppid()
         if pid == self._arbiter:
             return Identity(MASTER, 0, pid, pid)
@@ -90,7 +111,8 @@ class GunicornServer(PlainServer):
     def boot(self) -> Optional[Boot]:
         """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
 
-        The worker is found as the owner of its own handler of SIGTERM, which it sets before it loads (workers/base.py).
+        The worker is found as the owner of its own handler of SIGTERM, which it sets before it
+        loads (workers/base.py).
         """
         worker = _worker()
         if worker is None:
@@ -110,16 +132,19 @@ class GunicornServer(PlainServer):
         return code.co_name not in LOADING if self.owns(code.co_filename) else None
 
     def mercy(self) -> Optional[float]:
-        """Return `graceful_timeout` where the arbiter stops, else `timeout`: in its loop it only kills who does not notify it.
+        """Return `graceful_timeout` where the arbiter stops, else `timeout`: in its loop it only
+        kills who does not notify it.
 
-        With that, this worker notifies the arbiter for the last time. It closes its own descriptor when it leaves its loop
-        (arbiter.py, spawn_worker), so only one that has background work, and therefore has another, can.
+        With that, this worker notifies the arbiter for the last time. It closes its own descriptor
+        when it leaves its loop (arbiter.py, spawn_worker), so only one that has background work,
+        and therefore has another, can.
         """
         worker = _worker() if self.identity().role == WORKER else None
         if worker is None:
             return None
         graceful, timeout = float(worker.cfg.graceful_timeout), float(worker.cfg.timeout)
-        silent = 0.0 if self._notify() else timeout / 2  # it notifies at least twice in that time (workers/sync.py)
+        # it notifies at least twice in that time (workers/sync.py)
+        silent = 0.0 if self._notify() else timeout / 2
         stops = self._arbiter_stops()
         if stops:
             return graceful
@@ -128,7 +153,9 @@ class GunicornServer(PlainServer):
         return timeout - silent if stops is False else min(graceful, timeout - silent)
 
     def _arbiter_stops(self) -> Optional[bool]:
-        """Return whether the arbiter has closed its sockets, which it does first of all; None where that cannot be seen."""
+        """Return whether the arbiter has closed its sockets, which it does first of all; None where
+        that cannot be seen.
+        """
         inodes = self._listens_to()
         arbiter = f"/proc/{os.getppid()}/fd"
         try:
@@ -146,7 +173,9 @@ class GunicornServer(PlainServer):
         return self._inodes[1] if self._inodes[0] == pid else frozenset()
 
     def work_begins(self) -> None:
-        """Keep what the end of this worker will need: the file by which the arbiter sees that it lives, and what it listens to."""
+        """Keep what the end of this worker will need: the file by which the arbiter sees that it
+        lives, and what it listens to.
+        """
         pid = self._system.getpid()
         if self._heartbeat[0] == pid:
             return
@@ -167,17 +196,23 @@ class GunicornServer(PlainServer):
         return True
 
     def drain(self) -> bool:
-        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what runs (`graceful_timeout`)."""
+        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what
+        runs (`graceful_timeout`).
+        """
         os.kill(self._system.getpid(), signal.SIGTERM)
         return True
 
     def leave(self) -> NoReturn:
-        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance: gunicorn/arbiter.py)."""
+        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance:
+        gunicorn/arbiter.py).
+        """
         self._system.exit(0)
         raise AssertionError  # a test's System may return
 
     def listening(self) -> Tuple[int, ...]:
-        """Return the listening descriptors, which gunicorn tells nobody: found among those of this process."""
+        """Return the listening descriptors, which gunicorn tells nobody: found among those of this
+        process.
+        """
         pid = self._system.getpid()
         if self._listening_of != pid:
             self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
@@ -210,7 +245,8 @@ class GunicornServer(PlainServer):
 
 
 def _after_load(callback: Callback) -> None:
-    """Have `callback` called when this worker has loaded its app, after the hook of the configuration.
+    """Have `callback` called when this worker has loaded its app, after the hook of the
+    configuration.
 
     In the child of `preload_app`, SIGTERM is still the arbiter's (arbiter.py, spawn_worker).
     """
@@ -240,9 +276,11 @@ def _inside_worker(folder: str) -> bool:
 
 
 def running() -> bool:
-    """Return whether gunicorn runs in this process: as a program, `python -m gunicorn`, or a custom application.
+    """Return whether gunicorn runs in this process: as a program, `python -m gunicorn`, or a custom
+    application.
 
-    Where the app is loaded, gunicorn's own code is on the stack; in threads it is not, but its worker handles SIGTERM.
+    Where the app is loaded, gunicorn's own code is on the stack; in threads it is not, but its
+    worker handles SIGTERM.
     """
     if "gunicorn.arbiter" not in sys.modules:
         return False

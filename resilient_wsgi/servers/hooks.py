@@ -1,11 +1,13 @@
-"""What is to be run when a worker starts, is ready, and stops: once in each process, whatever calls it and how often."""
+"""What is to be run when a worker starts, is ready, and stops: once in each process, whatever calls
+it and how often.
+"""
 
 from __future__ import annotations
 
 from typing import Callable, Dict, Tuple
 
-from ..guard import Guard
-from ..system import SYSTEM, System
+from ..core.guard import Guard
+from ..core.system import SYSTEM, System
 
 Callback = Callable[[], object]
 
@@ -15,8 +17,8 @@ _guard = Guard("servers")
 class Phase:
     """A point in the life of a process, and what is to be run there.
 
-    State is keyed on the pid, because uWSGI forks without running Python's fork callbacks: what ran in the master has not
-    run in the worker. No lock: a fork could find it held.
+    State is keyed on the pid, because uWSGI forks without running Python's fork callbacks: what ran
+    in the master has not run in the worker. No lock: a fork could find it held.
     """
 
     __slots__ = ("_callbacks", "_latest_first", "_reached", "_run", "_system", "name")
@@ -38,7 +40,10 @@ class Phase:
         return self._reached == self._system.getpid()
 
     def add(self, callback: Callback) -> None:
-        """Run `callback` at this point, at once if the process is past it already. Adding it twice is adding it once."""
+        """Run `callback` at this point, at once if the process is past it already.
+
+        Adding it twice is adding it once.
+        """
         if callback not in self._callbacks:
             self._callbacks = (*self._callbacks, callback)
         if self.reached:
@@ -50,7 +55,10 @@ class Phase:
         self._run.pop(callback, None)
 
     def reach(self) -> None:
-        """Note that this process has come to this point, and run what has not run in it. What raises is logged."""
+        """Note that this process has come to this point, and run what has not run in it.
+
+        What raises is logged.
+        """
         self._reached = self._system.getpid()
         for callback in reversed(self._callbacks) if self._latest_first else self._callbacks:
             self._call(callback)

@@ -7,7 +7,7 @@ import contextlib
 import threading
 from typing import Optional
 
-from ..system import SYSTEM, System
+from ..core.system import SYSTEM, System
 from .base import Server
 
 
@@ -20,7 +20,8 @@ class PlainServer(Server):
             self._succeed(predecessor)
             return  # the predecessor's exit handler reaches the same callbacks
         self.started()
-        # runs before the interpreter joins non-daemon threads, which atexit does not (CPython, threading._shutdown)
+        # runs before the interpreter joins non-daemon threads, which atexit does not (CPython,
+        # threading._shutdown)
         register = getattr(threading, "_register_atexit", atexit.register)
         with contextlib.suppress(RuntimeError):  # the interpreter is at its end already
             register(self.stopping)

@@ -1,4 +1,6 @@
-"""Django's `runserver`: one process, and with the autoreloader a second one that only watches over it."""
+"""Django's `runserver`: one process, and with the autoreloader a second one that only watches over
+it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,15 @@ from typing import Optional
 from .base import MASTER, Identity
 from .plain import PlainServer
 
-SERVES = "RUN_MAIN"  # django/utils/autoreload.py, DJANGO_AUTORELOAD_ENV: set for the process that serves
+# django/utils/autoreload.py, DJANGO_AUTORELOAD_ENV: set for the process that serves
+SERVES = "RUN_MAIN"
 
 
 class RunserverServer(PlainServer):
-    """`manage.py runserver`. The process that watches has imported the app as well, and is to run nothing of it."""
+    """`manage.py runserver`.
+
+    The process that watches has imported the app as well, and is to run nothing of it.
+    """
 
     name = "runserver"
 
@@ -24,7 +30,9 @@ class RunserverServer(PlainServer):
             super().started()
 
     def identity(self) -> Identity:
-        """Return who this process is: the one that serves is all there is, whatever a thread asks for."""
+        """Return who this process is: the one that serves is all there is, whatever a thread asks
+        for.
+        """
         if "--noreload" in sys.argv or os.environ.get(SERVES) == "true":
             return super().identity()
         pid = self._system.getpid()

@@ -1,4 +1,6 @@
-"""Where private directories may lie: the place that systemd made for the service, memory, the user's own, the disk."""
+"""Where private directories may lie: the place that systemd made for the service, memory, the
+user's own, the disk.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ def bases(environment: Mapping[str, str], euid: int) -> Iterator[str]:
 
 def _wanted(environment: Mapping[str, str]) -> List[str]:
     return [
-        *environment.get("RUNTIME_DIRECTORY", "").split(":"),  # systemd.exec(5): one for each name in RuntimeDirectory=
+        # systemd.exec(5): one for each name in RuntimeDirectory=
+        *environment.get("RUNTIME_DIRECTORY", "").split(":"),
         SHARED_MEMORY,
-        # logind removes it when the user's last session ends, also under a service that was started from one
+        # logind removes it when the user's last session ends, also under a service that was started
+        # from one
         environment.get("XDG_RUNTIME_DIR", ""),
         environment.get("TMPDIR", ""),
         "/tmp",  # noqa: S108

@@ -1,7 +1,9 @@
-"""A directory that belongs to one user alone, and the files in it, each checked after it was opened.
+"""A directory that belongs to one user alone, and the files in it, each checked after it was
+opened.
 
-/dev/shm and /tmp belong to everybody: any user can put a FIFO, a link or a locked file where a name of ours would be.
-Nothing here follows a link, waits for the other end of a FIFO or for a lock, or believes a name before `fstat`.
+/dev/shm and /tmp belong to everybody: any user can put a FIFO, a link or a locked file where a name
+of ours would be. Nothing here follows a link, waits for the other end of a FIFO or for a lock, or
+believes a name before `fstat`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ MODE = 0o700
 
 
 class Directory:
-    """An open directory of one user, mode 0700. Close it to let go of it; the files that were opened stay open."""
+    """An open directory of one user, mode 0700.
+
+    Close it to let go of it; the files that were opened stay open.
+    """
 
     def __init__(self, path: str, fd: int, *, read_only: bool = False) -> None:
         self.path = path
@@ -34,9 +39,12 @@ class Directory:
         return f"<Directory {self.path}{' read-only' if self.read_only else ''}>"
 
     def open(self, name: str, flags: int = os.O_RDWR) -> int:
-        """Return a descriptor of a file in it. It is a regular file of the directory's owner, or `Unavailable` is raised.
+        """Return a descriptor of a file in it.
 
-        Raises `OSError` where the file is not there or cannot be opened. With `O_CREAT` its mode is 0600.
+        It is a regular file of the directory's owner, or `Unavailable` is raised.
+
+        Raises `OSError` where the file is not there or cannot be opened. With `O_CREAT` its mode is
+        0600.
         """
         if self.read_only and flags & (os.O_ACCMODE | os.O_CREAT | os.O_TRUNC):
             msg = f"{self.path} is only to be read"
@@ -53,10 +61,12 @@ class Directory:
         return fd
 
     def create(self, name: str, size_bytes: int = 0) -> int:
-        """Return a descriptor, for reading and writing, of a new file of zeros whose space is there.
+        """Return a descriptor, for reading and writing, of a new file of zeros whose space is
+        there.
 
-        A file that was only made longer takes its space when it is touched: where it is mapped and there is none, that is
-        SIGBUS. Nobody sees the file before it has its size. Raises `FileExistsError`, and `Unavailable` without room.
+        A file that was only made longer takes its space when it is touched: where it is mapped and
+        there is none, that is SIGBUS. Nobody sees the file before it has its size. Raises
+        `FileExistsError`, and `Unavailable` without room.
         """
         draft = f"{_plain(name)}.{os.getpid()}.{threading.get_ident():x}.new"
         self.unlink(draft)
@@ -64,7 +74,8 @@ class Directory:
         try:
             if size_bytes:
                 self._allocate(fd, size_bytes)
-            os.link(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)  # unlike rename(), it replaces nothing
+            # unlike rename(), it replaces nothing
+            os.link(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             os.close(fd)
             raise
@@ -92,7 +103,9 @@ class Directory:
         return False
 
     def still_open(self) -> bool:
-        """Return whether `fd` is still this directory, not removed: an app may have closed all descriptors."""
+        """Return whether `fd` is still this directory, not removed: an app may have closed all
+        descriptors.
+        """
         try:
             about = os.fstat(self.fd)
         except OSError:
@@ -124,10 +137,14 @@ class Directory:
             raise Unavailable(msg) from error
 
 
-def open_private(path: str, uid: int, *, read_only: bool = False, follow: bool = False) -> Optional[Directory]:
-    """Return the directory at `path` if it is one, of this user, mode 0700; None if it is anything else, or not there.
+def open_private(
+    path: str, uid: int, *, read_only: bool = False, follow: bool = False
+) -> Optional[Directory]:
+    """Return the directory at `path` if it is one, of this user, mode 0700; None if it is anything
+    else, or not there.
 
-    `follow` is for the links of /proc/PID/fd, which lead to what is open there. Raises `OSError` for other reasons.
+    `follow` is for the links of /proc/PID/fd, which lead to what is open there. Raises `OSError`
+    for other reasons.
     """
     # O_DIRECTORY is looked at before a device or a FIFO would be opened
     flags = os.O_RDONLY | os.O_DIRECTORY | (SAFELY & ~os.O_NOFOLLOW if follow else SAFELY)

@@ -1,4 +1,6 @@
-"""The private directory of another instance, for command-line tools: looked at, never written to, locked or waited for."""
+"""The private directory of another instance, for command-line tools: looked at, never written to,
+locked or waited for.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ import contextlib
 import os
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set
 
+from ..core.system import SYSTEM
 from ..errors import Unavailable
-from ..system import SYSTEM
 from .bases import bases
 from .directory import Directory, open_private
 from .naming import PREFIX, Name, namespace, parse, started
@@ -21,12 +23,15 @@ class _Process(NamedTuple):
 
 
 def find(pid: int) -> Directory:
-    """Return the directory, read-only, of the instance that a process belongs to: its master, or one of its workers.
+    """Return the directory, read-only, of the instance that a process belongs to: its master, or
+    one of its workers.
 
-    First among what that process and its children have open, which holds across containers and chroots; where that cannot
-    be seen, by its name in the folders of this process. It is one of the user as whom the process runs, or it is not taken.
+    First among what that process and its children have open, which holds across containers and
+    chroots; where that cannot be seen, by its name in the folders of this process. It is one of the
+    user as whom the process runs, or it is not taken.
 
-    Raises `ProcessLookupError`, `PermissionError` where it cannot be seen, `Unavailable` where there is none.
+    Raises `ProcessLookupError`, `PermissionError` where it cannot be seen, `Unavailable` where
+    there is none.
     """
     target = _process(pid)
     if target is None:
@@ -39,19 +44,24 @@ def find(pid: int) -> Directory:
     if parent is not None and _same_program(pid, parent.pid):
         masters[parent.inner_pid] = started(parent.pid)
     # the workers first: the master may be root and have one of its own
-    found = next(filter(None, (_among_descriptors(process, masters) for process in reversed(family))), None)
+    found = next(
+        filter(None, (_among_descriptors(process, masters) for process in reversed(family))), None
+    )
     found = found or _by_name(pid, uids, masters)
     if found is not None:
         return found
     if not os.access(f"/proc/{pid}/fd", os.R_OK, effective_ids=True):
-        msg = f"no permission to look at the files of process {pid}: run this as its user, or as root"
+        msg = (
+            f"no permission to look at the files of process {pid}: run this as its user, or as root"
+        )
         raise PermissionError(msg)
     msg = f"the instance of process {pid} has no shared files: is resilient_wsgi installed in its app?"
     raise Unavailable(msg)
 
 
 def _same_program(pid: int, other: int) -> bool:
-    """Return whether two processes run the same program, as a master and its worker do; True where that is not to be seen.
+    """Return whether two processes run the same program, as a master and its worker do; True where
+    that is not to be seen.
 
     What starts an instance may be a process with a directory of its own.
     """
@@ -68,7 +78,8 @@ def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[D
         with contextlib.suppress(OSError):
             path = os.readlink(link)
             name = parse(os.path.basename(path))
-            # in a user or time namespace, uid and start are others than those that are seen from here
+            # in a user or time namespace, uid and start are others than those that are seen from
+            # here
             if name and name.master_pid in masters:
                 found = open_private(link, process.uid, read_only=True, follow=True)
                 if found is not None:
@@ -99,7 +110,11 @@ def _listed(folder: str, prefix: str = "") -> List[str]:
 
 def _is_of(name: Name, uid: int, masters: Dict[int, int]) -> bool:
     # its workers may not see when a master of another user was started (hidepid)
-    return name.uid == uid and name.master_pid in masters and name.start in (0, masters[name.master_pid])
+    return (
+        name.uid == uid
+        and name.master_pid in masters
+        and name.start in (0, masters[name.master_pid])
+    )
 
 
 def _children(pid: int) -> Iterator[_Process]:
@@ -110,7 +125,9 @@ def _children(pid: int) -> Iterator[_Process]:
 
 
 def _process(pid: int) -> Optional[_Process]:
-    fields = dict(line.partition(":\t")[::2] for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines())
+    fields = dict(
+        line.partition(":\t")[::2] for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines()
+    )
     if "Uid" not in fields:
         return None
     inner = fields.get("NSpid", str(pid)).split()

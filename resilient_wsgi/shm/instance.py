@@ -1,8 +1,9 @@
 """The private directory of this instance and user, in which all its processes share files.
 
-It outlives each of them, because in lazy-apps without `shared-import`, and under gunicorn, nothing of ours runs in the
-master. Each process that uses it holds a shared lock on it: what nobody holds and whose master is gone, the next instance
-of the same user sweeps. A child that was forked without exec holds it, too, until it ends: it is only swept later then.
+It outlives each of them, because in lazy-apps without `shared-import`, and under gunicorn, nothing
+of ours runs in the master. Each process that uses it holds a shared lock on it: what nobody holds
+and whose master is gone, the next instance of the same user sweeps. A child that was forked without
+exec holds it, too, until it ends: it is only swept later then.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ MOST_NAMES = 20_000  # in a folder that another user has filled
 
 
 class _Own:
-    """The directory that this process has; by pid and user, because a fork and a `setuid` each make it another one."""
+    """The directory that this process has; by pid and user, because a fork and a `setuid` each make
+    it another one.
+    """
 
     def __init__(self) -> None:
         self._key: Tuple[int, ...] = ()
         self._directory: Optional[Directory] = None
 
     def get(self, *, make: bool) -> Directory:
-        """Return it, opened or made if need be. Takes no lock: one that was held during a fork would be held for ever."""
+        """Return it, opened or made if need be.
+
+        Takes no lock: one that was held during a fork would be held for ever.
+        """
         euid, identity = os.geteuid(), servers.detect().identity()
         key = (identity.pid, euid, identity.master_pid)
         mine = self._directory
@@ -63,30 +69,37 @@ class _Own:
                     os.rmdir(mine.path)
             with contextlib.suppress(OSError):
                 fcntl.flock(mine.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        # closed with the last reference to it: parts of this process that have not ended yet may use it
+        # closed with the last reference to it: parts of this process that have not ended yet may
+        # use it
 
 
 _own = _Own()
 
 
 def directory(*, make: bool = True) -> Directory:
-    """Return the private directory of this process's instance and user. Raises `Unavailable`, with the reason.
+    """Return the private directory of this process's instance and user.
 
-    Without `make` it has to be there already. Not to be kept: ask again in each process, and after a change of user. Takes
-    at most a tenth of a second.
+    Raises `Unavailable`, with the reason.
+
+    Without `make` it has to be there already. Not to be kept: ask again in each process, and after
+    a change of user. Takes at most a tenth of a second.
     """
     return _own.get(make=make)
 
 
 def leave() -> None:
-    """Let go of the directory, in an orderly end of this process. Whoever asks for it again has it again."""
+    """Let go of the directory, in an orderly end of this process.
+
+    Whoever asks for it again has it again.
+    """
     _own.leave()
 
 
 def sweep() -> None:
     """Remove this user's directories that nobody has and whose master is gone. Raises nothing.
 
-    Whether a master of another pid namespace lives cannot be seen from here: there only the lock counts.
+    Whether a master of another pid namespace lives cannot be seen from here: there only the lock
+    counts.
     """
     euid, here = os.geteuid(), namespace()
     for folder in bases(os.environ, euid):
@@ -98,21 +111,28 @@ def sweep() -> None:
 
 
 def end() -> None:
-    """Remove this master's directories with all that is in them, unless a process still has one. Raises nothing.
+    """Remove this master's directories with all that is in them, unless a process still has one.
 
-    For the end of a master: workers cannot tell that from a reload, after which the files are wanted.
+    Raises nothing.
+
+    For the end of a master: workers cannot tell that from a reload, after which the files are
+    wanted.
     """
     uid, master = os.geteuid(), os.getpid()
     mine = Name(uid, namespace(), master, started(master))
     for folder in bases(os.environ, uid):
-        for filename in _listed(folder):  # its name may end in what only the program before a reload could know
+        # its name may end in what only the program before a reload could know
+        for filename in _listed(folder):
             if parse(filename) == mine:
                 with contextlib.suppress(OSError):
                     _remove(os.path.join(folder, filename), uid)
 
 
 def _alone(mine: Directory) -> bool:
-    """Return whether nobody else has it. All workers end at the same time, and the last one has to see that it is the last."""
+    """Return whether nobody else has it.
+
+    All workers end at the same time, and the last one has to see that it is the last.
+    """
     for _ in range(LEAVE_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(mine.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,7 +181,10 @@ def _make(path: str, uid: int, reasons: Dict[str, str]) -> Optional[Directory]:
 
 
 def _open(path: str, uid: int) -> Optional[Directory]:
-    """Return the directory with our share of its lock. Raises `_Vanished` if it is being removed just now."""
+    """Return the directory with our share of its lock.
+
+    Raises `_Vanished` if it is being removed just now.
+    """
     try:
         found = open_private(path, uid)
     except OSError:

@@ -7,16 +7,18 @@ import os
 import re
 from typing import NamedTuple, Optional, Tuple
 
-from ..system import SYSTEM, System
+from ..core.system import SYSTEM, System
 
 PREFIX = "resilient_wsgi"
 _NAME = re.compile(PREFIX + r"-([0-9]+)-([0-9]+)-([0-9]{1,9})-([0-9]+)(?:-[0-9a-f]{16})?")
 
 
 class Name(NamedTuple):
-    """Effective user, inode of the pid namespace, pid of the master in it, when that was started (clock ticks).
+    """Effective user, inode of the pid namespace, pid of the master in it, when that was started
+    (clock ticks).
 
-    Containers that share /dev/shm have the same pids; a pid is used again, never within one tick. 0: not known.
+    Containers that share /dev/shm have the same pids; a pid is used again, never within one tick.
+    0: not known.
     """
 
     uid: int
@@ -28,8 +30,9 @@ class Name(NamedTuple):
     def spellings(self) -> Tuple[str, str]:
         """Return the name, and the one to use where somebody else has that one.
 
-        All processes of an instance are forked from one that had set up Python, so they share the key of its hashes; other
-        users do not know it. (With a fixed PYTHONHASHSEED they can, and who takes both names has them.)
+        All processes of an instance are forked from one that had set up Python, so they share the
+        key of its hashes; other users do not know it. (With a fixed PYTHONHASHSEED they can, and
+        who takes both names has them.)
         """
         name = f"{PREFIX}-{self.uid}-{self.namespace}-{self.master_pid}-{self.start}"
         suffix = hashlib.blake2s(repr(hash(name)).encode(), digest_size=8).hexdigest()
@@ -51,14 +54,19 @@ def namespace(pid: object = "self") -> int:
 
 
 def started(pid: int, system: System = SYSTEM) -> int:
-    """Return when a process was started, in clock ticks since the machine was: with its pid, that names it. 0: it is gone."""
+    """Return when a process was started, in clock ticks since the machine was: with its pid, that
+    names it. 0: it is gone.
+    """
     text = system.read_text(f"/proc/{pid}/stat")
     # the name of the command stands in brackets and may hold anything
     return int(text.rpartition(")")[2].split()[19]) if text else 0
 
 
 def gone(name: Name) -> bool:
-    """Return whether the master of that name is gone. Only of use for names of our own pid namespace."""
+    """Return whether the master of that name is gone.
+
+    Only of use for names of our own pid namespace.
+    """
     try:
         os.kill(name.master_pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,6 @@
-"""Space for what is mapped: a page that is not there when it is touched is SIGBUS, not an exception."""
+"""Space for what is mapped: a page that is not there when it is touched is SIGBUS, not an
+exception.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import os
 
 
 def allocate(fd: int, size_bytes: int) -> None:
-    """Make a file at least that long, with all of its space there. Raises `OSError` without room, and changes nothing then.
+    """Make a file at least that long, with all of its space there.
+
+    Raises `OSError` without room, and changes nothing then.
 
     Not exact where the file system copies on write (btrfs, ZFS).
     """

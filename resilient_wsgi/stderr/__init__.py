@@ -1,11 +1,13 @@
-"""Waits for the reader of the log: nothing that is written to standard error can block, and what is lost is known."""
+"""Waits for the reader of the log: nothing that is written to standard error can block, and what is
+lost is known.
+"""
 
-from .descriptor import Taken, take_over
+from .buffer import Dropped
+from .component import install, uninstall
 from .handler import NonBlockingHandler
-from .installing import install, uninstall
 from .middleware import ErrorsMiddleware
-from .spill import Dropped
 from .stream import NonBlockingStream
+from .takeover import Taken, take_over
 
 __all__ = [
     "Dropped",

@@ -1,7 +1,9 @@
-"""Write what waits in a worker that has nothing more to write itself: its lines and its count would wait with it.
+"""Write what waits in a worker that has nothing more to write itself: its lines and its count would
+wait with it.
 
-A thread that is there only while something waits. A write starts it, perhaps in a signal handler or at the end of the
-process, so nothing of `threading` is used: `Thread.start()` takes a lock and waits.
+A thread that is there only while something waits. A write starts it, perhaps in a signal handler or
+at the end of the process, so nothing of `threading` is used: `Thread.start()` takes a lock and
+waits.
 """
 
 from __future__ import annotations
@@ -12,25 +14,29 @@ import signal
 from typing import TYPE_CHECKING
 
 from .. import servers
-from ..guard import Guard
+from ..core.guard import Guard
+from ..core.system import SYSTEM, System
 from ..servers.base import WORKER
-from ..system import SYSTEM, System
 
 if TYPE_CHECKING:
-    from .spill import Spill
+    from .buffer import Spill
     from .writer import Writer
 
 EVERY = 0.5  # between two looks whether there is room
 SOON = 0.05  # after one that found some: a pipe may be smaller than what waits
 NO_THREAD_SECONDS = 10.0
-# of the thread's own mistakes; it leaves all others to the threads that handle them, uWSGI's own handlers among them
+# of the thread's own mistakes; it leaves all others to the threads that handle them, uWSGI's own
+# handlers among them
 ITS_OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 _guard = Guard("stderr")
 
 
 def attend(writer: Writer, system: System = SYSTEM) -> None:
-    """Have a thread write what waits, in a worker, if anything does and there is none. Never in a master, nor in what the app forked."""
+    """Have a thread write what waits, in a worker, if anything does and there is none.
+
+    Never in a master, nor in what the app forked.
+    """
     spill, now = writer.spill(), system.monotonic()
     if spill.done or now < spill.attended_until or not _is_worker():
         return
@@ -64,5 +70,6 @@ def _is_done(spill: Spill) -> bool:
     spill.attended_until = 0.0
     if spill.done:
         return True
-    spill.attended_until = math.inf  # a write came between, and may have found this thread still there
+    # a write came between, and may have found this thread still there
+    spill.attended_until = math.inf
     return False

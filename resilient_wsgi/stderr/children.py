@@ -1,8 +1,10 @@
-"""Give children a standard output and error that blocks, as every program expects, although ours does not any more.
+"""Give children a standard output and error that blocks, as every program expects, although ours
+does not any more.
 
-Without it `head` ended with an error after 65 536 of 300 000 bytes, and a Python child lost 236 000 silently. What children
-get is the description that this process itself was given, where it still has it. What C code starts (`system(3)`, uWSGI's
-`attach-daemon`) inherits ours: there is no place between its fork and its exec.
+Without it `head` ended with an error after 65 536 of 300 000 bytes, and a Python child lost 236 000
+silently. What children get is the description that this process itself was given, where it still
+has it. What C code starts (`system(3)`, uWSGI's `attach-daemon`) inherits ours: there is no place
+between its fork and its exec.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from fcntl import F_DUPFD_CLOEXEC
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from ..core.patching import Patches
-from ..system import System
+from ..core.system import System
 
-# place of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of _posixsubprocess.fork_exec
+# place of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of
+# _posixsubprocess.fork_exec
 PLACES = {1: 3, 2: 5}
 FORK_EXEC_PLACES = {1: 9, 2: 11}
 
@@ -40,7 +43,8 @@ def keep(fd: int, system: System) -> None:
 
 
 def reopen(fd: int, system: System) -> None:
-    """Open a description for children that blocks, where the one that was given is gone: a reload of uWSGI, the exec shim.
+    """Open a description for children that blocks, where the one that was given is gone: a reload
+    of uWSGI, the exec shim.
 
     Another user than the one who made the pipe may not: then children get ours.
     """
@@ -59,8 +63,8 @@ def descriptors() -> Tuple[int, ...]:
 def install() -> None:
     """Have it given to the children that Python code starts, however it does.
 
-    By `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn and forkserver. Who forks
-    calls `take_back` in the child.
+    By `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn and
+    forkserver. Who forks calls `take_back` in the child.
     """
     _patches.wrap(subprocess.Popen, "_get_handles", _get_handles)
     _patches.wrap(_posixsubprocess, "fork_exec", _fork_exec)
@@ -74,7 +78,8 @@ def uninstall() -> None:
 
 
 def take_back() -> bool:
-    """Put what blocks in the place of ours, in a process that the app has forked; return whether anything was.
+    """Put what blocks in the place of ours, in a process that the app has forked; return whether
+    anything was.
 
     It may write with C code, or execute another program.
     """
@@ -89,15 +94,19 @@ def _get_handles(original: Call) -> Call:
     def get_handles(*args: Any, **kwargs: Any) -> Tuple[int, ...]:
         handles = list(original(*args, **kwargs))
         for fd, place in PLACES.items():
-            if handles[place] in (-1, *PLACES):  # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
-                handles[place] = _for_child(fd if handles[place] == -1 else handles[place], handles[place])
+            # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
+            if handles[place] in (-1, *PLACES):
+                handles[place] = _for_child(
+                    fd if handles[place] == -1 else handles[place], handles[place]
+                )
         return tuple(handles)
 
     return get_handles
 
 
 def _fork_exec(original: Call) -> Call:
-    # multiprocessing calls it by this name: spawn, forkserver, its resource tracker; subprocess has its own name of it
+    # multiprocessing calls it by this name: spawn, forkserver, its resource tracker; subprocess has
+    # its own name of it
     def fork_exec(*args: Any) -> int:
         places = list(args)
         for fd, place in FORK_EXEC_PLACES.items():
@@ -112,7 +121,11 @@ def _posix_spawn(original: Call) -> Call:
     def posix_spawn(*args: Any, **kwargs: Any) -> int:
         # before what the caller has asked for, which may copy from these
         first = [(os.POSIX_SPAWN_DUP2, blocking, fd) for fd, blocking in _for_all()]
-        return int(original(*args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]}))
+        return int(
+            original(
+                *args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]}
+            )
+        )
 
     return posix_spawn
 
@@ -132,11 +145,16 @@ def _system(original: Call) -> Call:
 
 
 def _environment() -> Dict[bytes, bytes]:
-    """Return C's environment: `os.putenv` and C code change it, and `os.environ` does not show that."""
+    """Return C's environment: `os.putenv` and C code change it, and `os.environ` does not show
+    that.
+    """
     import ctypes
 
     lines = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
-    pairs = (line.partition(b"=") for line in itertools.takewhile(lambda line: line is not None, iter(lines)))
+    pairs = (
+        line.partition(b"=")
+        for line in itertools.takewhile(lambda line: line is not None, iter(lines))
+    )
     return {name: value for name, _, value in pairs if name}
 
 
@@ -155,7 +173,12 @@ def _spawnvef(original: Call) -> Call:
     return spawnvef
 
 
-_OF_OS = {"posix_spawn": _posix_spawn, "posix_spawnp": _posix_spawn, "system": _system, "_spawnvef": _spawnvef}
+_OF_OS = {
+    "posix_spawn": _posix_spawn,
+    "posix_spawnp": _posix_spawn,
+    "system": _system,
+    "_spawnvef": _spawnvef,
+}
 
 
 def _for_all() -> List[Tuple[int, int]]:
@@ -164,7 +187,8 @@ def _for_all() -> List[Tuple[int, int]]:
 
 
 def _for_child(fd: int, otherwise: int) -> int:
-    # the number may be somebody else's since all unknown descriptors were closed, or ours may have been replaced
+    # the number may be somebody else's since all unknown descriptors were closed, or ours may have
+    # been replaced
     blocking = _blocking.get(fd)
     try:
         if blocking and _inode(blocking.fd) == blocking.inode == _inode(fd):

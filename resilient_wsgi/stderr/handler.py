@@ -11,16 +11,21 @@ from .stream import NonBlockingStream
 
 
 class NonBlockingHandler(logging.Handler):
-    """Writes records to standard error, or to another `NonBlockingStream`, without a lock and without waiting.
+    """Writes records to standard error, or to another `NonBlockingStream`, without a lock and
+    without waiting.
 
-    In Django's `LOGGING`: `"handlers": {"console": {"class": "resilient_wsgi.stderr.NonBlockingHandler"}}`.
+    In Django's `LOGGING`: `"handlers": {"console": {"class":
+    "resilient_wsgi.stderr.NonBlockingHandler"}}`.
 
-    The lock of other handlers is where all threads stand when one of them cannot write; here one line is one write.
+    The lock of other handlers is where all threads stand when one of them cannot write; here one
+    line is one write.
     """
 
     terminator = "\n"
 
-    def __init__(self, stream: Optional[NonBlockingStream] = None, level: int = logging.NOTSET) -> None:
+    def __init__(
+        self, stream: Optional[NonBlockingStream] = None, level: int = logging.NOTSET
+    ) -> None:
         super().__init__(level)
         self.stream = shared(2) if stream is None else stream
 
@@ -37,7 +42,8 @@ class NonBlockingHandler(logging.Handler):
         passed = self.filter(record) if self.filters else True
         if not passed:
             return False
-        self.emit(record if passed is True else passed)  # a filter may give another record instead (3.12)
+        # a filter may give another record instead (3.12)
+        self.emit(record if passed is True else passed)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -50,7 +56,9 @@ class NonBlockingHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say what is wrong with a record, to the same stream: the base would write to `sys.stderr`, which may block."""
+        """Say what is wrong with a record, to the same stream: the base would write to
+        `sys.stderr`, which may block.
+        """
         if logging.raiseExceptions:
             where = f"{record.pathname}:{record.lineno}"
             self.stream.write(

@@ -6,20 +6,23 @@ import io
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ..core.callers import calls_the_app
-from ..guard import Guard
+from ..core.guard import Guard
 from .shared import shared
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _guard = Guard("stderr")
-_NONE = io.IOBase.fileno  # of streams that have no descriptor; finding that out by the exception takes microseconds
+# of streams that have no descriptor; finding that out by the exception takes microseconds
+_NONE = io.IOBase.fileno
 
 
 class ErrorsMiddleware:
-    """Puts a stream that cannot block into `environ["wsgi.errors"]`, if the server's own writes to standard error too.
+    """Puts a stream that cannot block into `environ["wsgi.errors"]`, if the server's own writes to
+    standard error too.
 
-    What a server or a test has put there that goes elsewhere stays. At the end of the app's call it writes what waits.
+    What a server or a test has put there that goes elsewhere stays. At the end of the app's call it
+    writes what waits.
     """
 
     __slots__ = ("_app", "_stream", "_theirs", "elsewhere", "writer")
@@ -28,8 +31,10 @@ class ErrorsMiddleware:
         self._app = app
         self._stream = shared(2)
         self.writer = self._stream.writer
-        self._theirs: Any = self._stream  # the last one that was found to be standard error: uWSGI's is always the same
-        # the last type that was found to have no descriptor: gunicorn makes another one of it for each request
+        # the last one that was found to be standard error: uWSGI's is always the same
+        self._theirs: Any = self._stream
+        # the last type that was found to have no descriptor: gunicorn makes another one of it for
+        # each request
         self.elsewhere: Any = None
 
     @calls_the_app
@@ -43,11 +48,15 @@ class ErrorsMiddleware:
     def put(self, environ: WSGIEnvironment) -> None:
         """Put our stream in its place."""
         theirs = environ.get("wsgi.errors")
-        if theirs is self._theirs or (type(theirs) is not self.elsewhere and self._is_standard_error(theirs)):
+        if theirs is self._theirs or (
+            type(theirs) is not self.elsewhere and self._is_standard_error(theirs)
+        ):
             environ["wsgi.errors"] = self._stream
 
     def drain(self) -> None:
-        """Write what waits, as far as there is room, and see to it that there is some for uWSGI's line about the request."""
+        """Write what waits, as far as there is room, and see to it that there is some for uWSGI's
+        line about the request.
+        """
         with _guard:
             self.writer.make_room()
 

@@ -1,9 +1,12 @@
-"""How long writers wait for a log reader that is slow, and when they stop waiting for one that is stalled."""
+"""How long writers wait for a log reader that is slow, and when they stop waiting for one that is
+stalled.
+"""
 
 from __future__ import annotations
 
 STALL_SECONDS = 0.25  # without the reader taking a byte
-STALL_POLLS = 15  # and after so many looks: on a busy machine neither the reader nor we may have run meanwhile
+# and after so many looks: on a busy machine neither the reader nor we may have run meanwhile
+STALL_POLLS = 15
 CREDIT_SECONDS = 10.0
 SHARE = 0.25
 RECOVERED_BYTES = 32 * 1024
@@ -12,10 +15,11 @@ RECOVERED_BYTES = 32 * 1024
 class Patience:
     """The waits of all threads of one process for room in the log.
 
-    A thread waits for as long as the reader makes progress. A reader that takes nothing for `stall` seconds is stalled:
-    from then on nobody waits, until it has taken `RECOVERED_BYTES` at once or all that was buffered. A reader that is too
-    slow for what is written costs at most `credit` seconds at a stretch and, after that, `share` of the time: waits of
-    several threads at the same time count once.
+    A thread waits for as long as the reader makes progress. A reader that takes nothing for `stall`
+    seconds is stalled: from then on nobody waits, until it has taken `RECOVERED_BYTES` at once or
+    all that was buffered. A reader that is too slow for what is written costs at most `credit`
+    seconds at a stretch and, after that, `share` of the time: waits of several threads at the same
+    time count once.
     """
 
     __slots__ = (
@@ -30,7 +34,9 @@ class Patience:
         "stalled",
     )
 
-    def __init__(self, *, stall: float = STALL_SECONDS, credit: float = CREDIT_SECONDS, share: float = SHARE) -> None:
+    def __init__(
+        self, *, stall: float = STALL_SECONDS, credit: float = CREDIT_SECONDS, share: float = SHARE
+    ) -> None:
         self.stalled = False
         self._stall = stall
         self._limit = self._credit = credit
@@ -43,7 +49,8 @@ class Patience:
 
     def begin(self, now: float) -> None:
         """Note that a thread begins to wait."""
-        if now - self._charged_until > self._stall:  # nobody has waited for a while: a stall is counted from here
+        # nobody has waited for a while: a stall is counted from here
+        if now - self._charged_until > self._stall:
             self.moved(now)
         self._credit = min(self._limit, self._credit + (now - self._credit_at) * self._share)
         self._credit_at = now
@@ -85,5 +92,7 @@ class NoPatience(Patience):
 
 
 def of_a_child() -> Patience:
-    """Return that of a process which serves no requests: it waits for as long as the reader takes anything."""
+    """Return that of a process which serves no requests: it waits for as long as the reader takes
+    anything.
+    """
     return Patience(stall=1.0, credit=float("inf"))

@@ -8,17 +8,17 @@ import os
 import sys
 import termios
 
-from ..system import System
-from .kernel import F_GETPIPE_SZ, PIPE_BUF
-from .means import keeps_messages, kind
+from ..core.system import System
+from ..host.linux import F_GETPIPE_SZ, PIPE_BUF
+from .write_methods import keeps_messages, kind
 
 QUEUED = {"pipe": termios.FIONREAD, "socket": termios.TIOCOUTQ, "terminal": termios.TIOCOUTQ}
 _AMOUNT = bytes(4)  # place for an int
-# how often a long line may find too little room, each time after something was read or written, before it goes in parts:
-# as it would without this library
+# how often a long line may find too little room, each time after something was read or written,
+# before it goes in parts: as it would without this library
 TRIES = 100
-# what is left free in a pipe, while it is nearly full, for C code that writes to the same one and does not wait: uWSGI's
-# request log, a line of which is written when the app is done
+# what is left free in a pipe, while it is nearly full, for C code that writes to the same one and
+# does not wait: uWSGI's request log, a line of which is written when the app is done
 RESERVE_BYTES = 8192
 
 
@@ -59,12 +59,16 @@ class Room:
         try:
             self._kind = kind(self._fd, self._system)
             self.keeps_messages = self._kind == "socket" and keeps_messages(self._fd)
-            self._size_bytes = self._system.fcntl(self._fd, F_GETPIPE_SZ) if self._kind == "pipe" else 0
+            self._size_bytes = (
+                self._system.fcntl(self._fd, F_GETPIPE_SZ) if self._kind == "pipe" else 0
+            )
         except OSError:
             self._kind = ""
 
     def changed(self) -> bool:
-        """Return whether another amount is unread than at the last call: so while it is full, somebody reads."""
+        """Return whether another amount is unread than at the last call: so while it is full,
+        somebody reads.
+        """
         before, self._queued = self._queued, self._unread()
         return self._queued != before
 
@@ -74,22 +78,29 @@ class Room:
         return not self.shared_with_c or self._unread() + RESERVE_BYTES <= self._size_bytes
 
     def expect(self, size_bytes: int) -> None:
-        """Raise `BlockingIOError` if this would leave no room for C code, or if a long line might not fit whole.
+        """Raise `BlockingIOError` if this would leave no room for C code, or if a long line might
+        not fit whole.
 
-        The kernel holds its lock of the pipe while it takes what there is room for, so a line that fits is never mixed
-        with other processes' lines, however long it is. Each write may leave a page half empty.
+        The kernel holds its lock of the pipe while it takes what there is room for, so a line that
+        fits is never mixed with other processes' lines, however long it is. Each write may leave a
+        page half empty.
         """
         self.refused = False
         is_long = size_bytes > PIPE_BUF
         if self._kind != "pipe" or not (is_long or self.shared_with_c):
             return
         before, unread = self._queued, self._unread()
-        takes = 2 * unread + size_bytes + 3 * mmap.PAGESIZE if is_long else unread + size_bytes + RESERVE_BYTES
+        takes = (
+            2 * unread + size_bytes + 3 * mmap.PAGESIZE
+            if is_long
+            else unread + size_bytes + RESERVE_BYTES
+        )
         if not unread or takes <= self._size_bytes or (is_long and self._refusals >= TRIES):
             self._refusals = 0
             return
         self._queued, self.refused = unread, True
-        self._refusals += unread != before  # a reader that is stalled is to find no half of a line in the end
+        # a reader that is stalled is to find no half of a line in the end
+        self._refusals += unread != before
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _unread(self) -> int:

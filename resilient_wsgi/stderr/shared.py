@@ -1,4 +1,6 @@
-"""The one stream for each descriptor, so that all who write to it share the order, the spill and the count."""
+"""The one stream for each descriptor, so that all who write to it share the order, the spill and
+the count.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import Any, Dict, Optional, Tuple
 
 from .. import servers
 from ..servers.base import MASTER
-from ..settings import Stderr
-from . import attendant, bequest, children, patience
+from ..settings.options import Stderr
+from . import attendant, children, handover as bequest, patience
 from .stream import NonBlockingStream
 
 SUPERVISORS = ("uwsgi", "gunicorn")  # whose master watches over the workers: it must not wait
@@ -22,13 +24,18 @@ _server: Optional[servers.Server] = None
 
 
 def shared(fd: int) -> NonBlockingStream:
-    """Return this process's stream for a descriptor, always the same; a fork inherits it. It is flushed at exit."""
+    """Return this process's stream for a descriptor, always the same; a fork inherits it.
+
+    It is flushed at exit.
+    """
     stream = _streams.get(fd)
     if stream is None:
         if not _streams:
             atexit.register(flush)
             os.register_at_fork(after_in_child=_forked)
-        new = NonBlockingStream(fd, spill_bytes=_options.spill_bytes, keep=_options.keep, patience=_patience)
+        new = NonBlockingStream(
+            fd, spill_bytes=_options.spill_bytes, keep=_options.keep, patience=_patience
+        )
         new.writer.when_waiting = attendant.attend
         stream = _streams.setdefault(fd, new)
         attach()
@@ -37,7 +44,10 @@ def shared(fd: int) -> NonBlockingStream:
 
 
 def attach() -> None:
-    """Have them flushed when a worker of this server stops. After the exec shim the server is known later than they are."""
+    """Have them flushed when a worker of this server stops.
+
+    After the exec shim the server is known later than they are.
+    """
     global _server
     server = servers.detect()
     if server is not _server:
@@ -62,7 +72,9 @@ def streams() -> Tuple[NonBlockingStream, ...]:
 
 
 def flush() -> None:
-    """Write what waits in each, within `FLUSH_TIMEOUT` seconds each, and leave the count of the rest. For the end of the process."""
+    """Write what waits in each, within `FLUSH_TIMEOUT` seconds each, and leave the count of the
+    rest. For the end of the process.
+    """
     for fd, stream in _streams.items():
         if not stream.finish(_options.flush_timeout):
             bequest.leave(fd, stream.writer.give_up())
@@ -78,7 +90,8 @@ def _inherit(stream: NonBlockingStream) -> None:
 
 def _patience() -> patience.Patience:
     """Return how long this process waits for the log's reader: called once in each."""
-    # not `detect()`: behind the exec shim gunicorn's arbiter and what it forks write before there is an app
+    # not `detect()`: behind the exec shim gunicorn's arbiter and what it forks write before there
+    # is an app
     server = servers.known()
     if server is None:
         return patience.Patience()
@@ -88,7 +101,9 @@ def _patience() -> patience.Patience:
 
 
 def _forked() -> None:
-    """See to it, in a child that the app has forked, that it loses nothing to a reader that reads, whatever it becomes."""
+    """See to it, in a child that the app has forked, that it loses nothing to a reader that reads,
+    whatever it becomes.
+    """
     server = servers.known()
     if server is None or not server.forked_by_app():
         return
@@ -97,5 +112,8 @@ def _forked() -> None:
             stream.writer.choose()
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and _streams:
-        # its children end by os._exit, without atexit; the registry of what they do at their end is cleared before this runs
-        util.register_after_fork(streams()[0], lambda _: util.Finalize(None, flush, exitpriority=-100))
+        # its children end by os._exit, without atexit; the registry of what they do at their end is
+        # cleared before this runs
+        util.register_after_fork(
+            streams()[0], lambda _: util.Finalize(None, flush, exitpriority=-100)
+        )

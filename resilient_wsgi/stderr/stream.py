@@ -7,10 +7,10 @@ import os
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn
 
-from ..system import SYSTEM, System
-from .kernel import PIPE_BUF
+from ..core.system import SYSTEM, System
+from ..host.linux import PIPE_BUF
+from .buffer import NEWEST, Dropped
 from .patience import Patience
-from .spill import NEWEST, Dropped
 from .writer import DEFAULT_SPILL_BYTES, Writer
 
 if TYPE_CHECKING:
@@ -22,16 +22,18 @@ LONGEST_PARTIAL = 256 * 1024
 
 
 class NonBlockingStream(io.TextIOBase):
-    """Writes to a descriptor, standard error by default, without being blocked by its reader, and raises no `OSError`.
+    """Writes to a descriptor, standard error by default, without being blocked by its reader, and
+    raises no `OSError`.
 
-    What is written is put together to whole lines for each thread, so that `print` from many threads never interleaves.
-    A reader that is slow is waited for while it makes progress, within the bounds of `patience`; one that is stalled is
-    not. What it leaves no room for is kept up to `spill_bytes`, the newest or the oldest of it; the rest is dropped,
-    counted in `dropped`, and reported in the log when there is room again. `flush` does not wait either: at the end of a process,
-    `drain(seconds)` does, for a bounded time.
+    What is written is put together to whole lines for each thread, so that `print` from many
+    threads never interleaves. A reader that is slow is waited for while it makes progress, within
+    the bounds of `patience`; one that is stalled is not. What it leaves no room for is kept up to
+    `spill_bytes`, the newest or the oldest of it; the rest is dropped, counted in `dropped`, and
+    reported in the log when there is room again. `flush` does not wait either: at the end of a
+    process, `drain(seconds)` does, for a bounded time.
 
-    UTF-8, `backslashreplace`. `close` leaves the descriptor open. Usable in signal handlers and after any fork. It holds
-    no lock that somebody could wait for.
+    UTF-8, `backslashreplace`. `close` leaves the descriptor open. Usable in signal handlers and
+    after any fork. It holds no lock that somebody could wait for.
     """
 
     encoding = "utf-8"
@@ -51,7 +53,9 @@ class NonBlockingStream(io.TextIOBase):
         patience: Callable[[], Patience] = Patience,
         system: System = SYSTEM,
     ) -> None:
-        self.writer = Writer(fd, spill_bytes=spill_bytes, keep=keep, patience=patience, system=system)
+        self.writer = Writer(
+            fd, spill_bytes=spill_bytes, keep=keep, patience=patience, system=system
+        )
         self.buffer = _Buffer(self)
         self._put = self.writer.put
         self._partial: Dict[int, bytes] = {}  # what each thread has begun
@@ -66,7 +70,10 @@ class NonBlockingStream(io.TextIOBase):
         return self.writer.dropped
 
     def write(self, text: str) -> int:
-        """Write text; return its length. Raises `TypeError` for anything but text, and nothing else."""
+        """Write text; return its length.
+
+        Raises `TypeError` for anything but text, and nothing else.
+        """
         try:
             data = text.encode()
             whole = text[-1] == "\n"
@@ -101,7 +108,9 @@ class NonBlockingStream(io.TextIOBase):
             self.write(line)
 
     def assemble(self, data: bytes) -> None:
-        """Write the whole lines of what this thread has written so far, and keep the beginning of the next."""
+        """Write the whole lines of what this thread has written so far, and keep the beginning of
+        the next.
+        """
         ident = get_ident()
         self._forget_the_parent()
         data = self._partial.pop(ident, b"") + data
@@ -130,7 +139,10 @@ class NonBlockingStream(io.TextIOBase):
         return self.writer.flush(seconds)
 
     def finish(self, seconds: float) -> bool:
-        """Do the same for all threads, whose lines may be torn by that. For the end of a process."""
+        """Do the same for all threads, whose lines may be torn by that.
+
+        For the end of a process.
+        """
         self._forget_the_parent()
         for ident in tuple(self._partial):
             self._put_begun(ident)
@@ -171,7 +183,8 @@ class NonBlockingStream(io.TextIOBase):
         self.flush()
 
     def __del__(self) -> None:
-        # the base's would close it, which flushes: into whatever has the number of the descriptor by then
+        # the base's would close it, which flushes: into whatever has the number of the descriptor
+        # by then
         return
 
     def __enter__(self) -> NonBlockingStream:  # noqa: PYI034 - Self is in typing since 3.11

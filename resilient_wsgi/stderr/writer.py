@@ -1,4 +1,6 @@
-"""The writer: whole lines to one descriptor, by whoever, waiting for a reader only while it makes progress."""
+"""The writer: whole lines to one descriptor, by whoever, waiting for a reader only while it makes
+progress.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,21 @@ import errno
 from threading import get_ident
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
+from ..core.forks import mark
+from ..core.system import SYSTEM, System
 from ..events import LinesDropped, tell
-from ..system import SYSTEM, System
-from .forks import mark
-from .kernel import PIPE_BUF
-from .means import REFUSED, Flagged, Means, ladder
+from ..host.linux import PIPE_BUF
+from .buffer import BATCH, CROWD, NEWEST, Dropped, Spill
 from .patience import Patience
 from .room import Room
-from .spill import BATCH, CROWD, NEWEST, Dropped, Spill
+from .write_methods import REFUSED, Flagged, Means, ladder
 
-# seconds without a system call after the descriptor was found full of what a stalled reader does not take, and after it
-# was found broken (reader gone, disk full)
+# seconds without a system call after the descriptor was found full of what a stalled reader does
+# not take, and after it was found broken (reader gone, disk full)
 GATE = 0.05
 BROKEN_GATE = 1.0
-# seconds of a wait for room before the next look: POLLOUT wakes it, but says full while there is room for a short line
+# seconds of a wait for room before the next look: POLLOUT wakes it, but says full while there is
+# room for a short line
 POLL = 0.005
 # and for so long after the last time that there was none, room is left for C code
 CROWDED_SECONDS = 5.0
@@ -34,16 +37,19 @@ DEFAULT_SPILL_BYTES = 256 * 1024
 class Writer:
     """Writes to one descriptor. Never raises `OSError`.
 
-    While there is room and nothing waits, a write is one system call and touches no shared state. Else it goes to the
-    spill, and its caller waits until it is written as long as `patience` allows, which is while the reader makes progress.
-    With a stalled reader nobody waits: after the gate the next caller writes what waits, in order, with one line before it
-    that says what was dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with none.
+    While there is room and nothing waits, a write is one system call and touches no shared state.
+    Else it goes to the spill, and its caller waits until it is written as long as `patience`
+    allows, which is while the reader makes progress. With a stalled reader nobody waits: after the
+    gate the next caller writes what waits, in order, with one line before it that says what was
+    dropped. Lines of one thread keep their order. State belongs to one process: a fork begins with
+    none.
 
-    `patience` makes a `Patience` for each process. `when_stalled` is called when a reader is found stalled, or back;
-    `when_waiting`, with this writer, when a thread goes on although something waits.
+    `patience` makes a `Patience` for each process. `when_stalled` is called when a reader is found
+    stalled, or back; `when_waiting`, with this writer, when a thread goes on although something
+    waits.
 
-    Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a reader that splices
-    the pipe into a full socket does not hold the kernel's lock of the pipe.
+    Not promised: that a stalled disk does not stall (regular files take plain writes), nor that a
+    reader that splices the pipe into a full socket does not hold the kernel's lock of the pipe.
     """
 
     __slots__ = (
@@ -82,7 +88,8 @@ class Writer:
         system: System = SYSTEM,
     ) -> None:
         self.fd = fd
-        # nothing may be sent past what waits, or while there is no room: `put` looks at this, and so does the stream
+        # nothing may be sent past what waits, or while there is no room: `put` looks at this, and
+        # so does the stream
         self.busy = False
         self._spill_bytes = spill_bytes
         self._keep = keep
@@ -138,7 +145,9 @@ class Writer:
         self.busy |= not self.spill().done
 
     def configure(self, *, spill_bytes: int, keep: str) -> None:
-        """Change how much is kept while there is no room, and whether the newest or the oldest of it."""
+        """Change how much is kept while there is no room, and whether the newest or the oldest of
+        it.
+        """
         self._spill_bytes, self._keep = spill_bytes, keep
         self.spill().configure(spill_bytes, keep)
 
@@ -159,7 +168,9 @@ class Writer:
                 self.torn(data[gone:])
 
     def hold(self, data: bytes) -> None:
-        """Have this wait behind what waits already, and write of it what there is room for, unless the gate is closed."""
+        """Have this wait behind what waits already, and write of it what there is room for, unless
+        the gate is closed.
+        """
         if not self._mark[0]:
             self._renew()
         if self._passes and self._pass(data):
@@ -191,7 +202,9 @@ class Writer:
         return True
 
     def hold_long(self, data: bytes) -> None:
-        """Have what does not fit into one piece wait; keep to the bound at once, as many of them would take much memory."""
+        """Have what does not fit into one piece wait; keep to the bound at once, as many of them
+        would take much memory.
+        """
         self.hold(data)
         if self._now() < self._gate:
             self._settle(self._spill)
@@ -202,7 +215,9 @@ class Writer:
         self.hold(data)
 
     def torn(self, tail: bytes) -> None:
-        """Have this follow before anything else: the rest of what `send` took a part of (a disk that is full)."""
+        """Have this follow before anything else: the rest of what `send` took a part of (a disk
+        that is full).
+        """
         self.spill().tail += tail
         self._passes, self.busy = False, True
 
@@ -212,13 +227,18 @@ class Writer:
             self._drain(self.spill())
 
     def make_room(self) -> None:
-        """Do the same, and wait as for a line until C code finds room as well. For the end of a request."""
+        """Do the same, and wait as for a line until C code finds room as well.
+
+        For the end of a request.
+        """
         self.drain()
         if self._now() >= self._gate and not self._room.has_reserve:
             self._wait(self.spill(), lambda: self._room.has_reserve)
 
     def flush(self, seconds: float) -> bool:
-        """Write what waits, and wait at most so long for room; return whether all is written and said. For the end of a process."""
+        """Write what waits, and wait at most so long for room; return whether all is written and
+        said. For the end of a process.
+        """
         end = self._now() + seconds
         spill = self.spill()
         while True:
@@ -226,7 +246,8 @@ class Writer:
             left = end - self._now()
             if spill.done or left <= 0:  # draining may drop: that is to be said, too
                 return spill.done
-            self._system.sleep(min(left, 0.01))  # POLLOUT would say full while there is still room for a short line
+            # POLLOUT would say full while there is still room for a short line
+            self._system.sleep(min(left, 0.01))
 
     def inherit(self, dropped: Dropped) -> None:
         """Say this as well, when there is room: what processes that have ended could not."""
@@ -236,7 +257,10 @@ class Writer:
         self._passes, self.busy = False, True
 
     def give_up(self) -> Dropped:
-        """Drop what waits; return what was dropped and not said, for others to say. For the end of a process."""
+        """Drop what waits; return what was dropped and not said, for others to say.
+
+        For the end of a process.
+        """
         spill = self.spill()
         for _ in range(GIVE_UP_TRIES):
             if spill.enter():
@@ -251,14 +275,18 @@ class Writer:
         return unsaid
 
     def find_stalled(self) -> None:
-        """Take the reader for stalled until it has taken what is written next. For who has waited for room already."""
+        """Take the reader for stalled until it has taken what is written next.
+
+        For who has waited for room already.
+        """
         self.spill()
         self._patience.stalled = self.busy = True
         self._passes = False
         self.when_stalled(True)
 
     def _renew(self) -> None:
-        # what waited in the parent at the fork is the parent's to write; several threads may find this out at once
+        # what waited in the parent at the fork is the parent's to write; several threads may find
+        # this out at once
         pid = self._getpid()
         self._spill = self._spills.setdefault(pid, Spill(self._spill_bytes, self._keep, self._now))
         self._arrivals = self._spill.arrivals
@@ -266,7 +294,8 @@ class Writer:
         self._spill.split = self._room.keeps_messages
         self._patience = self._patience_of()
         self._gate = self._crowded_until = 0.0
-        self._passes = False  # whether lines may be sent although `busy`, each after a look at the room
+        # whether lines may be sent although `busy`, each after a look at the room
+        self._passes = False
         self._mark[0] = 1
 
     def _settle(self, spill: Spill) -> None:
@@ -297,10 +326,12 @@ class Writer:
         """Wait a moment for room; return the time."""
         has_room = self._system.writable(self.fd, POLL)
         after = self._now()
-        if after - now < SPIN:  # there is room, but another thread is at it, or too little for a long line
+        # there is room, but another thread is at it, or too little for a long line
+        if after - now < SPIN:
             self._system.sleep(SPIN)
             after = self._now()
-        # while several processes fill the pipe as soon as it is read, the amount in it may look the same at each look
+        # while several processes fill the pipe as soon as it is read, the amount in it may look the
+        # same at each look
         if self._room.changed() or (has_room and not self._room.refused and not spill.owner):
             self._patience.moved(after)
         return after
@@ -312,7 +343,8 @@ class Writer:
         self.when_waiting(self)
 
     def _drain(self, spill: Spill) -> None:
-        # whoever fails to get the token leaves its lines to the holder, who therefore looks again after it let go
+        # whoever fails to get the token leaves its lines to the holder, who therefore looks again
+        # after it let go
         for _ in range(ROUNDS):
             if not spill.enter():
                 return
@@ -324,7 +356,9 @@ class Writer:
                     if through:
                         self._recovered()
                 if self._patience.waits:
-                    spill.order()  # its threads wait: nothing of it is dropped, and there is one line of each at most
+                    # its threads wait: nothing of it is dropped, and there is one line of each at
+                    # most
+                    spill.order()
                 else:
                     spill.settle()
                 is_free = spill.done and self._is_atomic
@@ -346,12 +380,16 @@ class Writer:
             self.when_stalled(False)
 
     def _pour(self, spill: Spill) -> bool:
-        """Write what waits; return whether some was written, and there was room for the last of it, too."""
+        """Write what waits; return whether some was written, and there was room for the last of it,
+        too.
+        """
         spill.order()
         total, refused = 0, False
         for _ in range(DRAIN_PIECES):
             unsaid = Dropped(0, 0) if spill.tail else spill.unsaid
-            data = spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
+            data = (
+                spill.tail or self._notice(spill, unsaid) or (spill.kept[0] if spill.kept else b"")
+            )
             if not data:
                 break
             try:
@@ -394,7 +432,9 @@ class Writer:
         """Note why a write failed; return whether to try again at once, by other means."""
         if (
             error.errno is None
-        ):  # not the kernel's: a signal handler of the app's has raised its `TimeoutError` meanwhile
+            # not the kernel's: a signal handler of the app's has raised its `TimeoutError`
+            # meanwhile
+        ):
             raise error
         if error.errno in REFUSED and (self._was_replaced() or self._step()):
             return True
@@ -416,7 +456,8 @@ class Writer:
             self._close_gate(now)
 
     def _was_replaced(self) -> bool:
-        # `dup2` over it, as when a daemon is made or a log is rotated: the next rung of the old ladder may harm a file
+        # `dup2` over it, as when a daemon is made or a log is rotated: the next rung of the old
+        # ladder may harm a file
         if self._look() == self._identity:
             return False
         self.choose()
@@ -436,7 +477,8 @@ class Writer:
         if self._means is not None:
             self._means.close()
         self._means, self.send, self.busy = means, means.write, not means.atomic
-        # what was taken over for C code has O_NONBLOCK; other descriptions block, for whoever is not us
+        # what was taken over for C code has O_NONBLOCK; other descriptions block, for whoever is
+        # not us
         self._room.shared_with_c = isinstance(means, Flagged) and self._room.is_pipe
         return True
 

@@ -5,4 +5,14 @@ from .periodic import every
 from .registry import registry, sleep, stop_event, stopping
 from .spawn import AlreadyStopping, spawn
 
-__all__ = ["AlreadyStopping", "every", "install", "registry", "sleep", "spawn", "stop_event", "stopping", "uninstall"]
+__all__ = [
+    "AlreadyStopping",
+    "every",
+    "install",
+    "registry",
+    "sleep",
+    "spawn",
+    "stop_event",
+    "stopping",
+    "uninstall",
+]

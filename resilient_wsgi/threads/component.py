@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import List, Optional, Sequence
 
 from .. import servers
-from ..settings import AUTO, ON, REPORT, Threads
-from . import adopt, exit as exits, finalization, ghosts
+from ..settings.options import AUTO, ON, REPORT, Threads
+from . import adoption as adopt, finalization, fork as ghosts, shutdown as exits
 
 
 class _Chosen:
@@ -26,9 +26,9 @@ _chosen = _Chosen()
 def install(options: Optional[Threads] = None) -> Sequence[str]:
     """Bound the exit of this process and its children, and adopt threads; return by which means.
 
-    Celery's worker and Django's runserver are servers, too. In a process without one nothing of the interpreter is touched unless
-    THREADS.ADOPT is `on`: there a non-daemon thread may well be the one that does the work. Registered threads are stopped
-    everywhere.
+    Celery's worker and Django's runserver are servers, too. In a process without one nothing of the
+    interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon thread may well be the
+    one that does the work. Registered threads are stopped everywhere.
     """
     options = Threads() if options is None else options
     _chosen.options = options
@@ -50,14 +50,19 @@ def _means(options: Threads, *, adopting: bool, bounding: bool) -> List[str]:
     if bounding and finalization.missing():
         means.append(f"exit NOT bounded: this Python has no {finalization.missing()}")
     elif bounding and options.grace is None:
-        means.append("exit bounded to 1 s and what the server's mercy allows for the work of requests")
+        means.append(
+            "exit bounded to 1 s and what the server's mercy allows for the work of requests"
+        )
     elif bounding:
         means.append(f"exit bounded to {options.grace:g} s")
     return means or ["registered threads only"]
 
 
 def uninstall() -> None:
-    """Give `threading` back what is its own. Registered threads go on, and are stopped with their process."""
+    """Give `threading` back what is its own.
+
+    Registered threads go on, and are stopped with their process.
+    """
     _chosen.options = None
     adopt.uninstall()
     ghosts.configure(())

@@ -1,11 +1,13 @@
-"""Our stand-in for what the interpreter does about threads when it ends: it joins every non-daemon one without a limit.
+"""Our stand-in for what the interpreter does about threads when it ends: it joins every non-daemon
+one without a limit.
 
-`threading._shutdown` is private, and each name that it needs may go: what is missing is not replaced, and the exit is then
-bounded by the fuse alone.
+`threading._shutdown` is private, and each name that it needs may go: what is missing is not
+replaced, and the exit is then bounded by the fuse alone.
 
-CPython 3.15 calls `_shutdown` again for as long as the state of a non-daemon thread exists (Python/pylifecycle.c,
-`wait_for_thread_shutdown`), so a thread that is left behind would keep the process in that loop for ever. There, all
-threads are started as daemons as far as C is concerned, and what Python promises about the others is kept here.
+CPython 3.15 calls `_shutdown` again for as long as the state of a non-daemon thread exists
+(Python/pylifecycle.c, `wait_for_thread_shutdown`), so a thread that is left behind would keep the
+process in that loop for ever. There, all threads are started as daemons as far as C is concerned,
+and what Python promises about the others is kept here.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from typing import Any, Callable, Iterable, Iterator, Optional
 
 from .. import servers
 from ..core import frames
-from ..guard import Guard
-from . import adopt
-from .bounded import bounded
-from .fuse import LOG_SECONDS, CutShort
+from ..core.guard import Guard
+from . import adoption as adopt
+from .bounded_call import bounded
+from .exit_timer import LOG_SECONDS, CutShort
 
 LOOPS = sys.version_info >= (3, 15)
 _threading: Any = threading
@@ -31,7 +33,9 @@ _guard = Guard("threads")
 
 
 class Standin:
-    """What replaces `threading._shutdown`, and on CPython 3.15 `threading._start_joinable_thread`, too."""
+    """What replaces `threading._shutdown`, and on CPython 3.15 `threading._start_joinable_thread`,
+    too.
+    """
 
     def __init__(self) -> None:
         self._original: Optional[Callable[[], None]] = None
@@ -51,10 +55,15 @@ class Standin:
             return
         self._original, _threading._shutdown = _threading._shutdown, self.shutdown
         if LOOPS:
-            self._start, _threading._start_joinable_thread = _threading._start_joinable_thread, self.start_for_c
+            self._start, _threading._start_joinable_thread = (
+                _threading._start_joinable_thread,
+                self.start_for_c,
+            )
 
     def restore(self) -> None:
-        """Give the interpreter its own functions back; where somebody has replaced ours, ours stays and does nothing."""
+        """Give the interpreter its own functions back; where somebody has replaced ours, ours stays
+        and does nothing.
+        """
         self._pid = 0
         if self._start is not None:
             if _threading._start_joinable_thread == self.start_for_c:
@@ -66,7 +75,9 @@ class Standin:
             self._original = self._start = None
 
     def belongs_here(self) -> None:
-        """Note that the exit of this process is bounded; what it forks unknown to the server waits for its threads as ever."""
+        """Note that the exit of this process is bounded; what it forks unknown to the server waits
+        for its threads as ever.
+        """
         self._pid = os.getpid()
 
     def leaves_threads(self) -> None:
@@ -74,7 +85,9 @@ class Standin:
         self._leaves_pid = os.getpid()
 
     def found_stale(self, threads: Iterable[threading.Thread]) -> None:
-        """Note which threads a fork has left behind: states of theirs may keep CPython 3.15 in its loop."""
+        """Note which threads a fork has left behind: states of theirs may keep CPython 3.15 in its
+        loop.
+        """
         if any(not thread.daemon and not _started_for_c(thread) for thread in threads):
             self._stale_pid = os.getpid()
 
@@ -113,14 +126,17 @@ class Standin:
             finally:
                 server.leave()
         if LOOPS and any(_holds_up_c(thread) for thread in adopt.listed()):
-            original()  # started before us: not to wait for it would never end, as it does not without us
+            # started before us: not to wait for it would never end, as it does not without us
+            original()
         else:
             _without_join(original)
 
 
 @contextlib.contextmanager
 def _step() -> Iterator[None]:
-    """Keep one step of an exit, when it raises or is cut short, from keeping the others from running."""
+    """Keep one step of an exit, when it raises or is cut short, from keeping the others from
+    running.
+    """
     with contextlib.suppress(CutShort):
         try:
             yield
@@ -130,7 +146,10 @@ def _step() -> Iterator[None]:
 
 
 def _run_exit_functions() -> None:
-    """Run what the interpreter runs at its end. Not its finalization, into which the threads left behind would run."""
+    """Run what the interpreter runs at its end.
+
+    Not its finalization, into which the threads left behind would run.
+    """
     for call in reversed(getattr(threading, "_threading_atexits", ())):
         with _step():
             call()
@@ -148,7 +167,9 @@ def _run_exit_functions() -> None:
 
 
 def _without_join(shutdown: Callable[[], None]) -> None:
-    """Call the interpreter's own function with nobody left to wait for: all have ended or are left behind."""
+    """Call the interpreter's own function with nobody left to wait for: all have ended or are left
+    behind.
+    """
     if hasattr(threading, "_thread_shutdown"):  # CPython 3.13: the list is in C
         joining, _threading._thread_shutdown = _threading._thread_shutdown, _nothing
         try:
@@ -163,7 +184,11 @@ def _without_join(shutdown: Callable[[], None]) -> None:
 def _join_as_ever() -> None:
     """Join the threads for which the interpreter would have waited, had it started them itself."""
     while True:
-        waiting = [thread for thread in adopt.listed() if _not_joined_by_c(thread) and adopt.runs_here(thread)]
+        waiting = [
+            thread
+            for thread in adopt.listed()
+            if _not_joined_by_c(thread) and adopt.runs_here(thread)
+        ]
         waiting = [thread for thread in waiting if thread is not threading.current_thread()]
         if not waiting:
             return
@@ -198,9 +223,15 @@ def _nothing() -> None:
 
 _standin = Standin()
 replace, restore = _standin.replace, _standin.restore
-belongs_here, leaves_threads, found_stale = _standin.belongs_here, _standin.leaves_threads, _standin.found_stale
+belongs_here, leaves_threads, found_stale = (
+    _standin.belongs_here,
+    _standin.leaves_threads,
+    _standin.found_stale,
+)
 
 
 def missing() -> str:
-    """Return the private names that this CPython does not have, without which the interpreter's own wait stays."""
+    """Return the private names that this CPython does not have, without which the interpreter's own
+    wait stays.
+    """
     return _standin.missing

@@ -1,6 +1,7 @@
 """Jobs that requests have put into executors: who made the executor, and when, does not matter.
 
-`submit` notes them; the job itself takes its name off when it ends. So the exit knows what is still queued or running.
+`submit` notes them; the job itself takes its name off when it ends. So the exit knows what is still
+queued or running.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any, Callable, Dict, List, Set, Tuple
 from weakref import ref
 
 from .. import deadline, servers
+from ..core.guard import Guard
 from ..core.imports import when_imported
 from ..core.patching import Patches
-from ..guard import Guard
 
-POOLS = {"concurrent.futures.thread": "ThreadPoolExecutor", "concurrent.futures.process": "ProcessPoolExecutor"}
+POOLS = {
+    "concurrent.futures.thread": "ThreadPoolExecutor",
+    "concurrent.futures.process": "ProcessPoolExecutor",
+}
 
 _guard = Guard("threads")
 
@@ -49,8 +53,14 @@ class Jobs:
         return any(owner() is pool for _, (owner, _) in self._here())
 
     def unfinished(self, oldest: float) -> List[Any]:
-        """Return the futures of jobs that were submitted after a time of the monotonic clock and are not done."""
-        return [future for future, (_, submitted) in self._here() if submitted >= oldest and not future.done()]
+        """Return the futures of jobs that were submitted after a time of the monotonic clock and
+        are not done.
+        """
+        return [
+            future
+            for future, (_, submitted) in self._here()
+            if submitted >= oldest and not future.done()
+        ]
 
 
 _jobs = Jobs()
@@ -67,7 +77,10 @@ class Submissions:
         self._on = False
 
     def watch(self) -> None:
-        """Note from now on what is submitted. A hook cannot be taken away: it is set once and asks whether it is wanted."""
+        """Note from now on what is submitted.
+
+        A hook cannot be taken away: it is set once and asks whether it is wanted.
+        """
         self._on = True
         for name, kind in POOLS.items():
             if name in sys.modules:
@@ -116,6 +129,7 @@ uninstall = _submissions.leave
 
 def wait(futures: List[Any], seconds: float) -> None:
     """Wait for one of them at least."""
-    import concurrent.futures  # there are futures: it is loaded. Under gevent, it must not be before `patch_all()`
+    # there are futures: it is loaded. Under gevent, it must not be before `patch_all()`
+    import concurrent.futures
 
     concurrent.futures.wait(futures, seconds, concurrent.futures.FIRST_COMPLETED)

@@ -1,4 +1,6 @@
-"""Where a thread was started and where it stands now: what an operator needs to find the line that must change."""
+"""Where a thread was started and where it stands now: what an operator needs to find the line that
+must change.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,17 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 from ..core import frames
 
 DEPTH = 5  # enough for an executor's two and the app's own
-_PASSED = (threading.__file__, os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"))
+_PASSED = (
+    threading.__file__,
+    os.path.join(os.path.dirname(threading.__file__), "concurrent", "futures"),
+)
 
 
 class Origin:
     """The process and the lines in which a thread was started.
 
-    Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until somebody asks.
+    Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until
+    somebody asks.
     """
 
     __slots__ = ("_places", "pid", "time", "work")
@@ -37,7 +43,9 @@ class Origin:
             left -= 1
 
     def starter(self) -> str:
-        """Return the file whose code started the thread: the innermost that is not `threading` or an executor."""
+        """Return the file whose code started the thread: the innermost that is not `threading` or
+        an executor.
+        """
         files = (code.co_filename for code, _ in self._places)
         return next((file for file in files if not file.startswith(_PASSED)), "")
 
@@ -72,11 +80,13 @@ def stack_of(thread: threading.Thread) -> str:
 def places(frame: FrameType, without: Sequence[str] = ()) -> str:
     """Return where a thread stands, outermost first, but for some modules."""
     stack = reversed(list(traceback.walk_stack(frame)))
-    return _text((each.f_code, line) for each, line in stack if each.f_globals.get("__name__") not in without)
+    return _text(
+        (each.f_code, line) for each, line in stack if each.f_globals.get("__name__") not in without
+    )
 
 
 def _text(found: Iterable[Tuple[CodeType, int]]) -> str:
-    # as in a traceback, but without the source: after a deploy the file has other lines than those that run, and to read it
-    # might take longer than an exit may
+    # as in a traceback, but without the source: after a deploy the file has other lines than those
+    # that run, and to read it might take longer than an exit may
     rows = [(code.co_filename, line, code.co_name, "") for code, line in found]
     return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()

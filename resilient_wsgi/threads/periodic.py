@@ -22,14 +22,20 @@ _logger = named("threads")
 
 
 class Schedule:
-    """When the next run is due: on a grid that begins with the first run, so that long runs cause neither drift nor a pile.
+    """When the next run is due: on a grid that begins with the first run, so that long runs cause
+    neither drift nor a pile.
 
-    A run that is missed because the one before took too long is left out. After failures the pause doubles, up to
-    `max_pause`. `jitter` delays each run by a random time of at most that many seconds and does not move the grid.
+    A run that is missed because the one before took too long is left out. After failures the pause
+    doubles, up to `max_pause`. `jitter` delays each run by a random time of at most that many
+    seconds and does not move the grid.
     """
 
     def __init__(
-        self, seconds: float, jitter: float, max_pause: float, rand: Callable[[], float] = random.random
+        self,
+        seconds: float,
+        jitter: float,
+        max_pause: float,
+        rand: Callable[[], float] = random.random,
     ) -> None:
         self._seconds = seconds
         self._jitter = jitter
@@ -68,17 +74,20 @@ def every(
     where: str = "workers",
     on_stop: Optional[Callable[[], object]] = None,
 ) -> Callable[[F], F]:
-    """Run the decorated function every `seconds` in a background thread, until the process is told to stop.
+    """Run the decorated function every `seconds` in a background thread, until the process is told
+    to stop.
 
-    The first run is after `seconds`, or at once with `immediately`. A run that takes longer than its interval delays the
-    next one to the next multiple: runs neither drift nor pile up, and never overlap. Each is up to `jitter` seconds late, so
-    that the workers do not all run at once. After an exception, which is logged, the next run follows at the usual
-    time, then after twice the interval, four times, at most `max_pause` seconds (8 times the interval if not given), until one
+    The first run is after `seconds`, or at once with `immediately`. A run that takes longer than
+    its interval delays the next one to the next multiple: runs neither drift nor pile up, and never
+    overlap. Each is up to `jitter` seconds late, so that the workers do not all run at once. After
+    an exception, which is logged, the next run follows at the usual time, then after twice the
+    interval, four times, at most `max_pause` seconds (8 times the interval if not given), until one
     succeeds; with `on_error="stop"` the first exception ends it.
 
-    `name`, `group`, `where` and `on_stop` are as for `spawn`; `where="one"` runs it in one worker of the instance. The
-    function is returned as it is. Raises `TypeError` for what cannot be called and `ValueError` for an interval that is not
-    positive, a negative jitter or pause, an unknown `on_error`, and what `spawn` raises it for.
+    `name`, `group`, `where` and `on_stop` are as for `spawn`; `where="one"` runs it in one worker
+    of the instance. The function is returned as it is. Raises `TypeError` for what cannot be called
+    and `ValueError` for an interval that is not positive, a negative jitter or pause, an unknown
+    `on_error`, and what `spawn` raises it for.
     """
     _check(seconds, jitter, max_pause, on_error)
     limit = BACK_OFF * seconds if max_pause is None else max_pause
@@ -97,7 +106,9 @@ def every(
                 failed = not _succeeds(fn, label, on_error)
                 pause = schedule.after(time.monotonic(), failed=failed)
 
-        register(loop, stem=label, name=name, group=group, where=where, on_stop=on_stop, origin=origin)
+        register(
+            loop, stem=label, name=name, group=group, where=where, on_stop=on_stop, origin=origin
+        )
         return fn
 
     return decorate
@@ -116,10 +127,16 @@ def _succeeds(fn: Callable[[], object], label: str, on_error: str) -> bool:
 
 
 def _check(seconds: Any, jitter: Any, max_pause: Any, on_error: str) -> None:
-    for what, value, least in (("interval", seconds, 0.0), ("jitter", jitter, None), ("max_pause", max_pause, None)):
+    for what, value, least in (
+        ("interval", seconds, 0.0),
+        ("jitter", jitter, None),
+        ("max_pause", max_pause, None),
+    ):
         if value is None and what == "max_pause":
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
         if not number or value < 0 or value == least:
             bound = "above 0" if least == 0.0 else "0 or more"
             msg = f"every(): the {what} is a number of seconds, {bound}; got {value!r}"

@@ -8,7 +8,7 @@ from typing import Optional
 from .. import servers
 from ..servers import Identity
 from ..servers.base import MASTER, MULE, PROCESS, SPOOLER, WORKER
-from .lease import Lease
+from ..shm.lease import Lease
 
 RETRY_SECONDS = 1.0
 NAMES = "workers, one, mules, spoolers, worker:<n>, mule:<n>, farm:<name>"
@@ -17,7 +17,8 @@ _NAMED = {"worker": WORKER, "mule": MULE, "farm": MULE}
 
 
 class Placement:
-    """Where: every worker, one worker of the instance, the mules, or the children of the master that have a number or name.
+    """Where: every worker, one worker of the instance, the mules, or the children of the master
+    that have a number or name.
 
     A process without a master is every one of its own workers and mules: there it always runs.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Optional
 
-from ..settings import Threads
+from ..settings.options import Threads
 
 GRACE = 1.0  # of background threads, where THREADS.GRACE is not set
 MERCY = 60.0  # where the server has no limit of its own: uWSGI's default
@@ -16,16 +16,22 @@ TELL_SECONDS = 0.25  # of background threads, where work has used up an explicit
 
 
 class Plan:
-    """The times of one exit, on the monotonic clock, in their order: `work_until`, `grace_until`, `cut_at`, `gone_at`.
+    """The times of one exit, on the monotonic clock, in their order: `work_until`, `grace_until`,
+    `cut_at`, `gone_at`.
 
-    Short mercies are divided in proportion: of 4 s, 2 s are for work, 0.5 s each for background threads and for the exit
-    functions of others, and 1 s is a margin; what is kept for background threads is work's where there are none. An
-    explicit GRACE is what all threads get together, an explicit FUSE the limit of the whole exit; neither is longer than
-    what the server grants.
+    Short mercies are divided in proportion: of 4 s, 2 s are for work, 0.5 s each for background
+    threads and for the exit functions of others, and 1 s is a margin; what is kept for background
+    threads is work's where there are none. An explicit GRACE is what all threads get together, an
+    explicit FUSE the limit of the whole exit; neither is longer than what the server grants.
     """
 
     def __init__(
-        self, options: Threads, mercy: Optional[float], begun: Optional[float] = None, *, background: bool = True
+        self,
+        options: Threads,
+        mercy: Optional[float],
+        begun: Optional[float] = None,
+        *,
+        background: bool = True,
     ) -> None:
         self.begun = time.monotonic() if begun is None else begun
         self.mercy = MERCY if mercy is None else mercy
@@ -34,7 +40,8 @@ class Plan:
             total = min(total, options.fuse)
         callbacks = min(CALLBACKS, total / 6)
         self.gone_at = self.begun + total
-        self.cut_at = self.gone_at - min(CUT, total / 6)  # as late as the others allow: it may be about to end
+        # as late as the others allow: it may be about to end
+        self.cut_at = self.gone_at - min(CUT, total / 6)
         self._callbacks_at = self.gone_at - callbacks
         self._shared = options.grace is not None
         self._grace = min(GRACE if options.grace is None else options.grace, total - callbacks)

@@ -1,4 +1,6 @@
-"""The background threads of this library's users: who they are, how they are told to stop, what became of each."""
+"""The background threads of this library's users: who they are, how they are told to stop, what
+became of each.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import threading
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from .. import servers
-from ..system import SYSTEM, System
-from .member import Life, Member
+from ..core.system import SYSTEM, System
+from .background import Life, Member
 
 
 class Stop:
@@ -24,8 +26,9 @@ class Stop:
 class Registry:
     """The threads that `spawn` and `every` have registered, in the order in which they were.
 
-    What is registered survives a fork, the threads themselves do not: they are started anew in each child in which they
-    are to run. No locks: a fork could find one held. Dictionary operations are atomic and are all that is needed.
+    What is registered survives a fork, the threads themselves do not: they are started anew in each
+    child in which they are to run. No locks: a fork could find one held. Dictionary operations are
+    atomic and are all that is needed.
     """
 
     def __init__(self, system: System = SYSTEM) -> None:
@@ -89,7 +92,10 @@ class Registry:
             del self._members[member.name]
 
     def reset(self) -> None:
-        """Forget every thread and that the process was told to stop. For tests: threads that run are not stopped."""
+        """Forget every thread and that the process was told to stop.
+
+        For tests: threads that run are not stopped.
+        """
         self._members.clear()
         self._stop = Stop()
 
@@ -109,10 +115,11 @@ class Registry:
         return told
 
     def stop(self, reason: str, deadline: float) -> List[Life]:
-        """Tell all to stop, one group after the other, the latest registered first; return those still running.
+        """Tell all to stop, one group after the other, the latest registered first; return those
+        still running.
 
-        `deadline` is a time of the monotonic clock. Each group is waited for before the next is told, but a group that
-        does not end leaves the later ones their equal share of the time.
+        `deadline` is a time of the monotonic clock. Each group is waited for before the next is
+        told, but a group that does not end leaves the later ones their equal share of the time.
         """
         groups = self._groups()
         for number, group in enumerate(groups):
@@ -150,14 +157,18 @@ def current_life() -> Optional[Life]:
 
 
 class StopEvent:
-    """Like a `threading.Event` that is set when the calling thread is to stop: itself, or with its whole process."""
+    """Like a `threading.Event` that is set when the calling thread is to stop: itself, or with its
+    whole process.
+    """
 
     def is_set(self) -> bool:
         """Return whether the calling thread is to stop."""
         return self._event().is_set()
 
     def wait(self, timeout: Optional[float] = None) -> bool:
-        """Wait until the calling thread is to stop, at most `timeout` seconds; return whether it is."""
+        """Wait until the calling thread is to stop, at most `timeout` seconds; return whether it
+        is.
+        """
         return self._event().wait(timeout)
 
     def _event(self) -> threading.Event:
@@ -172,7 +183,9 @@ stop_event = StopEvent()
 
 
 def stopping() -> bool:
-    """Return whether the calling thread is to stop: because its process ends, or because it alone was told to."""
+    """Return whether the calling thread is to stop: because its process ends, or because it alone
+    was told to.
+    """
     return stop_event.is_set()
 
 

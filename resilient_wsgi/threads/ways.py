@@ -12,8 +12,9 @@ Way = Callable[[], object]
 def way_to_tell(thread: threading.Thread, attributes: Sequence[str] = ()) -> Optional[Way]:
     """Return a function that tells this thread to stop, None where no way is known.
 
-    Known are `Timer`, the threads of `concurrent.futures` (queued work is cancelled, running work goes on), and APScheduler; and what `attributes` names, on the thread or on the object whose method it runs: an event, which is set,
-    or a method, which is called.
+    Known are `Timer`, the threads of `concurrent.futures` (queued work is cancelled, running work
+    goes on), and APScheduler; and what `attributes` names, on the thread or on the object whose
+    method it runs: an event, which is set, or a method, which is called.
     """
     if isinstance(thread, threading.Timer):
         return thread.cancel

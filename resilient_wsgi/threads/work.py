@@ -1,8 +1,10 @@
-"""What requests and tasks have started and left running: threads that the process ought to wait for when it exits.
+"""What requests and tasks have started and left running: threads that the process ought to wait for
+when it exits.
 
-A thread of the app is work unless it is known to run in the background: started while a module is imported (also by a
-request that imports it), by a hook of the server's that runs before the first request, or by such a thread in turn. What
-cannot be told is work: without this library the interpreter would wait for it as well.
+A thread of the app is work unless it is known to run in the background: started while a module is
+imported (also by a request that imports it), by a hook of the server's that runs before the first
+request, or by such a thread in turn. What cannot be told is work: without this library the
+interpreter would wait for it as well.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from types import FrameType
 from typing import List, Optional
 
 from .. import deadline, servers
-from . import adopt, jobs
+from . import adoption as adopt, jobs
 from .ways import executor_of, is_pool_manager
 
 # a thread that has run ten times as long as the process gets to end is not about to finish
@@ -20,11 +22,14 @@ AGE_LIMIT = 10
 
 
 def is_begun_by(frame: Optional[FrameType]) -> bool:
-    """Return whether what this function starts is work: by the stack that leads to it, innermost first."""
+    """Return whether what this function starts is work: by the stack that leads to it, innermost
+    first.
+    """
     server = servers.detect()
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "<module>":  # an import, or the server's own program, whose functions come first
+        # an import, or the server's own program, whose functions come first
+        if code.co_name == "<module>":
             return False
         judgement = server.calls_app(code)
         if judgement is not None:
@@ -46,7 +51,9 @@ def _is_done_here() -> bool:
 
 
 def unfinished(oldest: float) -> List[threading.Thread]:
-    """Return the threads of this process that are work and were started after a time of the monotonic clock."""
+    """Return the threads of this process that are work and were started after a time of the
+    monotonic clock.
+    """
     return [thread for thread in adopt.alive() if _is_work(thread) and _started(thread) >= oldest]
 
 

@@ -1,4 +1,6 @@
-"""Whether the app's code runs is known by the code that calls it, whatever the files are called and however they are nested."""
+"""Whether the app's code runs is known by the code that calls it, whatever the files are called and
+however they are nested.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import pytest
 
 from resilient_wsgi import wrap
 from resilient_wsgi.core import callers
-from resilient_wsgi.gate import Gate
+from resilient_wsgi.core.middleware import Gate
 from resilient_wsgi.request import DeadlineMiddleware, soft
 from resilient_wsgi.stderr import ErrorsMiddleware
 
@@ -85,13 +87,17 @@ def test_no_file_is_known_by_its_name():
 
 
 def test_no_finally_swallows_what_is_raised():
-    """CPython 3.14 warns of `return` in `finally`, and where warnings are errors does not import the file."""
+    """CPython 3.14 warns of `return` in `finally`, and where warnings are errors does not import
+    the file.
+    """
 
     def jumps(nodes):
         for node in nodes:
             if isinstance(node, (ast.Return, ast.Break, ast.Continue)):
                 yield node
-            elif not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While)):
+            elif not isinstance(
+                node, (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While)
+            ):
                 yield from jumps(ast.iter_child_nodes(node))
 
     found = [

@@ -1,4 +1,6 @@
-"""The commands that look at an instance: how it is named, and what is said where nothing can be seen."""
+"""The commands that look at an instance: how it is named, and what is said where nothing can be
+seen.
+"""
 
 import contextlib
 import errno
@@ -14,9 +16,9 @@ import pytest
 from bench.readiness_cases import instance, options
 from lab.processes import wait_until
 from resilient_wsgi.cli import main, target
+from resilient_wsgi.host import listen_queue
 from resilient_wsgi.readiness.board import Board
 from resilient_wsgi.readiness.glance import Glance, NoBoard
-from resilient_wsgi.servers import listen_queue
 
 COMMAND = [sys.executable, "-m", "resilient_wsgi"]
 MASTER = """
@@ -48,7 +50,9 @@ def master(*how):
 
 
 def run(*arguments, **more):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False, **more)
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False, **more
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -65,7 +69,8 @@ def test_a_worker_leads_to_its_master_and_a_master_to_itself():
 
 
 def test_the_process_that_started_a_server_is_not_taken_for_its_master():
-    listener_of_ours = listen_queue.listening_descriptors()  # whatever the parent listens to, it was not forked from it
+    # whatever the parent listens to, it was not forked from it
+    listener_of_ours = listen_queue.listening_descriptors()
     assert isinstance(listener_of_ours, tuple)
     with master() as (pid, _):
         assert os.getpid() not in (target.master_of(pid), *target.family(pid))
@@ -78,7 +83,9 @@ def test_a_process_that_forked_another_without_a_socket_in_common_is_not_its_mas
 
 @pytest.mark.parametrize("by_file", [False, True], ids=["PID", "--pidfile"])
 @pytest.mark.parametrize("verb", ["status", "ready", "drain", "report", "stacks"])
-def test_every_verb_names_an_instance_in_the_same_two_ways_and_ends_with_2_where_there_is_none(verb, by_file, tmp_path):
+def test_every_verb_names_an_instance_in_the_same_two_ways_and_ends_with_2_where_there_is_none(
+    verb, by_file, tmp_path
+):
     gone = no_such_pid()
     (tmp_path / "pid").write_text(f"{gone}\n")
     code, out, err = run(verb, f"--pidfile={tmp_path / 'pid'}" if by_file else str(gone))
@@ -182,7 +189,9 @@ def test_a_standard_output_that_takes_nothing_changes_no_exit_code_and_raises_no
     redirect = {"gone": "| true", "full": "> /dev/full", "closed": ">&-"}[closed]
     with master() as (pid, _):
         line = f"{{ {' '.join(COMMAND)} status {pid}; echo $? >&2; }} {redirect}"
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            ["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False
+        )
     assert done.stderr == "0\n"
 
 
@@ -203,10 +212,15 @@ def test_the_pid_of_a_uwsgi_worker_names_its_instance(capsys):
 
 
 @pytest.mark.servers
-def test_what_runs_without_the_library_is_said_to_and_its_listen_queue_is_shown_all_the_same(capsys):
+def test_what_runs_without_the_library_is_said_to_and_its_listen_queue_is_shown_all_the_same(
+    capsys,
+):
     with instance(options(guarded=False, processes=1)) as running:
         assert main(["ready", str(running.server.pid)]) == 2
-        assert "runs no instance with `shared-import = resilient_wsgi.uwsgi`" in capsys.readouterr().err
+        assert (
+            "runs no instance with `shared-import = resilient_wsgi.uwsgi`"
+            in capsys.readouterr().err
+        )
         assert main(["status", str(running.server.pid)]) == 0
 
 

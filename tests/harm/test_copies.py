@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from resilient_wsgi import wrap
-from resilient_wsgi.stack import Wrapped
+from resilient_wsgi.app import Wrapped
 
 
 class App:

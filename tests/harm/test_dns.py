@@ -1,4 +1,6 @@
-"""DNS: a dead name delays nobody else, the app's own `getaddrinfo` is called where it was called, forks see no thread."""
+"""DNS: a dead name delays nobody else, the app's own `getaddrinfo` is called where it was called,
+forks see no thread.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ import pytest
 
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 from tests.harm.clients import by_http_client, by_httpx, by_requests, by_urllib3, by_urllib_request
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +61,9 @@ def _installed():
 
 @pytest.fixture
 def dns(monkeypatch):
-    """A resolver beneath Python's: `.test` names are this machine, dead ones are not answered before the test ends."""
+    """A resolver beneath Python's: `.test` names are this machine, dead ones are not answered
+    before the test ends.
+    """
     real, over = _socket.getaddrinfo, threading.Event()
 
     def getaddrinfo(host, *question):
@@ -101,7 +105,9 @@ def test_names_that_dns_does_not_answer_delay_only_those_who_ask_for_them(dns, p
 
 
 @ALL
-def test_an_override_of_getaddrinfo_is_asked_in_the_thread_and_context_of_the_call(port, monkeypatch, ask):
+def test_an_override_of_getaddrinfo_is_asked_in_the_thread_and_context_of_the_call(
+    port, monkeypatch, ask
+):
     asked, real = [], socket.getaddrinfo
 
     def pinned(host, *args, **kwargs):

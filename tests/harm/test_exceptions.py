@@ -23,7 +23,7 @@ from bench.outbound_hostile import Hostile, black_holes, names
 from resilient_wsgi import errors, events
 from resilient_wsgi.core.patching import Patches
 from resilient_wsgi.outbound import install, timeouts, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 OURS = [
     errors.ResilientError("a text"),
@@ -37,7 +37,9 @@ each_of_ours = pytest.mark.parametrize("error", OURS, ids=lambda error: type(err
 
 
 @each_of_ours
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
+)
 def test_each_exception_of_ours_survives_pickle_and_copy(error, again):
     other = again(error)
     assert type(other) is type(error)
@@ -161,7 +163,9 @@ def test_an_upstream_that_cannot_be_reached_ends_in_the_clients_own_class_with_o
 
 @each_client
 @pytest.mark.parametrize("phase", ["connect", "silent", "drip_body"])
-def test_a_number_of_the_callers_raises_exactly_what_it_raises_without_the_library(server, call, phase):
+def test_a_number_of_the_callers_raises_exactly_what_it_raises_without_the_library(
+    server, call, phase
+):
     """Tables keyed by the exact class find it; a message has nothing of ours."""
 
     def ask():
@@ -253,11 +257,17 @@ def test_an_adapter_sees_the_same_exceptions_as_without_the_library(server, time
         session.get(f"{server.url}/silent", timeout=timeout)
     assert len(adapter.tries) == 3
     for error in adapter.tries:
-        assert (type(error) is requests.ReadTimeout) if timeout else is_ours_and_only(error, requests.ReadTimeout)
+        assert (
+            (type(error) is requests.ReadTimeout)
+            if timeout
+            else is_ours_and_only(error, requests.ReadTimeout)
+        )
         assert error.request is not None
 
 
-@pytest.mark.parametrize(("path", "kind"), [("silent", requests.ReadTimeout), ("dead", requests.ConnectTimeout)])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("silent", requests.ReadTimeout), ("dead", requests.ConnectTimeout)]
+)
 @pytest.mark.parametrize("total", [0.1, 5])
 def test_an_adapter_that_is_called_alone_raises_exceptions_of_requests(server, path, kind, total):
     with (
@@ -276,13 +286,18 @@ def test_an_adapter_that_is_called_alone_raises_exceptions_of_requests(server, p
 
 def test_retries_of_an_adapter_end_in_a_timeout_of_requests_when_the_total_is_over(server):
     with requests.Session() as session, timeouts(total=0.3, read=0.2):
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=urllib3.Retry(9, backoff_factor=0)))
+        session.mount(
+            "http://", requests.adapters.HTTPAdapter(max_retries=urllib3.Retry(9, backoff_factor=0))
+        )
         error = raised(session.get, f"{server.url}/silent")
     assert is_ours_and_only(error, requests.ReadTimeout)
 
 
 def test_the_retries_of_urllib3_end_in_its_timeout_when_the_total_is_over(server):
-    with urllib3.PoolManager(retries=urllib3.Retry(9, backoff_factor=0)) as manager, timeouts(total=0.3, read=0.2):
+    with (
+        urllib3.PoolManager(retries=urllib3.Retry(9, backoff_factor=0)) as manager,
+        timeouts(total=0.3, read=0.2),
+    ):
         error = raised(manager.request, "GET", f"{server.url}/silent")
     assert is_ours_and_only(error, urllib3.exceptions.ReadTimeoutError)
 
@@ -299,7 +314,9 @@ def test_a_timeout_that_a_transport_has_handled_is_not_the_reason_of_the_next_ex
             response = super().handle_request(request)
             try:
                 brief_read = {"timeout": {"read": 0.2}}
-                super().handle_request(httpx.Request("GET", f"{server.url}/silent", extensions=brief_read))
+                super().handle_request(
+                    httpx.Request("GET", f"{server.url}/silent", extensions=brief_read)
+                )
             except httpx.ReadTimeout:
                 return response
 
@@ -324,7 +341,9 @@ def test_a_hook_may_fail_for_reasons_of_its_own_after_a_timeout_that_it_has_hand
     assert type(error) is requests.HTTPError
 
 
-def test_an_error_of_the_app_in_an_upload_is_its_own_whatever_it_has_handled_or_names_as_its_cause(server):
+def test_an_error_of_the_app_in_an_upload_is_its_own_whatever_it_has_handled_or_names_as_its_cause(
+    server,
+):
     class Bad(requests.RequestException):
         pass
 
@@ -379,7 +398,9 @@ def test_nothing_of_the_wait_is_kept_by_an_exception_that_is_kept(server):
 
 @pytest.mark.parametrize("where", ["before the answer", "in the body"])
 def test_what_the_app_does_between_two_parts_of_an_exchange_is_not_counted(where):
-    """http.client hands out each part alone: the app may do other work while the answer is there already."""
+    """http.client hands out each part alone: the app may do other work while the answer is there
+    already.
+    """
     install(Outbound(total_timeout=0.3))
     with Hostile() as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)

@@ -1,4 +1,6 @@
-"""The limits of an exit: how a mercy is divided, what counts as work, and what a CPython with other names gets."""
+"""The limits of an exit: how a mercy is divided, what counts as work, and what a CPython with other
+names gets.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import textwrap
 
 import pytest
 
-from resilient_wsgi.settings import Threads
+from resilient_wsgi.settings.options import Threads
 from resilient_wsgi.threads.plan import Plan
 
 PRELUDE = """
@@ -17,7 +19,7 @@ import atexit, concurrent.futures, os, sys, threading, time, types
 from resilient_wsgi import deadline, servers, threads
 from resilient_wsgi.servers.base import WORKER, Identity
 from resilient_wsgi.servers.plain import PlainServer
-from resilient_wsgi.settings import Threads
+from resilient_wsgi.settings.options import Threads
 
 class Serving(PlainServer):
     "A server that has loaded its app: its main thread handles requests, in functions of the file `requests.py`."
@@ -73,9 +75,17 @@ def ending():
 def test_every_part_of_an_exit_has_its_time_and_all_of_it_ends_before_the_server_kills(mercy):
     plan = Plan(Threads(), mercy, begun=1000.0)
     granted = 60 if mercy is None else mercy
-    assert 1000 < plan.work_until < plan.grace_until(plan.work_until) <= plan.cut_at < plan.gone_at < 1000 + granted
+    assert (
+        1000
+        < plan.work_until
+        < plan.grace_until(plan.work_until)
+        <= plan.cut_at
+        < plan.gone_at
+        < 1000 + granted
+    )
     assert plan.gone_at >= 1000 + granted * 0.75 - 1e-9
-    assert plan.work_until >= 1000 + granted * 0.35  # most of a long one, more than a third of the shortest
+    # most of a long one, more than a third of the shortest
+    assert plan.work_until >= 1000 + granted * 0.35
 
 
 @pytest.mark.parametrize(
@@ -94,9 +104,14 @@ def test_what_the_operator_has_set_keeps_its_meaning_within_the_mercy(options, m
 
 @pytest.mark.parametrize("mercy", [1, 4, 5, 8, 60])
 def test_what_is_kept_for_background_threads_is_work_s_where_there_are_none(mercy):
-    with_them, alone = (Plan(Threads(), mercy, begun=0.0, background=some) for some in (True, False))
-    assert with_them.work_until < alone.work_until <= alone.cut_at < alone.gone_at == with_them.gone_at
-    assert alone.work_until >= 0.6 * mercy  # the rest is for exit functions, and the margin of a second or a quarter
+    with_them, alone = (
+        Plan(Threads(), mercy, begun=0.0, background=some) for some in (True, False)
+    )
+    assert (
+        with_them.work_until < alone.work_until <= alone.cut_at < alone.gone_at == with_them.gone_at
+    )
+    # the rest is for exit functions, and the margin of a second or a quarter
+    assert alone.work_until >= 0.6 * mercy
 
 
 def test_work_gets_a_short_mercy_but_for_what_exit_functions_and_the_margin_need(ending):
@@ -124,7 +139,12 @@ def test_a_request_s_thread_and_jobs_are_finished_and_nobody_else_is_waited_for(
         sys.exit(3)
         """)
     assert done.returncode == 3
-    assert sorted(done.stdout.splitlines()) == ["job 0 done", "job 1 done", "job 2 done", "thread done"]
+    assert sorted(done.stdout.splitlines()) == [
+        "job 0 done",
+        "job 1 done",
+        "job 2 done",
+        "thread done",
+    ]
     assert "'forever' did not stop" in done.stderr
 
 
@@ -139,7 +159,10 @@ def test_jobs_of_the_background_in_a_pool_are_cancelled_and_those_of_requests_ar
     assert done.stdout.splitlines() == ["request", "[False, True, True]"]
 
 
-@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="CPython 3.12 starts no thread once the main one has ended")
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 12),
+    reason="CPython 3.12 starts no thread once the main one has ended",
+)
 def test_work_that_starts_work_or_asks_whether_to_stop_is_served(ending):
     done = ending("""
         threads.install()
@@ -152,7 +175,9 @@ def test_work_that_starts_work_or_asks_whether_to_stop_is_served(ending):
     assert (done.returncode, done.stdout) == (0, "second\n")
 
 
-def test_a_timer_of_a_request_runs_if_its_time_comes_before_the_end_and_is_cancelled_otherwise(ending):
+def test_a_timer_of_a_request_runs_if_its_time_comes_before_the_end_and_is_cancelled_otherwise(
+    ending,
+):
     done = ending("""
         threads.install()
         def view():
@@ -165,7 +190,9 @@ def test_a_timer_of_a_request_runs_if_its_time_comes_before_the_end_and_is_cance
     assert done.stdout.splitlines() == ["soon", "True"]
 
 
-def test_a_thread_that_has_run_ten_times_as_long_as_the_mercy_is_taken_for_one_that_does_not_end(ending):
+def test_a_thread_that_has_run_ten_times_as_long_as_the_mercy_is_taken_for_one_that_does_not_end(
+    ending,
+):
     done = ending(
         """
         threads.install()
@@ -182,7 +209,9 @@ def test_a_thread_that_has_run_ten_times_as_long_as_the_mercy_is_taken_for_one_t
     assert "'old' did not stop" in done.stderr
 
 
-@pytest.mark.parametrize("left", ["forever", "sleep", "lock", "waker", "busy", "executor", "breeder"])
+@pytest.mark.parametrize(
+    "left", ["forever", "sleep", "lock", "waker", "busy", "executor", "breeder"]
+)
 @pytest.mark.parametrize("end", ["sys.exit(3)", "raise SystemExit(7)", "raise ValueError", "pass"])
 def test_a_process_that_leaves_threads_behind_ends_with_its_own_code(ending, left, end):
     done = ending(f"""
@@ -216,11 +245,16 @@ def test_a_process_that_leaves_threads_behind_ends_with_its_own_code(ending, lef
         {end}
         """)
     assert done.stdout == "atexit\n"
-    assert done.returncode == {"sys.exit(3)": 3, "raise SystemExit(7)": 7, "raise ValueError": 1, "pass": 0}[end]
+    assert (
+        done.returncode
+        == {"sys.exit(3)": 3, "raise SystemExit(7)": 7, "raise ValueError": 1, "pass": 0}[end]
+    )
 
 
 @pytest.mark.parametrize("how", ["unwanted", "uninstalled"])
-def test_a_process_whose_exit_is_not_bounded_waits_for_its_threads_and_executors_as_ever(ending, how):
+def test_a_process_whose_exit_is_not_bounded_waits_for_its_threads_and_executors_as_ever(
+    ending, how
+):
     done = ending(f"""
         threads.install()
         threading.Thread(target=say, args=("thread", 1.2)).start()
@@ -254,7 +288,9 @@ MISSING = [(module, name) for module, names in NAMES.items() for name in names]
 
 
 @pytest.mark.parametrize(("module", "name"), MISSING, ids=[name for _, name in MISSING])
-def test_the_library_works_around_each_private_name_that_a_cpython_may_not_have(ending, module, name):
+def test_the_library_works_around_each_private_name_that_a_cpython_may_not_have(
+    ending, module, name
+):
     """As if it did not exist, for the library: `threading` itself goes on using it."""
     done = ending(f"""
         import importlib

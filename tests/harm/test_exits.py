@@ -1,4 +1,6 @@
-"""An exit loses no work of requests, ends within the server's mercy, and takes nobody's exit function away."""
+"""An exit loses no work of requests, ends within the server's mercy, and takes nobody's exit
+function away.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ def uwsgi(tmp_path):
             **{name.replace("_", "-"): value for name, value in options.items()},
         }  # fmt: skip
         ini = {name: value for name, value in ini.items() if value is not False}
-        return Server(ini, env={"PYTHONPATH": str(tmp_path), "PYTHON": sys.executable, **(env or {})})
+        return Server(
+            ini, env={"PYTHONPATH": str(tmp_path), "PYTHON": sys.executable, **(env or {})}
+        )
 
     return make
 
@@ -106,8 +110,11 @@ def replaced(server, old, patience):
 
 
 @LAZY
-def test_what_requests_have_started_is_finished_at_a_reload_and_what_runs_for_ever_is_not_waited_for(uwsgi, lazy):
-    # one thread: with two, uWSGI itself waits for ever while a child of the pool has a copy of the pipe that ends the other
+def test_what_requests_have_started_is_finished_at_a_reload_and_what_runs_for_ever_is_not_waited_for(
+    uwsgi, lazy
+):
+    # one thread: with two, uWSGI itself waits for ever while a child of the pool has a copy of the
+    # pipe that ends the other
     with uwsgi(lazy_apps=lazy, env={"BACKGROUND": "1"}) as server:
         old = serving(server)
         for path in WORK:
@@ -127,9 +134,13 @@ def test_work_is_finished_on_every_way_out(uwsgi, way):
     with uwsgi(**options) as server:
         (worker,) = serving(server)
         get(server, "/jobs")
-        server.wait_for_log(r"GET /jobs => ")  # until then the worker is busy, and a forced stop runs nothing
+        # until then the worker is busy, and a forced stop runs nothing
+        server.wait_for_log(r"GET /jobs => ")
         if way != "max-requests":
-            os.kill(server.pid if way == "SIGTERM" else worker, signal.SIGTERM if way == "SIGTERM" else signal.SIGHUP)
+            os.kill(
+                server.pid if way == "SIGTERM" else worker,
+                signal.SIGTERM if way == "SIGTERM" else signal.SIGHUP,
+            )
         replaced(server, [worker], 12)
         assert server.log().count("delivered in") == 4
 
@@ -161,7 +172,9 @@ def test_a_thread_started_by_an_import_within_a_request_runs_in_the_background(u
         "threading.Thread(target=push, name='metrics').start()\n"
     )
     with uwsgi(
-        APP.replace('"/thread": lambda:', '"/import": lambda: __import__("metrics"), "/thread": lambda:')
+        APP.replace(
+            '"/thread": lambda:', '"/import": lambda: __import__("metrics"), "/thread": lambda:'
+        )
     ) as server:
         old = serving(server)
         get(server, "/import")
@@ -171,8 +184,15 @@ def test_a_thread_started_by_an_import_within_a_request_runs_in_the_background(u
 
 
 def test_the_fuse_of_a_worker_that_ended_does_not_fire_in_the_place_it_has_left(uwsgi, tmp_path):
-    """`cheaper` leaves it empty; the master would speak of harakiri at pid 0 and sleep, again and again."""
-    options = {"cheaper": 1, "cheaper_initial": 2, "cheaper_algo": "manual", "master_fifo": str(tmp_path / "fifo")}
+    """`cheaper` leaves it empty; the master would speak of harakiri at pid 0 and sleep, again and
+    again.
+    """
+    options = {
+        "cheaper": 1,
+        "cheaper_initial": 2,
+        "cheaper_algo": "manual",
+        "master_fifo": str(tmp_path / "fifo"),
+    }
     with uwsgi(processes=2, env={"RESILIENT_WSGI_THREADS_FUSE": "2"}, **options) as server:
         serving(server)
         (tmp_path / "fifo").write_text("-")
@@ -193,7 +213,9 @@ HOLDS = {
 
 @pytest.mark.parametrize("holds", HOLDS)
 def test_an_exit_function_that_hangs_is_cut_short_within_the_mercy_and_the_others_run(uwsgi, holds):
-    code = f"{APP}\n    atexit.register(note, 'first registered, last to run')\n    {HOLDS[holds]}\n"
+    code = (
+        f"{APP}\n    atexit.register(note, 'first registered, last to run')\n    {HOLDS[holds]}\n"
+    )
     with uwsgi(code, lazy_apps=True, worker_reload_mercy=4) as server:
         old = serving(server)
         server.signal(signal.SIGHUP)
@@ -210,7 +232,9 @@ def test_an_exit_function_that_hangs_is_cut_short_within_the_mercy_and_the_other
 
 def gunicorn(tmp_path, *arguments, env=None):
     (tmp_path / "app.py").write_text(textwrap.dedent(INSTALL) + textwrap.dedent(APP))
-    return Gunicorn("app:application", list(arguments), env={"PYTHONPATH": str(tmp_path), **(env or {})})
+    return Gunicorn(
+        "app:application", list(arguments), env={"PYTHONPATH": str(tmp_path), **(env or {})}
+    )
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
@@ -242,7 +266,9 @@ def test_under_gunicorn_work_ends_before_the_arbiter_kills(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_under_gunicorn_a_reload_gives_work_the_time_until_the_arbiter_misses_the_worker(tmp_path, kind):
+def test_under_gunicorn_a_reload_gives_work_the_time_until_the_arbiter_misses_the_worker(
+    tmp_path, kind
+):
     """`graceful_timeout` is for the stop of the instance."""
     arguments = ["--worker-class", kind, "--threads=2", "--graceful-timeout=2", "--timeout=30"]
     with gunicorn(tmp_path, *arguments) as server:
@@ -287,7 +313,9 @@ STARTS_GUNICORN = {
 
 @pytest.mark.parametrize("how", STARTS_GUNICORN)
 def test_gunicorn_is_recognised_however_it_is_started(tmp_path, how):
-    (tmp_path / "app.py").write_text(textwrap.dedent(INSTALL) + textwrap.dedent(APP) + textwrap.dedent(DETECTED))
+    (tmp_path / "app.py").write_text(
+        textwrap.dedent(INSTALL) + textwrap.dedent(APP) + textwrap.dedent(DETECTED)
+    )
     for name, first in (("later", ""), ("first", "import app")):
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(CUSTOM.format(first=first)))
     at = f"127.0.0.1:{free_port()}"
@@ -296,10 +324,13 @@ def test_gunicorn_is_recognised_however_it_is_started(tmp_path, how):
     with Program(command, ready="Booting worker", env=env, cwd=tmp_path) as server:
         server.port = int(at.rpartition(":")[2])
         assert wait_until(lambda: answers(server), 10)
-        ((name, worker),) = [match.groups() for match in server.wait_for_log(r"^server (\w+) in (\d+)$")][:1]
+        ((name, worker),) = [
+            match.groups() for match in server.wait_for_log(r"^server (\w+) in (\d+)$")
+        ][:1]
         assert name == "gunicorn"
         worker = int(worker)
-        os.kill(worker, signal.SIGTERM)  # the arbiter of the last one has a thread of its own, and is no server to us
+        # the arbiter of the last one has a thread of its own, and is no server to us
+        os.kill(worker, signal.SIGTERM)
         assert wait_until(lambda: gone(worker), 6)
 
 

@@ -16,7 +16,7 @@ import urllib3
 
 import resilient_wsgi
 from resilient_wsgi.outbound import install, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 from tests.harm.clients import by_httpx, by_requests, by_urllib3, by_urllib_request
 
 THE_REST = ("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG")
@@ -69,7 +69,9 @@ def by_http_client(url):
         connection.close()
 
 
-ALL = pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_urllib3, by_requests, by_httpx])
+ALL = pytest.mark.parametrize(
+    "ask", [by_http_client, by_urllib_request, by_urllib3, by_requests, by_httpx]
+)
 
 
 @ALL
@@ -100,7 +102,9 @@ def test_a_guard_that_has_put_the_original_connect_back_is_none_any_more(url, as
 @pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_httpx])
 def test_a_create_connection_that_was_replaced_is_called(url, ask):
     with (
-        mock.patch("socket.create_connection", side_effect=OSError("no network in tests")) as replaced,
+        mock.patch(
+            "socket.create_connection", side_effect=OSError("no network in tests")
+        ) as replaced,
         pytest.raises((OSError, httpx.ConnectError), match="no network in tests"),
     ):
         ask(url)
@@ -114,7 +118,9 @@ def test_a_create_connection_that_was_replaced_is_called(url, ask):
 @pytest.mark.parametrize("ask", [by_urllib3, by_requests])
 def test_urllib3_s_create_connection_that_was_replaced_is_called(url, ask):
     with (
-        mock.patch("urllib3.util.connection.create_connection", side_effect=OSError("no network")) as replaced,
+        mock.patch(
+            "urllib3.util.connection.create_connection", side_effect=OSError("no network")
+        ) as replaced,
         pytest.raises((urllib3.exceptions.HTTPError, requests.ConnectionError), match="no network"),
     ):
         ask(url)
@@ -140,7 +146,9 @@ def test_an_audit_hook_that_refuses_a_connection_is_heard(url, error):
 
 
 class NoSocket:
-    """A test's stand-in for a connection, as httpretty makes it: it has every attribute, and raises what it likes."""
+    """A test's stand-in for a connection, as httpretty makes it: it has every attribute, and raises
+    what it likes.
+    """
 
     def __init__(self, *args, **kwargs):
         pass
@@ -172,7 +180,8 @@ def test_a_stand_in_that_is_no_socket_is_left_alone(ask):
         assert ask("http://api.example/x") == b"ok"
 
 
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # httpretty's own, since CPython 3.12
+# httpretty's own, since CPython 3.12
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 @pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_httpx])
 def test_httpretty_answers(ask):
     httpretty = pytest.importorskip("httpretty")
@@ -185,7 +194,9 @@ def test_httpretty_answers(ask):
 @ALL
 def test_a_clock_that_a_test_turns_ends_no_call(url, ask):
     freezegun = pytest.importorskip("freezegun")
-    installation = resilient_wsgi.install({**dict.fromkeys(THE_REST, "off"), "OUTBOUND": {"TOTAL_TIMEOUT": 20}})
+    installation = resilient_wsgi.install(
+        {**dict.fromkeys(THE_REST, "off"), "OUTBOUND": {"TOTAL_TIMEOUT": 20}}
+    )
     try:
         with freezegun.freeze_time("2030-01-01", auto_tick_seconds=15):
             assert ask(url) == b"ok"

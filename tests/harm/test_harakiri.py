@@ -1,4 +1,6 @@
-"""A request has as long as the server gives it, whatever gives it: the option, a route, a body, the app."""
+"""A request has as long as the server gives it, whatever gives it: the option, a route, a body, the
+app.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ application = resilient_wsgi.wrap(app)
 @contextlib.contextmanager
 def running(tmp_path, environment=(), **options):
     (tmp_path / "app.py").write_text(APP)
-    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()}
+    env = {
+        f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()
+    }
     base = {"module": "app", "pythonpath": str(tmp_path), "master": True, "enable-threads": True}
     hooks = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
     try:
@@ -54,7 +58,9 @@ def running(tmp_path, environment=(), **options):
 
 
 def ask(server, path, data=None):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", data, timeout=20) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{server.port}{path}", data, timeout=20
+    ) as answer:
         return answer.read().decode()
 
 
@@ -98,7 +104,9 @@ def test_the_app_s_harakiri_is_followed_beside_the_option(tmp_path):
 def test_a_harakiri_that_depends_on_the_listen_queue_is_no_deadline(tmp_path):
     with running(tmp_path, **{"harakiri": 4, "harakiri-queue-threshold": 3}) as server:
         assert remaining(server) is None
-        server.wait_for_log(r"no deadline: set REQUEST.TIMEOUT \(harakiri depends on harakiri-queue-threshold\)")
+        server.wait_for_log(
+            r"no deadline: set REQUEST.TIMEOUT \(harakiri depends on harakiri-queue-threshold\)"
+        )
 
 
 def test_without_a_master_a_body_that_is_buffered_is_not_limited_by_what_is_not_known(tmp_path):
@@ -109,13 +117,19 @@ def test_without_a_master_a_body_that_is_buffered_is_not_limited_by_what_is_not_
 
 def has_routes():
     with contextlib.suppress(ToolMissing):
-        done = subprocess.run([find_tool("uwsgi"), "--help"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [find_tool("uwsgi"), "--help"], capture_output=True, text=True, check=False
+        )
         return "--route " in done.stdout
     return False
 
 
-@pytest.mark.skipif(not has_routes(), reason="this uWSGI has no internal routing (built without pcre)")
-@pytest.mark.parametrize("mode", [{}, {"threads": 2}, {"lazy-apps": True}], ids=["prefork", "threads", "lazy"])
+@pytest.mark.skipif(
+    not has_routes(), reason="this uWSGI has no internal routing (built without pcre)"
+)
+@pytest.mark.parametrize(
+    "mode", [{}, {"threads": 2}, {"lazy-apps": True}], ids=["prefork", "threads", "lazy"]
+)
 def test_a_route_s_harakiri_is_followed(tmp_path, mode):
     paths = {"PATHS": '{"/export": 40}', "TIMEOUT": 5}
     with running(tmp_path, paths, route="^/(export|other) harakiri:60", **mode) as server:
@@ -133,9 +147,14 @@ def test_a_view_extends_its_deadline_as_far_as_harakiri_allows(tmp_path):
         assert remaining(server, "/extend/1") > 1.8
 
 
-def test_a_slow_view_beside_traffic_in_other_threads_is_answered_by_the_worker_that_began_it(tmp_path):
+def test_a_slow_view_beside_traffic_in_other_threads_is_answered_by_the_worker_that_began_it(
+    tmp_path,
+):
     """uWSGI 2.0 has one harakiri for all threads, and any request that ends clears it."""
-    with running(tmp_path, {"GRACE": 0.2}, harakiri=2, threads=4) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        running(tmp_path, {"GRACE": 0.2}, harakiri=2, threads=4) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         pid = ask(server, "/sleep/0")
         with load.Load(server.port, [load.Rate("/", 10)], seconds=30) as traffic:
             slow = pool.submit(ask, server, "/sleep/4")

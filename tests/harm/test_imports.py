@@ -27,12 +27,14 @@ def run(missing: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("missing", ["ssl", "_ssl", "_ctypes"])
-def test_a_python_that_was_built_without_a_library_runs_the_app_with_its_limits(missing: str) -> None:
+def test_a_python_that_was_built_without_a_library_runs_the_app_with_its_limits(
+    missing: str,
+) -> None:
     done = run(missing)
     assert (done.returncode, done.stdout.split()) == (0, ["b'answered'", "True"]), done.stderr
 
 
 def test_a_component_that_cannot_be_imported_is_off_and_the_app_starts() -> None:
-    done = run("resilient_wsgi.outbound.installing")
+    done = run("resilient_wsgi.outbound.component")
     assert (done.returncode, done.stdout.split()) == (0, ["b'answered'", "False"]), done.stderr
     assert "outbound: off; ModuleNotFoundError" in done.stderr

@@ -1,4 +1,6 @@
-"""Legitimate slow calls are not cut: limits by scope, explicit numbers kept, a request's limits end with it."""
+"""Legitimate slow calls are not cut: limits by scope, explicit numbers kept, a request's limits end
+with it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, policy, timeouts, uninstall
 from resilient_wsgi.outbound.policy import Limit, Limits, Policy
 from resilient_wsgi.request.deadline import DeadlineMiddleware
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 SHORT, LONG = 0.2, 0.4  # silence and total in a request
 SILENCE = 1.0  # elsewhere
@@ -76,7 +78,9 @@ def upstream():
 @pytest.fixture(autouse=True)
 def _scaled(monkeypatch):
     """The defaults, a fiftieth as long."""
-    default = [Limit(s, "default", by_default=True) for s in (1.0, SHORT, LONG, 2.0, SILENCE, float("inf"))]
+    default = [
+        Limit(s, "default", by_default=True) for s in (1.0, SHORT, LONG, 2.0, SILENCE, float("inf"))
+    ]
     monkeypatch.setattr(policy, "IN_REQUEST", Limits(*default[:3]))
     monkeypatch.setattr(policy, "ELSEWHERE", Limits(*default[3:]))
     install(Outbound())
@@ -92,7 +96,9 @@ def in_request(call, seconds=30.0):
         returned.append(call())
         return []
 
-    served = DeadlineMiddleware(app, seconds=seconds)({"REQUEST_METHOD": "GET", "PATH_INFO": "/pay"}, None)
+    served = DeadlineMiddleware(app, seconds=seconds)(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/pay"}, None
+    )
     getattr(served, "close", lambda: None)()
     return returned[0]
 
@@ -178,26 +184,40 @@ PATIENT_CALLS = {
 }
 
 
-PLAINLY = ["http.client", "urllib.request", "urllib3.Timeout(total=)", "requests (connect, read)", "httpx"]
+PLAINLY = [
+    "http.client",
+    "urllib.request",
+    "urllib3.Timeout(total=)",
+    "requests (connect, read)",
+    "httpx",
+]
 
 
 @pytest.mark.parametrize("name", PATIENT_CALLS)
 def test_a_number_of_the_caller_beyond_the_total_is_kept_in_a_request(upstream, name):
     ask, timeout = PATIENT_CALLS[name]
-    assert in_request(lambda: ask(f"http://{upstream}/late/{LONG + 0.1}", timeout=timeout)) == b"x" * 10
+    assert (
+        in_request(lambda: ask(f"http://{upstream}/late/{LONG + 0.1}", timeout=timeout))
+        == b"x" * 10
+    )
 
 
 @pytest.mark.parametrize("name", PLAINLY)
 def test_it_is_then_the_total_in_a_request(upstream, name):
     ask, timeout = PATIENT_CALLS[name]
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"limit 0.[78]\d* s \(the caller's timeout, in a request the total too"):
+    with pytest.raises(
+        DeadlineExceeded,
+        match=r"limit 0.[78]\d* s \(the caller's timeout, in a request the total too",
+    ):
         in_request(lambda: ask(f"http://{upstream}/steady/3", timeout=timeout))
     assert PATIENT - 0.1 < time.monotonic() - began < PATIENT + 1
 
 
 @pytest.mark.parametrize("name", PLAINLY)
-def test_an_answer_that_never_comes_is_the_caller_s_own_timeout_and_no_matter_of_ours(upstream, name):
+def test_an_answer_that_never_comes_is_the_caller_s_own_timeout_and_no_matter_of_ours(
+    upstream, name
+):
     ask, timeout = PATIENT_CALLS[name]
     with pytest.raises(Exception, match="timed out") as caught:
         in_request(lambda: ask(f"http://{upstream}/late/4", timeout=timeout))
@@ -210,7 +230,9 @@ def test_the_deadline_of_the_request_holds_over_a_number_of_the_caller(upstream)
 
 
 @pytest.mark.parametrize("how", ["TOTAL_TIMEOUT", "HOSTS", "timeouts()"])
-def test_a_total_that_somebody_has_set_holds_over_a_number_of_the_caller_also_elsewhere(upstream, how):
+def test_a_total_that_somebody_has_set_holds_over_a_number_of_the_caller_also_elsewhere(
+    upstream, how
+):
     install(
         {
             "TOTAL_TIMEOUT": Outbound(total_timeout=0.4),
@@ -238,14 +260,21 @@ def events(url):
 
     def urllib3_stream():
         with urllib3.PoolManager(retries=False) as manager:
-            return b"".join(manager.request("GET", url, preload_content=False, timeout=None).stream(1))
+            return b"".join(
+                manager.request("GET", url, preload_content=False, timeout=None).stream(1)
+            )
 
     def urllib3_read_none():
-        with urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5, read=None)) as manager:
+        with urllib3.PoolManager(
+            retries=False, timeout=urllib3.Timeout(connect=5, read=None)
+        ) as manager:
             return b"".join(manager.request("GET", url, preload_content=False).stream(1))
 
     def httpx_stream():
-        with httpx.Client(timeout=None, verify=False) as client, client.stream("GET", url) as response:
+        with (
+            httpx.Client(timeout=None, verify=False) as client,
+            client.stream("GET", url) as response,
+        ):
             return response.read()
 
     def httpx_read_none():
@@ -271,7 +300,9 @@ def events(url):
 
 
 @pytest.mark.parametrize("name", events(""))
-def test_an_explicit_none_is_not_cut_by_a_default_elsewhere_and_is_in_a_request(upstream, monkeypatch, name):
+def test_an_explicit_none_is_not_cut_by_a_default_elsewhere_and_is_in_a_request(
+    upstream, monkeypatch, name
+):
     silence = Limit(0.2, "default", by_default=True)
     monkeypatch.setattr(policy, "ELSEWHERE", policy.ELSEWHERE._replace(read=silence))
     install(Outbound())
@@ -306,7 +337,11 @@ def test_a_call_that_begins_after_its_request_is_over_is_not_limited_by_it(upstr
 
     def work():
         over.wait(10)
-        return deadline.current(), deadline.in_request(), ask(f"http://{upstream}/late/{LONG * 1.5}")
+        return (
+            deadline.current(),
+            deadline.in_request(),
+            ask(f"http://{upstream}/late/{LONG * 1.5}"),
+        )
 
     job = in_request(lambda: Job(work), seconds=0.2)
     time.sleep(0.2)
@@ -316,8 +351,12 @@ def test_a_call_that_begins_after_its_request_is_over_is_not_limited_by_it(upstr
 
 
 @ALL
-@pytest.mark.parametrize(("path", "seconds"), [(f"late/{LONG * 1.5}", 0.2), (f"steady/{LONG * 1.5}", 30)])
-def test_a_call_that_outlives_its_request_is_limited_as_outside_of_requests_from_then_on(upstream, ask, path, seconds):
+@pytest.mark.parametrize(
+    ("path", "seconds"), [(f"late/{LONG * 1.5}", 0.2), (f"steady/{LONG * 1.5}", 30)]
+)
+def test_a_call_that_outlives_its_request_is_limited_as_outside_of_requests_from_then_on(
+    upstream, ask, path, seconds
+):
     job = in_request(lambda: Job(lambda: ask(f"http://{upstream}/{path}")), seconds=seconds)
     job.join(10)
     assert job.result == b"x" * 10
@@ -362,14 +401,18 @@ def test_the_limits_of_a_host_hold_again_after_a_call_to_another_one_within(upst
         assert session.post(f"http://localhost:{port}/late/0.5", data=body()).content == b"x" * 10
 
 
-def test_a_streamed_body_is_limited_as_the_host_that_sends_it_whatever_is_called_meanwhile(upstream):
+def test_a_streamed_body_is_limited_as_the_host_that_sends_it_whatever_is_called_meanwhile(
+    upstream,
+):
     port = upstream.split(":")[1]
     install(Outbound(read_timeout=0.1, hosts={"localhost": {"read_timeout": 5.0}}))
 
     def hook(response, **_):
         by_requests(f"http://127.0.0.1:{port}/late/0")
 
-    with requests.get(f"http://localhost:{port}/steady/1.5", stream=True, hooks={"response": hook}) as response:
+    with requests.get(
+        f"http://localhost:{port}/steady/1.5", stream=True, hooks={"response": hook}
+    ) as response:
         assert response.content == b"x" * 10
 
 

@@ -1,4 +1,6 @@
-"""A deploy that cannot be loaded takes nothing away that served before, and what names no app is no failure."""
+"""A deploy that cannot be loaded takes nothing away that served before, and what names no app is no
+failure.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def all_serve(running, within=20.0):
 
 
 def ask(running, count=40):
-    return load.by_status(load.closed_loop(running.server.port, "/", count=count, clients=4, patience=5.0))
+    return load.by_status(
+        load.closed_loop(running.server.port, "/", count=count, clients=4, patience=5.0)
+    )
 
 
 def chain(running, fifo):
@@ -57,8 +61,11 @@ def chain(running, fifo):
 # A chain reload
 
 
-@pytest.mark.parametrize("kind", ["import", "callable", "killed", "hang"])  # the others: bench/readiness_reloads.py
-def test_a_chain_reload_stops_at_the_first_worker_that_cannot_load_and_the_others_go_on_serving(kind, tmp_path):
+# the others: bench/readiness_reloads.py
+@pytest.mark.parametrize("kind", ["import", "callable", "killed", "hang"])
+def test_a_chain_reload_stops_at_the_first_worker_that_cannot_load_and_the_others_go_on_serving(
+    kind, tmp_path
+):
     fifo = str(tmp_path / "fifo")
     env = {**SOON, "RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}
     with instance(options(master_fifo=fifo, processes=2), env=env) as running:
@@ -90,7 +97,9 @@ def test_a_chain_reload_passes_over_no_worker_whose_checks_fail_while_no_other_i
     fifo = str(tmp_path / "fifo")
     (tmp_path / "told").write_text("no")
     env = {"RESILIENT_WSGI_READINESS_WARM_UP": "0", "TOLD": str(tmp_path / "told")}
-    with instance(options(master_fifo=fifo, processes=2, module="readiness_checked_app"), env=env) as running:
+    with instance(
+        options(master_fifo=fifo, processes=2, module="readiness_checked_app"), env=env
+    ) as running:
         assert running.full_strength()
         chain(running, fifo)
         assert wait_until(lambda: len(running.events("chain reloading complete")) == 1, 20)
@@ -102,11 +111,14 @@ def test_a_chain_reload_passes_over_no_worker_whose_checks_fail_while_no_other_i
 
 @pytest.mark.parametrize("kind", ["import", "crash"])
 def test_after_a_reload_with_a_bad_deploy_lazy_workers_keep_trying_and_heal_by_themselves(kind):
-    with instance(options(processes=2), env={**SOON, "RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}) as running:
+    with instance(
+        options(processes=2), env={**SOON, "RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}
+    ) as running:
         assert all_serve(running)
         running.fail_ever(kind)
         running.server.signal(signal.SIGHUP)
-        assert wait_until(lambda: failures(running) >= 7, 25)  # a cold start ends after three tries of each
+        # a cold start ends after three tries of each
+        assert wait_until(lambda: failures(running) >= 7, 25)
         assert running.server.alive(), running.server.error("ended")
         assert main(["ready", str(running.server.pid)]) == 1
         running.clear()
@@ -119,7 +131,9 @@ def test_after_a_reload_with_a_bad_deploy_a_prefork_instance_stays_and_heals_by_
         assert all_serve(running)
         running.fail_ever("callable")
         running.server.signal(signal.SIGHUP)
-        assert wait_until(lambda: len(running.events("has no app")) >= 3, 25), running.server.error("gave up")
+        assert wait_until(lambda: len(running.events("has no app")) >= 3, 25), running.server.error(
+            "gave up"
+        )
         assert running.server.alive()
         assert main(["ready", str(running.server.pid)]) != 0
         running.clear()
@@ -142,7 +156,10 @@ def test_a_reload_by_the_operator_cuts_the_pause_of_a_prefork_instance_short(thr
         assert "NO MERCY" not in running.server.log()
 
 
-LONG_PAUSE = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "50", "RESILIENT_WSGI_READINESS_MAX_PAUSE": "50"}
+LONG_PAUSE = {
+    "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "50",
+    "RESILIENT_WSGI_READINESS_MAX_PAUSE": "50",
+}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -157,7 +174,9 @@ def test_a_prefork_instance_that_waits_for_a_mended_app_can_be_stopped(number):
 
 def test_a_prefork_instance_with_a_spooler_is_not_reloaded_by_itself_but_by_the_operator(tmp_path):
     (tmp_path / "spool").mkdir()
-    with instance(options(lazy=False, processes=2, spooler=str(tmp_path / "spool")), env=SOON) as running:
+    with instance(
+        options(lazy=False, processes=2, spooler=str(tmp_path / "spool")), env=SOON
+    ) as running:
         assert all_serve(running)
         running.fail_ever("import")
         running.server.signal(signal.SIGHUP)
@@ -175,7 +194,9 @@ def test_a_cold_start_that_never_loads_still_ends_with_22():
         assert wait_until(lambda: not running.server.alive(), 20)
         assert running.server.returncode == 22
         # of two that fail at the same moment neither knows that it was the last
-        assert running.events("attempt 3; that was the last try") or running.events("that ends the instance")
+        assert running.events("attempt 3; that was the last try") or running.events(
+            "that ends the instance"
+        )
 
 
 def test_a_cold_start_in_prefork_says_in_one_line_why_it_ends():
@@ -186,8 +207,13 @@ def test_a_cold_start_in_prefork_says_in_one_line_why_it_ends():
 
 
 def test_a_reload_of_an_instance_that_never_served_is_no_reason_to_stay():
-    # the reload is to come before the last try: an end that is under way already would be overtaken by it
-    env = {**SOON, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "3", "RESILIENT_WSGI_READINESS_MAX_PAUSE": "3"}
+    # the reload is to come before the last try: an end that is under way already would be overtaken
+    # by it
+    env = {
+        **SOON,
+        "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "3",
+        "RESILIENT_WSGI_READINESS_MAX_PAUSE": "3",
+    }
     with instance(options(processes=2), fail_first="import", ever=True, env=env) as running:
         running.server.wait_for_log("has no app")
         running.server.signal(signal.SIGHUP)
@@ -197,7 +223,9 @@ def test_a_reload_of_an_instance_that_never_served_is_no_reason_to_stay():
 
 
 def test_a_second_failure_after_a_reload_is_forgotten_by_one_that_went_well():
-    shm.directory()  # the process that starts the server may have one of its own, which says nothing of the server's loads
+    # the process that starts the server may have one of its own, which says nothing of the server's
+    # loads
+    shm.directory()
     with instance(options(lazy=False, processes=1), env=SOON) as running:
         for _ in range(2):
             assert all_serve(running)
@@ -238,14 +266,19 @@ def test_an_instance_that_names_no_app_runs_as_without_the_library(what, lazy, t
 
 
 def ask_for(running, path):
-    return load.by_status(load.closed_loop(running.server.port, path, count=8, clients=2, patience=5.0))
+    return load.by_status(
+        load.closed_loop(running.server.port, path, count=8, clients=2, patience=5.0)
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "missing"), [("import", "no app for mount /bad"), ("callable", "'application' of .* is not callable")]
+    ("kind", "missing"),
+    [("import", "no app for mount /bad"), ("callable", "'application' of .* is not callable")],
 )
 @pytest.mark.parametrize("lazy", [True, False])
-def test_a_broken_mount_leaves_its_sibling_alone_and_readiness_says_degraded(kind, missing, lazy, capsys):
+def test_a_broken_mount_leaves_its_sibling_alone_and_readiness_says_degraded(
+    kind, missing, lazy, capsys
+):
     mounts = ["/good=hello_app:application", "/bad=readiness_app:application"]
     chosen = {
         **options(lazy=lazy, processes=1),
@@ -271,10 +304,9 @@ def test_a_broken_mount_leaves_its_sibling_alone_and_readiness_says_degraded(kin
 def test_a_crash_is_said_to_be_a_crash_with_its_signal():
     with instance(options(processes=1), fail_first="crash", loads=1) as running:
         assert all_serve(running)
-        # where another thread gets the signal that uWSGI sends to end the process, there is nobody left to tell of it
-        said = (
-            r"has no app \(its load (crashed: SIGSEGV|was killed: a crash, .* by which signal)\), attempt 1; next try"
-        )
+        # where another thread gets the signal that uWSGI sends to end the process, there is nobody
+        # left to tell of it
+        said = r"has no app \(its load (crashed: SIGSEGV|was killed: a crash, .* by which signal)\), attempt 1; next try"
         assert re.search(said, running.server.log())
         assert "has no 'application'" not in running.server.log()
 
@@ -286,7 +318,9 @@ def test_a_load_that_was_too_slow_is_said_to_be_that():
 
 
 def test_an_app_that_has_closed_standard_error_cannot_have_its_failure_lost(tmp_path):
-    (tmp_path / "closing_app.py").write_text("import os\nos.close(2)\nraise RuntimeError('no\\r\\nforged \\x1b[2J')\n")
+    (tmp_path / "closing_app.py").write_text(
+        "import os\nos.close(2)\nraise RuntimeError('no\\r\\nforged \\x1b[2J')\n"
+    )
     chosen = {**options(processes=1), "module": "closing_app", "pythonpath": str(tmp_path)}
     with instance(chosen, env={**SOON, "RESILIENT_WSGI_READINESS_ATTEMPTS": "2"}) as running:
         assert wait_until(lambda: not running.server.alive(), 20)
@@ -297,7 +331,9 @@ def test_an_app_that_has_closed_standard_error_cannot_have_its_failure_lost(tmp_
     assert all(r"RuntimeError: no; forged \x1b[2J" in line for line in ours)
 
 
-def test_a_message_of_several_lines_is_one_that_can_be_read_and_lists_all_mistakes(tmp_path, capsys):
+def test_a_message_of_several_lines_is_one_that_can_be_read_and_lists_all_mistakes(
+    tmp_path, capsys
+):
     mistakes = [f"option NUMBER_{number} takes a number, got 'x{number}'" for number in range(6)]
     text = "6 mistakes in the settings:\n" + "".join(f"  - {mistake}\n" for mistake in mistakes)
     (tmp_path / "mistaken_app.py").write_text(f"raise ValueError({text!r})\n")
@@ -313,8 +349,11 @@ def test_a_message_of_several_lines_is_one_that_can_be_read_and_lists_all_mistak
 def test_without_a_master_the_first_failure_is_the_last_and_said_to_be():
     chosen = options(processes=1)
     del chosen["master"]
-    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*attempt 1; that was the last try"):
-        with instance(chosen, fail_first="import", ever=True) as running:  # if it did not end before it was looked at
+    with pytest.raises(
+        ProcessError, match=r"ended with code 22[\s\S]*attempt 1; that was the last try"
+    ):
+        # if it did not end before it was looked at
+        with instance(chosen, fail_first="import", ever=True) as running:
             wait_until(lambda: not running.server.alive(), 10)
             raise running.server.error(f"ended with code {running.server.returncode}")
 
@@ -327,13 +366,19 @@ def gunicorn(folder, *arguments, module="readiness_loaded_app"):
     """Start it with an app whose loads go wrong as files in `folder` say."""
     tokens = folder / "tokens"
     tokens.mkdir()
-    env = {"TOKENS": str(tokens), "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, FOLDER.parent))), **SOON}
+    env = {
+        "TOKENS": str(tokens),
+        "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, FOLDER.parent))),
+        **SOON,
+    }
     with Gunicorn(f"{module}:application", ["--workers=2", *arguments], env=env) as server:
         yield server, tokens
 
 
 def gunicorn_serves(server):
-    return len({answer.worker for answer in load.burst(server.port, "/", 10, 5.0) if answer.good}) == 2
+    return (
+        len({answer.worker for answer in load.burst(server.port, "/", 10, 5.0) if answer.good}) == 2
+    )
 
 
 @pytest.mark.parametrize("kind", ["import", "killed"])
@@ -343,13 +388,17 @@ def test_after_hup_with_a_bad_deploy_gunicorn_stays_and_heals_by_itself(tmp_path
         (tokens / f"ever-{kind}").touch()
         server.signal(signal.SIGHUP)
         # a cold start halts after three tries of each
-        assert wait_until(lambda: server.log().count("has no app") > 3 * 2, 20), server.error("gave up")
+        assert wait_until(lambda: server.log().count("has no app") > 3 * 2, 20), server.error(
+            "gave up"
+        )
         assert server.alive()
         (tokens / f"ever-{kind}").unlink()
         assert wait_until(lambda: gunicorn_serves(server), 15), server.error("did not heal")
 
 
-def test_while_developing_gunicorn_shows_a_syntax_error_and_loads_again_when_the_file_changes(tmp_path):
+def test_while_developing_gunicorn_shows_a_syntax_error_and_loads_again_when_the_file_changes(
+    tmp_path,
+):
     app = tmp_path / "developed.py"
     good = "import resilient_wsgi\napplication = resilient_wsgi.load('inner_developed')\n"
     app.write_text(good)

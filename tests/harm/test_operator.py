@@ -1,4 +1,6 @@
-"""What operators do wrong, and what they are told: a mistake never stops a service that would run without the library."""
+"""What operators do wrong, and what they are told: a mistake never stops a service that would run
+without the library.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from resilient_wsgi.readiness.board import DRAINED, Board, Slot
 from resilient_wsgi.readiness.ending import Ending
 from resilient_wsgi.readiness.unwatched import Mark, read
 from resilient_wsgi.servers.plain import PlainServer
-from resilient_wsgi.settings import Readiness
+from resilient_wsgi.settings.options import Readiness
 from resilient_wsgi.shm import instance
 
 DJANGO = """
@@ -50,8 +52,16 @@ def serve(folder, server="uwsgi, hooks, lazy", django="{}", **env):
     options = SERVERS[server]
     try:
         if options is None:
-            return Gunicorn("project:application", ["--workers=2"], env={"PYTHONPATH": str(folder), **env})
-        base = {"module": "project", "master": True, "enable-threads": True, "pythonpath": str(folder), "processes": 2}
+            return Gunicorn(
+                "project:application", ["--workers=2"], env={"PYTHONPATH": str(folder), **env}
+            )
+        base = {
+            "module": "project",
+            "master": True,
+            "enable-threads": True,
+            "pythonpath": str(folder),
+            "processes": 2,
+        }
         return Server({**base, **options}, env=env)
     except ToolMissing as missing:
         pytest.skip(str(missing))
@@ -93,7 +103,10 @@ def test_a_mistake_in_the_environment_or_django_s_settings_is_logged_and_the_ser
 def test_an_app_is_wrapped_whatever_the_environment_says(monkeypatch, caplog):
     monkeypatch.setenv("RESILIENT_WSGI_OUTBOND", "off")
     resilient_wsgi.wrap(lambda environ, start_response: [])
-    assert "ignored, and the default is used: RESILIENT_WSGI_OUTBOND in the environment is not known" in caplog.text
+    assert (
+        "ignored, and the default is used: RESILIENT_WSGI_OUTBOND in the environment is not known"
+        in caplog.text
+    )
 
 
 def test_a_mistake_in_the_environment_is_logged_once_and_ends_no_install(monkeypatch, caplog):
@@ -112,7 +125,11 @@ def test_a_mistake_in_the_environment_is_logged_once_and_ends_no_install(monkeyp
 @pytest.mark.parametrize(
     "off",
     [
-        ({"RESILIENT_WSGI": "off"}, "{}", "readiness is off: RESILIENT_WSGI=off in the environment"),
+        (
+            {"RESILIENT_WSGI": "off"},
+            "{}",
+            "readiness is off: RESILIENT_WSGI=off in the environment",
+        ),
         (
             {"RESILIENT_WSGI_READINESS": "off"},
             "{}",
@@ -127,7 +144,9 @@ def test_a_probe_of_an_instance_whose_readiness_is_off_ends_no_pod(server, off, 
     with serve(tmp_path, server, django, **env) as running:
         assert wait_until(lambda: answers(running) and len(running.workers()) == 2, 15)
         pid = str(running.pid)
-        assert wait_until(lambda: main(["ready", "--workers=2", pid]) == 0, 10), capsys.readouterr().out
+        assert wait_until(lambda: main(["ready", "--workers=2", pid]) == 0, 10), (
+            capsys.readouterr().out
+        )
         said = capsys.readouterr().out
         assert main(["ready", "--live", pid]) == 0
         assert main(["ready", pid, "--workers=3"]) == 1
@@ -193,7 +212,12 @@ def test_under_gunicorn_the_commands_say_what_does_there_and_take_no_control_soc
 @pytest.mark.servers
 def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsys):
     (tmp_path / "bare.py").write_text("def application(environ, start_response): return []")
-    options = {"module": "bare", "pythonpath": str(tmp_path), "master": True, **SERVERS["uwsgi, hooks"]}
+    options = {
+        "module": "bare",
+        "pythonpath": str(tmp_path),
+        "master": True,
+        **SERVERS["uwsgi, hooks"],
+    }
 
     def said(verb, server, code):
         assert wait_until(lambda: main([verb, str(server.pid)]) == code, 10)
@@ -201,10 +225,14 @@ def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsy
 
     with Server(options, env={}) as running:
         assert wait_until(lambda: main(["ready", str(running.pid)]) == 0, 10)
-        assert "no app is wrapped there (INSTALLED_APPS under Django, or wrap())" in said("stacks", running, 2)
+        assert "no app is wrapped there (INSTALLED_APPS under Django, or wrap())" in said(
+            "stacks", running, 2
+        )
         assert "no outbound call was given up" in said("report", running, 1)
     with Server(options, env={"RESILIENT_WSGI": "off"}) as running:
-        assert "resilient_wsgi is off there: RESILIENT_WSGI=off in the environment" in said("stacks", running, 2)
+        assert "resilient_wsgi is off there: RESILIENT_WSGI=off in the environment" in said(
+            "stacks", running, 2
+        )
     instance.directory()  # of this process, which is none of that instance
     with Server({**options, "shared-import": [], "hook-accepting": []}, env={}) as running:
         assert "has it served a request?" in said("stacks", running, 2)
@@ -219,10 +247,16 @@ def test_why_nobody_answers_for_stacks_is_said_where_it_is_known(tmp_path, capsy
 
 @pytest.mark.servers
 def test_an_app_that_no_variable_names_is_asked_for_by_that_variable(tmp_path):
-    options = {"module": "resilient_wsgi.uwsgi:application", "master": True, **SERVERS["uwsgi, hooks, lazy"]}
+    options = {
+        "module": "resilient_wsgi.uwsgi:application",
+        "master": True,
+        **SERVERS["uwsgi, hooks, lazy"],
+    }
     env = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "30"}
     with Server(options, env=env) as running:
-        running.wait_for_log(r"worker 1 has no app \(set RESILIENT_WSGI_APPLICATION=module:attribute: it names the app")
+        running.wait_for_log(
+            r"worker 1 has no app \(set RESILIENT_WSGI_APPLICATION=module:attribute: it names the app"
+        )
         assert "did you mean" not in running.log()
 
 
@@ -251,7 +285,9 @@ def test_no_startup_line_is_logged_in_a_process_of_no_server(caplog, capsys):
     try:
         installed = resilient_wsgi.install({"STDERR": "off"})
         with caplog.at_level("INFO"):
-            resilient_wsgi.wrap(lambda environ, start_response: [])({"PATH_INFO": "/"}, lambda *_: None)
+            resilient_wsgi.wrap(lambda environ, start_response: [])(
+                {"PATH_INFO": "/"}, lambda *_: None
+            )
             startup.Startup().log()
         installed.uninstall()
     finally:
@@ -261,7 +297,9 @@ def test_no_startup_line_is_logged_in_a_process_of_no_server(caplog, capsys):
 
 def test_a_long_reason_is_shortened_outside_of_brackets():
     def status(why):
-        return installation.ComponentStatus("stderr", on=False, mode="enforce", means=(), why_not=why)
+        return installation.ComponentStatus(
+            "stderr", on=False, mode="enforce", means=(), why_not=why
+        )
 
     assert status("not here (a test)").in_short() == "stderr off (not here (a test))"
     inside = f"no process of a server: its output blocks (for {'another server than uWSGI, gunicorn, ' * 5})"

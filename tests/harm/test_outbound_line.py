@@ -1,4 +1,6 @@
-"""Whoever reads the log at night: which call, to whom, from which line of the app, in which request; what hangs just now."""
+"""Whoever reads the log at night: which call, to whom, from which line of the app, in which
+request; what hangs just now.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from resilient_wsgi import events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, pending, report, sites, uninstall
 from resilient_wsgi.request.deadline import DeadlineMiddleware
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 from resilient_wsgi.shm import instance
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +91,9 @@ def in_request(call):
         call()
         return []
 
-    DeadlineMiddleware(app, seconds=30)({"REQUEST_METHOD": "GET", "PATH_INFO": "/pay", "QUERY_STRING": "a=b"}, None)
+    DeadlineMiddleware(app, seconds=30)(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/pay", "QUERY_STRING": "a=b"}, None
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,12 @@ def test_the_event_and_the_line_name_the_call_the_app_s_line_and_the_request(ups
     first = inspect.getsourcelines(ask)[1]
     last = first + len(inspect.getsourcelines(ask)[0])
     path, _, line = event.caller.rpartition(":")
-    assert (event.method, event.host, event.port, event.path) == ("PUT", "127.0.0.1", upstream.port, "/silent/*/x")
+    assert (event.method, event.host, event.port, event.path) == (
+        "PUT",
+        "127.0.0.1",
+        upstream.port,
+        "/silent/*/x",
+    )
     assert (path, event.function, event.request) == (__file__, ask.__name__, "GET /pay")
     assert first <= int(line) < last
     text = str(event)
@@ -116,7 +125,9 @@ def test_the_event_and_the_line_name_the_call_the_app_s_line_and_the_request(ups
     assert SECRET not in text
 
 
-def test_the_line_comes_once_a_minute_for_each_line_of_the_app_with_a_count(upstream, seen, caplog, monkeypatch):
+def test_the_line_comes_once_a_minute_for_each_line_of_the_app_with_a_count(
+    upstream, seen, caplog, monkeypatch
+):
     def call():
         with pytest.raises(requests.Timeout):
             requests.get(f"{upstream.url}/silent")
@@ -187,7 +198,9 @@ def test_where_there_is_no_directory_calls_go_on(monkeypatch, upstream):
 
 @pytest.mark.servers
 @pytest.mark.parametrize("client", ["requests", "httpx"])
-def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_in_its_worker(upstream, client):
+def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_in_its_worker(
+    upstream, client
+):
     options = {
         "master": True, "processes": 1, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
         "need-app": True, "env": "RESILIENT_WSGI_OUTBOUND_MODE=report",
@@ -198,7 +211,9 @@ def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_
         sock.request("GET", f"/{client}/127.0.0.1:{upstream.port}/silent")
 
         def listed():
-            done = subprocess.run([*command, str(server.pid)], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [*command, str(server.pid)], capture_output=True, text=True, check=False
+            )
             return done.returncode == 0 and json.loads(done.stdout)
 
         assert wait_until(listed, 20)

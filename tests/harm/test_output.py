@@ -1,4 +1,6 @@
-"""Output: nothing is lost to a reader that reads, nothing blocks at one that does not, and what is no log is left alone."""
+"""Output: nothing is lost to a reader that reads, nothing blocks at one that does not, and what is
+no log is left alone.
+"""
 
 import contextlib
 import json
@@ -18,7 +20,8 @@ from lab import load, procfs
 from lab.log_servers import SHIM
 from lab.processes import Gunicorn, Server, wait_until
 from resilient_wsgi.cli.main import main
-from resilient_wsgi.stderr import NonBlockingStream, sockets, stuck
+from resilient_wsgi.host import pipes as stuck
+from resilient_wsgi.stderr import NonBlockingStream, sockets
 from resilient_wsgi.stderr.patience import CREDIT_SECONDS, SHARE, Patience
 
 DROPPED = re.compile(rb"(\d+) lines \(\d+ bytes\) dropped")
@@ -65,9 +68,17 @@ def uwsgi(folder, code, stderr, **options):
     """Run uWSGI with this module as its app and the library in it."""
     (folder / "app.py").write_text(textwrap.dedent(code))
     env = {"PYTHONPATH": str(folder), **options.pop("env", {})}
-    chosen = {"master": True, "module": "app", "lazy-apps": True, "die-on-term": True, "disable-logging": True}
+    chosen = {
+        "master": True,
+        "module": "app",
+        "lazy-apps": True,
+        "die-on-term": True,
+        "disable-logging": True,
+    }
     more = {name.replace("_", "-"): value for name, value in options.items()}
-    server = Server({**chosen, "shared-import": "resilient_wsgi.uwsgi", **more}, env=env, stderr=stderr)
+    server = Server(
+        {**chosen, "shared-import": "resilient_wsgi.uwsgi", **more}, env=env, stderr=stderr
+    )
     with server:
         yield server
 
@@ -91,11 +102,22 @@ def test_a_management_command_gives_all_its_output_to_a_slow_reader_of_both_stre
     for folder in (commands, commands.parent, commands.parent.parent):
         (folder / "__init__.py").touch()
     (commands / "rows.py").write_text(COMMAND)
-    (tmp_path / "conf.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = ['resilient_wsgi.django', 'shop']\n")
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}", "DJANGO_SETTINGS_MODULE": "conf"}
+    (tmp_path / "conf.py").write_text(
+        "SECRET_KEY = 'x'\nINSTALLED_APPS = ['resilient_wsgi.django', 'shop']\n"
+    )
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
+        "DJANGO_SETTINGS_MODULE": "conf",
+    }
     with read(rate=3e6) as (log, reader):
         done = subprocess.run(
-            [sys.executable, "-m", "django", "rows"], stdout=log, stderr=log, env=env, timeout=60, check=False
+            [sys.executable, "-m", "django", "rows"],
+            stdout=log,
+            stderr=log,
+            env=env,
+            timeout=60,
+            check=False,
         )
     first, *rows = reader.text.decode().splitlines()
     assert (done.returncode, len(json.loads(first)), len(rows)) == (0, 5000, 10000)
@@ -138,7 +160,10 @@ def test_streams_are_replaced_in_a_servers_process_alone_and_standard_output_whe
         )
         os.close(say)
         said = answers.read()
-    expected = ["NonBlockingStream" if name in replaced else "TextIOWrapper" for name in ("stdout", "stderr")]
+    expected = [
+        "NonBlockingStream" if name in replaced else "TextIOWrapper"
+        for name in ("stdout", "stderr")
+    ]
     assert said.startswith(str(expected))
     assert bool(replaced) is ("no process of a server" not in said)
 
@@ -158,7 +183,12 @@ def application(environ, start_response):
 @pytest.mark.servers
 @pytest.mark.parametrize(
     ("rate", "lines", "options"),
-    [(0, 20_000, {}), (0, 1000, {"processes": 4, "threads": 8}), (8e6, 10_000, {}), (3e6, 5000, {})],
+    [
+        (0, 20_000, {}),
+        (0, 1000, {"processes": 4, "threads": 8}),
+        (8e6, 10_000, {}),
+        (3e6, 5000, {}),
+    ],
     ids=["cat", "cat, 4 x 8 threads", "8 MB/s", "3 MB/s"],
 )
 def test_a_burst_loses_no_line_to_a_reader_that_reads(tmp_path, rate, lines, options):
@@ -227,7 +257,9 @@ def test_children_lose_no_line_to_a_reader_that_reads_however_they_were_started(
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("installed", [True, False])
 @pytest.mark.servers
-def test_two_pipes_behind_the_exec_shim_get_all_that_gunicorns_app_prints(tmp_path, installed, unbuffered):
+def test_two_pipes_behind_the_exec_shim_get_all_that_gunicorns_app_prints(
+    tmp_path, installed, unbuffered
+):
     code = """
     import sys
     def application(environ, start_response):
@@ -243,7 +275,14 @@ def test_two_pipes_behind_the_exec_shim_get_all_that_gunicorns_app_prints(tmp_pa
 
         class Shimmed(Gunicorn):
             def command(self):
-                return ["sh", "-c", f'exec "$@" >/proc/{os.getpid()}/fd/{out}', "sh", *SHIM, *super().command()]
+                return [
+                    "sh",
+                    "-c",
+                    f'exec "$@" >/proc/{os.getpid()}/fd/{out}',
+                    "sh",
+                    *SHIM,
+                    *super().command(),
+                ]
 
         env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}", "PYTHONUNBUFFERED": unbuffered}
         with Shimmed("app:application", env=env, stderr=log) as server:
@@ -304,7 +343,10 @@ def test_a_stalled_reader_costs_all_threads_of_a_process_one_short_wait():
     reading, writing = os.pipe()
     stream = NonBlockingStream(writing)
     began = time.monotonic()
-    threads = [threading.Thread(target=lambda: [stream.write("x" * 99 + "\n") for _ in range(5000)]) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: [stream.write("x" * 99 + "\n") for _ in range(5000)])
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -340,7 +382,10 @@ def test_an_idle_worker_writes_its_buffer_and_report_soon_after_the_reader_is_ba
         assert wait_until(lambda: threads_of(workers) == before, 3)
         assert server.workers() == workers
         server.signal(signal.SIGHUP)
-        assert wait_until(lambda: server.workers() not in ([], workers) and load.get(server.port, "/?0", 30).good, 30)
+        assert wait_until(
+            lambda: server.workers() not in ([], workers) and load.get(server.port, "/?0", 30).good,
+            30,
+        )
     os.close(writing)
     reader.join()
     os.close(reading)
@@ -375,18 +420,26 @@ def application(environ, start_response):
 
 @pytest.mark.servers
 @pytest.mark.parametrize(("where", "expected"), [("app", ["1", "2"]), ("master and app", [])])
-def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(tmp_path, where, expected):
+def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(
+    tmp_path, where, expected
+):
     with read() as (log, reader):
         options = {"processes": 2, "hook_accepting": "rpc:resilient_wsgi_ready"}
         if where == "app":
             options = {"processes": 2, "shared_import": "json"}
         with uwsgi(tmp_path, INSTALLS, log, **options) as server:
-            assert wait_until(lambda: len(server.workers()) == 2 and load.get(server.port, "/", 30).good, 20)
+            assert wait_until(
+                lambda: len(server.workers()) == 2 and load.get(server.port, "/", 30).good, 20
+            )
             old = server.workers()
             os.kill(old[0], signal.SIGHUP)  # it is replaced by one that loads the app again
-            assert wait_until(lambda: len(server.workers()) == 2 and old[0] not in server.workers(), 20)
+            assert wait_until(
+                lambda: len(server.workers()) == 2 and old[0] not in server.workers(), 20
+            )
             assert load.get(server.port, "/", 30).good
-    assert re.findall(rb"descriptor (\d+) \(\w+\) cannot block", reader.text) == [n.encode() for n in expected]
+    assert re.findall(rb"descriptor (\d+) \(\w+\) cannot block", reader.text) == [
+        n.encode() for n in expected
+    ]
 
 
 # Sockets
@@ -394,7 +447,9 @@ def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(t
 
 @contextlib.contextmanager
 def journal(rate=None):
-    """Yield a socket to write to, as systemd gives one, its reader, and the environment that names it."""
+    """Yield a socket to write to, as systemd gives one, its reader, and the environment that names
+    it.
+    """
     reading, writing = socket.socketpair()
     with writing:
         status = os.fstat(writing.fileno())
@@ -427,19 +482,25 @@ def test_a_journal_that_does_not_read_stops_neither_workers_nor_master(tmp_path,
             assert sum(answer.good for answer in answers) == 1000
             old = server.workers()
             server.signal(signal.SIGHUP)
-            assert wait_until(lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30)
+            assert wait_until(
+                lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30
+            )
             assert load.get(server.port, "/", 10).good
             assert os.get_blocking(log)
 
 
 @pytest.mark.servers
-def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_reported_with_the_remedy(tmp_path):
+def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_reported_with_the_remedy(
+    tmp_path,
+):
     with journal(rate=0) as (log, reader, _):
         with uwsgi(tmp_path, LOGS, log) as server:
             assert load.get(server.port, "/").good
         assert not sockets.is_bounded(log)
         (line,) = [line for line in reader.text.splitlines() if b"can block" in line]
-    assert re.match(rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: what uWSGI itself logs", line)
+    assert re.match(
+        rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: what uWSGI itself logs", line
+    )
     assert b"descriptor 2 (socket)" in line
     assert b"`resilient-wsgi exec --`" in line
     assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=on" in line
@@ -448,11 +509,22 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
 @pytest.mark.servers
 def test_ready_and_unstick_see_workers_that_are_stuck_in_a_socket(tmp_path, capsys):
     with journal() as (log, _, _):
-        options = {"disable_logging": False, "processes": 2, "hook_accepting": "rpc:resilient_wsgi_ready"}
+        options = {
+            "disable_logging": False,
+            "processes": 2,
+            "hook_accepting": "rpc:resilient_wsgi_ready",
+        }
         with uwsgi(tmp_path, LOGS, log, **options) as server:
             assert wait_until(lambda: main(["ready", str(server.pid)]) == 0, 20)
             capsys.readouterr()
-            load.closed_loop(server.port, "/", count=1000, clients=4, patience=1, give_up=lambda got: not got[-1].good)
+            load.closed_loop(
+                server.port,
+                "/",
+                count=1000,
+                clients=4,
+                patience=1,
+                give_up=lambda got: not got[-1].good,
+            )
             assert wait_until(lambda: main(["ready", str(server.pid)]) == 1, 20)
             assert "its log is full, and a thread is stuck in writing it" in capsys.readouterr().out
             assert main(["unstick", str(server.pid)]) == 1
@@ -487,9 +559,12 @@ UNSTICK = [sys.executable, "-m", "resilient_wsgi", "unstick"]
 def test_unstick_of_another_users_process_ends_with_2_and_says_why():
     if os.geteuid():
         pytest.skip("needs root, to become another user")
-    look = f"main(['unstick', '{os.getpid()}'])"  # once as root, for another user may not read this Python
+    # once as root, for another user may not read this Python
+    look = f"main(['unstick', '{os.getpid()}'])"
     code = f"import os, sys; from resilient_wsgi.cli.main import main; {look}; os.setuid(65534); sys.exit({look})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 2
     assert done.stdout.count("is stuck") == 1
     assert f"no permission to look at process {os.getpid()}" in done.stderr
@@ -500,16 +575,24 @@ def test_unstick_takes_a_pidfile_and_names_what_it_has_looked_at(tmp_path):
     (tmp_path / "pid").write_text(f"{process.pid}\n")
     try:
         done = subprocess.run(
-            [*UNSTICK, f"--pidfile={tmp_path / 'pid'}"], capture_output=True, text=True, timeout=30, check=False
+            [*UNSTICK, f"--pidfile={tmp_path / 'pid'}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     finally:
         process.kill()
         process.wait()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"no thread of process {process.pid} (sleep) and its 0 descendants is stuck")
+    assert done.stdout.startswith(
+        f"no thread of process {process.pid} (sleep) and its 0 descendants is stuck"
+    )
 
 
 def test_unstick_into_a_closed_pipe_keeps_its_exit_code():
     line = f"{{ {' '.join(UNSTICK)} {os.getpid()}; echo $? >&2; }} | true"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.stderr == "0\n"

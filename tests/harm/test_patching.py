@@ -172,7 +172,9 @@ def wrapped_without_a_mark(owner, name):
     setattr(owner, name, lambda *args: before(*args))  # noqa: PLW0108 - as people write it
 
 
-others = pytest.mark.parametrize("wrap", [wrapped_by_wrapt, wrapped_by_a_function, wrapped_without_a_mark])
+others = pytest.mark.parametrize(
+    "wrap", [wrapped_by_wrapt, wrapped_by_a_function, wrapped_without_a_mark]
+)
 
 
 @others

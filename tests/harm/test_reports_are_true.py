@@ -1,4 +1,6 @@
-"""What the log says at the start, of a killed worker, of a thread that was left behind: what is so, and nothing else."""
+"""What the log says at the start, of a killed worker, of a thread that was left behind: what is so,
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,13 @@ DEADLINE = "deadline 28.5 s (harakiri 30 s)"
 
 def uwsgi(tmp_path, app, **options):
     (tmp_path / "project.py").write_text(app)
-    base = {"module": "project", "master": True, "enable-threads": True, "pythonpath": str(tmp_path), "harakiri": 30}
+    base = {
+        "module": "project",
+        "master": True,
+        "enable-threads": True,
+        "pythonpath": str(tmp_path),
+        "harakiri": 30,
+    }
     try:
         return Server({**base, **options})
     except ToolMissing as missing:
@@ -52,7 +60,9 @@ def uwsgi(tmp_path, app, **options):
     ],
     ids=["two lines", "one line", "wrapped, two lines", "wrapped"],
 )
-def test_the_startup_line_claims_a_deadline_only_for_an_app_that_is_wrapped(tmp_path, app, options, words, lazy):
+def test_the_startup_line_claims_a_deadline_only_for_an_app_that_is_wrapped(
+    tmp_path, app, options, words, lazy
+):
     with uwsgi(tmp_path, app, **options, **({"lazy-apps": True} if lazy else {})) as server:
         (line,) = server.wait_for_log(r"; requests: (.*)")
     unknown = lazy and app == WRAPPED_APP and not options
@@ -81,7 +91,9 @@ def application(environ, start_response):
 @pytest.mark.servers
 def test_status_claims_no_stacks_and_no_watchdog_where_no_app_is_wrapped(tmp_path):
     with uwsgi(tmp_path, STATUS_APP, **HOOKS) as server:
-        answer = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10).read().decode()
+        answer = (
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10).read().decode()
+        )
     (request,) = (line for line in answer.splitlines() if line.startswith("request:"))
     assert request.endswith(
         "no app is wrapped (INSTALLED_APPS or wrap()): no deadline, no watchdog, no stacks on demand"
@@ -116,7 +128,9 @@ def test_a_killed_worker_is_reported_with_the_stacks_of_that_request_alone(tmp_p
                 urllib.request.urlopen(url + path, timeout=10)
             server.wait_for_log(f"was killed in GET {path} after")
         (at_once,) = server.wait_for_log(r"was killed in GET /die-at-once after .*\n(.*)")
-        (later,) = server.wait_for_log(r"was killed in GET /die after .*\nstacks taken (.*) s earlier:\n(.*)")
+        (later,) = server.wait_for_log(
+            r"was killed in GET /die after .*\nstacks taken (.*) s earlier:\n(.*)"
+        )
     assert "stacks" not in at_once.group(1)
     assert "thread" not in at_once.group(1)
     assert 0.2 < float(later.group(1)) < 1.5
@@ -162,7 +176,11 @@ def test_the_waits_that_were_ended_are_counted_in_words(ended, words):
 
 @pytest.mark.parametrize(
     "problem",
-    ["given up after 1 s (OUTBOUND.TOTAL_TIMEOUT)", "without a timeout", "beyond 1 s (OUTBOUND.READ_TIMEOUT)"],
+    [
+        "given up after 1 s (OUTBOUND.TOTAL_TIMEOUT)",
+        "without a timeout",
+        "beyond 1 s (OUTBOUND.READ_TIMEOUT)",
+    ],
 )
 def test_a_line_of_the_app_that_called_somebody_is_named_in_a_sentence(problem):
     said = str(Site("shop.py:11", "api.example", problem, 3, 1.25))
@@ -183,7 +201,9 @@ origin = Origin(sys._getframe())
 """
 
 
-def test_a_thread_that_was_left_behind_is_named_without_a_source_that_may_be_another_by_now(tmp_path):
+def test_a_thread_that_was_left_behind_is_named_without_a_source_that_may_be_another_by_now(
+    tmp_path,
+):
     file = tmp_path / "shop.py"
     file.write_text(40 * "another_version()\n")
     shop: Dict[str, Any] = {}
@@ -209,7 +229,9 @@ execute_from_command_line(sys.argv)
 def test_the_command_of_django_says_that_it_describes_its_own_process(tmp_path):
     (tmp_path / "manage.py").write_text(DJANGO)
     command = [sys.executable, "manage.py", "resilient_status"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+    )
     first, *_ = done.stdout.splitlines()
     assert first == (
         "this is manage.py's own process; for a running instance see the line that it logged at startup, "

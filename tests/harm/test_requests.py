@@ -18,11 +18,11 @@ import pytest
 from lab.processes import ToolMissing, wait_until
 from lab.processes.base import find_tool
 from resilient_wsgi import deadline
+from resilient_wsgi.app import Wrapped
 from resilient_wsgi.request import DeadlineMiddleware
 from resilient_wsgi.request.client_gone import hung_up
 from resilient_wsgi.request.running import running
-from resilient_wsgi.settings import Outbound, Readiness, Request, Settings, Stderr
-from resilient_wsgi.stack import Wrapped
+from resilient_wsgi.settings.options import Outbound, Readiness, Request, Settings, Stderr
 
 
 def environ():
@@ -231,7 +231,9 @@ def test_a_request_within_a_request_ends_alone():
 
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET], ids=["UNIX", "TCP"])
 @pytest.mark.parametrize("how", ["waits", "half-closed", "closed"])
-def test_on_a_unix_socket_a_client_that_has_ended_its_request_is_told_from_one_that_is_gone(family, how):
+def test_on_a_unix_socket_a_client_that_has_ended_its_request_is_told_from_one_that_is_gone(
+    family, how
+):
     with connected(family) as (client, accepted):
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         if how == "half-closed":
@@ -246,7 +248,11 @@ def test_on_a_unix_socket_a_client_that_has_ended_its_request_is_told_from_one_t
 
 @contextlib.contextmanager
 def connected(family):
-    with tempfile.TemporaryDirectory() as folder, socket.socket(family) as listening, socket.socket(family) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(family) as listening,
+        socket.socket(family) as client,
+    ):
         listening.bind(f"{folder}/s" if family == socket.AF_UNIX else ("127.0.0.1", 0))
         listening.listen()
         client.connect(listening.getsockname())
@@ -359,7 +365,9 @@ class Command(BaseCommand):
 """
 
 
-def test_django_s_async_views_are_in_a_request_under_wsgi_and_its_commands_and_asgi_are_not(tmp_path):
+def test_django_s_async_views_are_in_a_request_under_wsgi_and_its_commands_and_asgi_are_not(
+    tmp_path,
+):
     commands = tmp_path / "jobs" / "management" / "commands"
     commands.mkdir(parents=True)
     for folder in (tmp_path / "jobs", commands.parent, commands):
@@ -375,7 +383,9 @@ def test_an_environ_that_is_none_leaves_no_request_behind():
     running.forget()
     running.records = [type("Record", (), {"begin": lambda *_: None, "clear": lambda self: None})()]
     try:
-        assert DeadlineMiddleware(lambda environ, start_response: [b"x"], 5)({}, start_response) == [b"x"]
+        assert DeadlineMiddleware(lambda environ, start_response: [b"x"], 5)(
+            {}, start_response
+        ) == [b"x"]
         assert running.requests() == []
     finally:
         running.forget()

@@ -66,7 +66,20 @@ class Pieces:
 
 @pytest.mark.parametrize(
     "result",
-    [[b"x"], (b"x",), b"bytes", bytearray(b"x"), memoryview(b"x"), "text", None, True, 5, {b"x": 1}, {b"x"}, object()],
+    [
+        [b"x"],
+        (b"x",),
+        b"bytes",
+        bytearray(b"x"),
+        memoryview(b"x"),
+        "text",
+        None,
+        True,
+        5,
+        {b"x": 1},
+        {b"x"},
+        object(),
+    ],
     ids=repr,
 )
 def test_what_has_no_code_to_run_is_the_very_object(result):
@@ -125,7 +138,9 @@ def test_a_generator_keeps_its_own_methods():
 
 
 def test_wsgiref_finds_the_length_of_one_piece():
-    """It calls len(), and sets Content-Length where that is 1 (wsgiref/handlers.py, finish_content)."""
+    """It calls len(), and sets Content-Length where that is 1 (wsgiref/handlers.py,
+    finish_content).
+    """
     body, _ = call(Pieces(b"abc"))
     assert len(body) == 1
     generator, _ = call(b"" for _ in range(1))
@@ -194,7 +209,9 @@ print("all well")
 
 def test_django_s_own_response_is_returned_and_its_close_is_inside_the_request(tmp_path):
     (tmp_path / "project.py").write_text(DJANGO)
-    done = subprocess.run([sys.executable, "project.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "project.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.endswith("all well\n"), done.stderr
 
 
@@ -277,8 +294,13 @@ def made(kind, tmp_path):
     env = {"RESILIENT_WSGI_REQUEST_TIMEOUT": "20", "PYTHONPATH": str(tmp_path)}
     try:
         if kind == "uwsgi":
-            hooks = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
-            return Server({"module": "returns", "master": True, "pythonpath": str(tmp_path), **hooks}, env=env)
+            hooks = {
+                "shared-import": "resilient_wsgi.uwsgi",
+                "hook-accepting": "rpc:resilient_wsgi_ready",
+            }
+            return Server(
+                {"module": "returns", "master": True, "pythonpath": str(tmp_path), **hooks}, env=env
+            )
         threads = ["--threads=2"] if kind == "gthread" else []
         return Gunicorn("returns:application", threads, env=env)
     except ToolMissing as missing:
@@ -286,10 +308,14 @@ def made(kind, tmp_path):
 
 
 def answer(server, path):
-    """Return status, body and error of an answer, and how many tracebacks and closes it left in the log."""
+    """Return status, body and error of an answer, and how many tracebacks and closes it left in the
+    log.
+    """
     before = server.log()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{server.port}{path}", timeout=10
+        ) as response:
             got = (response.status, response.headers["Content-Length"], response.read())
     except (http.client.HTTPException, OSError) as error:
         got = (getattr(error, "code", type(error).__name__),)

@@ -1,4 +1,5 @@
-"""Another user of the machine, a full /dev/shm, a neighbouring container, and what clients may send: none of it harms a service.
+"""Another user of the machine, a full /dev/shm, a neighbouring container, and what clients may
+send: none of it harms a service.
 
 What another user does here is done by a process of uid 65534; that takes root.
 """
@@ -48,9 +49,18 @@ def app(environ, start_response):
 
 application = resilient_wsgi.wrap(app)
 """
-COMMON = {"module": "secured", "master": True, "listen": 100, "disable-logging": True, "enable-threads": True, **HOOKS}
+COMMON = {
+    "module": "secured",
+    "master": True,
+    "listen": 100,
+    "disable-logging": True,
+    "enable-threads": True,
+    **HOOKS,
+}
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can start a process of another user"
+)
 needs_namespaces = pytest.mark.skipif(
     not shutil.which("unshare")
     or subprocess.run(
@@ -70,7 +80,9 @@ def app(tmp_path):
 
 def uwsgi(app, *, env=(), **options):
     more = {key.replace("_", "-"): value for key, value in options.items()}
-    return Server({**COMMON, "pythonpath": [str(app), str(ROOT)], **more}, env=dict(env), start_timeout=30)
+    return Server(
+        {**COMMON, "pythonpath": [str(app), str(ROOT)], **more}, env=dict(env), start_timeout=30
+    )
 
 
 def ask(port, path="/", headers=(), timeout=5.0):
@@ -133,10 +145,10 @@ class Worker(Server):
 servers.use(Worker())
 from resilient_wsgi.outbound import ledger
 from resilient_wsgi.outbound.sites import Site
-from resilient_wsgi.readiness.boot import Tally
+from resilient_wsgi.readiness.gunicorn_worker import Tally
 from resilient_wsgi.request.shared import open_shared
-from resilient_wsgi.stderr import bequest
-from resilient_wsgi.stderr.spill import Dropped
+from resilient_wsgi.stderr import handover as bequest
+from resilient_wsgi.stderr.buffer import Dropped
 
 path = instance.directory().path
 open_shared().memory[5000] = 7
@@ -154,12 +166,17 @@ if len(sys.argv) > 3:
 def use(base, master, *more):
     """Use everything that is shared, as a worker of that master does, in a process of its own."""
     command = [sys.executable, "-c", USE, str(base), str(master), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
 
 
 @pytest.fixture
 def base():
-    """A folder like /dev/shm: open to all, sticky. Not in pytest's own, into which only its user may look."""
+    """A folder like /dev/shm: open to all, sticky.
+
+    Not in pytest's own, into which only its user may look.
+    """
     with tempfile.TemporaryDirectory(prefix="harm-") as name:
         Path(name).chmod(0o1777)
         yield Path(name)
@@ -172,7 +189,9 @@ def name_of(master):
 
 @needs_root
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_name_that_another_user_has_taken_is_passed_over_without_a_wait_and_nothing_is_written(base, kind, tmp_path):
+def test_a_name_that_another_user_has_taken_is_passed_over_without_a_wait_and_nothing_is_written(
+    base, kind, tmp_path
+):
     target = tmp_path / "target"
     target.mkdir(mode=0o700)
     master = os.getpid()
@@ -238,7 +257,11 @@ def test_another_user_who_fills_the_folder_with_names_changes_nothing(base):
 def test_respawned_workers_serve_whatever_another_user_has_put_into_dev_shm(app, lazy):
     with uwsgi(app, processes=2, lazy_apps=lazy) as server:
         pid, when = server.pid, started(server.pid)
-        names = [f"resilient_wsgi_dropped.0.{pid}.{when}.2.1.1", f"resilient_wsgi.0.{pid}.{when}x", f"{name_of(pid)}x"]
+        names = [
+            f"resilient_wsgi_dropped.0.{pid}.{when}.2.1.1",
+            f"resilient_wsgi.0.{pid}.{when}x",
+            f"{name_of(pid)}x",
+        ]
         code = "for name in sys.argv[1:]: os.mkfifo('/dev/shm/' + name, 0o666)"
         try:
             with stranger(code, *names):
@@ -293,13 +316,21 @@ def test_a_full_dev_shm_kills_no_worker_and_status_says_what_is_off(app, lazy):
             return ["unshare", "-m", "sh", str(inside), *super().command()]
 
     more = {"pythonpath": [str(app), str(ROOT)], "processes": 2, "lazy-apps": lazy}
-    environment = {"RESILIENT_WSGI_REQUEST_TIMEOUT": "20", "RUNTIME_DIRECTORY": None, "XDG_RUNTIME_DIR": None}
+    environment = {
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "20",
+        "RUNTIME_DIRECTORY": None,
+        "XDG_RUNTIME_DIR": None,
+    }
     with InSmallMemory({**COMMON, **more}, env=environment) as server:
         workers = server.workers()
         for _ in range(8):
             status, text = ask(server.port, "/status")
             assert status == 200
-            assert re.search("^request: .*killed workers are not reported: no room in /dev/shm", text, re.MULTILINE)
+            assert re.search(
+                "^request: .*killed workers are not reported: no room in /dev/shm",
+                text,
+                re.MULTILINE,
+            )
         assert server.workers() == workers
         assert "SIGBUS" not in server.log()
         assert "signal 7" not in server.log()
@@ -315,7 +346,11 @@ def test_of_two_pid_namespaces_that_share_a_folder_neither_sweeps_what_the_other
         for _ in range(2):
             command = [*elsewhere, sys.executable, "-c", USE, str(base), "1"]
             done = subprocess.run(
-                command, stdout=subprocess.PIPE, check=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)}
+                command,
+                stdout=subprocess.PIPE,
+                check=True,
+                timeout=30,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
             other = json.loads(done.stdout)[0]
             assert Path(other).name.split("-")[2] != Path(kept).name.split("-")[2]
@@ -349,7 +384,9 @@ def test_an_orderly_end_leaves_nothing_and_a_reload_keeps_what_is_there(app, laz
         (directory / "dropped-2-1-1").write_text("1 10")
         old = server.workers()
         server.signal(signal.SIGHUP)
-        assert wait_until(lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30)
+        assert wait_until(
+            lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()), 30
+        )
         assert wait_until(lambda: ask(server.port) == (200, "ok"), 10)
         assert (directory / "outbound").exists()
         server.signal(signal.SIGINT)
@@ -369,7 +406,9 @@ def test_the_details_of_readiness_are_not_told_to_who_comes_from_this_host():
     environ = {"PATH_INFO": "/-/ready", "REQUEST_METHOD": "GET", "REMOTE_ADDR": "127.0.0.1"}
     try:
         start()
-        body = b"".join(ReadinessMiddleware(lambda *_: [])(environ, lambda status, _: said.append(status)))
+        body = b"".join(
+            ReadinessMiddleware(lambda *_: [])(environ, lambda status, _: said.append(status))
+        )
     finally:
         forget("billing")
     assert json.loads(body) == {"status": "not ready"}
@@ -379,13 +418,18 @@ def test_the_details_of_readiness_are_not_told_to_who_comes_from_this_host():
 @pytest.mark.servers
 def test_control_characters_of_a_path_reach_neither_the_log_nor_the_terminal(app):
     path = "/slow%0A2026-01-01%20FAKE%20LOGIN%0D%1b%5B2J%E2%80%AE?password=S3CRET"
-    environment = {"RESILIENT_WSGI_REQUEST_TIMEOUT": "20", "RESILIENT_WSGI_REQUEST_SLOW_AFTER": "0.3"}
+    environment = {
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "20",
+        "RESILIENT_WSGI_REQUEST_SLOW_AFTER": "0.3",
+    }
     with uwsgi(app, processes=1, threads=2, env=environment) as server:
         thread = threading.Thread(target=ask, args=(server.port, path))
         thread.start()
         server.wait_for_log(r"GET /slow.* has run for")
         command = [sys.executable, "-m", "resilient_wsgi", "stacks", str(server.pid)]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT).stdout
+        shown = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+        ).stdout
         thread.join()
         for text in (server.log(), shown):
             assert "/slow\\n2026-01-01 FAKE LOGIN\\r\\x1b[2J" in text
@@ -399,7 +443,9 @@ def stamp(seconds=0.0):
 
 
 FORGED = {
-    "a future stamp where the router appends": lambda: {"X-Request-Start": f"{stamp(100)}, {stamp()}"},
+    "a future stamp where the router appends": lambda: {
+        "X-Request-Start": f"{stamp(100)}, {stamp()}"
+    },
     "a future stamp in the header that is not the router's": lambda: {
         "X-Request-Start": stamp(),
         "X-Queue-Start": stamp(100),
@@ -459,7 +505,8 @@ def test_a_lock_whose_holder_is_stopped_is_waited_for_no_longer_than_a_second():
         os.close(stopped)
 
 
-# Python may lie in root's closed home: a mount namespace in which that home shows nothing but Python
+# Python may lie in root's closed home: a mount namespace in which that home shows nothing but
+# Python
 OPENED = """
 set -e
 if ! setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$PREFIX/bin"; then
@@ -496,9 +543,15 @@ class OpenedGunicorn(Opened, Gunicorn):
 @pytest.mark.parametrize("how", ["uid", "master-as-root", "gunicorn", "gunicorn --preload"])
 def test_the_directory_belongs_to_the_user_of_the_workers_and_is_found_by_the_master(how, base):
     (base / "secured.py").write_text(APP)
-    env = {"RUNTIME_DIRECTORY": str(base), "PYTHONPATH": f"{base}:{ROOT}", "PREFIX": sys.base_prefix}
+    env = {
+        "RUNTIME_DIRECTORY": str(base),
+        "PYTHONPATH": f"{base}:{ROOT}",
+        "PREFIX": sys.base_prefix,
+    }
     if how.startswith("gunicorn"):
-        server = OpenedGunicorn("secured", [f"--user={NOBODY}", f"--group={NOBODY}", *how.split()[1:]], env=env)
+        server = OpenedGunicorn(
+            "secured", [f"--user={NOBODY}", f"--group={NOBODY}", *how.split()[1:]], env=env
+        )
     else:
         more = {"uid": NOBODY, "gid": NOBODY, **({"master-as-root": True} if how != "uid" else {})}
         server = OpenedUwsgi({**COMMON, "pythonpath": [str(base), str(ROOT)], **more}, env=env)

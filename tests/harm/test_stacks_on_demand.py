@@ -1,4 +1,6 @@
-"""`resilient-wsgi stacks` harms neither the worker that it looks at nor whoever runs it, and says what it could not see."""
+"""`resilient-wsgi stacks` harms neither the worker that it looks at nor whoever runs it, and says
+what it could not see.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,12 @@ def test_looking_at_workers_whose_master_had_threads_ends_none_of_them(kinds, op
 @pytest.mark.servers
 def test_of_several_mounts_only_the_first_interpreter_registers_the_function():
     app = "tests.servers.request_app:application"
-    options = {**HOOKS, "mount": [f"/one={app}", f"/two={app}"], "manage-script-name": True, "module": []}
+    options = {
+        **HOOKS,
+        "mount": [f"/one={app}", f"/two={app}"],
+        "manage-script-name": True,
+        "module": [],
+    }
     with running(options, ready="spawned uWSGI worker") as server:
         assert [body(server, f"/{mount}/") for mount in ("one", "two")] == ["hello"] * 2
         assert server.log().count('RPC function "resilient_wsgi_ready"') == 1
@@ -62,7 +69,12 @@ def test_all_requests_that_begin_together_in_a_new_worker_are_listed():
     with running({"threads": 4}) as server, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(get, server, f"/sleep/{seconds}") for seconds in (2.1, 2.2, 2.3, 2.4)]
         seen = []
-        listed = lambda: seen.append(set(re.findall(r"^GET /sleep/2\.\d", stacks(server.pid)[0], re.MULTILINE))) or seen  # noqa: E731
+
+        def listed():
+            found = re.findall(r"^GET /sleep/2\.\d", stacks(server.pid)[0], re.MULTILINE)
+            seen.append(set(found))
+            return seen
+
         assert wait_until(lambda: len(listed()[-1]) == 4, 2), seen
         assert all(each.result().good for each in asked)
 
@@ -76,7 +88,9 @@ def test_a_thread_that_was_faster_than_the_start_of_its_worker_keeps_its_entry_a
 
     table, records = Running(), [Record(), Record()]
     slot = table.add_thread()
-    slot.request = type("Request", (), {"environ": {"REQUEST_METHOD": "GET", "PATH_INFO": "/first"}, "start": 5.0})()
+    slot.request = type(
+        "Request", (), {"environ": {"REQUEST_METHOD": "GET", "PATH_INFO": "/first"}, "start": 5.0}
+    )()
     table.begin(os.getpid())
     assert list(table.slots.values()) == [slot]
     table.give(records)
@@ -175,7 +189,9 @@ def test_a_socket_of_another_process_is_not_believed(private):
     listening, thread = answering(private, "forged")
     other = subprocess.Popen(["sleep", "60"])
     try:
-        os.rename(f"{private.path}/{socket_name(os.getpid())}", f"{private.path}/{socket_name(other.pid)}")
+        os.rename(
+            f"{private.path}/{socket_name(os.getpid())}", f"{private.path}/{socket_name(other.pid)}"
+        )
         worker = ask(private, other.pid)
         assert (worker.answer, worker.problem) == (b"", "its socket is another process's")
     finally:
@@ -185,7 +201,9 @@ def test_a_socket_of_another_process_is_not_believed(private):
         thread.join(5)
 
 
-def test_one_that_never_answers_or_never_stops_is_left_after_a_time_and_an_amount(private, monkeypatch):
+def test_one_that_never_answers_or_never_stops_is_left_after_a_time_and_an_amount(
+    private, monkeypatch
+):
     monkeypatch.setattr(command, "MOST_BYTES", 1 << 17)
     silent = socket.socket(socket.AF_UNIX)
     silent.bind(f"{private.path}/{socket_name(os.getpid())}")
@@ -247,7 +265,9 @@ def test_what_comes_from_outside_is_escaped_before_it_reaches_the_terminal(priva
     path = "/a\r\nGET /forged for 0.10 s\x1b[31m\u202e"
     request = RequestDeadline(0.0, 10.0, {"REQUEST_METHOD": "GET", "PATH_INFO": path})
     text = report([(threading.get_ident(), request)], 1.0)
-    assert text.startswith(r"GET /a\r\nGET /forged for 0.10 s\x1b[31m\u202e for 1.00 s" + "\n\nthread ")
+    assert text.startswith(
+        r"GET /a\r\nGET /forged for 0.10 s\x1b[31m\u202e for 1.00 s" + "\n\nthread "
+    )
     listening, thread = answering(private, "what\x1b[31m a worker says\rof itself\n")
     worker = ask(private)
     command._show(worker, None, signals=False)

@@ -1,6 +1,8 @@
-"""No thread state that a fork has left behind is ever walked, and none is left to be walked by others.
+"""No thread state that a fork has left behind is ever walked, and none is left to be walked by
+others.
 
-uWSGI forks without Python's fork callbacks. So does libc's `fork`, called from here: what a prefork worker crashes of takes no server.
+uWSGI forks without Python's fork callbacks. So does libc's `fork`, called from here: what a prefork
+worker crashes of takes no server.
 """
 
 from __future__ import annotations
@@ -56,13 +58,19 @@ os._exit(0)
 def python(code):
     """Run code in a process of its own; return its exit code and what it said."""
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     return done.returncode, done.stdout.strip() + done.stderr.strip()
 
 
 def forked(at_import, in_child, fork="ctypes.PyDLL(None).fork()"):
-    """Run code in a child that was forked without Python's callbacks; return its exit code and what it said."""
-    code = FORKED.format(at_import=at_import, fork=fork, in_child=in_child.strip().replace("\n", "\n    "))
+    """Run code in a child that was forked without Python's callbacks; return its exit code and what
+    it said.
+    """
+    code = FORKED.format(
+        at_import=at_import, fork=fork, in_child=in_child.strip().replace("\n", "\n    ")
+    )
     return python(code)
 
 
@@ -87,7 +95,9 @@ def test_in_a_cleaned_child_everything_may_be_walked(kind):
 
 
 def test_what_waits_at_the_time_of_the_fork_does_not_crash_the_waits_of_the_child():
-    """CPython 3.13 keeps who waits for its own locks in a table, with entries on the stacks of those who wait."""
+    """CPython 3.13 keeps who waits for its own locks in a table, with entries on the stacks of
+    those who wait.
+    """
     idle = AT_IMPORT["executor"]
     waits = """
 frames.state.forked()
@@ -140,9 +150,7 @@ def test_where_the_interpreter_is_not_laid_out_as_known_nothing_is_changed_and_n
 
 
 def test_a_process_that_was_imported_late_but_is_alone_is_cleaned_when_it_is_asked():
-    late = (
-        "frames.state = frames.Frames(embedded=True)\nassert frames.why_not() == ''\nassert len(frames.frames()) == 1"
-    )
+    late = "frames.state = frames.Frames(embedded=True)\nassert frames.why_not() == ''\nassert len(frames.frames()) == 1"
     assert forked(AT_IMPORT["thread"], late) == (0, "")
 
 
@@ -171,7 +179,10 @@ def test_nobody_looks_but_the_one_place_that_knows_whether_it_may():
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr in names)
-        or (isinstance(node, (ast.Import, ast.ImportFrom)) and any(name.name in names for name in node.names))
+        or (
+            isinstance(node, (ast.Import, ast.ImportFrom))
+            and any(name.name in names for name in node.names)
+        )
     }
     assert found == {"core/frames.py"}
 
@@ -207,4 +218,7 @@ print([each.means[-1] for each in installation.status() if each.name == "request
     done, said = python(code)
     assert done == 0, said
     assert "; no stacks: a free-threaded build changes the list without the GIL" in said
-    assert "['no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request: a free-threaded" in said
+    assert (
+        "['no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request: a free-threaded"
+        in said
+    )

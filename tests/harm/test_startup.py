@@ -1,4 +1,6 @@
-"""What an operator sees and can switch: the startup line, one variable for everything, workers that are covered at once."""
+"""What an operator sees and can switch: the startup line, one variable for everything, workers that
+are covered at once.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ import pytest
 
 import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
-from resilient_wsgi import ConfigurationError, sources, startup
+from resilient_wsgi import ConfigurationError, startup
+from resilient_wsgi.app import wrap
 from resilient_wsgi.request.running import Running
-from resilient_wsgi.settings import SECTIONS
-from resilient_wsgi.stack import wrap
+from resilient_wsgi.settings import sources
+from resilient_wsgi.settings.options import SECTIONS
 from tests.servers.requests_common import stacks
 
 NAMES = [name.lower() for name in SECTIONS]
@@ -30,7 +33,9 @@ def modes(environ, django=None, arguments=None):
 
 def test_report_is_a_dry_run_of_everything():
     code = {"OUTBOUND": {"MODE": "enforce"}, "STDERR": "enforce"}
-    assert set(modes({"RESILIENT_WSGI": "report"}, code, {"REQUEST": "enforce"}).values()) == {"report"}
+    assert set(modes({"RESILIENT_WSGI": "report"}, code, {"REQUEST": "enforce"}).values()) == {
+        "report"
+    }
 
 
 def test_what_is_off_stays_off_in_a_dry_run():
@@ -45,14 +50,24 @@ def test_a_section_that_the_environment_names_is_as_it_says_in_a_dry_run():
 
 
 def test_off_wins_over_code_and_over_every_mistake():
-    environ = {"RESILIENT_WSGI": "off", "RESILIENT_WSGI_REQUEST_TIMEOUT": "soon", "RESILIENT_WSGI_NONSENSE": "1"}
+    environ = {
+        "RESILIENT_WSGI": "off",
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "soon",
+        "RESILIENT_WSGI_NONSENSE": "1",
+    }
     assert set(modes(environ, {"REQEUST": 1}, {"OUTBOUND": "enforce"}).values()) == {"off"}
 
 
 def test_what_switched_a_section_off_is_named():
-    assert sources.switched_off_by("STDERR", {"RESILIENT_WSGI": "off"}) == "RESILIENT_WSGI=off in the environment"
+    assert (
+        sources.switched_off_by("STDERR", {"RESILIENT_WSGI": "off"})
+        == "RESILIENT_WSGI=off in the environment"
+    )
     environ = {"RESILIENT_WSGI_STDERR_MODE": "Off"}
-    assert sources.switched_off_by("STDERR", environ) == "RESILIENT_WSGI_STDERR_MODE=Off in the environment"
+    assert (
+        sources.switched_off_by("STDERR", environ)
+        == "RESILIENT_WSGI_STDERR_MODE=Off in the environment"
+    )
     assert sources.switched_off_by("STDERR", {}) == "STDERR.MODE is off"
 
 
@@ -64,7 +79,11 @@ def test_what_switched_a_section_off_is_named():
         ("RESILIENT_WSGI_REQUESTS_TIMEOUT", "5", "did you mean 'RESILIENT_WSGI_REQUEST_TIMEOUT'?"),
         ("RESILIENT_WSGI_OUTBUND", "off", "did you mean 'RESILIENT_WSGI_OUTBOUND'?"),
         ("RESILIENT_WSGI_REQUEST_TIMOUT", "5", "did you mean 'RESILIENT_WSGI_REQUEST_TIMEOUT'?"),
-        ("RESILIENT_WSGI_LOGGING", "off", "the sections are OUTBOUND, STDERR, THREADS, READINESS, REQUEST, BACKLOG"),
+        (
+            "RESILIENT_WSGI_LOGGING",
+            "off",
+            "the sections are OUTBOUND, STDERR, THREADS, READINESS, REQUEST, BACKLOG",
+        ),
         ("RESILIENT_WSGI_REQUEST_QQQQ", "1", "the options of REQUEST are MODE, "),
     ],
 )
@@ -94,13 +113,17 @@ def test_wrap_without_install_is_logged_at_the_first_request(caplog):
 def test_wrap_after_install_is_not(caplog):
     installed = resilient_wsgi.install({"STDERR": "off"})
     try:
-        wrap(lambda environ, start_response: [])({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+        wrap(lambda environ, start_response: [])(
+            {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None
+        )
     finally:
         installed.uninstall()
     assert "without install()" not in caplog.text
 
 
-def test_the_line_goes_through_logging_where_that_shows_it_and_else_to_standard_error(caplog, capsys):
+def test_the_line_goes_through_logging_where_that_shows_it_and_else_to_standard_error(
+    caplog, capsys
+):
     with caplog.at_level(logging.INFO):
         startup.say("the line")
     assert caplog.messages == ["the line"]
@@ -183,7 +206,12 @@ def serve(tmp_path, mode, processes=2, **env):
     options = MODES[mode]
     try:
         if mode.startswith("uwsgi"):
-            base = {"module": "project", "master": True, "enable-threads": True, "pythonpath": str(tmp_path)}
+            base = {
+                "module": "project",
+                "master": True,
+                "enable-threads": True,
+                "pythonpath": str(tmp_path),
+            }
             return Server({**base, "processes": processes, "threads": 4, **options}, env=env)
         env = {"PYTHONPATH": str(tmp_path), **env}
         return Gunicorn("project:application", [f"--workers={processes}", *options], env=env)
@@ -201,7 +229,12 @@ def test_under_django_workers_are_covered_from_their_start_and_one_line_says_so(
         time.sleep(0.3)
         assert server.log().count("; requests: ") == 1
     assert line.group(1) == mode.partition(",")[0]
-    for word in ("stderr enforce", "outbound enforce", "request enforce", "deadline 30 s (REQUEST.TIMEOUT)"):
+    for word in (
+        "stderr enforce",
+        "outbound enforce",
+        "request enforce",
+        "deadline 30 s (REQUEST.TIMEOUT)",
+    ):
         assert word in line.group()
 
 
@@ -242,8 +275,13 @@ def test_requests_that_start_together_in_a_new_worker_are_all_listed(mode, tmp_p
 def test_a_server_runs_with_everything_off(mode, tmp_path):
     with serve(tmp_path, mode, RESILIENT_WSGI="off", RESILIENT_WSGI_REQUEST_TIMEOUT="x") as server:
         (line,) = server.wait_for_log(r"resilient_wsgi \d+\.\d+\.\d+ on (\w+): .*")
-        assert {f"{name} off" for name in NAMES} == set(line.group().partition(": ")[2].partition(";")[0].split(", "))
-        assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/sleep", timeout=10).status == 200
+        assert {f"{name} off" for name in NAMES} == set(
+            line.group().partition(": ")[2].partition(";")[0].split(", ")
+        )
+        assert (
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/sleep", timeout=10).status
+            == 200
+        )
 
 
 def test_the_deployment_check_says_that_requests_have_no_deadline(tmp_path):
@@ -251,7 +289,9 @@ def test_the_deployment_check_says_that_requests_have_no_deadline(tmp_path):
 
     def check(*arguments):
         command = [sys.executable, "manage.py", "check", *arguments, "--tag", "resilient_wsgi"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stderr
 
     assert "resilient_wsgi.I001" not in check()
     assert "(resilient_wsgi.I001) REQUEST.TIMEOUT is not set" in check("--deploy")

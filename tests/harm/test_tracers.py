@@ -1,4 +1,6 @@
-"""Tracers wrap the same methods with wrapt, before or after: each wrapper sees its instance and its arguments, and limits hold."""
+"""Tracers wrap the same methods with wrapt, before or after: each wrapper sees its instance and its
+arguments, and limits hold.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import wrapt
 from bench.outbound_hostile import Hostile
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 # what ddtrace, newrelic, OpenTelemetry, elastic-apm and sentry-sdk wrap, and what we do
 METHODS = (
@@ -120,7 +122,9 @@ def test_wrappers_see_what_they_see_without_the_library_and_limits_hold(
         ("httpcore._backends.sync:SyncBackend", "connect_tcp", by_httpx),
     ],
 )
-def test_a_guard_that_a_client_was_given_before_us_is_asked(monkeypatch, server, limits, owner, name, call):  # noqa: PLR0917
+def test_a_guard_that_a_client_was_given_before_us_is_asked(
+    monkeypatch, server, limits, owner, name, call
+):
     module, _, kind = owner.partition(":")
     place = getattr(import_module(module), kind) if kind else import_module(module)
 

@@ -13,11 +13,11 @@ import pytest
 import wrapt
 
 import resilient_wsgi
-from resilient_wsgi import stack, testing
+from resilient_wsgi import app as stack, testing
 from resilient_wsgi.core.patching import is_ours
-from resilient_wsgi.readiness import failure
+from resilient_wsgi.readiness import last_error as failure
 from resilient_wsgi.stderr import children
-from resilient_wsgi.threads import adopt
+from resilient_wsgi.threads import adoption as adopt
 
 POOL = concurrent.futures.ThreadPoolExecutor
 OURS = {
@@ -83,7 +83,9 @@ def by_function(owner, name, seen):
 
 @each
 @pytest.mark.parametrize("wrap", [by_wrapt, by_function])
-def test_what_others_have_patched_first_works_and_is_restored(install, uninstall, owner, name, wrap, capfd):  # noqa: PLR0917
+def test_what_others_have_patched_first_works_and_is_restored(
+    install, uninstall, owner, name, wrap, capfd
+):
     seen = []
     wrap(owner, name, seen)
     theirs = vars(owner)[name]
@@ -97,7 +99,7 @@ def test_what_others_have_patched_first_works_and_is_restored(install, uninstall
 
 @each
 @pytest.mark.parametrize("wrap", [by_wrapt, by_function])
-def test_what_others_patch_later_stays_when_ours_goes(install, uninstall, owner, name, wrap, capfd):  # noqa: PLR0917
+def test_what_others_patch_later_stays_when_ours_goes(install, uninstall, owner, name, wrap, capfd):
     seen = []
     install()
     wrap(owner, name, seen)
@@ -113,7 +115,9 @@ def test_what_others_patch_later_stays_when_ours_goes(install, uninstall, owner,
 
 
 @each
-def test_what_others_have_put_back_themselves_is_not_thrown_away(install, uninstall, owner, name, capfd):
+def test_what_others_have_put_back_themselves_is_not_thrown_away(
+    install, uninstall, owner, name, capfd
+):
     original = vars(owner)[name]
     install()
     setattr(owner, name, original)  # ours is gone
@@ -171,5 +175,13 @@ print(*state())
 
 
 def test_uninstalling_takes_away_what_is_in_django_and_installing_puts_it_there_again():
-    done = subprocess.run([sys.executable, "-c", DJANGO], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines() == ["True True", "False False True", "True True", "False False True", "True False"]
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "True True",
+        "False False True",
+        "True True",
+        "False False True",
+        "True False",
+    ]

@@ -1,4 +1,6 @@
-"""The incidents are those of the lab, run by the same code; a test asserts that a run went as it must."""
+"""The incidents are those of the lab, run by the same code; a test asserts that a run went as it
+must.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ def run_incident():
             result = INCIDENTS[incident](guarded, **more)
         except ToolMissing as missing:
             pytest.skip(str(missing))
-        lines = [f"{'holds' if truth else 'DOES NOT HOLD'}: {statement}" for statement, truth in result.holds]
+        lines = [
+            f"{'holds' if truth else 'DOES NOT HOLD'}: {statement}"
+            for statement, truth in result.holds
+        ]
         figures = [f"{name}: {value}" for name, value in result.figures.items()]
         assert result.holds, "a run that states nothing shows nothing"
         assert result.as_described, "\n".join([result.seen, *lines, *figures, *result.excerpts])

@@ -37,7 +37,9 @@ def driver(*modules):
 
 @contextlib.contextmanager
 def folder_of(user):
-    """A temporary folder, and how to start what works in it: as `user`, if this is root, as whom no database runs."""
+    """A temporary folder, and how to start what works in it: as `user`, if this is root, as whom no
+    database runs.
+    """
     become = {}
     if os.geteuid() == 0:
         try:
@@ -73,11 +75,24 @@ def postgresql():
     driver("psycopg", "psycopg2")
     with folder_of("postgres") as (folder, how):
         subprocess.run(
-            [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"], check=True, timeout=60, **how
+            [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"],
+            check=True,
+            timeout=60,
+            **how,
         )
         options = ["-F", "-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
-        with serving([postgres, "-D", f"{folder}/data", *options], f"{folder}/.s.PGSQL.5432", how, signal.SIGINT):
-            yield {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "app", "HOST": folder}
+        with serving(
+            [postgres, "-D", f"{folder}/data", *options],
+            f"{folder}/.s.PGSQL.5432",
+            how,
+            signal.SIGINT,
+        ):
+            yield {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": "postgres",
+                "USER": "app",
+                "HOST": folder,
+            }
 
 
 @contextlib.contextmanager
@@ -92,17 +107,33 @@ def mariadb():
             check=True, timeout=60, **how,
         )  # fmt: skip
         path = f"{folder}/mariadb.sock"
-        options = ["--no-defaults", *data, f"--socket={path}", "--skip-networking", f"--pid-file={folder}/pid"]
+        options = [
+            "--no-defaults",
+            *data,
+            f"--socket={path}",
+            "--skip-networking",
+            f"--pid-file={folder}/pid",
+        ]
         small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"]
         with serving([mariadbd, *options, *small], path, how, signal.SIGTERM):
-            yield {"ENGINE": "django.db.backends.mysql", "NAME": "test", "USER": "root", "HOST": path}
+            yield {
+                "ENGINE": "django.db.backends.mysql",
+                "NAME": "test",
+                "USER": "root",
+                "HOST": path,
+            }
 
 
 @contextlib.contextmanager
 def mysql():
-    """The settings of a database on a MySQL of its own: the system's, or that which `make databases` unpacks."""
+    """The settings of a database on a MySQL of its own: the system's, or that which `make
+    databases` unpacks.
+    """
     mysqld = shutil.which("mysqld", path=str(ROOT / ".mysql")) or tools("mysqld")[0]
-    if "MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, text=True, check=True).stdout:
+    if (
+        "MariaDB"
+        in subprocess.run([mysqld, "--version"], capture_output=True, text=True, check=True).stdout
+    ):
         pytest.skip("mysqld not found: what is here under this name is MariaDB (make databases)")
     driver("pymysql", "MySQLdb")
     with tempfile.TemporaryDirectory(prefix="rw-db-") as folder:
@@ -112,7 +143,10 @@ def mysql():
         user = pwd.getpwuid(os.geteuid()).pw_name
         data = [f"--datadir={folder}/data", f"--tmpdir={folder}", f"--user={user}"]
         subprocess.run(
-            [mysqld, *data, "--initialize-insecure", f"--init-file={folder}/begin.sql"], check=True, timeout=60, **how
+            [mysqld, *data, "--initialize-insecure", f"--init-file={folder}/begin.sql"],
+            check=True,
+            timeout=60,
+            **how,
         )
         path = f"{folder}/mysql.sock"
         options = [
@@ -123,4 +157,9 @@ def mysql():
             f"--pid-file={folder}/pid",
         ]
         with serving([mysqld, *data, *options], path, how, signal.SIGTERM):
-            yield {"ENGINE": "django.db.backends.mysql", "NAME": "test", "USER": "root", "HOST": path}
+            yield {
+                "ENGINE": "django.db.backends.mysql",
+                "NAME": "test",
+                "USER": "root",
+                "HOST": path,
+            }

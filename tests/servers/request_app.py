@@ -106,7 +106,8 @@ def status():
     return {each.name: each.means for each in installation.status()}["request"][-1].encode()
 
 
-if "RUN_AS" in os.environ:  # as uWSGI's own option uid does, where that user may not read this Python
+# as uWSGI's own option uid does, where that user may not read this Python
+if "RUN_AS" in os.environ:
     from resilient_wsgi import servers
 
     def drop():

@@ -29,7 +29,9 @@ HOOKS = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilie
 @contextlib.contextmanager
 def running(options=(), environment=(), env_more=(), **more):
     """A uWSGI instance of which nothing is left in shared memory either."""
-    env = {f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()}
+    env = {
+        f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()
+    }
     env.update(env_more)
     try:
         with Server({**COMMON, **dict(options)}, env=env, **more) as server:

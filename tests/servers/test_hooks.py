@@ -12,7 +12,14 @@ from lab.processes import Gunicorn, Server, wait_until
 
 ROOT = Path(__file__).parents[2]
 APPS = "tests.servers.apps"
-COMMON = {"master": True, "processes": 2, "harakiri": 9, "pythonpath": str(ROOT), "die-on-term": True, "need-app": True}
+COMMON = {
+    "master": True,
+    "processes": 2,
+    "harakiri": 9,
+    "pythonpath": str(ROOT),
+    "die-on-term": True,
+    "need-app": True,
+}
 HOOKS = {"shared-import": f"{APPS}.hooks_master", "hook-accepting": "rpc:resilient_wsgi_ready"}
 MODES = pytest.mark.parametrize("mode", [{}, {"lazy-apps": True}], ids=["prefork", "lazy-apps"])
 
@@ -22,7 +29,9 @@ def hooks(server):
 
 
 def until_stopped(server, workers):
-    """Reload, because uWSGI skips its atexit if a stop finds the worker in a request that has just been answered."""
+    """Reload, because uWSGI skips its atexit if a stop finds the worker in a request that has just
+    been answered.
+    """
     server.signal(SIGHUP)
     server.wait_for_log("(?s)" + ".*".join(["HOOK stop"] * workers), 20)
     said = hooks(server)
@@ -65,10 +74,18 @@ def test_without_the_ini_lines_the_first_request_does_what_the_hooks_would(mode,
 
 
 def test_mules_spoolers_and_the_master_are_no_workers(tmp_path):
-    options = {**COMMON, **HOOKS, "processes": 1, "module": f"{APPS}.hooks_app", "mule": True, "spooler": str(tmp_path)}
+    options = {
+        **COMMON,
+        **HOOKS,
+        "processes": 1,
+        "module": f"{APPS}.hooks_app",
+        "mule": True,
+        "spooler": str(tmp_path),
+    }
     with Server(options) as server:
         server.wait_for_log(r"HOOK ready", 20)
-        server.wait_for_log(r"(?s)HOOK theirs.*HOOK theirs.*HOOK theirs", 20)  # worker, mule and spooler forked
+        # worker, mule and spooler forked
+        server.wait_for_log(r"(?s)HOOK theirs.*HOOK theirs.*HOOK theirs", 20)
         said = hooks(server)
     assert [s for s in said if s.startswith("start")] == ["start role=worker worker=1 loaded=True"]
 

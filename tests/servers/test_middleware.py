@@ -11,7 +11,14 @@ from lab.processes import Gunicorn, Server
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.servers.apps.plain_app"
-UWSGI = {"master": True, "processes": 1, "pythonpath": str(ROOT), "module": APP, "harakiri": 20, "need-app": True}
+UWSGI = {
+    "master": True,
+    "processes": 1,
+    "pythonpath": str(ROOT),
+    "module": APP,
+    "harakiri": 20,
+    "need-app": True,
+}
 
 
 @pytest.fixture(params=["uwsgi", "gunicorn"])
@@ -34,7 +41,8 @@ def test_close_is_called_once_also_when_the_client_goes(server):
         client.sendall(b"GET /stream HTTP/1.0\r\n\r\n")
         client.recv(100)
     server.wait_for_log("HOOK closed", 20)
-    with socket.create_connection(("127.0.0.1", server.port)) as client:  # the next request comes after the end of that
+    # the next request comes after the end of that
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         client.recv(100)
     assert server.log().count("HOOK closed") == 1

@@ -1,4 +1,6 @@
-"""A partner that hangs, under a real uWSGI with harakiri: the view gets its exception in time to answer."""
+"""A partner that hangs, under a real uWSGI with harakiri: the view gets its exception in time to
+answer.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +45,14 @@ def server(request):
 @pytest.mark.parametrize("behaviour", ["silent", "drip_headers"])
 def test_no_view_is_killed_for_a_partner_that_hangs(server, partner, get, behaviour):
     paths = [f"/{client}/127.0.0.1:{partner.port}/{behaviour}" for client in CLIENTS]
-    # each process or thread serves one at a time, and what waits in the listen queue is not on the clock
+    # each process or thread serves one at a time, and what waits in the listen queue is not on the
+    # clock
     with ThreadPoolExecutor(len(paths) if server.threads > 1 else 1) as pool:
         answers = list(
-            pool.map(lambda path: get(server.port, path).decode(), paths if server.threads > 1 else paths[:3])
+            pool.map(
+                lambda path: get(server.port, path).decode(),
+                paths if server.threads > 1 else paths[:3],
+            )
         )
     for answer in answers:
         assert float(answer.split()[0]) < HARAKIRI - 1
@@ -60,7 +66,10 @@ def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get)
     if server.threads == 1:
         pytest.skip("with one thread there is one request at a time")
     with ThreadPoolExecutor(4) as pool:
-        slow = [pool.submit(get, server.port, f"/requests/127.0.0.1:{partner.port}/silent") for _ in range(4)]
+        slow = [
+            pool.submit(get, server.port, f"/requests/127.0.0.1:{partner.port}/silent")
+            for _ in range(4)
+        ]
         began = time.monotonic()
         for _ in range(20):
             assert get(server.port) == b"ok"
@@ -76,7 +85,9 @@ def test_in_subinterpreters_too_calls_end_in_time(partner, get):
     }  # fmt: skip
     with Server(options) as server, ThreadPoolExecutor(8) as pool:
         paths = [
-            f"/{mount}/{client}/localhost:{partner.port}/silent" for mount in ("one", "two") for client in CLIENTS[2:]
+            f"/{mount}/{client}/localhost:{partner.port}/silent"
+            for mount in ("one", "two")
+            for client in CLIENTS[2:]
         ]
         for answer in pool.map(lambda path: get(server.port, path).decode(), paths):
             assert "in phase headers" in answer

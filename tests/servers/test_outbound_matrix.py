@@ -1,4 +1,5 @@
-"""The matrix: each client against each misbehaviour of the other side, plain and TLS, on real sockets.
+"""The matrix: each client against each misbehaviour of the other side, plain and TLS, on real
+sockets.
 
 All cells are measured in a few processes at once; the tests look at one each.
 """
@@ -25,7 +26,8 @@ PHASES = {
     "silent in TLS handshake": "tls", "black hole": "connect", "dead addresses": "connect", "DNS stall": "dns",
     "silent": "headers", "dripping headers": "headers", "dripping body": "body", "dripping chunks": "body",
     "dripping gzip": "body", "redirects": "(headers|redirect)", "retry-after": "retry-sleep", "upload of bytes": "send",
-    "upload of a file": "send", "upload of a generator": "send", "pool": "pool", "proxy hangs in CONNECT": "(connect|headers)",  # to httpx, the tunnel is a request of its own
+    # to httpx, the tunnel is a request of its own
+    "upload of a file": "send", "upload of a generator": "send", "pool": "pool", "proxy hangs in CONNECT": "(connect|headers)",
 }  # fmt: skip
 
 
@@ -33,11 +35,18 @@ PHASES = {
 def results():
     command = [sys.executable, "-m", "bench.outbound_cells", "guarded"]
     running = [
-        subprocess.Popen([*command, str(i), str(PROCESSES), str(SECONDS)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(i), str(PROCESSES), str(SECONDS)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for i in range(PROCESSES)
     ]
     try:
-        lines = [line for process in running for line in process.communicate(timeout=110)[0].splitlines()]
+        lines = [
+            line for process in running for line in process.communicate(timeout=110)[0].splitlines()
+        ]
     finally:
         for process in running:
             process.kill()
@@ -47,10 +56,13 @@ def results():
     return {(result["client"], result["scenario"], result["tls"]): result for result in measured}
 
 
-@pytest.mark.parametrize("cell", cells(), ids=lambda c: f"{c.client}-{c.scenario}-{'tls' if c.tls else 'plain'}")
+@pytest.mark.parametrize(
+    "cell", cells(), ids=lambda c: f"{c.client}-{c.scenario}-{'tls' if c.tls else 'plain'}"
+)
 def test_a_call_ends_within_its_total_in_the_clients_own_exception(results, cell):
     result = results[cell]
-    # a pause that is too long is not begun; all else is given up on when the time is up, and not before
+    # a pause that is too long is not begun; all else is given up on when the time is up, and not
+    # before
     earliest = 0 if cell.scenario == "retry-after" else TOTAL - 0.01
     assert earliest <= result["seconds"] < TOTAL * 2, result
     assert result["own"], result

@@ -1,4 +1,6 @@
-"""A worker that has no app never answers, and comes back by itself: real uWSGI, each with one way of failing."""
+"""A worker that has no app never answers, and comes back by itself: real uWSGI, each with one way
+of failing.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ ONE_TRY = {"RESILIENT_WSGI_READINESS_ATTEMPTS": "1"}
 
 
 def ask(running, count=REQUESTS):
-    return load.by_status(load.closed_loop(running.server.port, "/", count=count, clients=8, patience=20.0))
+    return load.by_status(
+        load.closed_loop(running.server.port, "/", count=count, clients=8, patience=20.0)
+    )
 
 
 def slots(running):
@@ -42,7 +46,9 @@ def pausing(running, workers=4):
 
 def ended(running, within=25.0):
     """Return the exit code."""
-    assert wait_until(lambda: not running.server.alive(), within), running.server.error("still runs")
+    assert wait_until(lambda: not running.server.alive(), within), running.server.error(
+        "still runs"
+    )
     return running.server.returncode
 
 
@@ -72,13 +78,24 @@ def test_however_the_app_is_named_workers_come_back(naming):
 @pytest.mark.parametrize("kind", ["import", "attribute"])
 @pytest.mark.parametrize("single", [True, False])
 def test_of_several_mounts_one_that_fails_takes_no_other_along(kind, single):
-    mounts = ["/first=hello_app:application", "/middle=readiness_app:application", "/last=hello_app:application"]
-    chosen = {**options(), "mount": mounts, "manage-script-name": True, "single-interpreter": single}
+    mounts = [
+        "/first=hello_app:application",
+        "/middle=readiness_app:application",
+        "/last=hello_app:application",
+    ]
+    chosen = {
+        **options(),
+        "mount": mounts,
+        "manage-script-name": True,
+        "single-interpreter": single,
+    }
     del chosen["module"]
     with instance(chosen, fail_first=kind) as running:
         assert wait_until(lambda: [slot.state for slot in slots(running)] == [SERVING] * 4, 10)
         for path in ("/first", "/last"):
-            answers = load.closed_loop(running.server.port, path, count=60, clients=6, patience=20.0)
+            answers = load.closed_loop(
+                running.server.port, path, count=60, clients=6, patience=20.0
+            )
             assert load.by_status(answers) == {"200": 60}
         assert not running.events("has no app")
         assert len(running.events("is degraded: no app for mount /middle")) == 2
@@ -95,7 +112,9 @@ def test_workers_that_fail_when_they_are_respawned_come_back():
 
 
 @pytest.mark.parametrize("kind", ["import", "killed"])
-def test_all_may_fail_right_after_all_were_respawned_and_are_back_after_the_pause_and_the_load(kind):
+def test_all_may_fail_right_after_all_were_respawned_and_are_back_after_the_pause_and_the_load(
+    kind,
+):
     with instance(options()) as running:
         assert running.full_strength()
         running.fail_next(kind, 4)
@@ -125,13 +144,17 @@ def test_a_load_that_fails_in_the_master_ends_the_instance_with_a_code_of_failur
 
 
 def test_a_load_that_hangs_in_the_master_is_ended_with_its_stack_if_that_is_wanted():
-    with pytest.raises(ProcessError, match=r"ended with code 22[\s\S]*takes longer than 2 s[\s\S]*in go_wrong"):
+    with pytest.raises(
+        ProcessError, match=r"ended with code 22[\s\S]*takes longer than 2 s[\s\S]*in go_wrong"
+    ):
         with instance(options(lazy=False), always="hang"):
             pass
 
 
 def test_a_load_in_the_master_that_ends_in_time_is_not_ended_later():
-    with instance(options(lazy=False), env={"RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}) as running:
+    with instance(
+        options(lazy=False), env={"RESILIENT_WSGI_READINESS_STARTUP_TIMEOUT": "1"}
+    ) as running:
         time.sleep(1.5)
         running.respawn(2)
         running.server.wait_for_log("Respawned uWSGI worker", count=2)
@@ -142,20 +165,27 @@ def test_a_load_in_the_master_that_ends_in_time_is_not_ended_later():
 def test_something_that_is_not_an_app_ends_a_prefork_instance_with_a_code_of_failure():
     with instance(options(lazy=False, http="127.0.0.1:0"), always="callable") as running:
         assert ended(running) == 22
-        assert "'application' of module 'readiness_app' is not callable: 'this is text'" in running.server.log()
+        assert (
+            "'application' of module 'readiness_app' is not callable: 'this is text'"
+            in running.server.log()
+        )
         assert "no python application found" not in running.server.log()
 
 
 @pytest.mark.parametrize("kind", ["import", "killed"])
 def test_if_no_worker_ever_loads_the_instance_ends_with_a_code_of_failure(kind):
-    with instance(options(), always=kind, env={"RESILIENT_WSGI_READINESS_ATTEMPTS": "2"}) as running:
+    with instance(
+        options(), always=kind, env={"RESILIENT_WSGI_READINESS_ATTEMPTS": "2"}
+    ) as running:
         assert ended(running) == 22
         assert len(running.events("the instance ends")) == 1
         assert "respawning too fast" not in running.server.log()
 
 
 def test_as_long_as_one_worker_serves_the_others_keep_trying_with_growing_pauses():
-    with instance(options(processes=2), env={**ONE_TRY, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "0.5"}) as running:
+    with instance(
+        options(processes=2), env={**ONE_TRY, "RESILIENT_WSGI_READINESS_FIRST_PAUSE": "0.5"}
+    ) as running:
         assert running.full_strength()
         running.fail_next("import", 1000)
         running.respawn(1)
@@ -201,7 +231,9 @@ def test_a_urlconf_that_cannot_be_imported_is_a_load_that_failed(kind):
 
 
 def test_in_report_mode_nothing_is_done_but_it_is_said():
-    with instance(options(), fail_first="import", env={"RESILIENT_WSGI_READINESS_MODE": "report"}) as running:
+    with instance(
+        options(), fail_first="import", env={"RESILIENT_WSGI_READINESS_MODE": "report"}
+    ) as running:
         running.server.wait_for_log("has no app", count=2)
         assert ask(running).get("500", 0) > 0
 

@@ -12,7 +12,7 @@ import pytest
 from bench.readiness_cases import FOLDER
 from lab import load
 from lab.processes import Gunicorn, ProcessError, wait_until
-from resilient_wsgi.readiness import boot
+from resilient_wsgi.readiness import gunicorn_worker as boot
 from resilient_wsgi.shm import instance
 
 pytestmark = pytest.mark.servers
@@ -30,7 +30,9 @@ def gunicorn(folder, module, *arguments, fail="", loads=1, **env):
         "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, FOLDER.parent))),
         "TMPDIR": str(folder),
     }
-    return Gunicorn(f"{module}:application", ["--workers=2", *arguments], env={**environment, **FAST, **env})
+    return Gunicorn(
+        f"{module}:application", ["--workers=2", *arguments], env={**environment, **FAST, **env}
+    )
 
 
 def run_to_its_end(server):
@@ -88,7 +90,9 @@ def test_if_no_worker_ever_loads_gunicorn_halts_as_ever(tmp_path, kind):
     assert 1 <= server.log().count("has no app") <= 6
 
 
-def test_those_that_take_the_place_of_loads_that_were_killed_are_told_once_each(tmp_path, monkeypatch):
+def test_those_that_take_the_place_of_loads_that_were_killed_are_told_once_each(
+    tmp_path, monkeypatch
+):
     instance.leave()
     monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
     gone = {"failures": 0, "ever": False, "loading": {"999999998": 1, "999999999": 2}}

@@ -1,4 +1,6 @@
-"""Whether an instance is ready: asked over HTTP, asked from outside, while it drains, in a chain reload."""
+"""Whether an instance is ready: asked over HTTP, asked from outside, while it drains, in a chain
+reload.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def running(told):
 
 
 def get(port, path, method="GET", **headers):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, headers=headers)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", method=method, headers=headers
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             return response.status, response.read()
@@ -53,7 +57,9 @@ def get(port, path, method="GET", **headers):
 
 def details(running):
     """What is told of each check to who has the token."""
-    return json.loads(get(running.server.port, "/-/ready", **{"X-Readiness-Token": "secret"})[1])["checks"]
+    return json.loads(get(running.server.port, "/-/ready", **{"X-Readiness-Token": "secret"})[1])[
+        "checks"
+    ]
 
 
 def probe(running, *arguments, module="ready"):
@@ -75,7 +81,13 @@ def becomes(running, status):
 def test_live_and_ready_are_answered_without_the_app(running):
     assert becomes(running, 200)
     assert get(running.server.port, "/-/live") == (200, b'{"status": "live"}')
-    assert details(running) == {"app": "ok", "draining": "ok", "queue": "ok", "warm": "ok", "as told": "ok"}
+    assert details(running) == {
+        "app": "ok",
+        "draining": "ok",
+        "queue": "ok",
+        "warm": "ok",
+        "as told": "ok",
+    }
     assert get(running.server.port, "/-/ready", "HEAD") == (200, b"")
     assert get(running.server.port, "/-/ready", "POST")[0] == 405
     assert get(running.server.port, "/")[1] == b"warm"
@@ -91,7 +103,9 @@ def test_live_and_ready_are_answered_without_the_app(running):
         ("nonsense", "returned 42"),
     ],
 )
-def test_a_check_that_is_not_well_is_not_ready_and_is_named_while_the_app_is_served(running, told, word, reason):
+def test_a_check_that_is_not_well_is_not_ready_and_is_named_while_the_app_is_served(
+    running, told, word, reason
+):
     assert becomes(running, 200)
     told.write_text(word)
     assert wait_until(lambda: reason in details(running)["as told"], 10)
@@ -131,7 +145,9 @@ def test_the_exec_probe_answers_while_the_queue_is_full_and_http_probes_wait(run
 
 def test_the_exec_probe_says_which_worker_has_no_app():
     options = {**OPTIONS, "module": "readiness_app"}
-    with instance(options, fail_first="import", loads=1, env={"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "20"}) as running:
+    with instance(
+        options, fail_first="import", loads=1, env={"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "20"}
+    ) as running:
         running.server.wait_for_log("has no app")
         assert wait_until(lambda: probe(running)[0] == 0, 10)
         wait_until(lambda: "pausing" in probe(running)[1], 10)
@@ -146,7 +162,9 @@ def test_draining_says_not_ready_then_serves_the_queue_then_lets_the_workers_go(
     env = {"TOLD": str(told), "RESILIENT_WSGI_READINESS_DRAIN_DELAY": "1.5", "WORK": "0.2"}
     with instance({**OPTIONS, "die-on-term": True}, env=env, ready="^WSGI app 0") as running:
         assert becomes(running, 200)
-        with load.Load(running.server.port, [load.Rate("/slow", 8)], patience=10.0, seconds=1.2) as traffic:
+        with load.Load(
+            running.server.port, [load.Rate("/slow", 8)], patience=10.0, seconds=1.2
+        ) as traffic:
             begin = time.monotonic()
             assert probe(running, module="drain") == (0, "drained\n")
             assert time.monotonic() - begin >= 1.5
@@ -166,7 +184,9 @@ def test_a_chain_reload_waits_for_each_worker_to_be_warm_and_no_cold_one_answers
     touch = tmp_path / "chain"
     touch.touch()
     options = {**OPTIONS, "touch-chain-reload": str(touch), "worker-reload-mercy": 10}
-    with instance(options, env={"TOLD": str(told), "WARM_SECONDS": "0.7"}, ready="^WSGI app 0") as running:
+    with instance(
+        options, env={"TOLD": str(told), "WARM_SECONDS": "0.7"}, ready="^WSGI app 0"
+    ) as running:
         assert becomes(running, 200)
         before = set(running.server.workers())
         with load.Load(running.server.port, [load.Rate("/", 40)], patience=10.0) as traffic:
@@ -178,7 +198,9 @@ def test_a_chain_reload_waits_for_each_worker_to_be_warm_and_no_cold_one_answers
 
 
 @pytest.mark.parametrize("heal", [True, False])
-def test_a_peer_that_serves_without_an_app_is_reported_and_recycled_if_that_is_wanted(tmp_path, told, heal):
+def test_a_peer_that_serves_without_an_app_is_reported_and_recycled_if_that_is_wanted(
+    tmp_path, told, heal
+):
     token = tmp_path / "off"
     token.touch()
     env = {

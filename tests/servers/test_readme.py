@@ -21,7 +21,11 @@ def block(heading, language):
 
 
 def test_the_whole_uwsgi_ini_starts_and_says_nothing_to_worry_about(get):
-    lines = [line for line in block("A whole uwsgi.ini", "ini").splitlines()[1:] if line and not line.startswith(";")]
+    lines = [
+        line
+        for line in block("A whole uwsgi.ini", "ini").splitlines()[1:]
+        if line and not line.startswith(";")
+    ]
     options = dict(line.split(" = ", 1) for line in lines)
     for ours in ("module", "virtualenv", "socket", "chmod-socket", "vacuum"):
         del options[ours]

@@ -194,7 +194,12 @@ assert run() == "result"
 print("|".join(told))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code % mariadb], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code % mariadb],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.strip().split("|")

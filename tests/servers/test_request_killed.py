@@ -1,4 +1,6 @@
-"""What a killed worker was doing is said by the next one: after the kernel's OOM killer too, and without the hook."""
+"""What a killed worker was doing is said by the next one: after the kernel's OOM killer too, and
+without the hook.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +63,18 @@ def test_the_oom_killer_is_told_of():
 
 @pytest.mark.parametrize("options", [{}, {"lazy-apps": True}, {"lazy-apps": True, **HOOKS}])
 def test_it_is_said_before_the_first_request(options):
-    with running({"processes": 1, **options}, {"TIMEOUT": 30}) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        running({"processes": 1, **options}, {"TIMEOUT": 30}) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         pid = int(body(server, "/pid"))
         asked = pool.submit(get, server, "/hang")
         assert wait_until(lambda: "GET /hang" in stacks(pid)[0], 10)
         os.kill(pid, signal.SIGKILL)
         asked.result()
         server.wait_for_log(
-            "WSGI app 0 .* ready" if "lazy-apps" in options else "Respawned", count=1 + ("lazy-apps" in options)
+            "WSGI app 0 .* ready" if "lazy-apps" in options else "Respawned",
+            count=1 + ("lazy-apps" in options),
         )
         assert wait_until(lambda: "was killed in" in server.log(), 10)
         assert body(server, "/") == "hello"

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import Gunicorn, ToolMissing, wait_until
-from resilient_wsgi.servers import listen_queue
+from resilient_wsgi.host import listen_queue
 from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running
 
 pytestmark = pytest.mark.servers
@@ -32,7 +32,9 @@ def status(connection):
 
 
 @pytest.mark.parametrize("name", ["uwsgi", "gunicorn"])
-def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_served_while_there_is_none(name):
+def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_served_while_there_is_none(
+    name,
+):
     with server_of(name, SHED) as server:
         for _ in range(3):
             assert status(ask(server, 0)) == "200"
@@ -42,13 +44,23 @@ def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_serve
         time.sleep(0.1)
         late = ask(server, 100)
         behind = [ask(server, 0) for _ in range(3)]
-        assert wait_until(lambda: sum(queue.depth for queue in listen_queue.of_process(server.pid)) >= 3, 5)
-        assert [status(each) for each in (busy, late, *behind)] == ["200", "503", "200", "200", "200"]
+        assert wait_until(
+            lambda: sum(queue.depth for queue in listen_queue.of_process(server.pid)) >= 3, 5
+        )
+        assert [status(each) for each in (busy, late, *behind)] == [
+            "200",
+            "503",
+            "200",
+            "200",
+            "200",
+        ]
         server.wait_for_log("overloaded: requests that wait longer than 1.00 s are answered 503")
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]])
-def test_under_gunicorn_on_both_kinds_of_socket_only_clients_of_the_unix_one_are_taken_for_gone(preload):
+def test_under_gunicorn_on_both_kinds_of_socket_only_clients_of_the_unix_one_are_taken_for_gone(
+    preload,
+):
     env = {"RESILIENT_WSGI_REQUEST_TIMEOUT": "30", "PYTHONPATH": str(ROOT)}
     with WithGunicorn(OnBoth(APP, preload, env=env)) as server:
         busy = ask(server, 0, "/sleep/0.5")
@@ -101,7 +113,9 @@ def server_of(name, environment, unix=False):
     if name == "uwsgi":
         return running(HOOKS, environment, **({"listen_on": "http-unix"} if unix else {}))
     env = {f"RESILIENT_WSGI_REQUEST_{key}": str(value) for key, value in environment.items()}
-    return WithGunicorn((OnUnixSocket if unix else Gunicorn)(APP, env={**env, "PYTHONPATH": str(ROOT)}))
+    return WithGunicorn(
+        (OnUnixSocket if unix else Gunicorn)(APP, env={**env, "PYTHONPATH": str(ROOT)})
+    )
 
 
 class WithGunicorn:
@@ -140,7 +154,9 @@ def path_of(server):
 
 
 def test_requests_of_every_kind_are_answered_as_if_nothing_were_there():
-    """Half-closing clients on raw HTTP, bodies fast and slow, pipelined bytes: nobody is taken for gone or shed."""
+    """Half-closing clients on raw HTTP, bodies fast and slow, pipelined bytes: nobody is taken for
+    gone or shed.
+    """
     with running({**HOOKS, "threads": 2}, SHED) as server, ThreadPoolExecutor(4) as pool:
 
         def half_close(number):

@@ -14,9 +14,9 @@ import pytest
 
 from lab.processes import wait_until
 from resilient_wsgi.cli import stacks as cli_stacks
+from resilient_wsgi.core.system import SYSTEM
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.shm import instance
-from resilient_wsgi.system import SYSTEM
 from tests.servers.requests_common import HOOKS, body, get, running, stacks
 
 pytestmark = pytest.mark.servers
@@ -32,7 +32,9 @@ def test_the_command_prints_the_stacks_of_every_worker_with_its_requests_above(t
     with running(options, {"TIMEOUT": 30}) as server, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(get, server, "/sleep/4")
         # the other worker may still be starting
-        assert wait_until(lambda: {"\n  sleep (", "no request runs"} <= parts_of(stacks(server.pid)[0]), 10)
+        assert wait_until(
+            lambda: {"\n  sleep (", "no request runs"} <= parts_of(stacks(server.pid)[0]), 10
+        )
         text, code = stacks("--pidfile", pidfile)
         assert code == 0
         assert len(re.findall(r"^=== \d+ ", text, re.MULTILINE)) == 2
@@ -57,7 +59,8 @@ def test_it_works_when_c_code_holds_the_gil_by_a_signal_that_is_announced():
         text, code = stacks(server.pid)
         assert code == 0
         assert re.search(
-            r"no Python thread answered: within 2 s\nsending signal \d+, .* may end it if it is busy", text
+            r"no Python thread answered: within 2 s\nsending signal \d+, .* may end it if it is busy",
+            text,
         )
         assert "in hold_the_gil" in text
 
@@ -111,12 +114,21 @@ def test_a_process_that_the_worker_has_started_is_neither_asked_nor_sent_the_sig
 
 def test_a_signal_that_harakiri_uses_is_refused_by_name():
     number = on_signal.number("SIGRTMIN+10")
-    options = {**HOOKS, "harakiri": 30, "harakiri-graceful-signal": number, "harakiri-graceful-timeout": 1}
+    options = {
+        **HOOKS,
+        "harakiri": 30,
+        "harakiri-graceful-signal": number,
+        "harakiri-graceful-timeout": 1,
+    }
     with running(options) as server:
         reason = "SIGRTMIN+10 is not free: the server has it for harakiri-graceful-signal"
-        assert body(server, "/status") == f"stacks on demand: from a thread of Python, no signal: {reason}"
+        assert (
+            body(server, "/status")
+            == f"stacks on demand: from a thread of Python, no signal: {reason}"
+        )
         text, code = stacks(server.pid)
-        assert (code, "no request runs" in text) == (0, True)  # a thread of Python answers all the same
+        # a thread of Python answers all the same
+        assert (code, "no request runs" in text) == (0, True)
 
 
 def test_asking_a_thousand_times_leaves_nothing_behind():
@@ -135,12 +147,19 @@ def test_asking_a_thousand_times_leaves_nothing_behind():
         assert time.monotonic() - begin < 30
         assert body(server, "/") == "hello"
         assert len(os.listdir(f"/proc/{worker}/fd")) == len(before)
-        assert [name for name in directory.names() if name.startswith("stacks-") and str(worker) not in name] == []
+        assert [
+            name
+            for name in directory.names()
+            if name.startswith("stacks-") and str(worker) not in name
+        ] == []
 
 
 def stopped(pid):
     """Whether each thread of a process has noticed that it is to stop."""
-    states = [SYSTEM.read_text(f"/proc/{pid}/task/{task}/stat") for task in os.listdir(f"/proc/{pid}/task")]
+    states = [
+        SYSTEM.read_text(f"/proc/{pid}/task/{task}/stat")
+        for task in os.listdir(f"/proc/{pid}/task")
+    ]
     return all(text.rpartition(")")[2].split()[0] == "T" for text in states)
 
 

@@ -19,7 +19,9 @@ from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, 
 pytestmark = pytest.mark.servers
 
 
-@pytest.mark.parametrize("mode", [{}, {"lazy-apps": True}, HOOKS, {**HOOKS, "lazy-apps": True}], ids=" ".join)
+@pytest.mark.parametrize(
+    "mode", [{}, {"lazy-apps": True}, HOOKS, {**HOOKS, "lazy-apps": True}], ids=" ".join
+)
 def test_each_worker_has_one_watchdog_and_the_master_none(mode):
     with running({**mode, "processes": 2}, {"TIMEOUT": 5}) as server:
         assert body(server, "/threads").count("watchdog") == 1
@@ -65,7 +67,9 @@ def gunicorn_running(environment, *arguments):
 
 @pytest.mark.parametrize("kind", ["uwsgi", "gunicorn"])
 def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(kind):
-    """Those that run beside the stuck one, those that come meanwhile, and long ones that are half done when it begins."""
+    """Those that run beside the stuck one, those that come meanwhile, and long ones that are half
+    done when it begins.
+    """
     servers = {
         "uwsgi": lambda: running({"processes": 2, "threads": 4}, RECYCLING),
         "gunicorn": lambda: gunicorn_running(RECYCLING, "--workers=2", "--threads=4"),
@@ -90,7 +94,10 @@ def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(ki
 
 def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
     environment = {"TIMEOUT": 0.3, "GRACE": 0.2, "RECYCLES_PER_MINUTE": 1}
-    with running({"processes": 3, "lazy-apps": True}, environment) as server, ThreadPoolExecutor(3) as pool:
+    with (
+        running({"processes": 3, "lazy-apps": True}, environment) as server,
+        ThreadPoolExecutor(3) as pool,
+    ):
         before = set(server.workers())
         asked = [pool.submit(get, server, "/recv", 3.0) for _ in range(3)]
         server.wait_for_log("stays, because enough workers were replaced in this minute", count=2)
@@ -111,8 +118,12 @@ def test_a_soft_timeout_answers_503_and_the_worker_lives(kind):
 
 
 def test_a_soft_timeout_does_not_hit_a_server_that_waits_for_its_client():
-    """gunicorn's own code sends the pieces of a response; its client takes none of them until long after the deadline."""
-    with gunicorn_running({"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on", "RECYCLES_PER_MINUTE": 0}) as server:
+    """gunicorn's own code sends the pieces of a response; its client takes none of them until long
+    after the deadline.
+    """
+    with gunicorn_running(
+        {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on", "RECYCLES_PER_MINUTE": 0}
+    ) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /pieces/40 HTTP/1.0\r\n\r\n")
             server.wait_for_log("GET /pieces/40 has passed its deadline")
@@ -137,7 +148,10 @@ def test_a_worker_whose_gil_is_held_writes_its_stacks_and_ends():
 
 
 def test_a_killed_worker_is_told_of_by_the_next_one():
-    with running({**HOOKS, "processes": 2}, {"TIMEOUT": 30}) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        running({**HOOKS, "processes": 2}, {"TIMEOUT": 30}) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         asked = pool.submit(get, server, "/hang")
         pid = next(p for p in iter(lambda: worker_in(server, "GET /hang"), None) if p)
         time.sleep(0.6)
@@ -145,7 +159,10 @@ def test_a_killed_worker_is_told_of_by_the_next_one():
         asked.result()
         (line,) = server.wait_for_log(r"worker \d \(pid (\d+)\) was killed in (.*)")
         assert int(line.group(1)) == pid
-        assert re.match(r"GET /hang after (0.[3-9]|1).* s, waiting for silent.example \(headers\)", line.group(2))
+        assert re.match(
+            r"GET /hang after (0.[3-9]|1).* s, waiting for silent.example \(headers\)",
+            line.group(2),
+        )
 
 
 def test_harakiri_is_told_of_and_an_orderly_end_is_not():

@@ -1,4 +1,5 @@
-"""uWSGI whose standard error is not read: plain it is stuck for good, with one line in uwsgi.ini nobody notices.
+"""uWSGI whose standard error is not read: plain it is stuck for good, with one line in uwsgi.ini
+nobody notices.
 
 A short cut of bench/stderr_matrix.py, which runs every configuration with every kind of reader.
 """
@@ -17,8 +18,12 @@ from lab.sampler import blocked_threads
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
 REQUESTS = 3000
-PREFORK, LOG_MASTER, SHIM = (CONFIGURATIONS[name] for name in ("prefork", "log-master", "exec shim"))
-as_nobody = pytest.mark.skipif(bool(why_not_as_nobody()), reason=why_not_as_nobody() or "can be run")
+PREFORK, LOG_MASTER, SHIM = (
+    CONFIGURATIONS[name] for name in ("prefork", "log-master", "exec shim")
+)
+as_nobody = pytest.mark.skipif(
+    bool(why_not_as_nobody()), reason=why_not_as_nobody() or "can be run"
+)
 
 
 def ask(server, count=REQUESTS, patience=5.0):
@@ -29,7 +34,9 @@ def ask(server, count=REQUESTS, patience=5.0):
         count=count,
         clients=8,
         patience=patience,
-        give_up=lambda answers: len(answers) >= 8 and not any(answer.good for answer in answers[-8:]),
+        give_up=lambda answers: (
+            len(answers) >= 8 and not any(answer.good for answer in answers[-8:])
+        ),
     )
     return sum(answer.good for answer in answers)
 
@@ -48,7 +55,9 @@ def check(server, count):
     assert ask(server, count) == count
     old = server.workers()
     before = cpu_seconds(server)
-    assert not wait_until(lambda: cpu_seconds(server) > before + 0.5, 1.0), "busy although nobody asks"
+    assert not wait_until(lambda: cpu_seconds(server) > before + 0.5, 1.0), (
+        "busy although nobody asks"
+    )
     server.directory.chmod(0o755)  # who has changed the user reads uwsgi.ini again
     server.signal(signal.SIGHUP)
     assert wait_until(lambda: fresh_workers(server, old), 30.0)
@@ -71,7 +80,9 @@ def test_plain_without_a_reader_burns_a_processor():
 
 
 @pytest.mark.parametrize("manner", [STALLED, CLOSED, SLOW])
-@pytest.mark.parametrize("name", ["prefork", "lazy-apps", "prefork, 8 threads", "log-master", "threaded-logger"])
+@pytest.mark.parametrize(
+    "name", ["prefork", "lazy-apps", "prefork, 8 threads", "log-master", "threaded-logger"]
+)
 def test_every_request_is_answered_and_the_master_obeys(name, manner):
     with serving(CONFIGURATIONS[name], manner) as (server, _):
         check(server, 1000)
@@ -111,7 +122,10 @@ def test_harakiri_replaces_a_worker_while_nobody_reads(configuration):
         old = server.workers()
         assert not load.get(server.port, "/hang", patience=15.0).good
         assert wait_until(
-            lambda: len(set(server.workers()) - set(old)) == 1 and len(server.workers()) == len(old), 15.0
+            lambda: (
+                len(set(server.workers()) - set(old)) == 1 and len(server.workers()) == len(old)
+            ),
+            15.0,
         )
         assert load.get(server.port, "/").good
 
@@ -149,18 +163,29 @@ def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
             nonlocal asked
             asked += ask(server, 4)
             reader.read()
-            # each start writes a line of the library's own, which may be among those that were dropped
+            # each start writes a line of the library's own, which may be among those that were
+            # dropped
             return asked <= reader.accounted() <= asked + 2
 
         assert wait_until(accounted, 30.0), (reader.accounted(), asked)
 
 
-@pytest.mark.parametrize(("take_over", "options"), [("auto", {"disable_logging": True}), ("on", {})])
-def test_a_socket_blocks_at_most_what_c_code_writes_and_not_even_that_when_it_is_taken_over(take_over, options):
-    """One that may be shared with others, so `auto` leaves it as it is; tests/harm has the journal's."""
+@pytest.mark.parametrize(
+    ("take_over", "options"), [("auto", {"disable_logging": True}), ("on", {})]
+)
+def test_a_socket_blocks_at_most_what_c_code_writes_and_not_even_that_when_it_is_taken_over(
+    take_over, options
+):
+    """One that may be shared with others, so `auto` leaves it as it is; tests/harm has the
+    journal's.
+    """
     nobody_reads, log = socket.socketpair()
     configuration = Configuration(env={"RESILIENT_WSGI_STDERR_TAKE_OVER": take_over})
-    with nobody_reads, log, serving(configuration, STALLED, log_to=log.fileno(), **options) as (server, _):
+    with (
+        nobody_reads,
+        log,
+        serving(configuration, STALLED, log_to=log.fileno(), **options) as (server, _),
+    ):
         assert ask(server, 1000) == 1000
 
 

@@ -55,7 +55,9 @@ def get(server):
 
 def replaced(server, old, patience=15.0):
     """Wait until the workers are others."""
-    return wait_until(lambda: not set(old) & set(server.workers()) and len(server.workers()) == len(old), patience)
+    return wait_until(
+        lambda: not set(old) & set(server.workers()) and len(server.workers()) == len(old), patience
+    )
 
 
 def serving(server):
@@ -66,7 +68,9 @@ def serving(server):
 
 
 @MODES
-def test_without_the_library_a_thread_without_an_end_holds_up_the_reload_until_mercy(instance, lazy):
+def test_without_the_library_a_thread_without_an_end_holds_up_the_reload_until_mercy(
+    instance, lazy
+):
     with instance(HANGS, guarded=False, lazy_apps=lazy) as server:
         old = serving(server)
         server.signal(signal.SIGHUP)
@@ -83,7 +87,8 @@ def test_with_one_line_in_the_ini_the_same_app_reloads_and_stops_at_once(instanc
         assert wait_until(lambda: not set(old) & set(server.workers()), 10)
         assert replaced(server, old)
         serving(server)
-        assert server.stop(signal.SIGTERM) < 10  # mercy is 30: the exact figure is the benchmark's business
+        # mercy is 30: the exact figure is the benchmark's business
+        assert server.stop(signal.SIGTERM) < 10
         log = server.log()
     assert "NO MERCY" not in log
     assert "refresh-prices" in log
@@ -97,7 +102,8 @@ def test_with_one_line_in_the_ini_the_same_app_reloads_and_stops_at_once(instanc
 def test_without_a_master_it_ends_as_well(instance):
     with instance(HANGS, master=False, processes=1) as server:
         assert get(server) == b"ok"
-        server.stop(signal.SIGHUP, patience=15)  # SIGTERM would cut the end of the request short, and atexit with it
+        # SIGTERM would cut the end of the request short, and atexit with it
+        server.stop(signal.SIGHUP, patience=15)
         assert "refresh-prices" in server.log()
 
 

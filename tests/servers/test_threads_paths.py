@@ -1,4 +1,6 @@
-"""Ways to end a uWSGI worker, by kinds of threads: a few of the table that bench/threads_exits.py prints in full."""
+"""Ways to end a uWSGI worker, by kinds of threads: a few of the table that bench/threads_exits.py
+prints in full.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from bench.threads_exits import Cell, run
 
 pytestmark = pytest.mark.servers
 
-# far from what a guarded worker takes, so that a busy machine is no failure and nobody but us can have ended it in time
+# far from what a guarded worker takes, so that a busy machine is no failure and nobody but us can
+# have ended it in time
 MERCY = 60
 PATIENCE = 20.0
 
@@ -35,7 +38,9 @@ def test_the_worker_ends_and_nothing_is_left_out(kind, path, lazy, threads):
     assert [what for what in cell.wrong if not what.startswith("not gone")] == [], cell.log
 
 
-@pytest.mark.parametrize(("kind", "path"), [("sleep loop", "SIGHUP to worker"), ("ghost", "FIFO q")])
+@pytest.mark.parametrize(
+    ("kind", "path"), [("sleep loop", "SIGHUP to worker"), ("ghost", "FIFO q")]
+)
 def test_without_the_library_a_path_without_mercy_has_no_end(kind, path):
     cell = run(Cell(kind, path, lazy=False, threads=1, guarded=False), patience=4.0)
     assert cell.seconds is None

@@ -1,4 +1,6 @@
-"""A real Celery worker and Django's runserver with a thread that has no end: told to stop, they do what they must and end."""
+"""A real Celery worker and Django's runserver with a thread that has no end: told to stop, they do
+what they must and end.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def noted(program, word, count=1):
     return [int(match[1]) for match in program.wait_for_log(rf"^{word} in (\d+)$", count=count)]
 
 
-@pytest.mark.parametrize(("pool", "number", "code"), [("prefork", signal.SIGTERM, 0), ("threads", signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("pool", "number", "code"), [("prefork", signal.SIGTERM, 0), ("threads", signal.SIGINT, 1)]
+)
 def test_a_celery_worker_finishes_its_task_tells_its_threads_and_ends(tmp_path, pool, number, code):
     with celery(tmp_path, pool) as worker:
         (working,) = noted(worker, "the task began")
@@ -27,7 +31,9 @@ def test_a_celery_worker_finishes_its_task_tells_its_threads_and_ends(tmp_path, 
         worker.stop(number, patience=PATIENCE)
         assert worker.returncode == code
         log = worker.log()
-    assert log.index(f"the task is done in {working}") < log.index(f"the thread was told in {working}")
+    assert log.index(f"the task is done in {working}") < log.index(
+        f"the thread was told in {working}"
+    )
     assert "thread 'stubborn' did not stop" in log
     assert f"atexit in {worker.pid}" in log
     assert "never in" not in log  # it is for the second child, and there is one

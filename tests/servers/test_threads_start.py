@@ -80,7 +80,9 @@ def test_what_is_registered_at_import_runs_once_in_each_worker_and_is_told_to_st
         assert "did not stop" not in server.log()
 
 
-HOOKS = pytest.mark.parametrize("hooks", [{}, {"py-call-uwsgi-fork-hooks": True}], ids=["", "fork-hooks"])
+HOOKS = pytest.mark.parametrize(
+    "hooks", [{}, {"py-call-uwsgi-fork-hooks": True}], ids=["", "fork-hooks"]
+)
 
 
 @HOOKS
@@ -161,7 +163,10 @@ def test_work_for_a_farm_or_a_numbered_mule_runs_there_alone_and_what_is_not_the
         time.sleep(0.1)
     """)
     with uwsgi(env, mules=3, farm=["mails:1", "reports:2,3"]) as server:
-        mules = {m[1]: int(m[2]) for m in server.wait_for_log(r"spawned uWSGI mule (\d+) \(pid: (\d+)\)", count=3)}
+        mules = {
+            m[1]: int(m[2])
+            for m in server.wait_for_log(r"spawned uWSGI mule (\d+) \(pid: (\d+)\)", count=3)
+        }
         assert sorted(noted(server, "for farm:reports", 2)) == [mules["2"], mules["3"]]
         assert noted(server, "for mule:1", 1) == [mules["1"]]
         log = server.log()
@@ -171,7 +176,9 @@ def test_work_for_a_farm_or_a_numbered_mule_runs_there_alone_and_what_is_not_the
 
 def test_a_process_that_uwsgi_starts_beside_itself_runs_what_it_registers(app, tmp_path):
     env = app("")
-    (tmp_path / "daemon.py").write_text("from app import *\nthreads.spawn(note, 'in the daemon', where='mules').join()")
+    (tmp_path / "daemon.py").write_text(
+        "from app import *\nthreads.spawn(note, 'in the daemon', where='mules').join()"
+    )
     with uwsgi(env, **{"attach-daemon": f"{sys.executable} {tmp_path / 'daemon.py'}"}) as server:
         assert noted(server, "in the daemon", 1)[0] != server.pid
 
@@ -187,7 +194,10 @@ MULE = """
     ("options", "wait"),
     [
         ({"lazy-apps": True, "mule": True, "shared-import": ["resilient_wsgi.uwsgi", "mule"]}, ""),
-        ({"lazy-apps": True, "mule": "mule.py", "shared-import": []}, "while True: app.time.sleep(1)"),
+        (
+            {"lazy-apps": True, "mule": "mule.py", "shared-import": []},
+            "while True: app.time.sleep(1)",
+        ),
         ({"mule": "mule.py"}, "app.threading.Event().wait()"),
     ],
     ids=["lazy-apps, shared-import", "lazy-apps, its own script", "prefork, its own script"],
@@ -195,8 +205,12 @@ MULE = """
 def test_threads_of_mules_are_told_to_stop_at_reload_and_at_the_end(app, tmp_path, options, wait):
     env = app("")
     (tmp_path / "mule.py").write_text(textwrap.dedent(MULE.format(wait=wait)))
-    options = {name: str(tmp_path / "mule.py") if value == "mule.py" else value for name, value in options.items()}
-    with uwsgi(env, processes=1, **options) as server:  # one: a stop while another one still loads may be lost
+    options = {
+        name: str(tmp_path / "mule.py") if value == "mule.py" else value
+        for name, value in options.items()
+    }
+    # one: a stop while another one still loads may be lost
+    with uwsgi(env, processes=1, **options) as server:
         (first,) = noted(server, "began", 1)
         get(server)
         server.signal(signal.SIGHUP)

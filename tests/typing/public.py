@@ -20,7 +20,9 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 application: WSGIApplication = resilient_wsgi.wrap(app)
-installation: resilient_wsgi.Installation = resilient_wsgi.install({"OUTBOUND": {"TOTAL_TIMEOUT": 20}, "STDERR": "off"})
+installation: resilient_wsgi.Installation = resilient_wsgi.install(
+    {"OUTBOUND": {"TOTAL_TIMEOUT": 20}, "STDERR": "off"}
+)
 status: Tuple[ComponentStatus, ...] = installation.status()
 
 

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from resilient_wsgi import deadline
+from resilient_wsgi.core.system import System
 from resilient_wsgi.deadline import Deadline, limit
 from resilient_wsgi.errors import DeadlineExceeded
-from resilient_wsgi.system import System
 
 
 class Clock(System):
@@ -32,7 +32,9 @@ def test_a_deadline_counts_down_and_then_raises():
     assert mine.remaining() == 1
     mine.check()
     clock.now += 1
-    with pytest.raises(DeadlineExceeded, match=r"no time left for the upload: limit 5 s \(a test\)"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"no time left for the upload: limit 5 s \(a test\)"
+    ):
         mine.check("the upload")
 
 
@@ -95,4 +97,7 @@ def test_a_coroutine_function_cannot_be_decorated():
 
 
 def test_repr_tells_who_set_it():
-    assert repr(Deadline.after(5, "harakiri", Clock())) == "<Deadline in 5.000 s, limit 5 s (harakiri)>"
+    assert (
+        repr(Deadline.after(5, "harakiri", Clock()))
+        == "<Deadline in 5.000 s, limit 5 s (harakiri)>"
+    )

@@ -1,4 +1,6 @@
-"""Events are counted, logged in one line, and told to those who want to know; nobody can be hurt by it."""
+"""Events are counted, logged in one line, and told to those who want to know; nobody can be hurt by
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import threading
 import pytest
 
 from resilient_wsgi import events
+from resilient_wsgi.core.guard import Guard
 from resilient_wsgi.events import BacklogSmall, ClientGone, LinesDropped
-from resilient_wsgi.guard import Guard
 from resilient_wsgi.testing import FakeClock, captured_events
 
 DROPPED = LinesDropped(fd=2, lines=12, size_bytes=1300, seconds=4.5)
@@ -32,7 +34,9 @@ def test_where_logging_is_not_configured_the_line_says_who_speaks():
         "from resilient_wsgi import events; "
         "events.emit(events.LinesDropped(fd=2, lines=12, size_bytes=1300, seconds=4.5))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     line = r"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: 12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
     assert re.fullmatch(line, done.stderr)
 
@@ -49,7 +53,10 @@ def test_counts_of_eight_threads_add_up():
     logging.getLogger("resilient_wsgi.stderr").setLevel(logging.ERROR)
     try:
         before = events.counts().get("LinesDropped", 0)
-        threads = [threading.Thread(target=lambda: [events.emit(DROPPED) for _ in range(500)]) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: [events.emit(DROPPED) for _ in range(500)])
+            for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -129,19 +136,31 @@ def made(kind, text):
     """Return an event of that kind with the text in each of its fields of text."""
     values = {"str": text, "int": 1, "float": 1.0, "bool": True}
     words = {"next_try"}  # ours, out of a few
-    return kind(**{field.name: values[field.type] for field in dataclasses.fields(kind) if field.name not in words})
+    return kind(
+        **{
+            field.name: values[field.type]
+            for field in dataclasses.fields(kind)
+            if field.name not in words
+        }
+    )
 
 
 KINDS = [
-    kind for name in events.__all__ if isinstance(kind := getattr(events, name), type) and kind is not events.Event
+    kind
+    for name in events.__all__
+    if isinstance(kind := getattr(events, name), type) and kind is not events.Event
 ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_field_is_as_it_came(kind):
+def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_field_is_as_it_came(
+    kind,
+):
     event = made(kind, HOSTILE)
     if kind.blocks:  # they are of several lines, and end the message
-        event = dataclasses.replace(event, **dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J"))
+        event = dataclasses.replace(
+            event, **dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J")
+        )
     shown = str(event)
     assert all(line.isprintable() for line in shown.split("\n"))
     assert "FAKE" not in "".join(shown.split("\n")[1:])
@@ -154,4 +173,6 @@ def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_fiel
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_looks_like_a_secret_stays_out_of_the_line(kind):
-    assert "S3CRET" not in str(made(kind, "to postgres://shop:S3CRET@db/shop?password=S3CRET, password=S3CRET"))
+    assert "S3CRET" not in str(
+        made(kind, "to postgres://shop:S3CRET@db/shop?password=S3CRET, password=S3CRET")
+    )

@@ -14,7 +14,7 @@ import pytest
 import resilient_wsgi
 from resilient_wsgi import backlog, cli, installation
 from resilient_wsgi.events import BacklogSmall
-from resilient_wsgi.servers.listen_queue import Listener, somaxconn
+from resilient_wsgi.host.listen_queue import Listener, somaxconn
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +97,9 @@ def test_a_component_that_is_off_is_not_on_and_says_why(installed):
     assert (status["outbound"].on, status["outbound"].why_not) == (False, "OUTBOUND.MODE is off")
 
 
-def test_a_component_that_fails_to_install_does_not_keep_the_app_from_starting(installed, monkeypatch, caplog):
+def test_a_component_that_fails_to_install_does_not_keep_the_app_from_starting(
+    installed, monkeypatch, caplog
+):
     monkeypatch.setattr(backlog, "install", lambda options: 1 / 0)
     status = {s.name: s for s in installed().status()}
     assert status["backlog"].why_not == "ZeroDivisionError: division by zero"
@@ -118,16 +120,23 @@ def test_off_switches_everything_off_for_a_block(installed):
 
 
 def test_a_short_listen_queue_is_told_with_the_numbers_and_what_to_set():
-    (event,) = backlog.check([Listener("127.0.0.1:80", 0, 128)], asked=2048, allowed=128, minimum=1024)
+    (event,) = backlog.check(
+        [Listener("127.0.0.1:80", 0, 128)], asked=2048, allowed=128, minimum=1024
+    )
     assert isinstance(event, BacklogSmall)
     text = str(event)
-    assert "listen queue of 127.0.0.1:80: asked 2048, effective 128 (net.core.somaxconn here: 128)" in text
+    assert (
+        "listen queue of 127.0.0.1:80: asked 2048, effective 128 (net.core.somaxconn here: 128)"
+        in text
+    )
     assert "set net.core.somaxconn = 2048" in text
     assert "set listen = 2048" in text
 
 
 def test_a_listen_queue_that_is_long_enough_is_not_warned_about():
-    assert list(backlog.check([Listener("x", 0, 1024)], asked=1024, allowed=4096, minimum=1024)) == []
+    assert (
+        list(backlog.check([Listener("x", 0, 1024)], asked=1024, allowed=4096, minimum=1024)) == []
+    )
 
 
 SETTINGS = """
@@ -175,7 +184,9 @@ def test_the_django_app_lists_every_mistake_as_a_system_check_error(project):
     assert "HINT" in done.stderr
 
 
-@pytest.mark.parametrize(("variable", "value"), [("RESILIENT_WSGI", "of"), ("RESILIENT_WSGI_OUTBOND", "off")])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("RESILIENT_WSGI", "of"), ("RESILIENT_WSGI_OUTBOND", "off")]
+)
 def test_a_mistake_in_the_environment_ends_no_management_command(project, variable, value):
     made = project('{"BACKLOG": "off"}')
     done = manage(made, "check", **{variable: value})
@@ -189,7 +200,12 @@ def test_a_mistake_in_the_environment_ends_no_management_command(project, variab
 def test_a_mistake_in_django_s_settings_does_not_spoil_an_install_of_the_app(installed, caplog):
     installation.install_for_django({"REQUEST": {"TIMOUT": 5, "TIMEOUT": 6}})
     assert installed({"REQUEST": {"SLOW_AFTER": 3}}).settings.request.timeout == 6
-    assert caplog.text.count("ignored, and the default is used: settings.RESILIENT_WSGI: option 'TIMOUT'") == 1
+    assert (
+        caplog.text.count(
+            "ignored, and the default is used: settings.RESILIENT_WSGI: option 'TIMOUT'"
+        )
+        == 1
+    )
 
 
 def test_the_django_app_warns_of_a_host_whose_listen_queues_are_too_short(project):
@@ -221,7 +237,12 @@ environ = {}
 setup_testing_defaults(environ)
 print(b"".join(application(environ, lambda *a: None)).decode())
 """
-    answer = python(code, cwd=project("{}"), DJANGO_SETTINGS_MODULE="settings", RESILIENT_WSGI_REQUEST_TIMEOUT="60")
+    answer = python(
+        code,
+        cwd=project("{}"),
+        DJANGO_SETTINGS_MODULE="settings",
+        RESILIENT_WSGI_REQUEST_TIMEOUT="60",
+    )
     assert 50 < float(answer) <= 60
 
 
@@ -299,7 +320,9 @@ for path in ("/short", "/long", "/report", "/other"):
     setup_testing_defaults(environ)
     print(b"".join(application(environ, lambda *a: None)).decode())
 """
-    answers = python(code, cwd=folder, DJANGO_SETTINGS_MODULE="settings", RESILIENT_WSGI_REQUEST_TIMEOUT="60")
+    answers = python(
+        code, cwd=folder, DJANGO_SETTINGS_MODULE="settings", RESILIENT_WSGI_REQUEST_TIMEOUT="60"
+    )
     short, long, report, other = map(float, answers.splitlines())
     assert 4 < short <= 5
     assert 6 < report <= 7

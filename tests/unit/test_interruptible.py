@@ -15,7 +15,12 @@ from resilient_wsgi.deadline import limit
 
 def test_a_wait_of_a_request_is_ended_from_another_thread():
     ours, theirs = socket.socketpair()
-    with ours, theirs, limit(5) as mine, deadline.interruptible(lambda: ours.shutdown(socket.SHUT_RDWR), "x") as wait:
+    with (
+        ours,
+        theirs,
+        limit(5) as mine,
+        deadline.interruptible(lambda: ours.shutdown(socket.SHUT_RDWR), "x") as wait,
+    ):
         threading.Timer(0.02, lambda: [w.interrupt() for w in list(mine.waits)]).start()
         assert ours.recv(1) == b""
     assert wait.interrupted
@@ -81,7 +86,9 @@ def test_leaving_the_block_waits_for_a_callback_that_runs():
 
 
 def paused(call, line, meanwhile):
-    """Run `call()` in a thread that stops before its `line`th line until `meanwhile()` is over, or waits for it."""
+    """Run `call()` in a thread that stops before its `line`th line until `meanwhile()` is over, or
+    waits for it.
+    """
     reached, go_on = threading.Event(), threading.Event()
     left = [line]
 
@@ -94,7 +101,9 @@ def paused(call, line, meanwhile):
         return trace
 
     def run():
-        sys.settrace(lambda frame, what, arg: trace if frame.f_code is call.__func__.__code__ else None)
+        sys.settrace(
+            lambda frame, what, arg: trace if frame.f_code is call.__func__.__code__ else None
+        )
         call()
 
     thread = threading.Thread(target=run)
@@ -111,15 +120,20 @@ def paused(call, line, meanwhile):
 
 
 def test_at_no_line_of_interrupt_can_a_wait_be_over_and_be_ended_all_the_same():
-    """Whoever was told that his connection was not touched gives it to a pool: from then on it must not be touched."""
+    """Whoever was told that his connection was not touched gives it to a pool: from then on it must
+    not be touched.
+    """
     line, seen = 0, set()
     while True:
         happened = []
         with limit(5):
             wait = deadline.interruptible(lambda: happened.append("touched")).arm()  # noqa: B023 - called in this round
-        if not paused(wait.interrupt, line, lambda: happened.append("spoilt" if wait.disarm() else "reused")):  # noqa: B023
+        reuse = lambda: happened.append("spoilt" if wait.disarm() else "reused")  # noqa: B023, E731
+        if not paused(wait.interrupt, line, reuse):
             break
-        assert happened in (["touched", "spoilt"], ["reused"]), f"stopped before line {line} of interrupt()"
+        assert happened in (["touched", "spoilt"], ["reused"]), (
+            f"stopped before line {line} of interrupt()"
+        )
         seen.update(happened)
         line += 1
     assert line > 4
@@ -136,13 +150,17 @@ def test_at_no_line_of_disarm_either():
         go = paused(wait.disarm, line, lambda: told.append(wait.interrupt()))  # noqa: B023
         if not go:
             break
-        assert wait.interrupted == told[0] == bool(happened), f"stopped before line {line} of disarm()"
+        assert wait.interrupted == told[0] == bool(happened), (
+            f"stopped before line {line} of disarm()"
+        )
         line += 1
     assert line > 2
 
 
 class Pool:
-    """Connections that requests take and put back, while a watchdog interrupts the requests at any moment."""
+    """Connections that requests take and put back, while a watchdog interrupts the requests at any
+    moment.
+    """
 
     def __init__(self):
         self.free = [socket.socketpair() for _ in range(4)]
@@ -165,7 +183,8 @@ class Pool:
             fd = pair[0].fileno()
 
             def end(fd=fd):
-                # as shutdown() in C does: it takes the descriptor's number, lets go of the GIL, and then uses the number
+                # as shutdown() in C does: it takes the descriptor's number, lets go of the GIL, and
+                # then uses the number
                 time.sleep(0.0002)
                 with socket.socket(fileno=os.dup(fd)) as sock:
                     sock.shutdown(socket.SHUT_RDWR)

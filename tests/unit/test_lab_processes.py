@@ -76,7 +76,9 @@ def test_children_that_ignore_signals_are_gone_when_the_block_ends_by_an_excepti
 
 
 def test_nothing_else_is_ended():
-    other = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"])
+    other = os.spawnv(
+        os.P_NOWAIT, sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"]
+    )
     try:
         with Script("import time; print('ready'); time.sleep(60)"):
             pass
@@ -102,7 +104,9 @@ def test_a_server_heeds_the_signals_that_this_process_ignores():
 
 
 def test_stop_says_how_long_it_took_and_does_not_wait_for_ever():
-    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready'); time.sleep(60)"
+    stubborn = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready'); time.sleep(60)"
+    )
     with Script(stubborn) as script:
         with pytest.raises(ProcessError, match=r"still ran 0.2 s after SIGTERM"):
             script.stop(patience=0.2)
@@ -125,7 +129,9 @@ def test_environment_is_added_to_and_taken_away_from(monkeypatch):
 
 @pytest.mark.servers
 def test_uwsgi_with_a_bad_option_is_an_error_that_shows_uwsgis_own_words():
-    with pytest.raises(ProcessError, match=r"uwsgi ended with code(?s:.)*unable to load|no-such-option"):
+    with pytest.raises(
+        ProcessError, match=r"uwsgi ended with code(?s:.)*unable to load|no-such-option"
+    ):
         with Server({"strict": True, "no-such-option": "1"}):
             pass
 
@@ -148,7 +154,9 @@ def test_uwsgi_writes_to_the_descriptor_that_it_is_given(tmp_path):
     (tmp_path / "hello.py").write_text(HELLO)
     read_end, write_end = os.pipe()
     try:
-        with Server({"master": True, "pythonpath": str(tmp_path), "module": "hello"}, stderr=write_end) as server:
+        with Server(
+            {"master": True, "pythonpath": str(tmp_path), "module": "hello"}, stderr=write_end
+        ) as server:
             assert load.get(server.port, "/").good
             assert server.log() == ""
         assert b"Starting uWSGI" in os.read(read_end, 1 << 16)
@@ -176,7 +184,9 @@ def test_load_is_bounded_in_time_and_leaves_no_thread():
     with Partner() as partner:
         begin = time.monotonic()
         with load.Load(partner.port, [load.Rate("/offers", 50)], seconds=0.4) as traffic:
-            assert wait_until(lambda: not any(thread.name == "load" for thread in threading.enumerate()), 20.0)
+            assert wait_until(
+                lambda: not any(thread.name == "load" for thread in threading.enumerate()), 20.0
+            )
         assert time.monotonic() - begin >= 0.3
         assert 1 <= len(traffic.answers) <= 21
         assert all(answer.good for answer in traffic.answers)

@@ -57,7 +57,9 @@ def test_a_statement_that_is_not_true_is_said_in_the_table_and_on_the_page(resul
     result.check("the sky is green", truth=False)
     outcomes = {"hung-upstream": [attempt(lambda guarded: result, guarded=True)]}
     assert not outcomes["hung-upstream"][0].as_described
-    assert "NOT AS IT MUST BE: the sky is green" in re.sub(r"[│\s]+", " ", table.render(outcomes, width=200))
+    assert "NOT AS IT MUST BE: the sky is green" in re.sub(
+        r"[│\s]+", " ", table.render(outcomes, width=200)
+    )
     assert "<li class=no><b>✗</b>the sky is green" in page.render(outcomes, 1.0)
 
 
@@ -85,5 +87,7 @@ def test_a_capacity_is_a_line_that_fits_on_the_scale(result):
 
 @pytest.mark.parametrize("width", [60, 100, 240])
 def test_all_lines_of_the_table_are_equally_long(result, width):
-    lines = table.render({"hung-upstream": [Outcome("plain", None, "x " * 200)]}, width).splitlines()
+    lines = table.render(
+        {"hung-upstream": [Outcome("plain", None, "x " * 200)]}, width
+    ).splitlines()
     assert len({len(line) for line in lines}) == 1

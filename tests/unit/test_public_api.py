@@ -18,7 +18,13 @@ NAMES = {
     "resilient_wsgi.readiness": ["load", "check", "ReadinessMiddleware"],
     "resilient_wsgi.request": ["DeadlineMiddleware", "ClientGoneMiddleware", "QueueMiddleware"],
     "resilient_wsgi.stderr": ["NonBlockingStream", "NonBlockingHandler", "take_over"],
-    "resilient_wsgi.testing": ["captured_events", "hung_server", "stalled_pipe", "FakeClock", "off"],
+    "resilient_wsgi.testing": [
+        "captured_events",
+        "hung_server",
+        "stalled_pipe",
+        "FakeClock",
+        "off",
+    ],
     "resilient_wsgi.threads": ["registry", "spawn", "every", "stopping", "sleep", "stop_event"],
 }
 
@@ -30,11 +36,18 @@ def test_the_names_that_users_rely_on_are_there(module):
 
 
 def undocumented(body, where):
-    """Return the public classes and functions without a docstring, those of public classes included."""
+    """Return the public classes and functions without a docstring, those of public classes
+    included.
+    """
     for node in body:
-        if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or node.name.startswith("_"):
+        if not isinstance(
+            node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        ) or node.name.startswith("_"):
             continue
-        decorators = [d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in node.decorator_list]
+        decorators = [
+            d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "")
+            for d in node.decorator_list
+        ]
         said_elsewhere = {"setter", "overload"} & set(decorators)
         if ast.get_docstring(node) is None and not said_elsewhere:
             yield f"{where}:{node.lineno} {node.name}"
@@ -65,7 +78,10 @@ def test_only_servers_import_uwsgi_and_nobody_imports_an_http_client():
                 if (
                     (name in ("uwsgi", "uwsgidecorators") and where[0] != "servers")
                     or (name == "django" and where[0] != "django")
-                    or (name in ("requests", "httpx", "urllib3") and where[:2] != ("outbound", "patches"))
+                    or (
+                        name in ("requests", "httpx", "urllib3")
+                        and where[:2] != ("outbound", "patches")
+                    )
                 ):
                     offenders.append(f"{'/'.join(where)}:{node.lineno} {name}")
     assert offenders == []

@@ -1,4 +1,6 @@
-"""What differs between servers: hooks that run once in each process, and the true depth of listen queues."""
+"""What differs between servers: hooks that run once in each process, and the true depth of listen
+queues.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ import types
 
 import pytest
 
-from resilient_wsgi.servers import celery, listen_queue, runserver, uwsgi_hooks
+from resilient_wsgi.core.system import System
+from resilient_wsgi.host import listen_queue
+from resilient_wsgi.servers import celery, runserver
 from resilient_wsgi.servers.base import Server
 from resilient_wsgi.servers.hooks import Phase
-from resilient_wsgi.system import System
+from resilient_wsgi.servers.uwsgi import hooks as uwsgi_hooks
 
 
 class Forked(System):
@@ -127,7 +131,9 @@ def listening(request, tmp_path):
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(tmp_path / "s"))
     else:
-        family, host = (socket.AF_INET, "127.0.0.1") if request.param == "tcp" else (socket.AF_INET6, "::1")
+        family, host = (
+            (socket.AF_INET, "127.0.0.1") if request.param == "tcp" else (socket.AF_INET6, "::1")
+        )
         sock = socket.socket(family)
         try:
             sock.bind((host, 0))
@@ -152,7 +158,10 @@ def test_the_true_depth_and_limit_of_a_listen_queue_are_seen(listening):
     for client in clients:
         client.close()
     assert (queue.depth, queue.limit) == (5, 7)
-    assert str(listening.getsockname()[1 if listening.family != socket.AF_UNIX else slice(None)]) in queue.name
+    assert (
+        str(listening.getsockname()[1 if listening.family != socket.AF_UNIX else slice(None)])
+        in queue.name
+    )
 
 
 def test_the_queues_of_another_process_are_seen_from_outside(listening):
@@ -221,14 +230,18 @@ def test_a_celery_worker_is_known_by_its_command_line(monkeypatch, line, expecte
         (types.SimpleNamespace(name="ForkPoolWorker-3", index=2), None, "worker", 3),
     ],
 )
-def test_a_celery_worker_that_imports_the_library_late_knows_that_it_works(monkeypatch, process, task, role, number):
+def test_a_celery_worker_that_imports_the_library_late_knows_that_it_works(
+    monkeypatch, process, task, role, number
+):
     signal = types.SimpleNamespace(connect=lambda *_, **__: None)
     names = ("worker_init", "worker_process_init", "worker_process_shutdown", "worker_shutdown")
     for name, module in (
         ("billiard", types.SimpleNamespace(current_process=lambda: process)),
         (
             "celery",
-            types.SimpleNamespace(current_task=task, signals=types.SimpleNamespace(**dict.fromkeys(names, signal))),
+            types.SimpleNamespace(
+                current_task=task, signals=types.SimpleNamespace(**dict.fromkeys(names, signal))
+            ),
         ),
     ):
         monkeypatch.setitem(sys.modules, name, module)

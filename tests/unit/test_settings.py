@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from resilient_wsgi import settings_doc, sources
 from resilient_wsgi.errors import ConfigurationError
-from resilient_wsgi.settings import Settings, table
+from resilient_wsgi.settings import sources
+from resilient_wsgi.settings.options import Settings, table
+from tools import settings_doc
 
 
 def mistakes(**sources_given):
@@ -23,7 +24,9 @@ def test_with_nothing_given_the_defaults_hold():
 
 
 def test_arguments_win_over_django_and_django_over_the_environment():
-    environ = {f"RESILIENT_WSGI_OUTBOUND_{name}_TIMEOUT": "1" for name in ("CONNECT", "READ", "TOTAL")}
+    environ = {
+        f"RESILIENT_WSGI_OUTBOUND_{name}_TIMEOUT": "1" for name in ("CONNECT", "READ", "TOTAL")
+    }
     read = sources.read(
         arguments={"OUTBOUND": {"CONNECT_TIMEOUT": 3}},
         django={"OUTBOUND": {"CONNECT_TIMEOUT": 2, "READ_TIMEOUT": 2}},
@@ -32,7 +35,9 @@ def test_arguments_win_over_django_and_django_over_the_environment():
     assert (read.connect_timeout, read.read_timeout, read.total_timeout) == (3, 2, 1)
 
 
-@pytest.mark.parametrize("variable", ["RESILIENT_WSGI", "RESILIENT_WSGI_OUTBOUND", "RESILIENT_WSGI_OUTBOUND_MODE"])
+@pytest.mark.parametrize(
+    "variable", ["RESILIENT_WSGI", "RESILIENT_WSGI_OUTBOUND", "RESILIENT_WSGI_OUTBOUND_MODE"]
+)
 def test_an_off_switch_in_the_environment_wins_over_everything(variable):
     read = sources.read({"OUTBOUND": {"MODE": "enforce"}}, environ={variable: "off"})
     assert read.outbound.mode == "off"
@@ -45,7 +50,10 @@ def test_a_section_may_be_the_word_of_its_mode(word):
 
 
 def test_every_option_can_be_set_from_the_environment():
-    environ = {o.variable: ",".join(o.default) if isinstance(o.default, tuple) else str(o.default) for o in table()}
+    environ = {
+        o.variable: ",".join(o.default) if isinstance(o.default, tuple) else str(o.default)
+        for o in table()
+    }
     assert sources.read(environ=environ) == Settings()
 
 
@@ -83,7 +91,10 @@ def test_a_count_that_is_no_whole_number_is_a_mistake(value):
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        ("SIGUSR2", "SIGUSR2 is not free: uWSGI prints a worker's state at it, gunicorn upgrades itself"),
+        (
+            "SIGUSR2",
+            "SIGUSR2 is not free: uWSGI prints a worker's state at it, gunicorn upgrades itself",
+        ),
         ("SIGHUP", "SIGHUP is not free: uWSGI and gunicorn reload by it"),
         ("SIGXCPU", "SIGXCPU is not free"),
         ("44", "44 is a number: signals are named here"),
@@ -96,7 +107,9 @@ def test_a_signal_that_is_not_free_is_refused_by_name(value, why):
 
 
 def test_a_signal_may_be_none():
-    settings = sources.read({"REQUEST": {"STACKS_SIGNAL": None, "SOFT_SIGNAL": "sigrtmin+3"}}, environ={})
+    settings = sources.read(
+        {"REQUEST": {"STACKS_SIGNAL": None, "SOFT_SIGNAL": "sigrtmin+3"}}, environ={}
+    )
     assert (settings.request.stacks_signal, settings.request.soft_signal) == (None, "SIGRTMIN+3")
 
 
@@ -132,7 +145,10 @@ def test_a_host_without_usable_limits_is_a_mistake(limits):
 def test_hosts_are_read_from_json_in_the_environment():
     hosts = '{"*.Internal:80": {"TOTAL_TIMEOUT": 3}, "[::1]": {"READ_TIMEOUT": 1}}'
     read = sources.read(environ={"RESILIENT_WSGI_OUTBOUND_HOSTS": hosts})
-    assert read.outbound.hosts == {"*.internal:80": {"total_timeout": 3.0}, "[::1]": {"read_timeout": 1.0}}
+    assert read.outbound.hosts == {
+        "*.internal:80": {"total_timeout": 3.0},
+        "[::1]": {"read_timeout": 1.0},
+    }
 
 
 @pytest.mark.parametrize("given", [5, "off", ["OUTBOUND"]])
@@ -145,14 +161,22 @@ def test_mistakes_are_returned_by_where_they_are_and_the_rest_is_used():
     found = sources.find(
         {"STDERR": {"KEEP": 5}},
         {"REQUEST": {"TIMEOUT": 4, "TIMOUT": 3}},
-        {"RESILIENT_WSGI_STDERR_KEEP": "middle", "RESILIENT_WSGI_THREADS_GRACE": "3", "RESILIENT_WSGI_OUTBOUND": "off"},
+        {
+            "RESILIENT_WSGI_STDERR_KEEP": "middle",
+            "RESILIENT_WSGI_THREADS_GRACE": "3",
+            "RESILIENT_WSGI_OUTBOUND": "off",
+        },
     )
     assert found.settings.threads.grace == 3
     assert found.settings.request.timeout == 4
     assert found.settings.stderr.keep == "newest"
     assert found.settings.outbound.mode == "off"
-    assert found.environment == ("RESILIENT_WSGI_STDERR_KEEP in the environment is 'middle': it takes newest | oldest",)
-    assert found.django[0].startswith("settings.RESILIENT_WSGI: option 'TIMOUT' of REQUEST is not known")
+    assert found.environment == (
+        "RESILIENT_WSGI_STDERR_KEEP in the environment is 'middle': it takes newest | oldest",
+    )
+    assert found.django[0].startswith(
+        "settings.RESILIENT_WSGI: option 'TIMOUT' of REQUEST is not known"
+    )
     assert found.arguments == ("install()['STDERR']['KEEP'] is 5: it takes newest | oldest",)
 
 

@@ -11,11 +11,11 @@ import time
 import pytest
 
 from resilient_wsgi import deadline
+from resilient_wsgi.app import Wrapped
 from resilient_wsgi.events import ClientGone
 from resilient_wsgi.request.running import RequestDeadline
 from resilient_wsgi.servers import Server, use
-from resilient_wsgi.settings import Readiness, Request, Settings, Stderr
-from resilient_wsgi.stack import Wrapped
+from resilient_wsgi.settings.options import Readiness, Request, Settings, Stderr
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.testing import captured_events
 
@@ -64,7 +64,13 @@ class App:
 
 def ask(app, path="/", **more):
     said = []
-    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SCRIPT_NAME": "", "wsgi.errors": sys.__stderr__, **more}
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "SCRIPT_NAME": "",
+        "wsgi.errors": sys.__stderr__,
+        **more,
+    }
     body = app(environ, lambda status, headers, exc_info=None: said.append(status))
     return said[0], b"".join(body)
 
@@ -120,7 +126,9 @@ def test_what_writes_to_standard_error_is_replaced_whatever_came_before(server):
 
 def test_with_all_off_the_app_is_called_as_it_is(server):
     inner = App()
-    app = Wrapped(inner, Settings(readiness=Readiness("off"), stderr=Stderr("off"), request=Request("off")))
+    app = Wrapped(
+        inner, Settings(readiness=Readiness("off"), stderr=Stderr("off"), request=Request("off"))
+    )
     server.client.close()
     assert ask(app, "/-/live", HTTP_X_REQUEST_START="t=1") == ("200 OK", b"the app")
     assert inner.environs[0]["wsgi.errors"] is sys.__stderr__
@@ -137,7 +145,9 @@ def test_a_request_has_one_deadline_whoever_asks_for_it_first(server):
             barrier.wait(10)
             seen.append(deadline.current())
 
-        threads = [threading.Thread(target=contextvars.copy_context().run, args=(look,)) for _ in range(8)]
+        threads = [
+            threading.Thread(target=contextvars.copy_context().run, args=(look,)) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -1,4 +1,5 @@
-"""The catalogue that the shop holds in memory, and a shortage of memory for the experiment that needs one.
+"""The catalogue that the shop holds in memory, and a shortage of memory for the experiment that
+needs one.
 
 SHOP_CATALOGUE_MB   size of the catalogue (default 0: none)
 SHOP_SHORT_MEMORY   a folder; each file in it makes one load run short: the load takes the file away and goes on with

@@ -16,12 +16,17 @@ WSGI_APPLICATION = "shop.wsgi.application"
 TIME_ZONE = "UTC"
 USE_TZ = True
 INSTALLED_APPS = ["shop"]
-MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ.get("SHOP_DATABASE", Path(__file__).resolve().parents[1] / "shop.sqlite3"),
+        "NAME": os.environ.get(
+            "SHOP_DATABASE", Path(__file__).resolve().parents[1] / "shop.sqlite3"
+        ),
         "OPTIONS": {"timeout": 5},
     }
 }
@@ -39,7 +44,7 @@ SHOP_SLOW_SECONDS = float(os.environ.get("SHOP_SLOW_SECONDS", "0.5"))
 if os.environ.get("SHOP_RESILIENT") == "1":
     INSTALLED_APPS += ["resilient_wsgi.django"]
     RESILIENT_WSGI = {
-        # the partner answers in milliseconds when it is well: half a second of silence is an outage. Calls a second x
-        # this time is the number of workers that an outage may hold
+        # the partner answers in milliseconds when it is well: half a second of silence is an
+        # outage. Calls a second x this time is the number of workers that an outage may hold
         "OUTBOUND": {"CONNECT_TIMEOUT": 0.5, "READ_TIMEOUT": 0.5, "TOTAL_TIMEOUT": 1},
     }

@@ -32,7 +32,8 @@ def buy(request):
 
 def offers(request):
     try:
-        answer = requests.post(settings.SHOP_PARTNER_URL, json={"products": "all"})  # no timeout: the point of it all
+        # no timeout: the point of it all
+        answer = requests.post(settings.SHOP_PARTNER_URL, json={"products": "all"})
         answer.raise_for_status()
     except requests.exceptions.RequestException as error:
         log.warning("no offers: %s: %s", type(error).__name__, error)
@@ -41,7 +42,9 @@ def offers(request):
 
 
 def noisy(request):
-    """Log as much as an app with debug output does: two lines by logging, one to the server's error stream."""
+    """Log as much as an app with debug output does: two lines by logging, one to the server's error
+    stream.
+    """
     lines = int(request.GET.get("lines", "2"))
     for number in range(lines):
         log.info("line %d of %d: %s", number + 1, lines, "x" * 120)
@@ -52,7 +55,9 @@ def noisy(request):
 def export(request):
     """Stream the price list piece by piece."""
     pieces = int(request.GET.get("pieces", "20"))
-    return StreamingHttpResponse((f"{number};kettle;9.90\n" for number in range(pieces)), content_type="text/csv")
+    return StreamingHttpResponse(
+        (f"{number};kettle;9.90\n" for number in range(pieces)), content_type="text/csv"
+    )
 
 
 def slow(request):

@@ -1,4 +1,6 @@
-"""One module for each client; each has the same names: `MODULE`, after whose import `patch(module, patches)` is called."""
+"""One module for each client; each has the same names: `MODULE`, after whose import `patch(module,
+patches)` is called.
+"""
 
 from . import http_client, httpcore, httpx, requests, urllib3, urllib_request
 

@@ -1,7 +1,8 @@
-"""http.client, on which urllib.request, urllib3 and requests ride: connecting, sending, reading, each bounded here.
+"""http.client, on which urllib.request, urllib3 and requests ride: connecting, sending, reading,
+each bounded here.
 
-Where a client above owns the exchange, this joins it. Else the exchange begins with the first thing that is sent and is
-handed from the connection to the response, whose body the total covers.
+Where a client above owns the exchange, this joins it. Else the exchange begins with the first thing
+that is sent and is handed from the connection to the response, whose body the total covers.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
-from .. import call, clamp, policy
+from .. import call, policy, socket_timeouts as clamp
 from ..connect import create_connection
+from ..dry_run import watch_reads
+from ..exceptions import TimedOut
 from ..exchange import SLACK, Exchange, active, as_number
-from ..native import TimedOut
 from ..originals import is_original
-from ..watched import watch_reads
 
 MODULE = "http.client"
 
@@ -41,7 +42,9 @@ def patch(module: Any, patches: Patches) -> None:
 
 
 def connect(original: Method) -> Method:
-    """Have DNS, all addresses, a proxy's tunnel and TLS share one limit; then give the socket its own timeout."""
+    """Have DNS, all addresses, a proxy's tunnel and TLS share one limit; then give the socket its
+    own timeout.
+    """
 
     def wrapper(conn: Any, *args: Any, **kwargs: Any) -> Any:
         exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _begin(conn)
@@ -81,7 +84,9 @@ def connect(original: Method) -> Method:
     return wrapper
 
 
-def _create_connection(exchange: Exchange, address: Any, timeout: Any = None, source_address: Any = None) -> Any:
+def _create_connection(
+    exchange: Exchange, address: Any, timeout: Any = None, source_address: Any = None
+) -> Any:
     return create_connection(exchange, address, source_address)
 
 
@@ -93,7 +98,9 @@ def _endheaders(original: Method) -> Method:
             with call.guard:
                 left = to_pass_on()
                 named = PASSED_ON.lower().encode()
-                if left is not None and not any(line.lower().startswith(named) for line in conn._buffer):
+                if left is not None and not any(
+                    line.lower().startswith(named) for line in conn._buffer
+                ):
                     conn.putheader(PASSED_ON, left)
         return original(conn, *args, **kwargs)
 
@@ -170,7 +177,9 @@ def _getresponse_alone(original: Method, conn: Any) -> Any:
     finally:
         active.reset(token)
         if policy.policy.curious:
-            call.observe(exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None)
+            call.observe(
+                exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None
+            )
     return response
 
 
@@ -188,7 +197,9 @@ def _init_response(original: Method) -> Method:
     """Have the reads of the response end with the exchange."""
 
     # the arguments are written out, and handed on by position: it is part of the cost of every call
-    def init(response: Any, sock: Any, debuglevel: Any = 0, method: Any = None, url: Any = None) -> None:
+    def init(
+        response: Any, sock: Any, debuglevel: Any = 0, method: Any = None, url: Any = None
+    ) -> None:
         original(response, sock, debuglevel, method, url)
         exchange = active.get()
         if exchange is not None:
@@ -217,7 +228,9 @@ def _begin(conn: Any) -> Optional[Exchange]:
 
 
 def _keep_silence_only(response: Any, exchange: Exchange) -> None:
-    """Lift the total for what is meant to last: a connection that was upgraded, a stream of server-sent events."""
+    """Lift the total for what is meant to last: a connection that was upgraded, a stream of
+    server-sent events.
+    """
     with call.guard:
         if response.status == 101:
             exchange.release()
@@ -228,7 +241,11 @@ def _keep_silence_only(response: Any, exchange: Exchange) -> None:
 
 
 def _own_timeout(timeout: Any) -> Optional[float]:
-    return socket.getdefaulttimeout() if timeout is not None and as_number(timeout) is None else timeout
+    return (
+        socket.getdefaulttimeout()
+        if timeout is not None and as_number(timeout) is None
+        else timeout
+    )
 
 
 def _at_most(own: Optional[float], wait: float) -> Optional[float]:

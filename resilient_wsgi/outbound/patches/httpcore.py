@@ -1,4 +1,6 @@
-"""httpcore, on which httpx rides: each of its waits takes a timeout, which is bounded here by what is left."""
+"""httpcore, on which httpx rides: each of its waits takes a timeout, which is bounded here by what
+is left.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from importlib import import_module
 from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
+from ...core.system import SYSTEM
 from ...deadline import interruptible
-from ...system import SYSTEM
-from .. import clamp
+from .. import socket_timeouts as clamp
 from ..connect import create_connection
+from ..exceptions import TimedOut
 from ..exchange import Exchange, active
-from ..native import TimedOut
 from ..originals import is_clients_own, is_original
 from ..policy import Limit
 
@@ -25,14 +27,18 @@ Method = Callable[..., Any]
 
 _TUNNEL = b"CONNECT "
 _MOMENT = 0.1
-# the first bytes of a connection that several threads share (RFC 9113, 3.4): none of them may cut it for the others
+# the first bytes of a connection that several threads share (RFC 9113, 3.4): none of them may cut
+# it for the others
 _PREFACE = b"PRI * HTTP/2.0"
 _SHARED = "_resilient_wsgi_shared"
 
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the streams, the making of connections and the wait for a pooled one."""
-    backend, pool = import_module("httpcore._backends.sync"), import_module("httpcore._sync.connection_pool")
+    backend, pool = (
+        import_module("httpcore._backends.sync"),
+        import_module("httpcore._sync.connection_pool"),
+    )
     client = _Httpcore(module, backend.SyncStream)
     patches.wrap(backend.SyncBackend, "connect_tcp", client.connect_tcp)
     waits = getattr(pool, "PoolRequest", None) or pool.RequestStatus  # the name before httpcore 1.0
@@ -93,7 +99,8 @@ class _Httpcore:
                 with exchange.watch.wait(exchange.limits.read, timeout):
                     original(stream, buffer, timeout)
                 return
-            if buffer[: len(_TUNNEL)] == _TUNNEL:  # a request to a proxy; what follows on the connection is TLS
+            # a request to a proxy; what follows on the connection is TLS
+            if buffer[: len(_TUNNEL)] == _TUNNEL:
                 exchange.resume_connect()
             if buffer[: len(_PREFACE)] == _PREFACE:
                 setattr(stream, _SHARED, True)
@@ -105,7 +112,9 @@ class _Httpcore:
             try:
                 for start in range(0, len(buffer), clamp.SLICE_BYTES):
                     wait = _finite(exchange.wait(silence.seconds))
-                    _registered(original, stream, buffer[start : start + clamp.SLICE_BYTES], wait, exchange)
+                    _registered(
+                        original, stream, buffer[start : start + clamp.SLICE_BYTES], wait, exchange
+                    )
             except (TimedOut, self._module.WriteTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
                 raise _as(self._module.WriteTimeout, ours, error)  # noqa: B904 - it has its cause
@@ -185,7 +194,9 @@ class _Httpcore:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Connect by what somebody has put in the place of the original, or of `socket.create_connection`."""
+        """Connect by what somebody has put in the place of the original, or of
+        `socket.create_connection`.
+        """
         exchange.begin_connect(timeout)
         try:
             return original(backend, host, port, _finite(exchange.wait(math.inf)), *args, **kwargs)
@@ -219,7 +230,10 @@ class _Httpcore:
         """Bound the handshake by what is left of the limit for connecting."""
 
         def start_tls(
-            stream: Any, ssl_context: Any, server_hostname: Any = None, timeout: Optional[float] = None
+            stream: Any,
+            ssl_context: Any,
+            server_hostname: Any = None,
+            timeout: Optional[float] = None,
         ) -> Any:
             exchange = active.get()
             if exchange is None or exchange.watch is not None:
@@ -227,7 +241,9 @@ class _Httpcore:
             exchange.resume_connect()
             exchange.phase = "tls"
             try:
-                return original(stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf)))
+                return original(
+                    stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf))
+                )
             except (TimedOut, self._module.ConnectTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
                 raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904 - it has its cause
@@ -238,13 +254,17 @@ class _Httpcore:
 
 
 def _shared_wait(exchange: Exchange) -> float:
-    """Return how long to wait for others: also when time is up, a moment, for what has to be tidied up then."""
+    """Return how long to wait for others: also when time is up, a moment, for what has to be tidied
+    up then.
+    """
     left, silence = max(exchange.end - SYSTEM.monotonic(), _MOMENT), exchange.limits.read.seconds
     exchange.shortened = left < silence
     return min(left, silence, threading.TIMEOUT_MAX)
 
 
-def _registered(original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange) -> Any:
+def _registered(
+    original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange
+) -> Any:
     """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
     if not exchange.in_request or hasattr(stream, _SHARED):
         return original(stream, what, wait)

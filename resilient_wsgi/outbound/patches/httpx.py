@@ -1,4 +1,6 @@
-"""httpx, its synchronous client: one exchange over redirects, authentication and, unless it streams, the body."""
+"""httpx, its synchronous client: one exchange over redirects, authentication and, unless it
+streams, the body.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
-from .. import call, native, policy
+from .. import call, exceptions as native, policy
+from ..exceptions import TimedOut
 from ..exchange import Exchange, active
-from ..native import TimedOut
 
 MODULE = "httpx"
 
@@ -40,7 +42,9 @@ class _Httpx:
             "send": module.WriteTimeout,
         }
 
-    def translate(self, error: Exception, failure: TimedOut, _exchange: Exchange) -> Optional[Exception]:
+    def translate(
+        self, error: Exception, failure: TimedOut, _exchange: Exchange
+    ) -> Optional[Exception]:
         """Return a timeout of httpx's that is also ours."""
         if isinstance(error, self._timeout):
             native.become(error, type(error), failure)
@@ -55,7 +59,8 @@ class _Httpx:
 
         def send(client: Any, request: Any, **kwargs: Any) -> Any:
             timeout = request.extensions.get("timeout")
-            if timeout is None:  # of a request that was built by hand: newer versions put the client's there
+            # of a request that was built by hand: newer versions put the client's there
+            if timeout is None:
                 timeout = client.timeout.as_dict() if hasattr(client, "_set_timeout") else {}
             none_given = timeout.get("read", 0) is None
             return call.around(
@@ -79,7 +84,8 @@ class _Httpx:
     def _bounded(self, chunks: Any, exchange: Any) -> Any:
         try:
             while True:
-                # not for longer than one chunk: what the app does in between is no part of the exchange
+                # not for longer than one chunk: what the app does in between is no part of the
+                # exchange
                 token = active.set(exchange)
                 try:
                     chunk = next(chunks)

@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...errors import DeadlineExceeded
-from .. import call, native, policy
+from .. import call, exceptions as native, policy
+from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
-from ..native import TimedOut
 
 MODULE = "requests"
 
@@ -34,15 +34,21 @@ class _Requests:
 
     def __init__(self, errors: Any) -> None:
         self._errors = errors
-        self._kinds: Dict[str, Any] = dict.fromkeys(("dns", "connect", "pool"), errors.ConnectTimeout)
+        self._kinds: Dict[str, Any] = dict.fromkeys(
+            ("dns", "connect", "pool"), errors.ConnectTimeout
+        )
 
-    def translate(self, error: Exception, failure: TimedOut, _exchange: Exchange) -> Optional[Exception]:
+    def translate(
+        self, error: Exception, failure: TimedOut, _exchange: Exchange
+    ) -> Optional[Exception]:
         """Return a timeout of requests' that is also ours: its own where it has raised one."""
         errors = self._errors
         kind = self._kinds.get(failure.phase, errors.ReadTimeout)
         if isinstance(error, errors.Timeout):
             native.become(error, type(error), failure)
-        elif isinstance(error, errors.ConnectionError):  # as requests calls what times out in a body
+        elif isinstance(
+            error, errors.ConnectionError
+        ):  # as requests calls what times out in a body
             native.become(error, kind, failure)
             return error  # type: ignore[no-any-return]
         elif not isinstance(error, errors.RequestException):
@@ -50,7 +56,9 @@ class _Requests:
         return None
 
     def adapter_send(self, original: Method) -> Method:
-        """Begin the exchange where an adapter is called alone; have those who try again see timeouts of requests'."""
+        """Begin the exchange where an adapter is called alone; have those who try again see
+        timeouts of requests'.
+        """
 
         def send(adapter: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
@@ -66,7 +74,9 @@ class _Requests:
                     timeout_given=not policy.policy.curious or _is_given(timeout),
                 )  # fmt: skip
             except Exception as error:
-                ours = None if exchange is None else call.translated(error, exchange, self.translate)
+                ours = (
+                    None if exchange is None else call.translated(error, exchange, self.translate)
+                )
                 _add_request(ours or error, request)
                 if ours is None:
                     raise

@@ -1,4 +1,6 @@
-"""urllib3 1.26 and 2: one exchange over redirects, retries and their sleeps, the wait for a pooled connection, all addresses."""
+"""urllib3 1.26 and 2: one exchange over redirects, retries and their sleeps, the wait for a pooled
+connection, all addresses.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from importlib import import_module
 from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
-from .. import call, native, policy
+from .. import call, exceptions as native, policy
 from ..connect import create_connection
+from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
-from ..native import TimedOut
 from ..originals import is_clients_own
 from . import http_client
 
@@ -49,7 +51,9 @@ class _Urllib3:
     def __init__(self, errors: Any) -> None:
         self._errors = errors
 
-    def translate(self, error: Exception, failure: TimedOut, exchange: Exchange) -> Optional[Exception]:
+    def translate(
+        self, error: Exception, failure: TimedOut, exchange: Exchange
+    ) -> Optional[Exception]:
         """Return a timeout of urllib3's that is also ours: its own where it has raised one."""
         errors = self._errors
         if isinstance(error, errors.MaxRetryError) and exchange.expired():
@@ -66,7 +70,9 @@ class _Urllib3:
         return native.instead(kind, failure, error, pool=None, url=None)
 
     def inner(self, failure: TimedOut, pool: Any, url: Any) -> Exception:
-        """Return what urllib3 itself raises for a timeout that has come between two of its tries: to requests."""
+        """Return what urllib3 itself raises for a timeout that has come between two of its tries:
+        to requests.
+        """
         errors = self._errors
         if self._kind(failure) is errors.ReadTimeoutError:
             error = errors.ReadTimeoutError(pool, url, str(failure))
@@ -79,7 +85,11 @@ class _Urllib3:
 
     def _kind(self, failure: TimedOut) -> Any:
         waits_for_a_connection = failure.phase in ("dns", "connect", "pool")
-        return self._errors.ConnectTimeoutError if waits_for_a_connection else self._errors.ReadTimeoutError
+        return (
+            self._errors.ConnectTimeoutError
+            if waits_for_a_connection
+            else self._errors.ReadTimeoutError
+        )
 
     def manager_urlopen(self, original: Method) -> Method:
         """One exchange over the redirects, each of which comes through here again."""
@@ -97,7 +107,9 @@ class _Urllib3:
         return urlopen
 
     def pool_urlopen(self, original: Method) -> Method:
-        """One exchange over the retries, each of which comes through here again; the wait for a connection in it."""
+        """One exchange over the retries, each of which comes through here again; the wait for a
+        connection in it.
+        """
 
         def urlopen(pool: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
@@ -106,8 +118,12 @@ class _Urllib3:
                 try:
                     return function(pool, *args, **kwargs)
                 except TimedOut as failure:
-                    raise self.inner(failure, pool, args[1] if len(args) > 1 else kwargs.get("url")) from failure
-            timeout = args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout)
+                    raise self.inner(
+                        failure, pool, args[1] if len(args) > 1 else kwargs.get("url")
+                    ) from failure
+            timeout = (
+                args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout)
+            )
             return call.around(
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,
                 none_given=is_none(timeout), timeout_given=_is_given(timeout),
@@ -144,7 +160,11 @@ class _Urllib3:
 
         def increment(retry: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            if exchange is not None and exchange.expired() and native.failure(kwargs.get("error")) is not None:
+            if (
+                exchange is not None
+                and exchange.expired()
+                and native.failure(kwargs.get("error")) is not None
+            ):
                 retry = retry.new(total=0) if retry.total is not False else retry
             result = original(retry, *args, **kwargs)
             if exchange is not None:
@@ -156,8 +176,11 @@ class _Urllib3:
     def read(self, original: Method) -> Method:
         """Have the timeout of a read be both kinds of exception."""
 
-        # the arguments are written out, and handed on by position: it is called for each piece of a download
-        def read(response: Any, amt: Any = None, decode_content: Any = None, cache_content: Any = False) -> Any:
+        # the arguments are written out, and handed on by position: it is called for each piece of a
+        # download
+        def read(
+            response: Any, amt: Any = None, decode_content: Any = None, cache_content: Any = False
+        ) -> Any:
             try:
                 return original(response, amt, decode_content, cache_content)
             except Exception as error:
@@ -191,7 +214,10 @@ class _Urllib3:
         return read_chunked
 
     def _make_ours(self, error: Exception) -> None:
-        """Have the error of a read be ours, too, if a limit has caused it. That of a whole call is told at its end."""
+        """Have the error of a read be ours, too, if a limit has caused it.
+
+        That of a whole call is told at its end.
+        """
         exchange = active.get()
         if exchange is None:
             with call.guard:
@@ -210,7 +236,9 @@ def _is_given(timeout: Any) -> bool:
 
 
 def _create_connection(original: Method) -> Method:
-    """Connect within the exchange's limit; keep to the family that `allowed_gai_family`, often replaced, allows."""
+    """Connect within the exchange's limit; keep to the family that `allowed_gai_family`, often
+    replaced, allows.
+    """
     own = is_clients_own(original, "urllib3.util.connection")
 
     def create(*args: Any, **kwargs: Any) -> Any:
@@ -223,7 +251,11 @@ def _create_connection(original: Method) -> Method:
 
 
 def _connect(
-    exchange: Exchange, address: Any, timeout: Any = None, source_address: Any = None, socket_options: Any = None
+    exchange: Exchange,
+    address: Any,
+    timeout: Any = None,
+    source_address: Any = None,
+    socket_options: Any = None,
 ) -> socket.socket:
     from urllib3.exceptions import LocationParseError
     from urllib3.util import connection
@@ -235,7 +267,9 @@ def _connect(
     except UnicodeError:
         msg = f"'{host}', label empty or too long"
         raise LocationParseError(msg) from None
-    return create_connection(exchange, (host, port), source_address, socket_options, connection.allowed_gai_family())
+    return create_connection(
+        exchange, (host, port), source_address, socket_options, connection.allowed_gai_family()
+    )
 
 
 def _sleep(original: Method) -> Method:
@@ -256,10 +290,17 @@ def _pause(original: Method) -> Method:
     def pause(retry: Any, *args: Any, **kwargs: Any) -> Any:
         seconds = original(retry, *args, **kwargs)
         exchange = active.get()
-        if seconds and exchange is not None and exchange.phase == "retry-sleep" and exchange.watch is None:
+        if (
+            seconds
+            and exchange is not None
+            and exchange.phase == "retry-sleep"
+            and exchange.watch is None
+        ):
             left = exchange.wait(math.inf)
             if seconds > left:
-                saying = f"the pause of {seconds:g} s before the next try is longer than what is left"
+                saying = (
+                    f"the pause of {seconds:g} s before the next try is longer than what is left"
+                )
                 raise exchange.give_up(exchange.why, saying)
         return seconds
 

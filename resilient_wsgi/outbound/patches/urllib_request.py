@@ -1,13 +1,16 @@
-"""urllib.request: one exchange over all redirects of `urlopen`. The rest is http.client's; the total covers the body."""
+"""urllib.request: one exchange over all redirects of `urlopen`.
+
+The rest is http.client's; the total covers the body.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Callable
 
 from ...core.patching import Patches
-from .. import call, native
+from .. import call, exceptions as native
+from ..exceptions import TimedOut
 from ..exchange import Exchange, as_number
-from ..native import TimedOut
 
 MODULE = "urllib.request"
 
@@ -46,6 +49,8 @@ def _method(asked: Any, args: Any, kwargs: Any) -> str:
 
 
 def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> None:
-    """Return what comes before the answer as the URLError that it is; a timeout while waiting for it is none."""
+    """Return what comes before the answer as the URLError that it is; a timeout while waiting for
+    it is none.
+    """
     if error is not failure:
         native.become(error, type(error), failure)

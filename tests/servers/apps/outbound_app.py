@@ -12,7 +12,9 @@ import urllib3
 
 import resilient_wsgi
 
-resilient_wsgi.install({"OUTBOUND": {"READ_TIMEOUT": 60, "TOTAL_TIMEOUT": 60, "CONNECT_TIMEOUT": 60}})
+resilient_wsgi.install(
+    {"OUTBOUND": {"READ_TIMEOUT": 60, "TOTAL_TIMEOUT": 60, "CONNECT_TIMEOUT": 60}}
+)
 session, manager, client = requests.Session(), urllib3.PoolManager(), httpx.Client(timeout=None)
 
 

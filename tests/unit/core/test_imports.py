@@ -60,8 +60,16 @@ def test_a_module_that_is_there_calls_back_at_once(hooks, module):
 
 def test_who_asks_while_it_is_imported_is_called_at_its_end(hooks, module, monkeypatch):
     seen = []
-    monkeypatch.setattr(sys, "ask", lambda: hooks.add("imports_d", lambda made: seen.append(made.value)), raising=False)
-    hooks.add(module("imports_d", "import sys\nsys.ask()\nvalue = 2\n"), lambda made: seen.append(made.value))
+    monkeypatch.setattr(
+        sys,
+        "ask",
+        lambda: hooks.add("imports_d", lambda made: seen.append(made.value)),
+        raising=False,
+    )
+    hooks.add(
+        module("imports_d", "import sys\nsys.ask()\nvalue = 2\n"),
+        lambda made: seen.append(made.value),
+    )
     importlib.import_module("imports_d")
     assert seen == [2, 2]
 
@@ -74,7 +82,9 @@ def test_the_module_has_its_own_loader(hooks, module):
     assert inspect.getsource(made) == "value = 1\n"
 
 
-def test_a_module_that_fails_or_is_not_there_fails_as_it_would_and_may_be_tried_again(hooks, module, tmp_path):
+def test_a_module_that_fails_or_is_not_there_fails_as_it_would_and_may_be_tried_again(
+    hooks, module, tmp_path
+):
     seen = []
     hooks.add("imports_none", seen.append)
     with pytest.raises(ModuleNotFoundError):
@@ -99,7 +109,10 @@ def test_imports_in_many_threads_at_once_each_call_back_once(hooks, module):
     seen = []
     for name in names:
         hooks.add(name, lambda made: seen.append(made.__name__))
-    threads = [threading.Thread(target=lambda: [importlib.import_module(name) for name in names]) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: [importlib.import_module(name) for name in names])
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

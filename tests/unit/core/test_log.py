@@ -19,7 +19,9 @@ except ZeroDivisionError: named("imports").exception("error")
 
 
 def test_without_a_handler_each_line_begins_with_time_level_and_the_name_of_its_logger():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
+    )
     lines = done.stderr.splitlines()
     assert [re.sub(r"^[\d-]{10} [\d:]{8} ", "TIME ", line) for line in lines[:3]] == [
         "TIME ERROR resilient_wsgi.threads: the exit takes 2.5 s",

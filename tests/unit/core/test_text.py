@@ -68,7 +68,10 @@ def test_what_looks_like_a_secret_is_left_out(text, shown):
     [
         ("ValueError: one line - as it is", "ValueError: one line - as it is"),
         ("Error: 2 mistakes:\n  - first\n  - second\n", "Error: 2 mistakes: first; second"),
-        ("could not connect\n\tIs the server running?\r\n", "could not connect; Is the server running?"),
+        (
+            "could not connect\n\tIs the server running?\r\n",
+            "could not connect; Is the server running?",
+        ),
         ("", ""),
     ],
 )

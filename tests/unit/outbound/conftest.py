@@ -5,7 +5,7 @@ import pytest
 from bench.outbound_hostile import Hostile
 from resilient_wsgi import events
 from resilient_wsgi.outbound import install, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 TOTAL = 0.3
 

@@ -19,7 +19,7 @@ from bench.outbound_hostile import Hostile
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts, uninstall, unlimited
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 TOTAL = 0.3  # conftest.py
 
@@ -64,14 +64,18 @@ each_client = pytest.mark.parametrize("call", CLIENTS, ids=lambda f: f.__name__)
 
 
 @each_client
-@pytest.mark.parametrize("behaviour", ["silent", "drip_headers", "drip_body", "drip_chunks", "drip_gzip"])
+@pytest.mark.parametrize(
+    "behaviour", ["silent", "drip_headers", "drip_body", "drip_chunks", "drip_gzip"]
+)
 def test_a_call_ends_in_time_with_the_clients_own_exception(server, call, behaviour):
     began = time.monotonic()
     with pytest.raises(CLIENTS[call]) as caught:
         call(f"{server.url}/{behaviour}")
     assert TOTAL - 0.01 <= time.monotonic() - began < TOTAL + 1
     assert isinstance(caught.value, DeadlineExceeded)
-    assert re.match(r"gave up on 127\.0\.0\.1 in phase (headers|body) after \d\.\d\d s: ", str(caught.value))
+    assert re.match(
+        r"gave up on 127\.0\.0\.1 in phase (headers|body) after \d\.\d\d s: ", str(caught.value)
+    )
     assert f"limit {TOTAL} s (OUTBOUND." in str(caught.value)
 
 
@@ -93,7 +97,10 @@ def test_no_call_outlives_the_deadline_of_the_request(server, call):
 
 @each_client
 def test_the_limits_of_a_block_hold_over_the_settings(server, call):
-    with timeouts(total=0.1), pytest.raises(CLIENTS[call], match=r"limit 0.1 s \(outbound.timeouts\(total=\)\)"):
+    with (
+        timeouts(total=0.1),
+        pytest.raises(CLIENTS[call], match=r"limit 0.1 s \(outbound.timeouts\(total=\)\)"),
+    ):
         call(f"{server.url}/drip_body")
 
 

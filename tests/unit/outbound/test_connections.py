@@ -19,10 +19,13 @@ from bench.outbound_hostile import Hostile, black_holes, certificate, names
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.outbound.connect import ATTEMPT_DELAY
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
-# on CPython 3.9 sockets of calls that were given up on are left to the garbage collector, which is to run here and not elsewhere
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+# on CPython 3.9 sockets of calls that were given up on are left to the garbage collector, which is
+# to run here and not elsewhere
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +101,12 @@ def test_the_second_address_is_tried_while_the_first_is_a_black_hole():
 
 def test_an_address_that_refuses_is_passed_over_at_once():
     install(Outbound())
-    with Hostile(address=("127.0.0.2", 0)) as server, names({"two.test": ["127.0.0.1", "127.0.0.2"]}):
-        requests.get(f"http://127.0.0.2:{server.port}/ok")  # what is imported and read once is not to count
+    with (
+        Hostile(address=("127.0.0.2", 0)) as server,
+        names({"two.test": ["127.0.0.1", "127.0.0.2"]}),
+    ):
+        # what is imported and read once is not to count
+        requests.get(f"http://127.0.0.2:{server.port}/ok")
         began = time.monotonic()
         assert requests.get(f"http://two.test:{server.port}/ok").content == b"ok"
         assert time.monotonic() - began < ATTEMPT_DELAY
@@ -110,7 +117,8 @@ def test_all_addresses_share_the_limit_for_connecting():
     with black_holes(3) as (holes, port), names({"dead.test": holes}):
         began = time.monotonic()
         with pytest.raises(
-            requests.ConnectTimeout, match=r"in phase connect .* limit 0.4 s \(OUTBOUND.CONNECT_TIMEOUT\)"
+            requests.ConnectTimeout,
+            match=r"in phase connect .* limit 0.4 s \(OUTBOUND.CONNECT_TIMEOUT\)",
         ):
             requests.get(f"http://dead.test:{port}/")
         assert 0.39 <= time.monotonic() - began < 1.2
@@ -156,7 +164,10 @@ def test_what_is_no_matter_of_time_is_raised_as_ever():
     conn = http.client.HTTPConnection("127.0.0.1", port)
     with pytest.raises(ConnectionRefusedError):
         conn.request("GET", "/")
-    with pytest.raises(requests.ConnectionError, match=r"Failed to (resolve|establish)") as caught, names({}, stall=0):
+    with (
+        pytest.raises(requests.ConnectionError, match=r"Failed to (resolve|establish)") as caught,
+        names({}, stall=0),
+    ):
         requests.get("http://unknown.stalled.test/")
     assert not isinstance(caught.value, DeadlineExceeded)
 
@@ -165,7 +176,9 @@ def test_a_handshake_that_hangs_is_part_of_connecting(server):
     install(Outbound(connect_timeout=0.2))
     context = ssl.create_default_context()
     conn = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
-    with pytest.raises(socket.timeout, match=r"in phase tls .* limit 0.2 s \(OUTBOUND.CONNECT_TIMEOUT\)"):
+    with pytest.raises(
+        socket.timeout, match=r"in phase tls .* limit 0.2 s \(OUTBOUND.CONNECT_TIMEOUT\)"
+    ):
         conn.request("GET", "/silent")
     conn.close()
 
@@ -216,12 +229,15 @@ def through_httpx(proxy):
         client.get("https://partner.invalid/")
 
 
-@pytest.mark.parametrize("ask", [through_http_client, through_requests, through_urllib3, through_httpx])
+@pytest.mark.parametrize(
+    "ask", [through_http_client, through_requests, through_urllib3, through_httpx]
+)
 def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_for_connecting(server, ask):
     install(Outbound(connect_timeout=0.3, read_timeout=60, total_timeout=60))
     began = time.monotonic()
     with pytest.raises(
-        DeadlineExceeded, match=r"in phase connect after 0.3\d s: limit 0.3 s \(OUTBOUND.CONNECT_TIMEOUT\)"
+        DeadlineExceeded,
+        match=r"in phase connect after 0.3\d s: limit 0.3 s \(OUTBOUND.CONNECT_TIMEOUT\)",
     ):
         ask(("127.0.0.1", server.port))
     assert time.monotonic() - began < 1
@@ -265,7 +281,9 @@ class SilentHttp2:
     ],
     ids=["a free stream", "the connection's reader"],
 )
-def test_a_call_over_http2_does_not_wait_longer_for_another_one_on_its_connection(tmp_path, settings, error):
+def test_a_call_over_http2_does_not_wait_longer_for_another_one_on_its_connection(
+    tmp_path, settings, error
+):
     pytest.importorskip("h2")
     install(Outbound(connect_timeout=5, read_timeout=60, total_timeout=60))
     partner = SilentHttp2(certificate(str(tmp_path)), settings)

@@ -10,11 +10,13 @@ import requests
 import wrapt
 
 from resilient_wsgi.outbound import install, uninstall
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
 
 
 def test_no_client_is_imported_and_those_that_come_later_are_patched():
@@ -50,13 +52,15 @@ with Hostile() as server:
 PATCH = "from gevent import monkey; monkey.patch_all()"
 INSTALL = """
 from resilient_wsgi import outbound
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 outbound.install(Outbound(total_timeout=0.5))
 """
 CLIENT = "import requests; from bench.outbound_hostile import Hostile"
 
 
-@pytest.mark.parametrize("order", [(PATCH, INSTALL, CLIENT), (INSTALL, PATCH, CLIENT), (INSTALL, CLIENT, PATCH)])
+@pytest.mark.parametrize(
+    "order", [(PATCH, INSTALL, CLIENT), (INSTALL, PATCH, CLIENT), (INSTALL, CLIENT, PATCH)]
+)
 def test_under_gevent_calls_end_in_time_and_side_by_side(order):
     pytest.importorskip("gevent")
     assert run(GEVENT.format("\n".join(order))).splitlines() == ["True {True}", "True"]

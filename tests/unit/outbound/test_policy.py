@@ -9,7 +9,7 @@ import pytest
 from resilient_wsgi.errors import ConfigurationError
 from resilient_wsgi.outbound import timeouts, unlimited
 from resilient_wsgi.outbound.policy import Policy
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 HOSTS = {
     "api.partner.example": {"total_timeout": 60.0},
@@ -47,7 +47,9 @@ def test_a_limit_says_who_set_it():
     assert limits.total.source == "HOSTS['*.internal'] TOTAL_TIMEOUT"
     assert limits.connect.source == "default CONNECT_TIMEOUT"
     policy = Policy(Outbound(read_timeout=7))
-    assert policy.limits("a", 80, in_request=True).total.source == "default TOTAL_TIMEOUT in a request"
+    assert (
+        policy.limits("a", 80, in_request=True).total.source == "default TOTAL_TIMEOUT in a request"
+    )
     assert policy.limits("a", 80).read.source == "OUTBOUND.READ_TIMEOUT"
 
 
@@ -91,7 +93,10 @@ def test_unlimited_lifts_all_three_and_says_why():
 
 @pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf"), "5", True, [1]])
 def test_what_is_no_number_of_seconds_is_a_clear_error(value):
-    with pytest.raises(ConfigurationError, match=r"outbound\.timeouts\(total=.*it takes a number of seconds, above 0"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"outbound\.timeouts\(total=.*it takes a number of seconds, above 0",
+    ):
         timeouts(total=value)
 
 

@@ -1,4 +1,6 @@
-"""Report mode: nothing is enforced, and what would have been is known by the line of the app, for the whole instance."""
+"""Report mode: nothing is enforced, and what would have been is known by the line of the app, for
+the whole instance.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from bench.outbound_hostile import Hostile
 from resilient_wsgi import cli, events, servers
 from resilient_wsgi.outbound import Site, install, ledger, report, sites
 from resilient_wsgi.servers import Identity, Server
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 from resilient_wsgi.shm import instance
 
 TOTAL = 0.3  # conftest.py
@@ -69,12 +71,16 @@ def by_httpx(url):
 
 
 def beyond():
-    """Return the one site that went beyond a limit; http.client's are also counted before the body, for no timeout at all."""
+    """Return the one site that went beyond a limit; http.client's are also counted before the body,
+    for no timeout at all.
+    """
     (found,) = (noticed for noticed in sites() if noticed.problem != "without a timeout")
     return found
 
 
-ALL = pytest.mark.parametrize("ask", [by_http_client, by_urllib_request, by_requests, by_urllib3, by_httpx])
+ALL = pytest.mark.parametrize(
+    "ask", [by_http_client, by_urllib_request, by_requests, by_urllib3, by_httpx]
+)
 
 
 def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief, seen):
@@ -92,12 +98,17 @@ def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief,
 
 
 def test_the_status_of_the_installation_lists_the_call_sites(brief):
-    settings = {**dict.fromkeys(("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG"), "off"), "OUTBOUND": "report"}
+    settings = {
+        **dict.fromkeys(("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG"), "off"),
+        "OUTBOUND": "report",
+    }
     installation = resilient_wsgi.install(settings)
     try:
         requests.get(f"{brief.url}/ok")
         status = next(s for s in installation.status() if s.name == "outbound")
-        assert any(f"{__file__}:" in line and "without a timeout: 1 x" in line for line in status.means), status
+        assert any(
+            f"{__file__}:" in line and "without a timeout: 1 x" in line for line in status.means
+        ), status
     finally:
         installation.uninstall()
 
@@ -159,9 +170,15 @@ def test_what_is_read_of_a_stream_later_is_seen_as_a_silence_and_not_as_a_total(
         assert response.content == b"x" * 30
     assert sites() == []
     install(Outbound(mode="report", connect_timeout=60, read_timeout=0.01, total_timeout=60))
-    with httpx.Client(timeout=None, verify=False) as client, client.stream("GET", f"{brief.url}/drip_body") as stream:
+    with (
+        httpx.Client(timeout=None, verify=False) as client,
+        client.stream("GET", f"{brief.url}/drip_body") as stream,
+    ):
         assert stream.read() == b"x" * 30
-    assert {site.problem for site in sites()} == {"beyond 0.01 s (OUTBOUND.READ_TIMEOUT)", "with timeout=None"}
+    assert {site.problem for site in sites()} == {
+        "beyond 0.01 s (OUTBOUND.READ_TIMEOUT)",
+        "with timeout=None",
+    }
 
 
 class Worker(Server):
@@ -205,10 +222,10 @@ def test_a_link_is_not_followed(folder):
 def test_a_lock_that_somebody_holds_is_not_waited_for(folder):
     ledger.add([site(1)])
     (path,) = folder.glob("*/*")
-    code = (
-        f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    code = f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     holder.stdout.readline()
     assert not ledger.add([site(2)])
     assert ledger.read(os.getpid()) == [site(1)]

@@ -18,7 +18,9 @@ ANSWER = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
 
 
 class Dns:
-    """A name server that answers when it is told to; beneath `socket.getaddrinfo`, which stays the original."""
+    """A name server that answers when it is told to; beneath `socket.getaddrinfo`, which stays the
+    original.
+    """
 
     def __init__(self, monkeypatch):
         self.asked = []
@@ -89,7 +91,9 @@ def test_askers_of_one_name_share_a_lookup_while_it_is_fresh(dns, monkeypatch):
     monkeypatch.setattr(resolver, "SHARED_FOR", 60.0)
     made = Resolver()
     answers = []
-    askers = [threading.Thread(target=lambda: answers.append(made.ask(("a", 80), 10))) for _ in range(5)]
+    askers = [
+        threading.Thread(target=lambda: answers.append(made.ask(("a", 80), 10))) for _ in range(5)
+    ]
     for asker in askers:
         asker.start()
     wait_until(lambda: dns.asked and len(made._under_way["a", 80][0].done._cond._waiters) == 5)

@@ -17,7 +17,7 @@ from bench.outbound_hostile import Hostile
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 TOTAL = 0.3  # conftest.py
 
@@ -30,12 +30,16 @@ def brief():
 
 
 def test_what_a_number_of_the_callers_ends_in_is_what_the_client_raises_without_us(server):
-    with pytest.raises(requests.ReadTimeout, match=r"Read timed out. \(read timeout=0.05\)$") as caught:
+    with pytest.raises(
+        requests.ReadTimeout, match=r"Read timed out. \(read timeout=0.05\)$"
+    ) as caught:
         requests.get(f"{server.url}/silent", timeout=0.05)
     assert type(caught.value) is requests.ReadTimeout
     assert type(caught.value.args[0]) is urllib3.exceptions.ReadTimeoutError
     with (
-        pytest.raises(urllib3.exceptions.ReadTimeoutError, match=r"Read timed out. \(read timeout=0.05\)$") as caught,
+        pytest.raises(
+            urllib3.exceptions.ReadTimeoutError, match=r"Read timed out. \(read timeout=0.05\)$"
+        ) as caught,
         urllib3.PoolManager(retries=False) as manager,
     ):
         manager.request("GET", f"{server.url}/silent", timeout=0.05)
@@ -104,7 +108,10 @@ def streams(url):
                 pass
 
     def by_httpx():
-        with httpx.Client(timeout=None, verify=False) as client, client.stream("GET", url) as response:
+        with (
+            httpx.Client(timeout=None, verify=False) as client,
+            client.stream("GET", url) as response,
+        ):
             for _ in response.iter_raw():
                 pass
 
@@ -117,11 +124,14 @@ def streams(url):
 
 @pytest.mark.parametrize("path", ["drip_body", "drip_chunks"])
 def test_a_stream_that_falls_silent_is_given_up_on_in_the_clients_own_exception(path):
-    with Hostile(seconds=25) as server:  # a byte every 0.2 s or more: always longer than this limit of silence
+    # a byte every 0.2 s or more: always longer than this limit of silence
+    with Hostile(seconds=25) as server:
         for read, error in streams(f"{server.url}/{path}").items():
             with (
                 timeouts(read=0.15, total=60),
-                pytest.raises(error, match=r"in phase body .* \(outbound.timeouts\(read=\)\)") as caught,
+                pytest.raises(
+                    error, match=r"in phase body .* \(outbound.timeouts\(read=\)\)"
+                ) as caught,
             ):
                 read()
             assert isinstance(caught.value, DeadlineExceeded)
@@ -129,7 +139,10 @@ def test_a_stream_that_falls_silent_is_given_up_on_in_the_clients_own_exception(
 
 def test_a_stream_does_not_outlive_the_deadline_of_the_request(brief):
     for read, error in streams(f"{brief.url}/drip_body").items():
-        with deadline.limit(0.3, "the request's deadline"), pytest.raises(error, match="the request's deadline"):
+        with (
+            deadline.limit(0.3, "the request's deadline"),
+            pytest.raises(error, match="the request's deadline"),
+        ):
             read()
 
 
@@ -152,7 +165,9 @@ def test_an_upgraded_connection_keeps_nothing_of_ours(brief):
 
 @pytest.mark.parametrize("word", ["respect", "report"])
 def test_an_explicit_none_is_respected_where_the_settings_say_so(brief, seen, word):
-    install(Outbound(connect_timeout=TOTAL, read_timeout=TOTAL, total_timeout=TOTAL, explicit_none=word))
+    install(
+        Outbound(connect_timeout=TOTAL, read_timeout=TOTAL, total_timeout=TOTAL, explicit_none=word)
+    )
     url = f"{brief.url}/drip_body"
     with urllib3.PoolManager() as manager, httpx.Client(timeout=None, verify=False) as client:
         asked = (
@@ -184,7 +199,9 @@ def test_hosts_have_limits_of_their_own(server):
         with timeouts(read=0.3), pytest.raises(requests.Timeout) as caught:
             requests.get(f"http://{host}:{server.port}/silent")
         if host == "127.0.0.1":
-            assert f"limit 0.1 s (HOSTS['127.0.0.1:{server.port}'] TOTAL_TIMEOUT)" in str(caught.value)
+            assert f"limit 0.1 s (HOSTS['127.0.0.1:{server.port}'] TOTAL_TIMEOUT)" in str(
+                caught.value
+            )
         else:
             assert "(outbound.timeouts(read=))" in str(caught.value)
         assert time.monotonic() - began < 2

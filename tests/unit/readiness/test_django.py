@@ -1,4 +1,7 @@
-"""What readiness can ask of a Django project: its database, its migrations. Each in a process of its own, with sqlite."""
+"""What readiness can ask of a Django project: its database, its migrations.
+
+Each in a process of its own, with sqlite.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,12 @@ def run(tmp_path):
         path.write_text(text)
 
     def run(code, database="db.sqlite3", **env):
-        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "DATABASE": str(tmp_path / database), **env}
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "DATABASE": str(tmp_path / database),
+            **env,
+        }
         done = subprocess.run(
             [sys.executable, "-c", BEGIN + code],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
@@ -89,7 +97,10 @@ def test_a_database_that_answers_is_ready_and_no_connection_is_left(run):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("no/such/folder/db", "unable to open database file"), ("settings.py", "file is not a database")],
+    [
+        ("no/such/folder/db", "unable to open database file"),
+        ("settings.py", "file is not a database"),
+    ],
 )
 def test_a_broken_database_is_not_ready_and_the_reason_is_said(run, name, reason):
     code = "readiness.check(database); checks.start(); print(becomes('database', lambda said: 'not run' not in said))"
@@ -119,7 +130,11 @@ for name in ("database", "migrations"):
     print(becomes(name, lambda said: "longer" in said))
 print(time.monotonic() - begin < 3)
 """
-    assert run(code, ENGINE="hanging") == ["takes longer than 0.3 s", "takes longer than 0.3 s", "True"]
+    assert run(code, ENGINE="hanging") == [
+        "takes longer than 0.3 s",
+        "takes longer than 0.3 s",
+        "True",
+    ]
 
 
 def test_migrations_that_are_not_applied_are_named_until_they_are(run):
@@ -128,7 +143,10 @@ print(migrations())
 call_command("migrate", verbosity=0)
 print(migrations())
 """
-    assert run(code, ONE="1") == ["1 migrations of 'default' are not applied: things.0001_initial", "True"]
+    assert run(code, ONE="1") == [
+        "1 migrations of 'default' are not applied: things.0001_initial",
+        "True",
+    ]
 
 
 def test_once_all_are_applied_the_database_is_not_asked_again(run):

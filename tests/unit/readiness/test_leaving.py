@@ -1,4 +1,6 @@
-"""A worker without an app says so and leaves: all that it wrote is written, and memory that the load used up cannot keep it."""
+"""A worker without an app says so and leaves: all that it wrote is written, and memory that the
+load used up cannot keep it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
 WORKER = """
 import os, resource, signal, sys
 from resilient_wsgi import servers
-from resilient_wsgi.readiness import failure
+from resilient_wsgi.readiness import last_error as failure
 from resilient_wsgi.readiness.board import LOADING, Board
-from resilient_wsgi.readiness.worker import Worker
+from resilient_wsgi.readiness.uwsgi_worker import Worker
 from resilient_wsgi.servers.base import WORKER, Identity, Server
-from resilient_wsgi.settings import Readiness
+from resilient_wsgi.settings.options import Readiness
 
 class OneWorker(Server):
     def identity(self):
@@ -56,7 +58,9 @@ worker.loaded()
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_what_found_no_room_in_the_log_yet_is_written_before_the_worker_leaves():
@@ -85,11 +89,15 @@ worker._pause = lambda slot: print(slot.failures, slot.error, flush=True)
 worker.start()
 """
     done = run(code)
-    assert done.stdout.startswith("1 its load was killed: a crash, out of memory, or a hang that was ended")
+    assert done.stdout.startswith(
+        "1 its load was killed: a crash, out of memory, or a hang that was ended"
+    )
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_worker_whose_load_has_taken_all_memory_leaves_and_what_was_kept_is_there_to_tell_of_it(kept):
+def test_a_worker_whose_load_has_taken_all_memory_leaves_and_what_was_kept_is_there_to_tell_of_it(
+    kept,
+):
     """Who reports errors needs some: here 200 pieces of 4 KiB."""
     code = f"""{WORKER}
 from resilient_wsgi import events

@@ -49,19 +49,33 @@ def test_what_is_loaded_has_the_middleware_around_it(shop):
     ("spec", "kind", "message"),
     [
         ("loadable_shop.wsgy", ModuleNotFoundError, "did you mean 'loadable_shop.wsgi'"),
-        ("loadable_shpo.wsgi", ModuleNotFoundError, "no module 'loadable_shpo' .*did you mean 'loadable_shop'"),
+        (
+            "loadable_shpo.wsgi",
+            ModuleNotFoundError,
+            "no module 'loadable_shpo' .*did you mean 'loadable_shop'",
+        ),
         ("loadable_shop.wsgi:aplication", AttributeError, "did you mean 'application'"),
         ("loadable_shop.wsgi:nested.ap", AttributeError, "did you mean 'app'"),
         ("loadable_shop.wsgi:text", TypeError, "'text' cannot be called"),
         ("loadable_shop/wsgi.py", ValueError, "did you mean 'loadable_shop.wsgi'"),
-        ("loadable_shop/wsgi.py:application", ValueError, "did you mean 'loadable_shop.wsgi:application'"),
-        ("loadable_shop.wsgi: application", ValueError, "did you mean 'loadable_shop.wsgi:application'"),
+        (
+            "loadable_shop/wsgi.py:application",
+            ValueError,
+            "did you mean 'loadable_shop.wsgi:application'",
+        ),
+        (
+            "loadable_shop.wsgi: application",
+            ValueError,
+            "did you mean 'loadable_shop.wsgi:application'",
+        ),
         ("", ValueError, "package.module:attribute"),
         ("a:b:c", ValueError, "package.module:attribute"),
         (None, ValueError, "package.module:attribute"),
     ],
 )
-def test_a_wrong_name_gets_the_error_of_the_right_kind_with_the_nearest_name(shop, spec, kind, message):
+def test_a_wrong_name_gets_the_error_of_the_right_kind_with_the_nearest_name(
+    shop, spec, kind, message
+):
     with pytest.raises(kind, match=message):
         loader.find(spec)
 

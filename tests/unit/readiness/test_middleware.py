@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 import pytest
 
 from resilient_wsgi.readiness import ReadinessMiddleware, status
-from resilient_wsgi.settings import Readiness
+from resilient_wsgi.settings.options import Readiness
 
 
 def app(_environ, start_response):
@@ -50,10 +50,14 @@ def test_it_is_live_whenever_it_answers(report):
     assert ask("/-/live") == ("200", b'{"status": "live"}')
 
 
-@pytest.mark.parametrize(("problem", "line", "word"), [("", "200", "ready"), ("cold", "503", "not ready")])
+@pytest.mark.parametrize(
+    ("problem", "line", "word"), [("", "200", "ready"), ("cold", "503", "not ready")]
+)
 def test_it_is_ready_when_everything_is(report, problem, line, word):
     report[1] = ("cache", problem)
-    status_line, body = ask("/-/ready", options=Readiness(token="secret"), HTTP_X_READINESS_TOKEN="secret")
+    status_line, body = ask(
+        "/-/ready", options=Readiness(token="secret"), HTTP_X_READINESS_TOKEN="secret"
+    )
     assert (status_line, json.loads(body)["status"]) == (line, word)
     assert json.loads(body)["checks"] == {"app": "ok", "cache": problem or "ok"}
 
@@ -81,7 +85,9 @@ def test_every_other_path_is_the_apps(report, path):
         ({"REMOTE_ADDR": "203.0.113.7", "HTTP_X_READINESS_TOKEN": "secret"}, "secret", True),
     ],
 )
-def test_details_are_for_who_has_the_token_wherever_the_request_comes_from(report, environ, token, seen):
+def test_details_are_for_who_has_the_token_wherever_the_request_comes_from(
+    report, environ, token, seen
+):
     _, body = ask("/-/ready", options=Readiness(token=token), **environ)
     assert ("checks" in json.loads(body)) is seen
 

@@ -9,7 +9,7 @@ import pytest
 
 from resilient_wsgi.readiness import pace
 from resilient_wsgi.readiness.board import Board
-from resilient_wsgi.settings import Readiness
+from resilient_wsgi.settings.options import Readiness
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def test_the_pause_doubles_up_to_its_bound_with_a_little_chance(failures):
     assert len(pauses) > 1
 
 
-def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_when_its_holder_dies(make_board):
+def test_what_is_written_by_a_child_is_read_by_its_parent_and_the_lock_opens_when_its_holder_dies(
+    make_board,
+):
     board = make_board(2)
     child = os.fork()
     if child == 0:

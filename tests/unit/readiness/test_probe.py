@@ -16,11 +16,19 @@ from resilient_wsgi.readiness.board import DRAINED, PAUSING, SERVING, Board
 
 @pytest.fixture
 def board():
-    """A board of two workers (this process stands for both), found through this process's own descriptors."""
+    """A board of two workers (this process stands for both), found through this process's own
+    descriptors.
+    """
     made = Board(2)
     for number in (1, 2):
         slot = made.slot(number)
-        slot.pid, slot.spawns, slot.state, slot.ready, slot.looked = os.getpid(), 1, SERVING, 1, time.monotonic()
+        slot.pid, slot.spawns, slot.state, slot.ready, slot.looked = (
+            os.getpid(),
+            1,
+            SERVING,
+            1,
+            time.monotonic(),
+        )
     yield made
     made.close()
 

@@ -9,7 +9,9 @@ from resilient_wsgi.shm import instance
 
 @pytest.fixture(autouse=True)
 def nothing_left_running():
-    """No test leaves a watchdog, a signal handler, an entry in the table or a private directory behind."""
+    """No test leaves a watchdog, a signal handler, an entry in the table or a private directory
+    behind.
+    """
     running.forget()
     yield
     request.uninstall()

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from resilient_wsgi.request.granted import Budget
+from resilient_wsgi.request.budget import Budget
 from resilient_wsgi.servers import Server
-from resilient_wsgi.settings import Request
+from resilient_wsgi.settings.options import Request
 
 
 class Harakiri(Server):

@@ -11,13 +11,13 @@ import pytest
 
 from lab.processes import wait_until
 from resilient_wsgi import deadline
+from resilient_wsgi.app import wrap
 from resilient_wsgi.events import ClientGone
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, client_gone
 from resilient_wsgi.request.client_gone import hung_up
 from resilient_wsgi.request.running import running
 from resilient_wsgi.servers import Server, use
-from resilient_wsgi.settings import Request
-from resilient_wsgi.stack import wrap
+from resilient_wsgi.settings.options import Request
 from resilient_wsgi.testing import captured_events
 
 
@@ -70,7 +70,9 @@ def test_the_deadline_of_a_request_that_raises_does_not_stay():
 
 def test_a_shorter_deadline_around_it_wins():
     with deadline.limit(1) as outer:
-        DeadlineMiddleware(lambda e, s: [repr(deadline.current() is outer).encode()], 5)(environ(), start_response)
+        DeadlineMiddleware(lambda e, s: [repr(deadline.current() is outer).encode()], 5)(
+            environ(), start_response
+        )
         assert deadline.current() is outer
 
 
@@ -98,9 +100,14 @@ def test_a_list_is_returned_as_it_is(result):
 def test_what_the_servers_file_wrapper_made_is_returned_untouched():
     file = io.BytesIO(b"x")
     uwsgi_like = environ(**{"wsgi.file_wrapper": lambda f, size=0: f})
-    assert DeadlineMiddleware(lambda e, s: e["wsgi.file_wrapper"](file), 5)(uwsgi_like, start_response) is file
+    assert (
+        DeadlineMiddleware(lambda e, s: e["wsgi.file_wrapper"](file), 5)(uwsgi_like, start_response)
+        is file
+    )
     wsgiref_like = environ(**{"wsgi.file_wrapper": util.FileWrapper})
-    result = DeadlineMiddleware(lambda e, s: e["wsgi.file_wrapper"](file), 5)(wsgiref_like, start_response)
+    result = DeadlineMiddleware(lambda e, s: e["wsgi.file_wrapper"](file), 5)(
+        wsgiref_like, start_response
+    )
     assert type(result) is util.FileWrapper
 
 

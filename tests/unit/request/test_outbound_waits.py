@@ -1,4 +1,6 @@
-"""What an outbound call waits for is known to the watchdog, which can end it and never touches a socket that is pooled."""
+"""What an outbound call waits for is known to the watchdog, which can end it and never touches a
+socket that is pooled.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from lab.processes import wait_until
 from resilient_wsgi import deadline, outbound
 from resilient_wsgi.deadline import limit
 from resilient_wsgi.outbound.exchange import Exchange, active
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 
 @pytest.fixture
@@ -25,7 +27,9 @@ def installed():
 
 
 class Partner:
-    """Answers the first requests at once on a connection that it keeps, and the last with half a body."""
+    """Answers the first requests at once on a connection that it keeps, and the last with half a
+    body.
+    """
 
     def __init__(self, answers):
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -82,10 +86,14 @@ def client(request):
 
 @pytest.fixture
 def timeout(client):
-    return httpx.TimeoutException if isinstance(client, httpx.Client) else requests.exceptions.Timeout
+    return (
+        httpx.TimeoutException if isinstance(client, httpx.Client) else requests.exceptions.Timeout
+    )
 
 
-def test_a_call_that_hangs_is_named_and_ended_with_the_client_s_own_timeout(installed, partner, client, timeout):
+def test_a_call_that_hangs_is_named_and_ended_with_the_client_s_own_timeout(
+    installed, partner, client, timeout
+):
     there, named = partner(0), []
     with limit(30) as mine:
 
@@ -135,7 +143,9 @@ def test_an_upload_of_httpx_that_hangs_is_ended_too(installed):
     with listening, limit(30) as mine, httpx.Client() as client:
         thread = end_what_waits(mine, lambda: True)
         with pytest.raises(httpx.WriteTimeout, match="ended from outside"):
-            client.post(f"http://127.0.0.1:{listening.getsockname()[1]}/", content=b"x" * 50_000_000)
+            client.post(
+                f"http://127.0.0.1:{listening.getsockname()[1]}/", content=b"x" * 50_000_000
+            )
         thread.join()
     assert not mine.waits
 

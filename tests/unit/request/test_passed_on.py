@@ -13,7 +13,7 @@ import urllib3
 
 from resilient_wsgi import outbound
 from resilient_wsgi.deadline import limit
-from resilient_wsgi.settings import Outbound
+from resilient_wsgi.settings.options import Outbound
 
 
 @pytest.fixture

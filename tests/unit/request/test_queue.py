@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
-from resilient_wsgi.request.exempt import Allowance
-from resilient_wsgi.request.queue import QueueMiddleware
-from resilient_wsgi.request.queue_time import Calibration, parse
-from resilient_wsgi.servers import Server, listen_queue
-from resilient_wsgi.settings import Request
+from resilient_wsgi.host import listen_queue
+from resilient_wsgi.overload.exempt import Allowance
+from resilient_wsgi.overload.middleware import QueueMiddleware
+from resilient_wsgi.overload.queue_time import Calibration, parse
+from resilient_wsgi.servers import Server
+from resilient_wsgi.settings.options import Request
 from resilient_wsgi.testing import FakeClock, captured_events
 
 NOW = 1_700_000_000.125
@@ -80,7 +81,9 @@ def test_a_clock_that_is_behind_makes_no_request_look_old(skew):
 
 def test_a_clock_that_is_ahead_makes_all_look_as_if_they_had_not_waited():
     calibration = calibrated(-10.0)
-    assert [calibration.waited(NOW + 10, NOW + wait) for wait in (0.01, 3.0, 11.0)] == pytest.approx([0, 0, 1.0])
+    assert [
+        calibration.waited(NOW + 10, NOW + wait) for wait in (0.01, 3.0, 11.0)
+    ] == pytest.approx([0, 0, 1.0])
 
 
 @pytest.mark.parametrize("skew", [0.0, 100.0])
@@ -198,7 +201,12 @@ def scene():
             before = self.calls
             self.clock.advance(0.01)
             stamp = f"t={self.clock.wall_time() - waited:.3f}"
-            environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "HTTP_X_REQUEST_START": stamp, **environ}
+            environ = {
+                "REQUEST_METHOD": "GET",
+                "PATH_INFO": path,
+                "HTTP_X_REQUEST_START": stamp,
+                **environ,
+            }
             self.body = self.middleware(environ, self.start_response)
             return self.calls > before
 
@@ -299,7 +307,9 @@ def test_a_health_probe_is_not_shed_but_only_five_in_a_second(scene, path, agent
 
 def test_our_own_probes_and_what_is_configured_are_never_shed(scene):
     made = scene(max_queue_wait=5.0, max_shed_share=1.0, critical=("/lb-check",))
-    assert all(made.ask(100, path) for path in ("/-/live", "/-/ready", "/lb-check") for _ in range(50))
+    assert all(
+        made.ask(100, path) for path in ("/-/live", "/-/ready", "/lb-check") for _ in range(50)
+    )
 
 
 def test_the_workers_of_an_instance_share_what_may_pass_in_a_second():
@@ -388,7 +398,9 @@ def test_a_failure_of_our_own_lets_the_request_pass(scene, monkeypatch, caplog):
 
 @pytest.mark.parametrize("offset", [0.0, 3600.0, -3600.0])
 def test_ordinary_traffic_is_never_shed_whatever_the_clocks_and_headers_are(scene, offset):
-    """Requests that hardly wait, behind a clock that is off and drifts, some with garbage in the header."""
+    """Requests that hardly wait, behind a clock that is off and drifts, some with garbage in the
+    header.
+    """
     made, chance = scene(max_queue_wait=5.0, queue_target=0.5, offset=offset), random.Random(7)
     garbage = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400")
     for number in range(30_000):

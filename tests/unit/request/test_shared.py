@@ -17,7 +17,7 @@ from resilient_wsgi.request.records import RECORDS, regions
 from resilient_wsgi.request.running import running
 from resilient_wsgi.request.shared import SIZE_BYTES, open_shared, view
 from resilient_wsgi.servers import Identity, Server
-from resilient_wsgi.settings import Request
+from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm import instance
 from resilient_wsgi.shm.instance import started
 from resilient_wsgi.testing import captured_events
@@ -127,7 +127,9 @@ def test_a_lock_dies_with_its_holder():
 def test_a_lock_that_is_held_for_ever_is_an_error_and_no_wait_for_ever():
     mine = open_shared()
     code = f"import fcntl, os; f = os.open({mine.directory.path + '/requests'!r}, os.O_RDWR); fcntl.lockf(f, fcntl.LOCK_EX); print('x', flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     holder.stdout.readline()
     with pytest.raises(OSError, match=r"temporarily unavailable|denied"), mine.lock():
         pass
@@ -137,7 +139,12 @@ def test_a_lock_that_is_held_for_ever_is_an_error_and_no_wait_for_ever():
 
 def test_a_minute_s_rate_is_counted_over_all_who_share_it():
     first, second = open_shared(), open_shared()
-    assert [rate.take(one, 3) for one in (first, second, first, second)] == [True, True, True, False]
+    assert [rate.take(one, 3) for one in (first, second, first, second)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert not rate.take(first, 0)
     first.close()
     second.close()
@@ -178,7 +185,9 @@ def test_what_is_too_long_for_its_place_says_so(dead):
     record = running.add_thread().record
     record.begin(100.0, b"GET", b"/" + 70 * "\u00e9".encode(), b"")
     record.write_doing(100 * "x")
-    region.write_dump("\n".join(f"  function_{n} (/srv/shop/views.py:{n})" for n in range(1000)), 101.0)
+    region.write_dump(
+        "\n".join(f"  function_{n} (/srv/shop/views.py:{n})" for n in range(1000)), 101.0
+    )
     (found,) = region.requests()
     assert found.what == "GET /" + 51 * "\u00e9" + "[...]"
     assert found.doing == 80 * "x" + "[...]"
@@ -247,7 +256,9 @@ def test_a_path_of_any_length_and_any_characters_fits():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_without_room_everything_else_works_and_status_says_why(folder, caplog, monkeypatch, number):
+def test_without_room_everything_else_works_and_status_says_why(
+    folder, caplog, monkeypatch, number
+):
     def full(*_):
         raise OSError(number, os.strerror(number))
 
@@ -271,5 +282,6 @@ def test_a_child_that_is_forked_begins_anew():
         process.start()
         os._exit(0 if not mine and process._pid == os.getpid() else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert sum(bool(region.owner[0]) for region in regions(process.shared)) == 2  # it has not given back
+    # it has not given back
+    assert sum(bool(region.owner[0]) for region in regions(process.shared)) == 2
     process.stop()

@@ -1,4 +1,6 @@
-"""The guard against a held GIL, and stacks at a signal: in processes of their own, because they take signals and end."""
+"""The guard against a held GIL, and stacks at a signal: in processes of their own, because they
+take signals and end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from tests.unit.request.process import python
 
 
 def test_a_signal_that_this_system_does_not_have_is_said():
-    with pytest.raises(Unavailable, match=r"this system has no SIGRTMIN\+99: SIGRTMAX is SIGRTMIN\+\d+"):
+    with pytest.raises(
+        Unavailable, match=r"this system has no SIGRTMIN\+99: SIGRTMAX is SIGRTMIN\+\d+"
+    ):
         on_signal.number("SIGRTMIN+99")
 
 
@@ -24,7 +28,10 @@ def test_a_signal_that_the_server_has_is_refused_by_name():
         def uses_signal(self, number):
             return "harakiri-graceful-signal"
 
-    with pytest.raises(Unavailable, match=r"SIGRTMIN\+10 is not free: the server has it for harakiri-graceful-signal"):
+    with pytest.raises(
+        Unavailable,
+        match=r"SIGRTMIN\+10 is not free: the server has it for harakiri-graceful-signal",
+    ):
         usable("SIGRTMIN+10", Busy())
 
 

@@ -101,7 +101,9 @@ print("alive")
 
 
 def test_it_is_raised_once_so_that_the_answer_to_it_is_not_interrupted():
-    """Neither ours nor that of an app that has caught it: both go through code of the server's, written in Python."""
+    """Neither ours nor that of an app that has caught it: both go through code of the server's,
+    written in Python.
+    """
     code = """
 def answering(status, headers, error=None):
     begin = time.monotonic()

@@ -10,15 +10,15 @@ import threading
 import pytest
 
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
+from resilient_wsgi.events.announcer import WAITING, Announcer
 from resilient_wsgi.interruptible import Interruptible
 from resilient_wsgi.request import stacks
-from resilient_wsgi.request.announce import WAITING, Announcer
 from resilient_wsgi.request.recycling import Recycling
 from resilient_wsgi.request.running import RequestDeadline, Running, Slot
 from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.request.watchdog import Watchdog
 from resilient_wsgi.servers import Identity, Server
-from resilient_wsgi.settings import Request
+from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm.directory import open_private
 from resilient_wsgi.testing import FakeClock, captured_events
 
@@ -61,7 +61,9 @@ class Scene:
         self.clock, self.table, self.said, self.server = clock, Running(), [], Replaceable()
         options = Request(**options)
         recycling = Recycling(options, self.server, shared, self.said.append, lambda: None)
-        self.watchdog = Watchdog(options, self.said.append, recycling=recycling, table=self.table, system=clock)
+        self.watchdog = Watchdog(
+            options, self.said.append, recycling=recycling, table=self.table, system=clock
+        )
 
     def request(self, path="/pay", limit=10.0, method="GET", thread=None):
         environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
@@ -94,7 +96,9 @@ def another_thread():
     thread.join()
 
 
-def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(clock, shared, another_thread):
+def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(
+    clock, shared, another_thread
+):
     scene = Scene(clock, shared)
     request = scene.request()
     request.waits[type("Wait", (), {"doing": "api.example (body)"})()] = None
@@ -103,7 +107,12 @@ def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(clock
     scene.after(0.2)
     scene.after(0.2)
     (slow,) = scene.said
-    assert (slow.method, slow.path, slow.limit, slow.waiting_for) == ("GET", "/pay", 10, "api.example (body)")
+    assert (slow.method, slow.path, slow.limit, slow.waiting_for) == (
+        "GET",
+        "/pay",
+        10,
+        "api.example (body)",
+    )
     assert "thread 'another'\n" in slow.stacks
     assert "wait (" in slow.stacks
     assert str(slow).startswith(
@@ -119,17 +128,26 @@ def test_slow_after_can_be_set_also_where_there_is_no_deadline(clock, shared):
     assert scene.kinds() == [RequestSlow]
 
 
-def test_stacks_are_written_once_a_second_though_many_requests_become_slow(clock, shared, another_thread):
+def test_stacks_are_written_once_a_second_though_many_requests_become_slow(
+    clock, shared, another_thread
+):
     scene = Scene(clock, shared)
     for thread in range(3):
         scene.request(thread=thread)
     scene.after(8.1)
     scene.request(thread=4, limit=0.1)
     scene.after(1.0)
-    assert [bool(event.stacks) for event in scene.said if type(event) is RequestSlow] == [True, False, False, True]
+    assert [bool(event.stacks) for event in scene.said if type(event) is RequestSlow] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
-def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_begins_later(clock, shared):
+def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_begins_later(
+    clock, shared
+):
     scene = Scene(clock, shared)
     request, ended = scene.request(), []
 
@@ -152,7 +170,9 @@ def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_
     assert [e.interrupted for e in scene.said if type(e) is RequestOverdue] == [1]
 
 
-def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(clock, shared, in_app):
+def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
+    clock, shared, in_app
+):
     scene = Scene(clock, shared, grace=5.0)
     scene.request("/stuck", thread=1)
     scene.after(14.9)
@@ -208,12 +228,18 @@ def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared
     scene = Scene(clock, shared, mode="report")
     request = scene.request()
     request.waits[object()] = None
-    request.waits = {type("Wait", (), {"doing": "", "interrupt": lambda self: pytest.fail("interrupted")})(): None}
+    request.waits = {
+        type(
+            "Wait", (), {"doing": "", "interrupt": lambda self: pytest.fail("interrupted")}
+        )(): None
+    }
     scene.after(8.1)
     scene.after(2)
     scene.after(6)
     assert scene.kinds() == [RequestSlow, RequestOverdue, WorkerRecycled]
-    assert str(scene.said[1]).endswith("has passed its deadline of 10 s; mode is report, nothing was done")
+    assert str(scene.said[1]).endswith(
+        "has passed its deadline of 10 s; mode is report, nothing was done"
+    )
     assert not scene.said[-1].done
     assert scene.server.did == []
 
@@ -250,7 +276,9 @@ def test_a_thousand_firings_leave_nothing_behind(clock, shared):
 def test_a_client_that_leaves_ends_what_may_be_ended(clock, shared, method, ended):
     scene = Scene(clock, shared, client_left="end")
     request, interrupted = scene.request(method=method), []
-    request.waits[type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})()] = None
+    request.waits[
+        type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})()
+    ] = None
     client, accepted = socket.socketpair()
     with client, accepted:
         request.client_fd = accepted.fileno()

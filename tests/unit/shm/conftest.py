@@ -34,7 +34,9 @@ def base(tmp_path, monkeypatch):
 
 @pytest.fixture
 def in_child():
-    """Run a function in a forked child, as another user where one is given; return what it returned, as text."""
+    """Run a function in a forked child, as another user where one is given; return what it
+    returned, as text.
+    """
 
     def run(function, uid=None):
         read, write = os.pipe()

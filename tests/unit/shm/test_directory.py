@@ -48,9 +48,13 @@ def test_without_room_it_is_unavailable_and_nothing_is_left(directory, monkeypat
     assert directory.names() == []
 
 
-@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC])
+@pytest.mark.parametrize(
+    "flags", [os.O_RDONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC]
+)
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "dangling", "directory", "device"])
-def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(directory, tmp_path, kind, flags):
+def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(
+    directory, tmp_path, kind, flags
+):
     target = tmp_path / "target"
     target.write_text("precious")
     path = os.path.join(directory.path, "squatted")

@@ -48,7 +48,10 @@ def test_all_processes_of_an_instance_have_the_same(base, in_child):
 
 def test_workers_that_start_together_agree(base, in_child):
     with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(lambda _: in_child(lambda: instance.directory().path), range(24)))) == 1
+        assert (
+            len(set(pool.map(lambda _: in_child(lambda: instance.directory().path), range(24))))
+            == 1
+        )
     assert len(os.listdir(base)) == 1
 
 
@@ -91,7 +94,9 @@ def test_the_folder_is_that_of_the_service_if_it_is_fit(tmp_path):
 def test_where_nothing_can_be_had_the_reason_is_said(base):
     for spelling in own_name().spellings:
         (base / spelling).touch()
-    with pytest.raises(Unavailable, match=r"no private directory for shared files: .* is somebody else's"):
+    with pytest.raises(
+        Unavailable, match=r"no private directory for shared files: .* is somebody else's"
+    ):
         instance.directory()
 
 
@@ -190,7 +195,9 @@ def test_it_is_found_by_the_pid_of_the_master_and_of_a_worker(base):
 
 
 @pytest.mark.parametrize("how", ["among what it has open", "by name"])
-def test_it_is_found_where_its_workers_cannot_see_when_their_master_was_started(base, how, monkeypatch):
+def test_it_is_found_where_its_workers_cannot_see_when_their_master_was_started(
+    base, how, monkeypatch
+):
     with monkeypatch.context() as hidden:
         hidden.setattr(instance, "started", lambda _: 0)
         directory = instance.directory()

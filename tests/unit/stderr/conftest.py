@@ -69,10 +69,10 @@ START = """
 import fcntl, json, logging, os, subprocess, sys
 from resilient_wsgi import servers, stderr
 from resilient_wsgi.errors import Unavailable
-from resilient_wsgi.settings import Stderr
+from resilient_wsgi.settings.options import Stderr
 from resilient_wsgi.stderr import NonBlockingStream, take_over
 from resilient_wsgi.servers.plain import PlainServer
-from resilient_wsgi.system import System
+from resilient_wsgi.core.system import System
 
 class Pretended(PlainServer):
     name = "gunicorn"
@@ -87,7 +87,9 @@ def say(**what):
 
 @pytest.fixture
 def child(tmp_path):
-    """Run code in a fresh interpreter whose standard output and error are as given; return what it said."""
+    """Run code in a fresh interpreter whose standard output and error are as given; return what it
+    said.
+    """
 
     def run(code, *, stdout, stderr, timeout=60):
         answer = tmp_path / "answer"

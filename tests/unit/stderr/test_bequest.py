@@ -7,8 +7,8 @@ import pytest
 from resilient_wsgi import servers
 from resilient_wsgi.servers.base import WORKER, Identity, Server
 from resilient_wsgi.shm import instance
-from resilient_wsgi.stderr import NonBlockingStream, bequest
-from resilient_wsgi.stderr.spill import Dropped
+from resilient_wsgi.stderr import NonBlockingStream, handover as bequest
+from resilient_wsgi.stderr.buffer import Dropped
 
 
 class Worker(Server):

@@ -11,12 +11,15 @@ import threading
 import pytest
 
 from resilient_wsgi import events
+from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.stderr.patience import NoPatience
-from resilient_wsgi.system import System
 
-Impatient = functools.partial(NonBlockingStream, patience=NoPatience)  # nothing is waited for by a fake clock
-NOTICE = re.compile(rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n")
+# nothing is waited for by a fake clock
+Impatient = functools.partial(NonBlockingStream, patience=NoPatience)
+NOTICE = re.compile(
+    rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
+)
 
 
 class Clock(System):

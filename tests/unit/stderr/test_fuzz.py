@@ -1,4 +1,6 @@
-"""Random writers, sizes, texts, forks, signals and readers: never blocks, never raises, and the counts add up."""
+"""Random writers, sizes, texts, forks, signals and readers: never blocks, never raises, and the
+counts add up.
+"""
 
 import contextlib
 import functools
@@ -12,12 +14,14 @@ import traceback
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.stderr.patience import NoPatience
-from resilient_wsgi.system import System
 
 Impatient = functools.partial(NonBlockingStream, patience=NoPatience)
-NOTICE = re.compile(rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n")
+NOTICE = re.compile(
+    rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
+)
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 LONGEST_WRITE = 0.05
 
@@ -70,13 +74,17 @@ class Pipe:
 
 
 def waited_for_a_processor():
-    """Return for how many seconds this thread has been ready to run and was not let: a busy machine is not what is looked for."""
+    """Return for how many seconds this thread has been ready to run and was not let: a busy machine
+    is not what is looked for.
+    """
     with open("/proc/thread-self/schedstat", encoding="ascii") as file:
         return int(file.read().split()[1]) / 1e9
 
 
 def quickly(call, *arguments):
-    """Call it; fail if it took too long, by the clock, processor time and all sleep in it, but for what others took."""
+    """Call it; fail if it took too long, by the clock, processor time and all sleep in it, but for
+    what others took.
+    """
     delay, begin = waited_for_a_processor(), time.monotonic()
     result = call(*arguments)
     seconds = time.monotonic() - begin
@@ -87,8 +95,12 @@ def quickly(call, *arguments):
 
 @pytest.mark.parametrize("keep", ["newest", "oldest"])
 @given(st.lists(steps, max_size=60), st.sampled_from([0, 100, 5000, 300_000]))
-@example([("write", "ö" * (1 << 20) + "\n")] * 60 + [("wait", 0.2), ("write", "x\n"), ("flush", None)], 300_000)
-@example([("write", "ö" * 32663 + "\n"), ("write", "ö" * 30622 + "\n")], 0)  # draining drops after its notice
+@example(
+    [("write", "ö" * (1 << 20) + "\n")] * 60 + [("wait", 0.2), ("write", "x\n"), ("flush", None)],
+    300_000,
+)
+# draining drops after its notice
+@example([("write", "ö" * 32663 + "\n"), ("write", "ö" * 30622 + "\n")], 0)
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an example that fails
 @QUICK
 def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, script, spill_bytes):
@@ -128,7 +140,9 @@ def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, s
     st.integers(0, 20_000),
 )
 @settings(QUICK, max_examples=25)
-def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(writers, reads, spill_bytes):
+def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(
+    writers, reads, spill_bytes
+):
     with Pipe() as pipe:
         stream = Impatient(pipe.writing, spill_bytes=spill_bytes)
 
@@ -136,7 +150,9 @@ def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(writer
             for size in sizes:
                 print(chr(97 + name) * size, file=stream)
 
-        threads = [threading.Thread(target=work, args=(name, sizes)) for name, sizes in enumerate(writers)]
+        threads = [
+            threading.Thread(target=work, args=(name, sizes)) for name, sizes in enumerate(writers)
+        ]
         for thread in threads:
             thread.start()
         while reads and any(thread.is_alive() for thread in threads):
@@ -151,7 +167,9 @@ def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(writer
 
 
 def in_the_child(stream, number):
-    """Write some lines, and end whatever happens: a child that returned from here would go on with the test, and fork."""
+    """Write some lines, and end whatever happens: a child that returned from here would go on with
+    the test, and fork.
+    """
     code = 2
     try:
         for _ in range(100):
@@ -164,7 +182,10 @@ def in_the_child(stream, number):
         os._exit(code)
 
 
-@given(st.lists(st.sampled_from(["write", "fork", "read", "partial"]), max_size=12), st.integers(0, 3000))
+@given(
+    st.lists(st.sampled_from(["write", "fork", "read", "partial"]), max_size=12),
+    st.integers(0, 3000),
+)
 @settings(QUICK, max_examples=25)
 def test_forks_in_between_write_each_line_once(script, spill_bytes):
     with Pipe() as pipe:

@@ -1,4 +1,6 @@
-"""install(), take_over(), and what children get: in real child processes, because it is their standard error that changes."""
+"""install(), take_over(), and what children get: in real child processes, because it is their
+standard error that changes.
+"""
 
 import io
 import logging
@@ -10,7 +12,7 @@ import pytest
 
 from resilient_wsgi import stderr
 from resilient_wsgi.errors import Unavailable
-from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream, installing
+from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream, component as installing
 from resilient_wsgi.stderr.middleware import ErrorsMiddleware
 from resilient_wsgi.stderr.shared import shared
 
@@ -47,12 +49,23 @@ def test_install_replaces_the_streams_and_uninstall_puts_them_back(child, pipe):
     assert said["means"] == said["again"]
     assert [phrase.partition(" ")[0] for phrase in said["means"]] == ["sys.stderr", "sys.stdout"]
     assert said["restored"]
-    assert pipe.read().decode().split() == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+    assert pipe.read().decode().split() == [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+    ]
 
 
 def test_standard_output_that_goes_elsewhere_is_left_alone(child, pipe, tmp_path):
     with open(tmp_path / "out", "w") as out:
-        said = child("say(means=stderr.install(), out=type(sys.stdout))", stdout=out, stderr=pipe.write_end)
+        said = child(
+            "say(means=stderr.install(), out=type(sys.stdout))", stdout=out, stderr=pipe.write_end
+        )
     assert len(said["means"]) == 1
     assert "TextIOWrapper" in said["out"]
 
@@ -163,7 +176,9 @@ say(taken=[str(t) for t in taken], same=taken == again, written=written, other=f
 """
 
 
-def test_take_over_makes_every_descriptor_of_the_pipe_non_blocking_and_leaves_the_parents_alone(child, pipe):
+def test_take_over_makes_every_descriptor_of_the_pipe_non_blocking_and_leaves_the_parents_alone(
+    child, pipe
+):
     said = child(TAKE_OVER, stdout=pipe.write_end, stderr=pipe.write_end)
     assert len(said["taken"]) == 3
     assert said["taken"][0] == "descriptor 1 (pipe): reopened"
@@ -212,7 +227,9 @@ say(why=why, taken=[str(t) for t in taken], nonblocking=not os.get_blocking(2))
 def test_a_pipe_of_another_user_is_refused_with_the_reason_or_shared_if_asked_for(child, pipe):
     said = child(REFUSED, stdout=pipe.write_end, stderr=pipe.write_end)
     assert "descriptor 2 (pipe) cannot be opened again: Permission denied" in said["why"]
-    assert said["taken"] == [f"descriptor {fd} (pipe): O_NONBLOCK on the shared description" for fd in (1, 2)]
+    assert said["taken"] == [
+        f"descriptor {fd} (pipe): O_NONBLOCK on the shared description" for fd in (1, 2)
+    ]
     assert said["nonblocking"]
 
 

@@ -8,16 +8,18 @@ import sys
 
 import pytest
 
-from resilient_wsgi.stderr import NonBlockingStream, means
-from resilient_wsgi.stderr.kernel import RWF_NOSIGNAL
-from resilient_wsgi.system import SYSTEM, System
+from resilient_wsgi.core.system import SYSTEM, System
+from resilient_wsgi.host.linux import RWF_NOSIGNAL
+from resilient_wsgi.stderr import NonBlockingStream, write_methods as means
 
 ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 pytestmark = ON_LINUX
 
 
 def refusing(*calls, code=errno.EOPNOTSUPP, flags_only=0):
-    """Return a system on which these calls are refused; `flags_only`: pwritev only with these flags."""
+    """Return a system on which these calls are refused; `flags_only`: pwritev only with these
+    flags.
+    """
 
     class Refusing(System):
         refused = 0
@@ -43,13 +45,17 @@ def refusing(*calls, code=errno.EOPNOTSUPP, flags_only=0):
 NO_NOSIGNAL = {"calls": ("pwritev",), "flags_only": RWF_NOSIGNAL}
 CASES = [
     pytest.param("pipe", (), {}, "pwritev2-nosignal", id="pipe"),
-    pytest.param("pipe", ("pwritev",), {"flags_only": RWF_NOSIGNAL}, "pwritev2", id="pipe, before Linux 6.18"),
+    pytest.param(
+        "pipe", ("pwritev",), {"flags_only": RWF_NOSIGNAL}, "pwritev2", id="pipe, before Linux 6.18"
+    ),
     pytest.param("pipe", ("pwritev",), {}, "reopened", id="pipe, before Linux 6.4"),
     pytest.param("pipe", ("pwritev",), {"code": errno.ENOSYS}, "reopened", id="pipe, no pwritev2"),
     pytest.param("pipe", ("pwritev",), {"code": errno.EPERM}, "reopened", id="pipe, seccomp"),
     pytest.param("pipe", ("pwritev", "open"), {}, "splice", id="pipe, also after setuid"),
     pytest.param("pipe", ("pwritev", "open", "splice"), {}, "poll", id="pipe, nothing works"),
-    pytest.param("nonblocking pipe", ("pwritev",), {}, "nonblocking", id="pipe that was taken over"),
+    pytest.param(
+        "nonblocking pipe", ("pwritev",), {}, "nonblocking", id="pipe that was taken over"
+    ),
     pytest.param("fifo", (), {}, "reopened", id="named FIFO"),
     pytest.param("stream", (), {}, "pwritev2-nosignal", id="stream socket"),
     pytest.param("stream", ("pwritev",), {}, "send", id="stream socket, before Linux 6.5"),
@@ -98,7 +104,9 @@ def ends(request, tmp_path):
 
 
 @pytest.mark.parametrize(("ends", "calls", "how", "via"), CASES, indirect=["ends"])
-def test_a_descriptor_that_nobody_reads_never_blocks_whatever_the_kernel_refuses(ends, calls, how, via):
+def test_a_descriptor_that_nobody_reads_never_blocks_whatever_the_kernel_refuses(
+    ends, calls, how, via
+):
     if via == "splice" and not hasattr(os, "splice"):
         via = "poll"
     stream = NonBlockingStream(ends.writing, spill_bytes=50_000, system=refusing(*calls, **how))
@@ -116,14 +124,20 @@ def test_a_descriptor_that_nobody_reads_never_blocks_whatever_the_kernel_refuses
     while not stream.drain(0.05):
         got += ends.read()
     got += ends.read()
-    whole = [line for line in got.decode().splitlines(keepends=True) if not line.startswith("resilient_wsgi: ")]
+    whole = [
+        line
+        for line in got.decode().splitlines(keepends=True)
+        if not line.startswith("resilient_wsgi: ")
+    ]
     assert [line for line in whole if line not in lines] == []
     assert len(whole) + stream.dropped.lines == len(lines) - 1
     assert stream.dropped.size_bytes == stream.dropped.lines * 100
 
 
 @pytest.mark.parametrize(
-    ("ends", "calls", "how", "via"), [case for case in CASES if case.values[0] != "terminal"], indirect=["ends"]
+    ("ends", "calls", "how", "via"),
+    [case for case in CASES if case.values[0] != "terminal"],
+    indirect=["ends"],
 )
 def test_a_reader_that_is_gone_raises_nothing(ends, calls, how, via):
     stream = NonBlockingStream(ends.writing, spill_bytes=0, system=refusing(*calls, **how))
@@ -175,7 +189,9 @@ def test_a_regular_file_is_written_plainly_and_from_its_end(tmp_path):
     assert path.read_text() == "before\nafter\n"
 
 
-def test_a_pipe_that_is_replaced_by_a_file_is_not_opened_anew_which_would_overwrite_its_beginning(pipe, tmp_path):
+def test_a_pipe_that_is_replaced_by_a_file_is_not_opened_anew_which_would_overwrite_its_beginning(
+    pipe, tmp_path
+):
     path = tmp_path / "log"
     stream = NonBlockingStream(pipe.write_end)
     stream.write("into the pipe\n")
@@ -211,7 +227,9 @@ def test_a_default_timeout_of_sockets_leaves_the_shared_description_alone(ends):
 
 
 @pytest.mark.parametrize("ends", ["fifo"], indirect=True)
-def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has_its_number_now(ends, tmp_path):
+def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has_its_number_now(
+    ends, tmp_path
+):
     pid = [os.getpid()]
     system = refusing()
     system.getpid = lambda: pid[0]
@@ -231,7 +249,9 @@ def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has
 
 def test_what_a_descriptor_is_is_said_in_a_word(pipe, tmp_path):
     with open(tmp_path / "file", "w") as file, open(os.devnull, "w") as null:
-        assert [means.kind(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())] == [
+        assert [
+            means.kind(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())
+        ] == [
             "pipe",
             "file",
             "device",

@@ -22,7 +22,9 @@ def fill(fd):
 
 
 def run(code, pipe, *, read=True, timeout=60, arguments=()):
-    """Run code in a fresh interpreter, with the pipe as its standard error; return the process and what it wrote there."""
+    """Run code in a fresh interpreter, with the pipe as its standard error; return the process and
+    what it wrote there.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", START + textwrap.dedent(code), *arguments],
         stderr=pipe.write_end,
@@ -83,7 +85,9 @@ def test_a_fork_that_python_does_not_see_is_noticed_as_well(pipe):
     assert run(code, pipe)[0] == "0\n"
 
 
-def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_child_able_to_write(pipe):
+def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_child_able_to_write(
+    pipe,
+):
     code = """
         stream.writer.spill().enter()  # as a thread that is not there any more in the child
         stream.writer.spill().owner = -1
@@ -119,7 +123,10 @@ def test_a_signal_handler_that_interrupts_a_write_may_write(pipe):
         print(written + len(handled), stream.dropped.lines)
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", START + textwrap.dedent(code)], stderr=pipe.write_end, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", START + textwrap.dedent(code)],
+        stderr=pipe.write_end,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     got = b""
     while process.poll() is None:
@@ -136,7 +143,7 @@ def test_a_signal_handler_that_interrupts_a_write_may_write(pipe):
 def test_the_end_of_a_process_waits_for_a_reader_that_is_not_there_only_so_long(pipe, seconds):
     pipe.fill()
     code = f"""
-        from resilient_wsgi.settings import Stderr
+        from resilient_wsgi.settings.options import Stderr
         from resilient_wsgi.stderr import shared, NonBlockingHandler
         shared.configure(Stderr(flush_timeout={seconds}))
         import logging
@@ -184,7 +191,9 @@ def test_writing_at_the_end_of_the_interpreter_works(pipe):
 
 
 def test_lines_of_eight_processes_with_eight_threads_are_never_torn(pipe):
-    """Each line carries its length and its checksum; a short run of what bench/stderr_torn.py does a million times."""
+    """Each line carries its length and its checksum; a short run of what bench/stderr_torn.py does
+    a million times.
+    """
     code = """
         import random, zlib
         def work(seed):
@@ -206,7 +215,9 @@ def test_lines_of_eight_processes_with_eight_threads_are_never_torn(pipe):
         for pid in pids: assert os.waitpid(pid, 0)[1] == 0
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", START + textwrap.dedent(code)], stderr=pipe.write_end, stdout=subprocess.PIPE
+        [sys.executable, "-c", START + textwrap.dedent(code)],
+        stderr=pipe.write_end,
+        stdout=subprocess.PIPE,
     )
     got = b""
     while process.poll() is None:
@@ -215,6 +226,10 @@ def test_lines_of_eight_processes_with_eight_threads_are_never_torn(pipe):
     dropped = sum(map(int, process.communicate()[0].split()))
     import zlib
 
-    lines = [line.split(b" ") for line in got.splitlines() if not line.startswith(b"resilient_wsgi: ")]
-    assert [line for line in lines if len(line) != 2 or int(line[0], 16) != zlib.crc32(line[1])] == []
+    lines = [
+        line.split(b" ") for line in got.splitlines() if not line.startswith(b"resilient_wsgi: ")
+    ]
+    assert [
+        line for line in lines if len(line) != 2 or int(line[0], 16) != zlib.crc32(line[1])
+    ] == []
     assert len(lines) + dropped == 8 * 8 * 60

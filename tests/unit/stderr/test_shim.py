@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SHIM = """
 import argparse, sys
-from resilient_wsgi.stderr import shim
+from resilient_wsgi.cli import exec as shim
 parser = argparse.ArgumentParser()
 shim.add_arguments(parser)
 sys.exit(shim.run(parser.parse_args(sys.argv[1:])))
@@ -29,7 +29,15 @@ def start(*words, **streams):
 def test_what_it_starts_cannot_block_on_its_log(pipe):
     code = "import os\ntry:\n    while True: os.write(2, b'x' * 4096)\nexcept BlockingIOError: pass\nos.write(1, b'')"
     assert (
-        start("--take-over", "--", sys.executable, "-c", code, stdout=pipe.write_end, stderr=pipe.write_end).returncode
+        start(
+            "--take-over",
+            "--",
+            sys.executable,
+            "-c",
+            code,
+            stdout=pipe.write_end,
+            stderr=pipe.write_end,
+        ).returncode
         == 0
     )
     assert len(pipe.read()) == 65536
@@ -38,13 +46,25 @@ def test_what_it_starts_cannot_block_on_its_log(pipe):
 
 def test_arguments_and_exit_code_are_the_commands_own(pipe):
     code = "import sys; print(sys.argv[1:]); sys.exit(7)"
-    done = start("--", sys.executable, "-c", code, "--share", "--", "x", stdout=subprocess.PIPE, stderr=pipe.write_end)
+    done = start(
+        "--",
+        sys.executable,
+        "-c",
+        code,
+        "--share",
+        "--",
+        "x",
+        stdout=subprocess.PIPE,
+        stderr=pipe.write_end,
+    )
     assert done.returncode == 7
     assert done.stdout == b"['--share', '--', 'x']\n"
 
 
 def test_the_command_has_sigpipe_as_it_would_have_had_it(pipe):
-    done = start("sh", "-c", "kill -s PIPE $$; echo survived", stdout=subprocess.PIPE, stderr=pipe.write_end)
+    done = start(
+        "sh", "-c", "kill -s PIPE $$; echo survived", stdout=subprocess.PIPE, stderr=pipe.write_end
+    )
     assert (done.returncode, done.stdout) == (-13, b"")
 
 
@@ -67,10 +87,14 @@ def test_a_file_is_left_as_it_is(tmp_path):
     assert (tmp_path / "log").read_text() == "hello\n"
 
 
-@pytest.mark.parametrize(("words", "expected"), [([], "resilient_wsgi.stderr.imported"), (["--bare"], "")])
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], "resilient_wsgi.stderr.shared_import"), (["--bare"], "")]
+)
 def test_uwsgi_is_told_to_import_the_streams_unless_it_is_to_be_bare(pipe, words, expected):
     code = "import os; print(os.environ.get('UWSGI_SHARED_IMPORT', ''))"
-    done = start(*words, "--", sys.executable, "-c", code, stdout=subprocess.PIPE, stderr=pipe.write_end)
+    done = start(
+        *words, "--", sys.executable, "-c", code, stdout=subprocess.PIPE, stderr=pipe.write_end
+    )
     assert done.stdout.decode().strip() == expected
 
 
@@ -92,7 +116,15 @@ def test_a_python_program_is_run_with_streams_that_cannot_block_and_starts_itsel
         "module": [sys.executable, "-m", "program"],
         "python script": [sys.executable, str(script)],
     }[how]
-    done = start("--", *command, "x", stdout=subprocess.PIPE, stderr=pipe.write_end, cwd=tmp_path, env=environment())
+    done = start(
+        "--",
+        *command,
+        "x",
+        stdout=subprocess.PIPE,
+        stderr=pipe.write_end,
+        cwd=tmp_path,
+        env=environment(),
+    )
     assert done.stdout.decode().splitlines() == [
         "NonBlockingStream ['x'] __main__ True",
         "NonBlockingStream ['x', 'again'] __main__ True",

@@ -156,10 +156,14 @@ def test_faulthandler_dumps_into_its_descriptor(pipe):
 
 
 def test_its_repr_says_by_which_means_and_how_much_was_dropped(stream, pipe):
-    assert repr(stream) == f"<NonBlockingStream fd={pipe.write_end} via={stream.writer.via} dropped=0>"
+    assert (
+        repr(stream) == f"<NonBlockingStream fd={pipe.write_end} via={stream.writer.via} dropped=0>"
+    )
 
 
-def test_what_waits_in_a_stream_that_is_forgotten_is_not_written_to_whatever_has_its_number_then(pipe, tmp_path):
+def test_what_waits_in_a_stream_that_is_forgotten_is_not_written_to_whatever_has_its_number_then(
+    pipe, tmp_path
+):
     stream = NonBlockingStream(pipe.write_end)
     pipe.fill()
     stream.write("waits")

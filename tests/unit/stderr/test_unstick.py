@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from resilient_wsgi.cli import unstick
 from resilient_wsgi.cli.target import CannotLook
-from resilient_wsgi.stderr import stuck, unstick
+from resilient_wsgi.host import pipes as stuck
 
 STUCK = """
 import os, threading

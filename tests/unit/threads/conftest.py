@@ -28,7 +28,9 @@ class FakeServer(Server):
 
 @pytest.fixture(autouse=True)
 def server():
-    """Each test in a process that no server runs, with nothing registered; afterwards nothing runs any more."""
+    """Each test in a process that no server runs, with nothing registered; afterwards nothing runs
+    any more.
+    """
     before = set(threading.enumerate())
     fake = FakeServer()
     servers.use(fake)
@@ -38,7 +40,11 @@ def server():
     threads.registry.stop("the test ends", time.monotonic() + 5)
     threads.registry.reset()
     servers.use(None)
-    left = [t for t in threading.enumerate() if t not in before and not isinstance(t, threading._DummyThread)]
+    left = [
+        t
+        for t in threading.enumerate()
+        if t not in before and not isinstance(t, threading._DummyThread)
+    ]
     for thread in left:
         thread.join(5)
     assert not [t for t in left if t.is_alive()]
@@ -66,7 +72,9 @@ def eventually():
 
 @pytest.fixture
 def child():
-    """Run code in a Python of its own and return the finished process; it is killed after `timeout` seconds."""
+    """Run code in a Python of its own and return the finished process; it is killed after `timeout`
+    seconds.
+    """
 
     def run(code, timeout=30.0, **env):
         return subprocess.run(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from resilient_wsgi.threads import bounded, late
+from resilient_wsgi.threads import bounded_call as bounded, late
 
 
-def test_where_the_interpreter_starts_no_thread_any_more_callbacks_are_bounded_nevertheless(monkeypatch):
+def test_where_the_interpreter_starts_no_thread_any_more_callbacks_are_bounded_nevertheless(
+    monkeypatch,
+):
     def refuse(*_):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 

@@ -1,4 +1,6 @@
-"""The end of a process, in processes of their own: bounded, and nothing of anybody else's is left out."""
+"""The end of a process, in processes of their own: bounded, and nothing of anybody else's is left
+out.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ import pytest
 
 from resilient_wsgi import threads
 from resilient_wsgi.events import ThreadAbandoned, ThreadHoldsExit
-from resilient_wsgi.settings import Threads
-from resilient_wsgi.threads import exit as exits
+from resilient_wsgi.settings.options import Threads
+from resilient_wsgi.threads import shutdown as exits
 
 ON = """
 import atexit, concurrent.futures, logging, os, sys, threading, time
 from resilient_wsgi import servers, threads
-from resilient_wsgi.settings import Threads
+from resilient_wsgi.settings.options import Threads
 
 def install(**options):
     threads.install(Threads(**{"adopt": "on", "grace": 0.4, "untold_grace": 0.2, **options}))
@@ -57,7 +59,8 @@ def test_a_thread_that_nobody_can_tell_to_stop_does_not_hold_up_the_exit(ending)
     assert (done.returncode, done.stdout) == (3, "atexit ran\n")
     assert "thread 'stubborn' did not stop" in done.stderr
     assert "in hang" in done.stderr  # where it stands
-    assert 'name="stubborn").start()' in done.stderr or '"<string>", line' in done.stderr  # where it was started
+    # where it was started
+    assert 'name="stubborn").start()' in done.stderr or '"<string>", line' in done.stderr
 
 
 def test_where_the_server_replaces_processes_this_one_leaves_after_every_exit_function(ending):
@@ -115,7 +118,11 @@ def test_a_timer_is_cancelled_and_a_queue_of_work_too(ending):
         queued = [pool.submit(hang) for _ in range(5)]
         atexit.register(lambda: print([q.cancelled() for q in queued]))
         """)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[True, True, True, True, True]\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "[True, True, True, True, True]\n",
+        "",
+    )
 
 
 def test_a_stop_callback_that_hangs_does_not_hold_up_the_exit(ending):
@@ -282,7 +289,10 @@ def test_uninstall_gives_threading_back():
 def test_installing_twice_is_installing_once_and_changes_the_options():
     shutdown = threading._shutdown
     threads.install(Threads(adopt="on"))
-    assert threads.install(Threads(adopt="on", grace=7.0)) == ["threading.Thread.start", "exit bounded to 7 s"]
+    assert threads.install(Threads(adopt="on", grace=7.0)) == [
+        "threading.Thread.start",
+        "exit bounded to 7 s",
+    ]
     assert threads.install(Threads(adopt="off")) == ["registered threads only"]
     assert threading._shutdown is shutdown
 

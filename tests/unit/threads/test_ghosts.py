@@ -1,4 +1,6 @@
-"""A fork without Python's fork callbacks, as uWSGI forks: what was running before it, and what is there after."""
+"""A fork without Python's fork callbacks, as uWSGI forks: what was running before it, and what is
+there after.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,17 @@ import sys
 
 import pytest
 
-from resilient_wsgi.threads import ghosts
+from resilient_wsgi.threads import fork as ghosts
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and a plain fork")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs /proc and a plain fork"
+)
 PLAIN_FORK = """
 import concurrent.futures, ctypes, os, sys, threading, time
 from resilient_wsgi import servers, threads
 from resilient_wsgi.events import subscribe
 from resilient_wsgi.servers.base import Server, MASTER, WORKER, Identity
-from resilient_wsgi.settings import Threads
+from resilient_wsgi.settings.options import Threads
 
 class Forks(Server):
     name = "forking"
@@ -106,7 +110,8 @@ def test_a_ghost_from_before_the_library_is_found_by_what_runs(forked):
         print(fork(work))
         leave()
         """)
-    # CPython 3.15 would look for the end of its state for ever, where it cannot be removed: this process leaves
+    # CPython 3.15 would look for the end of its state for ever, where it cannot be removed: this
+    # process leaves
     assert done.stdout == f"False\n{29 if sys.version_info >= (3, 15) else 0}\n"
     assert "started before resilient_wsgi.threads was installed" in done.stderr
 
@@ -249,7 +254,7 @@ def test_an_executor_or_a_thread_whose_state_has_other_names_is_left_alone(monke
 
 def test_stale_threads_that_cannot_be_marked_are_named(forked):
     done = forked("""
-        from resilient_wsgi.threads import ghosts
+        from resilient_wsgi.threads import fork as ghosts
         threads.install()
         ghosts._bury = lambda thread: None
         thread = threading.Thread(target=hang, name="ghost", daemon=True)
@@ -258,18 +263,23 @@ def test_stale_threads_that_cannot_be_marked_are_named(forked):
         leave()
         """)
     assert done.stdout == "True\n0\n"
-    assert "stale threads could not be marked as dead on this Python, and may hold up join(): ghost" in done.stderr
+    assert (
+        "stale threads could not be marked as dead on this Python, and may hold up join(): ghost"
+        in done.stderr
+    )
 
 
 def test_an_executor_that_was_used_before_a_fork_of_python_s_own_is_usable_after_it(child):
-    """On CPython 3.14 `concurrent.futures` forgets its threads in such a fork, which is gunicorn's with --preload."""
+    """On CPython 3.14 `concurrent.futures` forgets its threads in such a fork, which is gunicorn's
+    with --preload.
+    """
     done = child(
         """
         import concurrent.futures, os, sys, threading, time, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
         from resilient_wsgi import threads
-        from resilient_wsgi.settings import Threads
-        from resilient_wsgi.threads import ghosts
+        from resilient_wsgi.settings.options import Threads
+        from resilient_wsgi.threads import fork as ghosts
         threads.install(Threads(adopt="on"))
         pool = concurrent.futures.ThreadPoolExecutor(1)
         pool.submit(int).result()

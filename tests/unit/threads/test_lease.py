@@ -11,10 +11,12 @@ import textwrap
 
 import pytest
 
+from resilient_wsgi.shm.lease import Lease
 from resilient_wsgi.threads import registry, spawn, stop_event
-from resilient_wsgi.threads.lease import Lease
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="abstract sockets are Linux's"
+)
 HOLDER = """
     import os, sys, time
     from resilient_wsgi import servers
@@ -24,7 +26,7 @@ HOLDER = """
         def identity(self):
             return Identity(WORKER, 1, os.getpid(), int(sys.argv[1]))
     servers.use(Fake())
-    from resilient_wsgi.threads.lease import Lease
+    from resilient_wsgi.shm.lease import Lease
     lease = Lease()
     print(lease.acquire("job"), flush=True)
     if sys.argv[2:] == ["fork"] and os.fork() == 0:

@@ -107,7 +107,9 @@ def test_an_error_is_told_and_the_work_goes_on(happened, caplog):
         twice.set()
 
     assert twice.wait(5)
-    assert [e for e in happened if isinstance(e, ThreadFailed)] == [ThreadFailed("shaky", "KeyError: 'gone'")]
+    assert [e for e in happened if isinstance(e, ThreadFailed)] == [
+        ThreadFailed("shaky", "KeyError: 'gone'")
+    ]
     assert "Traceback" in caplog.text
 
 

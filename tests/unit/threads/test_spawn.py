@@ -175,7 +175,9 @@ def test_what_a_thread_raises_is_told_and_goes_where_error_trackers_look(happene
 def test_a_thread_that_ends_after_it_was_told_is_an_event(happened):
     spawn(stop_event.wait, name="polite")
     registry.stop("a test", soon())
-    assert [(e.name, e.reason) for e in happened if isinstance(e, ThreadStopped)] == [("polite", "a test")]
+    assert [(e.name, e.reason) for e in happened if isinstance(e, ThreadStopped)] == [
+        ("polite", "a test")
+    ]
 
 
 def test_registered_threads_do_not_keep_their_process_alive(child):
@@ -244,12 +246,17 @@ def test_the_name_of_a_thread_that_has_ended_is_free_again():
 def test_what_cannot_be_called_is_an_error(fn):
     with pytest.raises(TypeError, match=r"takes a callable as fn; got"):
         spawn(fn)
-    with pytest.raises(TypeError, match=r"takes a callable as on_stop") if fn is not None else pytest.raises(TypeError):
+    with (
+        pytest.raises(TypeError, match=r"takes a callable as on_stop")
+        if fn is not None
+        else pytest.raises(TypeError)
+    ):
         spawn(print if fn is not None else None, on_stop=fn)
 
 
 @pytest.mark.parametrize(
-    "where", ["worker", "mule:", "mule:x", "mule:0", "farm:", "farm", "workers:1", "everywhere", "", None]
+    "where",
+    ["worker", "mule:", "mule:x", "mule:0", "farm:", "farm", "workers:1", "everywhere", "", None],
 )
 def test_a_place_that_is_not_known_is_an_error(where):
     with pytest.raises(ValueError, match=r"is not known: it takes workers, one"):
@@ -269,6 +276,9 @@ def test_spawning_in_a_process_that_was_told_to_stop_is_an_error():
 
 def test_reprs_tell():
     member = spawn(stop_event.wait, name="teller")
-    assert repr(member) in ("<background thread 'teller': running>", "<background thread 'teller': starting>")
+    assert repr(member) in (
+        "<background thread 'teller': running>",
+        "<background thread 'teller': starting>",
+    )
     assert repr(registry) == "<Registry 1 of 1 running>"
     assert repr(stop_event) == "<StopEvent not set reason=''>"

@@ -26,7 +26,12 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("at", models.DateTimeField(auto_now_add=True)),
-                ("product", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="shop.product")),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to="shop.product"
+                    ),
+                ),
             ],
         ),
         migrations.RunPython(stock_the_shop, migrations.RunPython.noop),

@@ -1,4 +1,6 @@
-"""`manage.py resilient_status`: what these settings put in place, how, and why not, in the process of the command."""
+"""`manage.py resilient_status`: what these settings put in place, how, and why not, in the process
+of the command.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Command(BaseCommand):
         self.stdout.write(OWN_PROCESS)
         installed = installation.current()
         if installed is None:
-            self.stdout.write("resilient_wsgi is not installed: its settings have mistakes, see manage.py check")
+            self.stdout.write(
+                "resilient_wsgi is not installed: its settings have mistakes, see manage.py check"
+            )
             return
         for status in installed.status():
             self.stdout.write(str(status))

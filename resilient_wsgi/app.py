@@ -1,0 +1,160 @@
+"""`wrap`: the WSGI middleware of all components in its right order, decided once."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
+
+from . import installation, servers, startup
+from .core.callers import calls_the_app
+from .core.middleware import QUEUE_START, REQUEST_START, Gate
+from .settings.options import OFF, Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .stderr import ErrorsMiddleware
+
+# a plain tuple: one of a class of its own takes longer to be unpacked
+Parts = Tuple[
+    Tuple[Callable[..., Optional[Iterable[bytes]]], ...],
+    bool,
+    FrozenSet[str],
+    "Optional[ErrorsMiddleware]",
+    "WSGIApplication",
+]
+
+INSIDE = "resilient_wsgi.wrapped"
+
+_COPYING = frozenset({"__wrapped__", "__copy__", "__deepcopy__", "__getstate__", "__setstate__"})
+
+_bypassed = False
+
+
+class Wrapped:
+    """An app with the middleware around it. Attributes of the app are reached through it.
+
+    What has nothing to do in most requests is not a layer around the app but a gate: gates are gone
+    through only where one of them may have something to do. In a busy server, what a layer needs
+    has fallen out of the processor's caches since the request before, and fetching it takes longer
+    than its work (docs/requests.md has the figures).
+    """
+
+    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+        self.__wrapped__ = app
+        self._settings = settings
+        ready = servers.detect().ready
+        usual = _parts(app, settings)
+
+        def first(environ: WSGIEnvironment, start_response: StartResponse) -> None:
+            # where no hook of the server has said that this worker is ready, its first request
+            # does; no master serves any
+            del environ, start_response
+            self._parts = usual
+            if installation.current() is None and not _bypassed:
+                startup.warn_not_installed()
+            ready()
+
+        self._parts = ((first, *usual[0]), True, *usual[2:])
+
+    @calls_the_app
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        gates, always, paths, errors, inner = self._parts
+        # an outer one may be at work already: Django's handler inside
+        # `wrap(get_wsgi_application())`
+        if INSIDE in environ or _bypassed:
+            return self.__wrapped__(environ, start_response)
+        environ[INSIDE] = True
+        if errors is not None and type(environ.get("wsgi.errors")) is not errors.elsewhere:
+            errors.put(environ)
+        answer = None
+        if (
+            always
+            or environ.get("PATH_INFO") in paths
+            or REQUEST_START in environ
+            or QUEUE_START in environ
+        ):
+            for gate in gates:
+                answer = gate(environ, start_response)
+                if answer is not None:
+                    break
+        if answer is None:
+            answer = inner(environ, start_response)
+        if errors is not None and errors.writer.busy:
+            errors.drain()
+        return answer
+
+    def __getattr__(self, name: str) -> object:
+        # copy and pickle ask before there is an app to ask; what makes one of those of an app makes
+        # none of us
+        if name in _COPYING:
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
+
+    def __reduce__(self) -> Tuple[object, ...]:
+        """Have copies and pickles be of the app, wrapped again: as a function, by its name where it
+        has one.
+        """
+        module, name = (
+            getattr(self.__wrapped__, each, None) for each in ("__module__", "__qualname__")
+        )
+        if getattr(sys.modules.get(module or ""), name or "", None) is self:
+            return _by_name, (module, name)
+        return Wrapped, (self.__wrapped__, self._settings)
+
+    def __repr__(self) -> str:
+        return f"<Wrapped {self.__wrapped__!r}>"
+
+
+def _by_name(module: str, name: str) -> object:
+    return getattr(import_module(module), name)
+
+
+def bypass(on: bool) -> None:
+    """Have every wrapped app called directly, or again through its middleware.
+
+    For `testing.off`.
+    """
+    global _bypassed
+    _bypassed = on
+
+
+def wrap(app: WSGIApplication) -> WSGIApplication:
+    """Return the app with the middleware of all components that are on; wrapping twice is wrapping
+    once.
+
+    What is on is decided here, by the settings of `install()` (or, if that was not called, of the
+    environment): call `install()` first. Raises `TypeError` if `app` cannot be called.
+    """
+    if not callable(app):
+        msg = f"wrap() takes a WSGI application, a callable; got {app!r}"
+        raise TypeError(msg)
+    if isinstance(app, Wrapped):
+        return app
+    installed = installation.current()
+    return Wrapped(app, installed.settings if installed else installation.of_environment())
+
+
+def _parts(app: WSGIApplication, settings: Settings) -> Parts:
+    """Return the gates, whether they are for each request, the paths for which they are,
+    `wsgi.errors`, the app with its deadline.
+    """
+    from . import readiness, request, stderr
+
+    gates: List[Gate] = []
+    paths: FrozenSet[str] = frozenset()
+    errors, inner, always = None, app, False
+    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
+        probes = readiness.ReadinessMiddleware(app, options=settings.readiness)
+        gates.append(probes)
+        paths = probes.paths
+    if settings.stderr.mode != OFF:
+        errors = stderr.ErrorsMiddleware(app)
+    if settings.request.mode != OFF:
+        client_gone, queue, inner = request.around(app, settings.request)
+        always = client_gone is not None
+        gates += filter(None, (client_gone, queue))
+    elif settings.outbound.mode != OFF:  # whose limits depend on whether a request asks
+        inner = request.DeadlineMiddleware(app).__call__
+    return tuple(gate.answer for gate in gates), always, paths, errors, inner

@@ -1,0 +1,33 @@
+"""Middleware that answers some requests itself and passes the others on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Iterable, Optional
+
+from .callers import calls_the_app
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# the headers in which a router says when it got a request
+REQUEST_START, QUEUE_START = "HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START"
+
+
+class Gate:
+    """The base of what looks at a request before the app does: a subclass says in `answer` what it
+    answers itself.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Optional[Iterable[bytes]]:
+        """Answer a request, or return None for the app to do so. `wrap()` asks this alone."""
+        raise NotImplementedError
+
+    @calls_the_app
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answer = self.answer(environ, start_response)
+        return self._app(environ, start_response) if answer is None else answer

@@ -1,0 +1,161 @@
+"""The exceptions that a client raises for limits of ours: its own, with `DeadlineExceeded` added.
+
+A limit ends a wait as a timeout of the socket does. From there on the client does what it always
+does: it raises its own class, tries again, closes the connection. What has come out of all that is
+one of its own exceptions still, with its arguments and attributes; only where it leaves the
+outermost call, its class is replaced by a direct subclass that is ours, too. So every layer between
+(adapters, transports, hooks) sees what it would see without the library.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from typing import Any, Dict, Optional, Tuple, Type
+
+from ..errors import DeadlineExceeded
+
+_LONGEST_CHAIN = 16
+_CLIENTS = frozenset({"requests", "urllib3", "urllib", "httpx", "httpcore"})
+_WAITS = (socket.timeout, BlockingIOError)
+
+
+class TimedOut(DeadlineExceeded, socket.timeout):
+    """What sockets raise when a limit of ours ends a wait; http.client and its callers get it.
+
+    `phase` says in which part of the exchange: dns, connect, tls, pool, send, headers, body,
+    redirect, retry-sleep. A limit of the caller's own is no limit of ours: it raises what it always
+    did.
+    """
+
+    # on CPython 3.9 socket.timeout is a class of its own, later it is TimeoutError
+    phase = ""
+
+
+def failure(error: Optional[BaseException]) -> Optional[TimedOut]:
+    """Return the limit of ours that an exception of a client reports, None if it reports another
+    one.
+
+    Followed is what the exception says is its reason. That an exception was raised while another
+    was handled says nothing: a call that is made again in an `except` fails for reasons of its own.
+    """
+    for _ in range(_LONGEST_CHAIN):
+        if error is None or isinstance(error, TimedOut):
+            return error
+        error = _reason(error)
+    return None
+
+
+def _reason(error: BaseException) -> Optional[BaseException]:
+    found: Optional[TimedOut] = error.__dict__.get("limit")
+    if found is not None:
+        return found
+    if not _of_client(error):
+        return None  # the system's own, or an exception of the app that it has raised on purpose
+    for part in (getattr(error, "reason", None), *error.args):
+        if isinstance(part, BaseException):
+            return part
+    if error.__cause__ is None and isinstance(error.__context__, TimedOut):
+        return error.__context__  # urllib3 1.26 does not say `from`
+    return error.__cause__
+
+
+def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: Any) -> None:
+    """Make a client's exception one of this kind and of ours.
+
+    It stays the object that it is, so that its arguments, attributes and traceback do. `missing`
+    are the attributes that it should have if it does not. Where the kind is no subclass of the one
+    that it was, it has to be raised by name: up to CPython 3.10 a bare `raise` goes by the old one.
+    """
+    message = _message(str(error), str(limit))
+    error.__class__ = compose(kind)  # type: ignore[arg-type]  # typeshed: classes are not Hashable
+    error.__dict__.update(
+        {**missing, **error.__dict__}, message=message, limit=limit, phase=limit.phase
+    )
+    # the waits beneath are told in the message; what the app was handling meanwhile is its own
+    error.__cause__, error.__context__ = None, _before(error)
+    _strip(limit)
+
+
+def make(
+    kind: Type[BaseException], message: str, attributes: Optional[Dict[str, Any]] = None
+) -> Any:
+    """Return a new exception that is of this kind and ours.
+
+    Its constructor is not called: each client's wants something else, and some rewrite the message.
+    """
+    ours: Any = compose(kind)  # type: ignore[arg-type]  # likewise
+    error = ours.__new__(ours, message)
+    error.args = (message,)
+    error.__dict__.update(attributes or {}, message=message)
+    return error
+
+
+def instead(
+    kind: Type[BaseException], limit: TimedOut, error: Exception, **attributes: Any
+) -> Exception:
+    """Return a new exception for a limit that another class than the client's has reported."""
+    message = str(limit) if error is limit else _message(str(error), str(limit))
+    _strip(limit)
+    return make(kind, message, {**attributes, "limit": limit, "phase": limit.phase})  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=64)
+def compose(kind: Type[BaseException]) -> Type[Any]:
+    """Return the direct subclass of a client's class that is also `DeadlineExceeded`.
+
+    It has the name of the client's: error trackers group by it.
+    """
+    if issubclass(kind, DeadlineExceeded):
+        return kind
+    namespace = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+    }
+    methods = {"__str__": _str, "__reduce__": _reduce, "__copy__": _copy}
+    return type(kind.__name__, (kind, DeadlineExceeded), {**namespace, **methods})
+
+
+def _message(theirs: str, ours: str) -> str:
+    return ours if not theirs or ours in theirs else f"{ours} [{theirs}]"
+
+
+def _before(error: BaseException) -> Optional[BaseException]:
+    """Return what was being handled when the call was made."""
+    context = error.__context__
+    while context is not None and (
+        isinstance(context, _WAITS)
+        or (_of_client(context) and not isinstance(context, DeadlineExceeded))
+    ):
+        context = context.__context__
+    return context
+
+
+def _of_client(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def _strip(limit: TimedOut) -> None:
+    """Let go of the frames of the wait: the exception that has the limit as its reason may be kept."""
+    limit.__cause__ = limit.__context__ = limit.__traceback__ = None
+
+
+def _str(self: Any) -> str:
+    return str(self.message)
+
+
+def _reduce(self: Any) -> Tuple[Any, ...]:
+    # a pool, a request or a response cannot be pickled; who pickles wants the kind and the message
+    attributes = {
+        name: value if isinstance(value, (str, int, float)) else None
+        for name, value in self.__dict__.items()
+    }
+    return make, (type(self).__mro__[1], str(self), attributes)
+
+
+def _copy(self: Any) -> Any:
+    copied = type(self).__new__(type(self), *self.args)
+    copied.args = self.args
+    copied.__dict__.update(self.__dict__)
+    return copied

@@ -1,0 +1,1 @@
+"""Overload: requests that have waited too long are answered with 503 instead of being run."""

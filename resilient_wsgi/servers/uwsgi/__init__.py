@@ -1,0 +1,1 @@
+"""uWSGI: what its own API, its memory and its C functions tell and let us do."""

@@ -1,0 +1,1 @@
+"""What runs around an app: the settings it is given, as one table."""

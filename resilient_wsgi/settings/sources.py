@@ -1,0 +1,143 @@
+"""Where settings come from: arguments, then Django, then the environment, then the defaults; and
+the errors in them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from ..errors import ConfigurationError
+from . import environment
+from .options import OFF, PREFIX, SECTIONS, Option, Settings, table
+from .types import Wrong
+
+Raw = Mapping[str, Any]
+Values = Dict[Tuple[str, str], Any]
+
+
+class Found(NamedTuple):
+    """The settings that result, with the default for what is wrong, and the mistakes by where they
+    are.
+    """
+
+    settings: Settings
+    environment: Tuple[str, ...] = ()
+    django: Tuple[str, ...] = ()
+    arguments: Tuple[str, ...] = ()
+
+    def mistakes(self) -> Tuple[str, ...]:
+        """Return all of them."""
+        return self.environment + self.django + self.arguments
+
+
+def find(
+    arguments: Optional[Raw] = None,
+    django: Optional[Raw] = None,
+    environ: Optional[Mapping[str, str]] = None,
+) -> Found:
+    """Return what can be used of the three sources, and the mistakes in them. Raises nothing.
+
+    `arguments` and `django` are as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`; a section
+    may be the word of its mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over
+    everything.
+    """
+    environ = os.environ if environ is None else environ
+    if environment.whole(environ) == OFF:
+        # the operator's way out: no mistake elsewhere keeps the app from starting
+        return Found(_build({(section, "MODE"): OFF for section in SECTIONS}))
+    in_environment: List[str] = []
+    in_django: List[str] = []
+    in_arguments: List[str] = []
+    given = environment.read(environ, _read, in_environment)
+    values = dict(given)
+    values.update(_from_mapping(django, f"settings.{PREFIX}", in_django))
+    values.update(_from_mapping(arguments, "install()", in_arguments))
+    values.update(environment.overruled(environ, values, given))
+    return Found(_build(values), tuple(in_environment), tuple(in_django), tuple(in_arguments))
+
+
+def read(
+    arguments: Optional[Raw] = None,
+    django: Optional[Raw] = None,
+    environ: Optional[Mapping[str, str]] = None,
+) -> Settings:
+    """Return the settings that result from the three sources, as `find` does.
+
+    Raises `ConfigurationError`, which lists all mistakes of all sources: for where nothing is at
+    stake. In a process that is to serve, a mistake of whoever operates it must not end the service,
+    as it would not without this library: see `find`.
+    """
+    found = find(arguments, django, environ)
+    if found.mistakes():
+        raise ConfigurationError(found.mistakes())
+    return found.settings
+
+
+def switched_off_by(section: str, environ: Optional[Mapping[str, str]] = None) -> str:
+    """Return what has switched a section off, in words."""
+    variable = environment.switch_of(os.environ if environ is None else environ, section)
+    return f"{variable} in the environment" if variable else f"{section}.MODE is off"
+
+
+def _build(values: Values) -> Settings:
+    sections: Dict[str, Dict[str, Any]] = {name: {} for name in SECTIONS}
+    for (section, name), value in values.items():
+        sections[section][name.lower()] = value
+    return Settings(
+        **{name.lower(): SECTIONS[name](**options) for name, options in sections.items()}
+    )
+
+
+def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values:
+    values: Values = {}
+    if raw is None:
+        return values
+    if not isinstance(raw, Mapping):
+        mistakes.append(
+            f"{where} is {raw!r}: it takes a dictionary of sections ({', '.join(SECTIONS)})"
+        )
+        return values
+    for section, options in raw.items():
+        if section not in SECTIONS:
+            mistakes.append(
+                f"{where}: section {section!r} is not known{_nearest(section, SECTIONS)}"
+            )
+        elif isinstance(options, Mapping):
+            _section(section, options, where, values, mistakes)
+        elif isinstance(options, (str, bool)):
+            _read(_mode_of(section), options, f"{where}[{section!r}]", values, mistakes)
+        else:
+            mistakes.append(
+                f"{where}[{section!r}] is {options!r}: it takes a dictionary of options, or a mode"
+            )
+    return values
+
+
+def _section(section: str, options: Raw, where: str, values: Values, mistakes: List[str]) -> None:
+    known = {option.name: option for option in table() if option.section == section}
+    for name, value in options.items():
+        if name in known:
+            _read(known[name], value, f"{where}[{section!r}][{name!r}]", values, mistakes)
+        else:
+            mistakes.append(
+                f"{where}: option {name!r} of {section} is not known{_nearest(name, known)}"
+            )
+
+
+def _read(option: Option, value: Any, where: str, values: Values, mistakes: List[str]) -> None:
+    try:
+        values[option.section, option.name] = option.kind.read(value)
+    except ValueError as error:
+        detail = f" ({error})" if isinstance(error, Wrong) else ""
+        mistakes.append(f"{where} is {value!r}{detail}: it takes {option.kind.accepts}")
+
+
+def _mode_of(section: str) -> Option:
+    return next(option for option in table() if option.section == section and option.name == "MODE")
+
+
+def _nearest(name: Any, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name).upper(), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

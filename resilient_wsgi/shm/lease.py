@@ -1,0 +1,61 @@
+"""A lease that one process of a server's instance holds, and that is free as soon as its holder is
+dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from typing import Optional, Tuple
+
+from . import instance
+
+
+class Lease:
+    """A lock on a file in the private directory of the instance: the kernel frees it when its
+    holder dies.
+
+    Not a name in the abstract socket namespace, which has no owners: any local user could take it
+    first, and then the job would run nowhere. What the holder forks without exec would keep the
+    lock: such a child closes it.
+    """
+
+    def __init__(self) -> None:
+        # the process, the name of the file, its descriptor
+        self._held: Optional[Tuple[int, str, int]] = None
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def acquire(self, name: str) -> bool:
+        """Take the lease if it is free; return whether this process has it. Never blocks.
+
+        Raises `Unavailable` where the instance has no private directory.
+        """
+        if self._held is not None and self._held[0] == os.getpid():
+            return True
+        file = f"lease-{hashlib.blake2s(name.encode(), digest_size=16).hexdigest()}"
+        fd = instance.directory().open(file, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # else its last holder has removed it between our two calls
+            free = os.fstat(fd).st_nlink > 0
+        except OSError:
+            free = False
+        if not free:
+            os.close(fd)
+            return False
+        self._held = (os.getpid(), file, fd)
+        return True
+
+    def release(self) -> None:
+        """Give the lease back, if this process has it."""
+        if self._held is not None and self._held[0] == os.getpid():
+            with contextlib.suppress(Exception):  # the directory is gone
+                instance.directory(make=False).unlink(self._held[1])
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held[2])

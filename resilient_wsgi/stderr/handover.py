@@ -1,0 +1,68 @@
+"""What a worker could not say before its end is said by the one that takes its place.
+
+A small file for each in the private directory of the instance, which a reload of uWSGI keeps. Who
+unlinks it has it, so there is no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+
+from .. import servers
+from ..core.system import SYSTEM
+from ..errors import Unavailable
+from ..shm import instance
+from ..shm.directory import Directory
+from .buffer import Dropped
+
+PREFIX = "dropped"
+NAME = re.compile(PREFIX + r"-([0-9]+)-[0-9]+-[0-9]+")  # descriptor, pid, number
+
+_numbers = itertools.count()
+
+
+def leave(fd: int, dropped: Dropped) -> None:
+    """Leave a count for a successor, where there will be one: in a worker. Raises nothing."""
+    if dropped.size_bytes and _in_worker():
+        name = f"{PREFIX}-{fd}-{SYSTEM.getpid()}-{next(_numbers)}"
+        with contextlib.suppress(OSError, Unavailable):
+            file = instance.directory().open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                os.write(file, b"%d %d" % dropped)
+            finally:
+                os.close(file)
+
+
+def take(fd: int) -> Dropped:
+    """Return what those who have ended left of this descriptor, and only once. Raises nothing."""
+    lines = size_bytes = 0
+    if _in_worker():
+        with contextlib.suppress(OSError, Unavailable):
+            directory = instance.directory(make=False)
+            for name in directory.names():
+                match = NAME.fullmatch(name)
+                if match and int(match.group(1)) == fd:
+                    with contextlib.suppress(OSError, Unavailable, ValueError):
+                        left = _take(directory, name)
+                        lines, size_bytes = lines + left.lines, size_bytes + left.size_bytes
+    return Dropped(lines, size_bytes)
+
+
+def _in_worker() -> bool:
+    identity = servers.detect().identity()
+    return bool(identity.master_pid) and identity.master_pid != identity.pid
+
+
+def _take(directory: Directory, name: str) -> Dropped:
+    file = directory.open(name, os.O_RDONLY)
+    try:
+        text = os.read(file, 100)
+    finally:
+        os.close(file)
+    if not directory.unlink(name):  # another successor was quicker
+        return Dropped(0, 0)
+    lines, size_bytes = map(int, text.split())
+    return Dropped(lines, size_bytes)
