@@ -25,7 +25,7 @@ matrix: $(VENV)/.check system
 bench: $(VENV)/.bench system
 	$(PY) -m bench
 
-# the long runs, one by name: `make soak threads_exits`; without a name, the list. Their results are kept in docs/measurements
+# the long runs, one by name: `make soak threads.exits`; without a name, the list. Their results are kept in docs/measurements
 soak: $(VENV)/.bench system
 	$(PY) -m bench $(or $(filter-out soak,$(MAKECMDGOALS)),--list)
 
@@ -33,10 +33,6 @@ ifeq (soak,$(firstword $(MAKECMDGOALS)))
 $(filter-out soak,$(MAKECMDGOALS)): soak
 	@:
 endif
-
-# what takes long: `make soak NAME=peers`, `make soak NAME=peers ARGS="requests httpx"`; without NAME the list
-soak: $(VENV)/.bench
-	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),$(PY) -m bench --list)
 
 docs: $(VENV)/.docs
 	$(PY) tools/settings_doc.py --check docs/settings.md

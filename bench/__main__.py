@@ -9,28 +9,28 @@ import subprocess
 import sys
 from typing import List, Sequence
 
-SHORT = ("import_time", "hello", "stderr", "outbound")
+SHORT = ("wrap.import_time", "wrap.hello", "stderr.lines", "outbound.table")
 # minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test
 # suites
 LONG = (
-    "outbound_costs",
-    "outbound_leaks",
-    "peers",
-    "readiness",
-    "readiness_reloads",
-    "stale_states",
-    "stderr_bursts",
-    "stderr_matrix",
-    "stderr_torn",
-    "threads_exits",
-    "threads_processes",
-    "threads_reloads",
-    "threads_start",
-    "threads_work",
-    "tracers",
-    "request_cost",
-    "request_false_positives",
-    "request_overload",
+    "outbound.costs",
+    "outbound.leaks",
+    "overload.overload",
+    "peers.suites",
+    "peers.tracers",
+    "readiness.experiments",
+    "readiness.reloads",
+    "wrap.cost",
+    "request.false_positives",
+    "stderr.bursts",
+    "stderr.matrix",
+    "stderr.torn",
+    "threads.exits",
+    "threads.processes",
+    "threads.reloads",
+    "threads.stale_states",
+    "threads.start",
+    "threads.work",
 )
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run what was asked for; return 1 if one of them failed."""
     unknown = sorted(set(arguments) - {*SHORT, *LONG, "--all", "--list"})
     if unknown or "--list" in arguments:
-        print("\n".join(f"{name:16} {_about(name)}" for name in (*SHORT, *LONG)))
+        print("\n".join(f"{name:24} {_about(name)}" for name in (*SHORT, *LONG)))
         return 2 if unknown else 0
     chosen: List[str] = [*SHORT, *LONG] if "--all" in arguments else list(arguments or SHORT)
     failed = [name for name in chosen if _run(name)]

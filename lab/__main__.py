@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-from lab import page, table
 from lab.incidents import INCIDENTS
-from lab.outcome import Outcome, attempt
+from lab.rendering import page, table
+from lab.rendering.outcome import Outcome, attempt
 
 REPORT = Path(__file__).resolve().parent / "report" / "index.html"
 

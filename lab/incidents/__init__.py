@@ -14,7 +14,7 @@ from . import (
 )
 
 if TYPE_CHECKING:
-    from lab.result import Result
+    from lab.rendering.result import Result
 
 INCIDENTS: Dict[str, Callable[[bool], Result]] = {
     "hung-upstream": hung_upstream.run,

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import List, Set
 
-from lab import load, shop
-from lab.listen_queue import tcp_depth
+from lab import shop
+from lab.measuring import load
+from lab.measuring.listen_queue import tcp_depth
+from lab.measuring.sampler import Sampler, blocked_threads
 from lab.processes import Server, wait_until
-from lab.result import Result, excerpt
-from lab.sampler import Sampler, blocked_threads
+from lab.rendering.result import Result, excerpt
 
 INCIDENT = "failed-load"
 PROCESSES = 4

@@ -12,14 +12,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, List
 
-from lab import load, shop
-from lab.listen_queue import tcp_depth, unix_depth
+from lab import shop
+from lab.measuring import load
+from lab.measuring.listen_queue import tcp_depth, unix_depth
+from lab.measuring.sampler import Sampler, blocked_threads
 from lab.processes import Nginx, Partner, Server, wait_until
-from lab.result import Result, excerpt
-from lab.sampler import Sampler, blocked_threads
+from lab.rendering.result import Result, excerpt
 
 if TYPE_CHECKING:
-    from lab.load import Answer
+    from lab.measuring.load import Answer
 
 INCIDENT = "hung-upstream"
 PROCESSES = 8

@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import Dict, List
 
-from lab import load, shop
-from lab.listen_queue import tcp_depth
+from lab import shop
+from lab.measuring import load
+from lab.measuring.listen_queue import tcp_depth
+from lab.measuring.sampler import Sampler, blocked_threads
 from lab.processes import Nginx, Server
-from lab.result import Result
-from lab.sampler import Sampler, blocked_threads
+from lab.rendering.result import Result
 
 PROCESSES = 4
 WORK_SECONDS = 0.1

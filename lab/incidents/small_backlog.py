@@ -14,11 +14,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, List
 
-from lab import load, network, shop
-from lab.listen_queue import tcp_depth, unix_depth
+from lab import shop
+from lab.measuring import load, network
+from lab.measuring.listen_queue import tcp_depth, unix_depth
+from lab.measuring.sampler import Sampler
 from lab.processes import ProcessError, Server, wait_until
-from lab.result import Result, excerpt
-from lab.sampler import Sampler
+from lab.rendering.result import Result, excerpt
 
 if TYPE_CHECKING:
     from lab.processes.uwsgi import Option

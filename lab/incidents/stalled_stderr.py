@@ -14,11 +14,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List
 
-from lab import load, procfs, shop
-from lab.listen_queue import close_wait_count, tcp_depth
+from lab import shop
+from lab.measuring import load, procfs
+from lab.measuring.listen_queue import close_wait_count, tcp_depth
+from lab.measuring.sampler import IN_WRITE, Sampler, blocked_threads
 from lab.processes import ProcessError, Server
-from lab.result import Result
-from lab.sampler import IN_WRITE, Sampler, blocked_threads
+from lab.rendering.result import Result
 
 INCIDENT = "stalled-stderr"
 PROCESSES = 2

@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIG_DFL, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Signals, signal as handle
 from typing import TYPE_CHECKING, Callable, List, Mapping
 
-from lab import procfs
+from lab.measuring import procfs
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from lab import procfs
+from lab.measuring import procfs
 
 from .uwsgi import Option, Server
 

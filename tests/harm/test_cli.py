@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from bench.readiness_cases import instance, options
+from bench.readiness.cases import instance, options
 from lab.processes import wait_until
 from resilient_wsgi.cli import main, target
 from resilient_wsgi.host import listen_queue

@@ -19,7 +19,7 @@ import pytest
 import requests
 import urllib3
 
-from bench.outbound_hostile import Hostile, black_holes, names
+from bench.outbound.hostile import Hostile, black_holes, names
 from resilient_wsgi import errors, events
 from resilient_wsgi.core.patching import Patches
 from resilient_wsgi.outbound import install, timeouts, uninstall

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from bench.threads_exits import gone, serves
+from bench.threads.exits import gone, serves
 from lab.processes import Gunicorn, Program, Server, free_port, wait_until
 
 pytestmark = pytest.mark.servers

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from bench.threads_processes import QUIET
+from bench.threads.processes import QUIET
 from lab.processes import Program
 
 pytestmark = pytest.mark.servers

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import load
+from lab.measuring import load
 from lab.processes import Server, ToolMissing
 from lab.processes.base import find_tool
 

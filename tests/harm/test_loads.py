@@ -14,8 +14,8 @@ import urllib.request
 
 import pytest
 
-from bench.readiness_cases import FOLDER, instance, options
-from lab import load
+from bench.readiness.cases import FOLDER, instance, options
+from lab.measuring import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.cli import main
 from resilient_wsgi.readiness.board import SERVING
@@ -61,7 +61,7 @@ def chain(running, fifo):
 # A chain reload
 
 
-# the others: bench/readiness_reloads.py
+# the others: bench/readiness/reloads.py
 @pytest.mark.parametrize("kind", ["import", "callable", "killed", "hang"])
 def test_a_chain_reload_stops_at_the_first_worker_that_cannot_load_and_the_others_go_on_serving(
     kind, tmp_path

@@ -18,7 +18,7 @@ import pytest
 import requests
 import urllib3
 
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from lab.processes import Server, wait_until
 from resilient_wsgi import events
 from resilient_wsgi.errors import DeadlineExceeded

@@ -16,9 +16,9 @@ import time
 
 import pytest
 
-from lab import load, procfs
-from lab.log_servers import SHIM
+from lab.measuring import load, procfs
 from lab.processes import Gunicorn, Server, wait_until
+from lab.stderr.log_servers import SHIM
 from resilient_wsgi.cli.main import main
 from resilient_wsgi.host import pipes as stuck
 from resilient_wsgi.stderr import NonBlockingStream, sockets

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench import stale_states
+from bench.threads import stale_states
 from lab.processes import wait_until
 from resilient_wsgi import cli
 from resilient_wsgi.cli import stacks as command
@@ -41,7 +41,7 @@ from tests.servers.requests_common import HOOKS, ROOT, body, get, running, stack
     ids=["prefork", "mounts"],
 )
 def test_looking_at_workers_whose_master_had_threads_ends_none_of_them(kinds, options):
-    """A sample of bench.stale_states."""
+    """A sample of bench.threads.stale_states."""
     result = stale_states.run(kinds, "all", options, Namespace(rounds=2, unrepaired=False, logs=""))
     assert not result.crashed
     assert len(result.lives) >= 4

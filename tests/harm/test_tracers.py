@@ -14,7 +14,7 @@ import requests
 import urllib3
 import wrapt
 
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts, uninstall
 from resilient_wsgi.settings.options import Outbound

@@ -7,7 +7,7 @@ import io
 import urllib.request
 from pathlib import Path
 
-from lab import load
+from lab.measuring import load
 from lab.processes import Server
 from resilient_wsgi import cli
 from resilient_wsgi.shm import instance

@@ -15,7 +15,7 @@ from signal import SIGHUP
 
 import pytest
 
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from lab.processes import Server, wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.outbound_cells import TOTAL, cells
+from bench.outbound.cells import TOTAL, cells
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 6
@@ -33,7 +33,7 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def results():
-    command = [sys.executable, "-m", "bench.outbound_cells", "guarded"]
+    command = [sys.executable, "-m", "bench.outbound.cells", "guarded"]
     running = [
         subprocess.Popen(
             [*command, str(i), str(PROCESSES), str(SECONDS)],

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from bench.readiness_cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
-from lab import load, procfs
+from bench.readiness.cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
+from lab.measuring import load, procfs
 from lab.processes import ProcessError, wait_until
 from resilient_wsgi.readiness.board import PAUSING, SERVING
 from resilient_wsgi.readiness.glance import Glance

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from bench.readiness_cases import FOLDER
-from lab import load
+from bench.readiness.cases import FOLDER
+from lab.measuring import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.readiness import gunicorn_worker as boot
 from resilient_wsgi.shm import instance

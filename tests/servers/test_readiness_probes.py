@@ -16,8 +16,8 @@ import urllib.request
 
 import pytest
 
-from bench.readiness_cases import FOLDER, GUARD, instance
-from lab import load, procfs
+from bench.readiness.cases import FOLDER, GUARD, instance
+from lab.measuring import load, procfs
 from lab.processes import wait_until
 from resilient_wsgi.readiness.glance import Glance
 

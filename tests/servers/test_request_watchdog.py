@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import load
+from lab.measuring import load
 from lab.processes import Gunicorn, ToolMissing, wait_until
 from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, stacks
 

@@ -1,7 +1,7 @@
 """uWSGI whose standard error is not read: plain it is stuck for good, with one line in uwsgi.ini
 nobody notices.
 
-A short cut of bench/stderr_matrix.py, which runs every configuration with every kind of reader.
+A short cut of bench/stderr/matrix.py, which runs every configuration with every kind of reader.
 """
 
 import signal
@@ -9,11 +9,11 @@ import socket
 
 import pytest
 
-from lab import load, procfs
-from lab.log_reader import CLOSED, LINE, NOTICE, SLOW, STALLED
-from lab.log_servers import CONFIGURATIONS, Configuration, serving, why_not_as_nobody
+from lab.measuring import load, procfs
+from lab.measuring.sampler import blocked_threads
 from lab.processes import wait_until
-from lab.sampler import blocked_threads
+from lab.stderr.log_reader import CLOSED, LINE, NOTICE, SLOW, STALLED
+from lab.stderr.log_servers import CONFIGURATIONS, Configuration, serving, why_not_as_nobody
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 

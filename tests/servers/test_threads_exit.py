@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from bench.threads_exits import serves
+from bench.threads.exits import serves
 from lab.processes import Server, wait_until
 
 pytestmark = pytest.mark.servers

@@ -1,4 +1,4 @@
-"""Ways to end a uWSGI worker, by kinds of threads: a few of the table that bench/threads_exits.py
+"""Ways to end a uWSGI worker, by kinds of threads: a few of the table that bench/threads/exits.py
 prints in full.
 """
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.threads_exits import Cell, run
+from bench.threads.exits import Cell, run
 
 pytestmark = pytest.mark.servers
 

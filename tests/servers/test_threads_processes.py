@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from bench.threads_exits import gone
-from bench.threads_processes import PLAIN, celery, change, runserver
-from lab import procfs
+from bench.threads.exits import gone
+from bench.threads.processes import PLAIN, celery, change, runserver
+from lab.measuring import procfs
 from lab.processes import wait_until
 
 PATIENCE = 20.0  # the thread without an end sleeps for 60 s

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from bench.threads_exits import gone
+from bench.threads.exits import gone
 from lab.processes import Gunicorn, Server, wait_until
 
 pytestmark = pytest.mark.servers

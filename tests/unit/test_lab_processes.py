@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lab import load, procfs
+from lab.measuring import load, procfs
 from lab.processes import Partner, Process, ProcessError, Server, ToolMissing, wait_until
 from lab.processes.base import find_tool
 

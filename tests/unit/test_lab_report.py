@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from lab import page, plot, table
-from lab.outcome import Outcome, attempt
+from lab.measuring.sampler import Series
 from lab.processes import ToolMissing
-from lab.result import Result
-from lab.sampler import Series
+from lab.rendering import page, plot, table
+from lab.rendering.outcome import Outcome, attempt
+from lab.rendering.result import Result
 
 
 @pytest.fixture

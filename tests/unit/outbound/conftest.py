@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from resilient_wsgi import events
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings.options import Outbound

@@ -15,7 +15,7 @@ import pytest
 import requests
 import urllib3
 
-from bench.outbound_hostile import Hostile, black_holes, certificate, names
+from bench.outbound.hostile import Hostile, black_holes, certificate, names
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts
 from resilient_wsgi.outbound.connect import ATTEMPT_DELAY

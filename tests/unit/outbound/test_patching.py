@@ -55,7 +55,7 @@ from resilient_wsgi import outbound
 from resilient_wsgi.settings.options import Outbound
 outbound.install(Outbound(total_timeout=0.5))
 """
-CLIENT = "import requests; from bench.outbound_hostile import Hostile"
+CLIENT = "import requests; from bench.outbound.hostile import Hostile"
 
 
 @pytest.mark.parametrize(

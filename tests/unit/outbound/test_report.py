@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 import resilient_wsgi
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from resilient_wsgi import cli, events, servers
 from resilient_wsgi.outbound import Site, install, ledger, report, sites
 from resilient_wsgi.servers import Identity, Server

@@ -13,7 +13,7 @@ import pytest
 import requests
 import urllib3
 
-from bench.outbound_hostile import Hostile
+from bench.outbound.hostile import Hostile
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts

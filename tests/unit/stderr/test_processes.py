@@ -191,7 +191,7 @@ def test_writing_at_the_end_of_the_interpreter_works(pipe):
 
 
 def test_lines_of_eight_processes_with_eight_threads_are_never_torn(pipe):
-    """Each line carries its length and its checksum; a short run of what bench/stderr_torn.py does
+    """Each line carries its length and its checksum; a short run of what bench/stderr/torn.py does
     a million times.
     """
     code = """

@@ -1,0 +1,1 @@
+"""Other projects with the library installed."""

@@ -1,0 +1,1 @@
+"""What the library costs a request and a start, as a whole."""

@@ -1,0 +1,1 @@
+"""Load, and what is seen of a server from outside."""

@@ -1,0 +1,1 @@
+"""The table and the page at the end of a run."""

@@ -1,0 +1,1 @@
+"""Servers whose log is not read."""
