@@ -8,13 +8,30 @@ import _thread
 import errno
 import fcntl
 import functools
+import mmap
 import os
 import select
 import time
 from types import BuiltinFunctionType
-from typing import Any, Callable, NoReturn, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    MutableSequence,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+)
 
 SPLICE_F_NONBLOCK = 0x2
+MADV_WIPEONFORK = 18  # Linux 4.14
+
+T = TypeVar("T")
 
 
 def _not_there(*_arguments: Any) -> NoReturn:
@@ -95,3 +112,108 @@ class System:
 
 
 SYSTEM = System()
+
+
+class _ByPid:
+    """Fallback for kernels without MADV_WIPEONFORK: compares pids, which takes 0.05 to 0.25
+    microseconds a time; reading a byte of memory takes 0.03.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._getpid = system.getpid
+        self._pid = 0
+
+    def __getitem__(self, _place: int) -> bool:
+        return self._pid == self._getpid()
+
+    def __setitem__(self, _place: int, _value: int) -> None:
+        self._pid = self._getpid()
+
+
+def fork_mark(system: System = SYSTEM) -> MutableSequence[int]:
+    """Return a sequence whose item 0 is false in each new process until it is set there.
+
+    Reading it makes no system call, and it notices every fork: uWSGI forks without running
+    Python's fork callbacks.
+    """
+    if system.wipes_on_fork:
+        try:
+            page = mmap.mmap(-1, 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            page.madvise(MADV_WIPEONFORK)  # the child finds zeros
+        except (OSError, ValueError, AttributeError):
+            pass
+        else:
+            return cast("MutableSequence[int]", page)
+    return cast("MutableSequence[int]", _ByPid(system))
+
+
+class Process:
+    """Tells this process from the one that it was forked from, however it was forked."""
+
+    def __init__(self, system: System = SYSTEM) -> None:
+        self._getpid = system.getpid
+        self._known = fork_mark(system)
+        self._tokens: Dict[int, object] = {}
+        self._token = self._begin()
+
+    def token(self) -> object:
+        """Return an object that only this process has: the same in each call, another after each
+        fork.
+        """
+        return self._token if self._known[0] else self._begin()
+
+    def _begin(self) -> object:
+        # two threads may find out at the same time that the process is new: the first one's counts
+        pid = self._getpid()
+        self._token = token = self._tokens.setdefault(pid, object())
+        self._tokens = {pid: token}
+        self._known[0] = 1
+        return token
+
+
+PROCESS = Process()
+_MISSING = object()
+
+
+class PerProcess(Generic[T]):
+    """A value that belongs to one process: the first to ask after a fork, uWSGI's included, makes
+    a new one.
+
+    There is no lock, which a fork could leave held in the child. Two threads that ask at the same
+    time may both call `make`; both get the value that was stored first.
+    """
+
+    __slots__ = ("_make", "_process", "_values")
+
+    def __init__(self, make: Callable[[], T], process: Process = PROCESS) -> None:
+        self._make = make
+        self._process = process
+        self._values: Dict[object, T] = {}
+
+    def __repr__(self) -> str:
+        return f"<PerProcess {self.peek()!r}>"
+
+    def get(self) -> T:
+        """Return the value of this process, made now if it has none yet."""
+        token = self._process.token()
+        value: Union[T, object] = self._values.get(token, _MISSING)
+        if value is _MISSING:
+            return self._keep(token, self._make())
+        return cast("T", value)
+
+    def peek(self) -> Optional[T]:
+        """Return the value of this process, None if it has none yet."""
+        return self._values.get(self._process.token())
+
+    def set(self, value: T) -> None:
+        """Give this process another value."""
+        self._values = {self._process.token(): value}
+
+    def clear(self) -> None:
+        """Have the next to ask make a new value."""
+        self._values = {}
+
+    def _keep(self, token: object, made: T) -> T:
+        value = self._values.setdefault(token, made)
+        self._values = {token: value}  # what the parent had is the parent's
+        return value

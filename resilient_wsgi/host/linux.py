@@ -7,5 +7,4 @@ import select
 RWF_NOWAIT = 0x8  # pipes: Linux 6.4, sockets: 6.5
 RWF_NOSIGNAL = 0x100  # Linux 6.18
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
-MADV_WIPEONFORK = 18  # Linux 4.14
 PIPE_BUF = select.PIPE_BUF

@@ -8,8 +8,7 @@ import errno
 from threading import get_ident
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
-from ..core.forks import mark
-from ..core.system import SYSTEM, System
+from ..core.system import SYSTEM, System, fork_mark
 from ..events import LinesDropped, tell
 from ..host.linux import PIPE_BUF
 from .buffer import BATCH, CROWD, NEWEST, Dropped, Spill
@@ -95,7 +94,7 @@ class Writer:
         self._keep = keep
         self._system = system
         self._now, self._getpid = system.monotonic, system.getpid
-        self._mark = mark(system)
+        self._mark = fork_mark(system)
         self._patience_of = patience
         self.when_stalled: Callable[[bool], object] = bool
         self.when_waiting: Callable[[Writer], object] = id
