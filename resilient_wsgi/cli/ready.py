@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import suppress
 
 from ..core.text import printable
+from ..host import procfs
 from ..readiness import unwatched
 from ..readiness.board import DRAINED, SERVING, STATES, UNWATCHED, Slot
 from ..readiness.glance import Glance, NoBoard
@@ -62,7 +62,7 @@ def board_of(pid: int, *, to_drain: bool = False) -> Glance:
         return Glance(pid, to_drain=to_drain)
     except PermissionError:
         target.no_permission(pid)
-    except FileNotFoundError:
+    except ProcessLookupError:
         msg = f"there is no process {pid} any more"
         raise target.CannotLook(msg) from None
     except NoBoard as reason:
@@ -140,9 +140,9 @@ def _who_lives(master: int) -> Callable[[Slot], bool]:
     """Return what tells whether the worker of a slot runs, which has its pid there as its own
     namespace has it.
     """
-    if target.inner_pid(master) == master:
+    if procfs.inner_pid(master) == master:
         return Slot.alive
-    inner = {target.inner_pid(each) for each in target.family(master)}
+    inner = {procfs.inner_pid(each) for each in target.family(master)}
     return lambda slot: slot.pid in inner
 
 
@@ -175,7 +175,7 @@ def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
     from ..host import pipes as stuck  # which imports much
 
     outer = stuck.in_log(target.family(master))
-    inner = {target.inner_pid(pid) for pid in outer}
+    inner = {procfs.inner_pid(pid) for pid in outer}
     for each in report:
         if master in outer or each["pid"] in inner:
             whose = "its master's" if master in outer else "its"
@@ -184,16 +184,7 @@ def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
 
 
 def _may_be_writing(pid: int) -> bool:
-    for task in target.tasks(pid):
-        with suppress(OSError), open(f"/proc/{pid}/task/{task}/wchan", encoding="ascii") as file:
-            place = file.read()
-            if "pipe_write" in place or place in (
-                "sock_alloc_send_pskb",
-                "unix_wait_for_peer",
-                "sk_stream_wait_memory",
-            ):
-                return True
-    return False
+    return any(procfs.sleeps_in_write(pid, tid) for tid in procfs.tasks(pid))
 
 
 def _silent(slot: Slot) -> str:

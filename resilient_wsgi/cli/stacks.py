@@ -23,8 +23,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Callable, Dict, Iterator, List, NoReturn, Optional
 
-from ..core.system import SYSTEM
 from ..errors import Unavailable
+from ..host import procfs
 from ..request import on_signal
 from ..request.answering import socket_name
 from ..request.records import regions
@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, pid: int, directory: Directory, names: List[str]) -> None:
         self.pid = pid
         self.directory = directory
-        self.inner_pid = _inner_pid(pid)
+        self.inner_pid = procfs.inner_pid(pid)
         self.socket_name = socket_name(self.inner_pid)
         self.signal = on_signal.named(names, self.inner_pid)
         self.answer = b""
@@ -111,10 +111,10 @@ def run(arguments: argparse.Namespace) -> int:
     except Unavailable:
         none(pid)
     names = directory.names()
-    family = [Worker(each, directory, names) for each in [pid, *_children(pid)]]
-    workers = [
-        each for each in family if each.present and target.uid_of(each.pid) == directory.owner
-    ]
+    # not those that `status` shows: of a process that has changed its user its own user may not see
+    # what program it is
+    family = [Worker(each, directory, names) for each in [pid, *procfs.children(pid)]]
+    workers = [each for each in family if each.present and procfs.uid(each.pid) == directory.owner]
     if not workers:
         none(pid)
     ask(workers)
@@ -215,7 +215,8 @@ def _by_signal(worker: Worker, *, signals: bool) -> str:
 
 
 def _refusal(worker: Worker, *, signals: bool) -> str:
-    state = _status(worker.pid, "State")[:1]
+    about = procfs.stat(worker.pid)
+    state = "" if about is None else about.state
     if state in ("T", "t", "Z", "X", ""):
         return f"the process is stopped or has ended (state {state})"
     if worker.signal is None:
@@ -227,10 +228,10 @@ def _send(worker: Worker, signum: int) -> bool:
     """Send the signal to this very process, if it has a handler: it would be its end without."""
     with suppress(ProcessLookupError), _process(worker.pid) as send:
         same = (
-            target.uid_of(worker.pid) == worker.directory.owner
-            and _inner_pid(worker.pid) == worker.inner_pid
+            procfs.uid(worker.pid) == worker.directory.owner
+            and procfs.inner_pid(worker.pid) == worker.inner_pid
         )
-        if same and on_signal.handled(worker.pid, signum):
+        if same and procfs.handles_signal(worker.pid, signum):
             send(signum)
             return True
     return False
@@ -270,7 +271,7 @@ def _read_dump(fd: int, offset: int) -> str:
 
 def _requests(pid: int, shared: Optional[View]) -> Iterator[str]:
     mine = (
-        [region for region in regions(shared) if region.owner[0] == _inner_pid(pid)]
+        [region for region in regions(shared) if region.owner[0] == procfs.inner_pid(pid)]
         if shared is not None
         else []
     )
@@ -291,33 +292,5 @@ def _shared(pid: int) -> Optional[View]:
     return None
 
 
-def _inner_pid(pid: int) -> int:
-    """Return the pid that a process has in its own pid namespace: its files are named by it."""
-    inner = _status(pid, "NSpid").split()
-    return int(inner[-1]) if inner else pid
-
-
-def _children(pid: int) -> List[int]:
-    # not as `status` does: of a process that has changed its user its own user may not see what
-    # program it is
-    text = "".join(SYSTEM.read_text(f"/proc/{pid}/task/{task}/children") for task in _tasks(pid))
-    return sorted(int(child) for child in text.split())
-
-
-def _tasks(pid: int) -> List[str]:
-    with suppress(OSError):
-        return os.listdir(f"/proc/{pid}/task")
-    return []
-
-
-def _status(pid: int, field: str) -> str:
-    for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines():
-        if line.startswith(f"{field}:"):
-            return line.partition(":")[2].strip()
-    return ""
-
-
 def _command(pid: int) -> str:
-    return SYSTEM.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:LINE] or _status(
-        pid, "Name"
-    )
+    return procfs.cmdline(pid)[:LINE] or procfs.name(pid)

@@ -11,11 +11,10 @@ import argparse
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Sequence, Set, Tuple
+from typing import List, Sequence, Set, Tuple
 
-from ..core.system import SYSTEM, System
 from ..core.text import printable
-from ..host import listen_queue
+from ..host import listen_queue, procfs
 from ..host.listen_queue import Listener
 from ..settings.options import Backlog
 from . import target
@@ -121,26 +120,12 @@ def _judge(queue: Listener) -> str:
     return ""
 
 
-def family(pid: int, system: System = SYSTEM) -> List[Process]:
+def family(pid: int) -> List[Process]:
     """Return a process and the workers that were forked from it, the process first."""
-    return [
-        _process(each, system)
-        for each in target.family(pid)
-        if system.read_text(f"/proc/{each}/stat")
-    ]
+    found = ((each, procfs.stat(each)) for each in target.family(pid))
+    return [_process(each, about) for each, about in found if about is not None]
 
 
-def _process(pid: int, system: System) -> Process:
-    fields = _fields(system.read_text(f"/proc/{pid}/status"))
-    command = printable(system.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip())
-    return Process(
-        pid,
-        fields.get("State", "?")[:1],
-        int(fields.get("Threads", "0")),
-        command or fields.get("Name", "?"),
-    )
-
-
-def _fields(text: str) -> Dict[str, str]:
-    pairs: List[Tuple[str, str, str]] = [line.partition(":") for line in text.splitlines()]
-    return {name: value.strip() for name, _, value in pairs}
+def _process(pid: int, about: procfs.Stat) -> Process:
+    command = printable(procfs.cmdline(pid)) or printable(about.name)
+    return Process(pid, about.state, about.threads, command or "?")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 
 from ..core.text import printable
+from ..host import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Iterator, List, NoReturn, Set
+    from typing import List, NoReturn, Set
 
 MOST_BYTES = 64  # of a pidfile
 _HINTS = {
@@ -91,21 +91,22 @@ def check(pid: int) -> None:
     if pid <= 0 or not _exists(pid):
         msg = f"there is no process {pid}"
         raise CannotLook(msg)
-    if _fields(pid)[:1] in (["Z"], ["X"]):
+    about = procfs.stat(pid)
+    if about is not None and not about.runs:
         msg = f"process {pid} has ended, and its parent has not taken note of it yet"
         raise CannotLook(msg)
     try:
-        os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        if os.path.isdir("/proc/self"):  # hidden, perhaps: /proc mounted with hidepid
-            no_permission(pid)
+        procfs.fds(pid)
+    except FileNotFoundError:
         msg = "/proc is not mounted here"
         raise CannotLook(msg) from None
+    except OSError:  # hidden, perhaps: /proc mounted with hidepid
+        no_permission(pid)
 
 
 def no_permission(pid: int) -> NoReturn:
     """Raise `CannotLook` that names the process, its user, and what to do."""
-    uid, remedy = uid_of(pid), "run this as that user, or as root"
+    uid, remedy = procfs.uid(pid), "run this as that user, or as root"
     if uid == os.geteuid():  # the kernel protects what has changed its user since its exec
         remedy = (
             "it has changed its user or its capabilities since it was started: run this as root"
@@ -123,10 +124,10 @@ def master_of(pid: int) -> int:
     taken for a master. Raises `CannotLook` where that parent may not be looked at.
     """
     for _ in range(MOST_LEVELS):
-        parent = _parent(pid)
-        if not parent or not _forked_from(parent, pid):
+        about = procfs.stat(pid)
+        if about is None or not about.ppid or not _forked_from(about.ppid, pid):
             break
-        pid = parent
+        pid = about.ppid
     return pid
 
 
@@ -136,7 +137,7 @@ def family(pid: int) -> List[int]:
     """
     found = [pid]
     for each in found:
-        found += [child for child in _children(each) if _same_program(each, child)]
+        found += [child for child in procfs.children(each) if _same_program(each, child)]
     return [pid, *sorted(found[1:])]
 
 
@@ -156,7 +157,7 @@ def not_ours(pid: int, gunicorn: str = "ask /-/ready over HTTP") -> NoReturn:
 
 def is_gunicorn(pid: int) -> bool:
     """Return whether a process runs gunicorn."""
-    return b"gunicorn" in _read(pid, "cmdline")
+    return "gunicorn" in procfs.cmdline(pid)
 
 
 def name_of(pid: int) -> str:
@@ -164,7 +165,7 @@ def name_of(pid: int) -> str:
 
     Its text is escaped: a process chooses its own.
     """
-    text = printable(_read(pid, "comm").strip().decode("utf-8", "replace"))
+    text = printable(procfs.name(pid))
     return f" ({text})" if text else ""
 
 
@@ -178,23 +179,6 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def uid_of(pid: int) -> int:
-    """Return the effective user id of a process, -1 if it is gone."""
-    # the folder of what the kernel protects belongs to root
-    for line in _read(pid, "status").splitlines():
-        if line.startswith(b"Uid:"):
-            return int(line.split()[2])
-    return -1
-
-
-def inner_pid(pid: int) -> int:
-    """Return the pid that a process has in its own pid namespace."""
-    for line in _read(pid, "status").splitlines():
-        if line.startswith(b"NSpid:"):
-            return int(line.split()[-1])
-    return pid
-
-
 def _user_name(uid: int) -> str:
     try:
         import pwd
@@ -202,25 +186,6 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except (ImportError, KeyError):
         return f"user {uid}"
-
-
-def _fields(pid: int) -> List[str]:
-    """Return the fields of proc(5)'s stat from the third on, the state; none if the process is
-    gone.
-    """
-    # the name of the command stands in brackets and may hold anything
-    return _read(pid, "stat").rpartition(b")")[2].decode("ascii", "replace").split()
-
-
-def _read(pid: int, name: str) -> bytes:
-    with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
-        return file.read()
-    return b""
-
-
-def _parent(pid: int) -> int:
-    fields = _fields(pid)
-    return int(fields[1]) if len(fields) > 1 else 0
 
 
 def _forked_from(parent: int, pid: int) -> bool:
@@ -231,55 +196,23 @@ def _forked_from(parent: int, pid: int) -> bool:
 
 
 def _same_program(parent: int, pid: int) -> bool:
-    mine, its = _stack_start(pid), _stack_start(parent)
-    if not mine or mine != its:
+    mine, its = procfs.stat(pid), procfs.stat(parent)
+    if mine is None or its is None or not mine.stack_start == its.stack_start != 0:
         return False
-    with suppress(OSError):
-        return os.readlink(f"/proc/{parent}/exe") == os.readlink(f"/proc/{pid}/exe")
-    return False
-
-
-def _stack_start(pid: int) -> int:
-    """Return proc(5)'s field 28, startstack; 0 where it may not be seen."""
-    fields = _fields(pid)
-    return int(fields[25]) if len(fields) > 25 else 0
+    program = procfs.exe(pid)
+    return bool(program) and program == procfs.exe(parent)
 
 
 def _sockets(pid: int) -> Set[int]:
-    found = set()
-    folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        return set(procfs.socket_inodes(pid))
     except PermissionError:
         no_permission(pid)
     except OSError:
         return set()
-    for name in names:
-        with suppress(OSError):  # closed meanwhile
-            target = os.readlink(f"{folder}/{name}")
-            if target.startswith("socket:["):
-                found.add(int(target[len("socket:[") : -1]))
-    return found
 
 
 def _listening() -> Set[int]:
     from ..host import listen_queue
 
     return listen_queue.listening_inodes()
-
-
-def tasks(pid: int) -> List[str]:
-    """Return the numbers of a process's threads, none if it is gone."""
-    return _list(f"/proc/{pid}/task")
-
-
-def _children(pid: int) -> Iterator[int]:
-    for task in _list(f"/proc/{pid}/task"):
-        yield from map(int, _read(pid, f"task/{task}/children").split())
-
-
-def _list(folder: str) -> List[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

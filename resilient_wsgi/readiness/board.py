@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 
+from ..host import procfs
 from ..shm.locks import lock
 from ..shm.space import allocate
 
@@ -101,11 +102,7 @@ class Slot(ctypes.Structure):
 
     def alive(self) -> bool:
         """Return whether its process runs: one that the master has not buried yet does not."""
-        try:
-            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
-                return file.read().rpartition(")")[2].split()[0] not in "ZX"
-        except OSError:
-            return False
+        return procfs.runs(self.pid)
 
     def __repr__(self) -> str:
         return f"<Slot pid={self.pid} {STATES[self.state]} failures={self.failures}>"

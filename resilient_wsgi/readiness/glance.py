@@ -12,11 +12,12 @@ import ctypes
 import os
 import stat
 
+from ..host import procfs
 from .board import NAME, Head, Slot, layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Set
+    from typing import List
 
 MOST_SLOTS = 4096
 
@@ -31,7 +32,7 @@ class Glance:
     def __init__(self, master: int, *, to_drain: bool = False) -> None:
         """Find it among what that process has open.
 
-        Raises `NoBoard`, `PermissionError`, `FileNotFoundError` (no process).
+        Raises `NoBoard`, `PermissionError`, `ProcessLookupError`.
         """
         self._fd = open_memory(master, NAME, os.O_RDWR if to_drain else os.O_RDONLY)
         self.look()
@@ -61,11 +62,10 @@ class Glance:
 
 def open_memory(master: int, called: str, flags: int) -> int:
     """Open the memory of that name that a process has open. Raises as `Glance` does."""
-    folder = f"/proc/{master}/fd"
-    for name in os.listdir(folder):
+    for theirs, link in procfs.links(master).items():
         with contextlib.suppress(OSError):  # closed meanwhile
-            path = f"{folder}/{name}"
-            if _is_named(path, called):
+            if _is_named(link, called):
+                path = f"/proc/{master}/fd/{theirs}"
                 fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
                 if _is_memory(fd, called, master):
                     return fd
@@ -73,19 +73,8 @@ def open_memory(master: int, called: str, flags: int) -> int:
     raise NoBoard
 
 
-def _uids(pid: int) -> Set[int]:
-    """Return the user ids of a process; the owner of its folder in /proc is root where the kernel
-    protects it.
-    """
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"Uid:"):
-                return set(map(int, line.split()[1:]))
-    return set()
-
-
-def _is_named(path: str, called: str) -> bool:
-    return os.readlink(path).startswith(f"/memfd:{called}")
+def _is_named(link: str, called: str) -> bool:
+    return link.startswith(f"/memfd:{called}")
 
 
 def _is_memory(fd: int, called: str, master: int) -> bool:
@@ -93,6 +82,6 @@ def _is_memory(fd: int, called: str, master: int) -> bool:
     have become another.
     """
     about = os.fstat(fd)
-    owners = {0, *_uids(master)}  # made before the master changed its user, or after
+    owners = {0, *procfs.uids(master)}  # made before the master changed its user, or after
     nameless = stat.S_ISREG(about.st_mode) and about.st_nlink == 0
-    return nameless and about.st_uid in owners and _is_named(f"/proc/self/fd/{fd}", called)
+    return nameless and about.st_uid in owners and _is_named(procfs.link(procfs.SELF, fd), called)

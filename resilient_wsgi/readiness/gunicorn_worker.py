@@ -22,6 +22,7 @@ from ..core import frames
 from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, one_line, printable
 from ..errors import Unavailable
+from ..host import procfs
 from ..servers import Boot
 from ..settings.options import OFF, REPORT, Readiness
 from ..shm import instance
@@ -115,10 +116,10 @@ class Tally:
         """
         with self._state() as state:
             loading = state["loading"]
-            gone = [pid for pid, when in loading.items() if instance.started(int(pid)) != when]
+            gone = [pid for pid, when in loading.items() if procfs.start(int(pid)) != when]
             for pid in gone[:1]:
                 del loading[pid]
-            loading[str(self._pid)] = instance.started(self._pid)
+            loading[str(self._pid)] = procfs.start(self._pid)
             return bool(gone)
 
     def end(self, *, loaded: bool = False) -> None:

@@ -12,10 +12,11 @@ import json
 import os
 from typing import Iterator, NamedTuple
 
+from ..host import procfs
 from ..shm import instance
 from ..shm.bases import bases
 from ..shm.directory import open_private
-from ..shm.naming import Name, namespace, parse, started
+from ..shm.naming import Name, parse
 
 FILE = "loads"
 MOST_BYTES = 256
@@ -56,7 +57,7 @@ def _paths() -> Iterator[str]:
     Its name may end in what only the program before the reload could know, so it is looked for.
     """
     pid, uid = os.getpid(), os.geteuid()
-    mine = Name(uid, namespace(), pid, started(pid))
+    mine = Name(uid, procfs.pid_namespace(), pid, procfs.start(pid))
     for folder in bases(os.environ, uid):
         with contextlib.suppress(OSError):
             yield from (

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from ..host import procfs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -31,7 +33,7 @@ class Mark:
         """Say why from now on, `""` that readiness is on. What cannot be said is left out."""
         fd, self._fd = self._fd, None
         with contextlib.suppress(OSError):
-            if fd is not None and os.readlink(f"/proc/self/fd/{fd}").startswith(f"/memfd:{NAME}"):
+            if fd is not None and procfs.link(procfs.SELF, fd).startswith(f"/memfd:{NAME}"):
                 os.close(fd)  # else the app has closed it, and opened something of its own there
             if why and hasattr(os, "memfd_create"):
                 self._fd = os.memfd_create(NAME)

@@ -5,13 +5,13 @@ signal for when none can.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import Optional
 
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
+from ..host import procfs
 from ..servers import Server
 from ..servers.base import WORKER
 from ..settings.options import Request
@@ -102,6 +102,6 @@ def _sweep(directory: Directory) -> None:
     """Remove what workers have left that were killed."""
     for name in directory.names():
         pid = name.partition("-")[2].partition(".")[0]
-        if name.startswith("stacks-") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+        if name.startswith("stacks-") and pid.isdigit() and procfs.stat(pid) is None:
             with contextlib.suppress(OSError):
                 directory.unlink(name)

@@ -84,16 +84,3 @@ def named(names: Iterable[str], pid: int) -> Optional[Tuple[str, int]]:
         if match and signal.SIGRTMIN <= int(match.group(1)) <= signal.SIGRTMAX:
             return name, int(match.group(1))
     return None
-
-
-def handled(pid: int, signum: int) -> bool:
-    """Return whether a process has a handler for a signal: without one, it would end the process.
-
-    A child that the worker has started may have its files, but not its handlers.
-    """
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", file.read(), re.MULTILINE)
-    except OSError:
-        return False
-    return caught is not None and bool(int(caught.group(1), 16) >> (signum - 1) & 1)

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Tuple, Union
 
-from ..shm.instance import started
+from ..host import procfs
 from .shared import HEAD_BYTES, REGION_BYTES, REGIONS, Shared, View
 
 # pid, number of the worker, when the process was started (clock ticks), when its watchdog last
@@ -87,7 +87,7 @@ class Region:
     def take(self, pid: int, worker: int) -> None:
         """Make it that of a worker, with nothing in it."""
         self._memory[self._at : self._at + REGION_BYTES] = bytes(REGION_BYTES)
-        _OWNER.pack_into(self._memory, self._at, pid, worker, started(pid), 0.0)
+        _OWNER.pack_into(self._memory, self._at, pid, worker, procfs.start(pid), 0.0)
 
     def give_back(self) -> None:
         """Note that its worker has ended in an orderly way."""
@@ -120,7 +120,7 @@ class Region:
     def orphaned(self) -> bool:
         """Return whether its worker was killed: it has not given it back, and is no more."""
         pid, _, when, _ = _OWNER.unpack_from(self._memory, self._at)
-        return bool(pid) and started(pid) != when
+        return bool(pid) and procfs.start(pid) != when
 
     def requests(self) -> Iterator[Found]:
         """Return what stands in it."""

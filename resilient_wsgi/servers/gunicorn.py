@@ -17,7 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, FrozenSet, NoReturn, Optional, Tuple
 
 from ..core.system import SYSTEM, System
-from ..host import listen_queue
+from ..host import listen_queue, procfs
 from . import callers
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .hooks import Callback
@@ -157,12 +157,11 @@ class GunicornServer(PlainServer):
         that cannot be seen.
         """
         inodes = self._listens_to()
-        arbiter = f"/proc/{os.getppid()}/fd"
         try:
-            open_there = {os.stat(f"{arbiter}/{name}").st_ino for name in os.listdir(arbiter)}
+            open_there = procfs.socket_inodes(os.getppid())
         except OSError:  # its owner is another user, or it is gone
             return None
-        return not inodes & open_there if inodes else None
+        return inodes.isdisjoint(open_there) if inodes else None
 
     def _listens_to(self) -> FrozenSet[int]:
         pid = self._system.getpid()

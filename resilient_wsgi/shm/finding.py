@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Set
 
-from ..core.system import SYSTEM
 from ..errors import Unavailable
+from ..host import procfs
 from .bases import bases
 from .directory import Directory, open_private
-from .naming import PREFIX, Name, namespace, parse, started
+from .naming import PREFIX, Name, parse
 
 
 class _Process(NamedTuple):
@@ -37,12 +37,13 @@ def find(pid: int) -> Directory:
     if target is None:
         msg = f"there is no process {pid}"
         raise ProcessLookupError(msg)
-    family = [target, *_children(pid)]
+    children = map(_process, procfs.children(pid))
+    family = [target, *(child for child in children if child is not None)]
     uids = {process.uid for process in family}
-    masters = {target.inner_pid: started(pid)}
+    masters = {target.inner_pid: procfs.start(pid)}
     parent = _process(target.parent)
     if parent is not None and _same_program(pid, parent.pid):
-        masters[parent.inner_pid] = started(parent.pid)
+        masters[parent.inner_pid] = procfs.start(parent.pid)
     # the workers first: the master may be root and have one of its own
     found = next(
         filter(None, (_among_descriptors(process, masters) for process in reversed(family))), None
@@ -65,18 +66,17 @@ def _same_program(pid: int, other: int) -> bool:
 
     What starts an instance may be a process with a directory of its own.
     """
-    try:
-        return os.readlink(f"/proc/{pid}/exe") == os.readlink(f"/proc/{other}/exe")
-    except OSError:
-        return True
+    mine, its = procfs.exe(pid), procfs.exe(other)
+    return not mine or not its or mine == its
 
 
 def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[Directory]:
-    folder = f"/proc/{process.pid}/fd"
-    for number in _listed(folder):
-        link = f"{folder}/{number}"
+    links: Dict[int, str] = {}
+    with contextlib.suppress(OSError):
+        links = procfs.links(process.pid)
+    for fd, path in links.items():
         with contextlib.suppress(OSError):
-            path = os.readlink(link)
+            link = f"/proc/{process.pid}/fd/{fd}"
             name = parse(os.path.basename(path))
             # in a user or time namespace, uid and start are others than those that are seen from
             # here
@@ -89,10 +89,10 @@ def _among_descriptors(process: _Process, masters: Dict[int, int]) -> Optional[D
 
 
 def _by_name(pid: int, uids: Set[int], masters: Dict[int, int]) -> Optional[Directory]:
-    seen = namespace(pid)
+    seen = procfs.pid_namespace(pid)
     for uid in uids:
         for folder in bases(os.environ, os.geteuid()):
-            for filename in _listed(folder, PREFIX):
+            for filename in _listed(folder):
                 name = parse(filename)
                 if name and _is_of(name, uid, masters) and seen in (0, name.namespace):
                     with contextlib.suppress(OSError):
@@ -102,9 +102,9 @@ def _by_name(pid: int, uids: Set[int], masters: Dict[int, int]) -> Optional[Dire
     return None
 
 
-def _listed(folder: str, prefix: str = "") -> List[str]:
+def _listed(folder: str) -> List[str]:
     with contextlib.suppress(OSError):
-        return sorted(name for name in os.listdir(folder) if name.startswith(prefix))
+        return sorted(name for name in os.listdir(folder) if name.startswith(PREFIX))
     return []
 
 
@@ -117,17 +117,8 @@ def _is_of(name: Name, uid: int, masters: Dict[int, int]) -> bool:
     )
 
 
-def _children(pid: int) -> Iterator[_Process]:
-    for child in SYSTEM.read_text(f"/proc/{pid}/task/{pid}/children").split():
-        found = _process(int(child))
-        if found is not None:
-            yield found
-
-
 def _process(pid: int) -> Optional[_Process]:
-    fields = dict(
-        line.partition(":\t")[::2] for line in SYSTEM.read_text(f"/proc/{pid}/status").splitlines()
-    )
+    fields = procfs.status(pid)
     if "Uid" not in fields:
         return None
     inner = fields.get("NSpid", str(pid)).split()

@@ -17,13 +17,14 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from .. import servers
 from ..errors import Unavailable
+from ..host import procfs
 from ..servers.base import MASTER
 from .bases import bases
 from .directory import MODE, Directory, open_private
 from .finding import find
-from .naming import Name, gone, namespace, parse, started
+from .naming import Name, gone, parse
 
-__all__ = ["Directory", "directory", "find", "leave", "started", "sweep"]
+__all__ = ["Directory", "directory", "find", "leave", "sweep"]
 
 ATTEMPTS = 20
 PAUSE = 0.005
@@ -54,7 +55,7 @@ class _Own:
             msg = "the master is root, and its workers may be another user: they make the directory"
             raise Unavailable(msg)
         master = identity.master_pid or identity.pid
-        found = _join(Name(euid, namespace(), master, started(master)), make=make)
+        found = _join(Name(euid, procfs.pid_namespace(), master, procfs.start(master)), make=make)
         self._key, self._directory = key, found
         if mine is not None:
             mine.close()
@@ -101,7 +102,7 @@ def sweep() -> None:
     Whether a master of another pid namespace lives cannot be seen from here: there only the lock
     counts.
     """
-    euid, here = os.geteuid(), namespace()
+    euid, here = os.geteuid(), procfs.pid_namespace()
     for folder in bases(os.environ, euid):
         for filename in _listed(folder):
             name = parse(filename)
@@ -119,7 +120,7 @@ def end() -> None:
     wanted.
     """
     uid, master = os.geteuid(), os.getpid()
-    mine = Name(uid, namespace(), master, started(master))
+    mine = Name(uid, procfs.pid_namespace(), master, procfs.start(master))
     for folder in bases(os.environ, uid):
         # its name may end in what only the program before a reload could know
         for filename in _listed(folder):

@@ -7,7 +7,7 @@ import os
 import re
 from typing import NamedTuple, Optional, Tuple
 
-from ..core.system import SYSTEM, System
+from ..host import procfs
 
 PREFIX = "resilient_wsgi"
 _NAME = re.compile(PREFIX + r"-([0-9]+)-([0-9]+)-([0-9]{1,9})-([0-9]+)(?:-[0-9a-f]{16})?")
@@ -45,23 +45,6 @@ def parse(name: str) -> Optional[Name]:
     return Name(*map(int, match.groups())) if match else None
 
 
-def namespace(pid: object = "self") -> int:
-    """Return the inode of a process's pid namespace; 0 where /proc does not show it."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino
-    except OSError:
-        return 0
-
-
-def started(pid: int, system: System = SYSTEM) -> int:
-    """Return when a process was started, in clock ticks since the machine was: with its pid, that
-    names it. 0: it is gone.
-    """
-    text = system.read_text(f"/proc/{pid}/stat")
-    # the name of the command stands in brackets and may hold anything
-    return int(text.rpartition(")")[2].split()[19]) if text else 0
-
-
 def gone(name: Name) -> bool:
     """Return whether the master of that name is gone.
 
@@ -73,5 +56,5 @@ def gone(name: Name) -> bool:
         return True
     except OSError:  # another user's; /proc may be hidden from us (hidepid)
         pass
-    now = started(name.master_pid)
+    now = procfs.start(name.master_pid)
     return bool(now and now != name.start)

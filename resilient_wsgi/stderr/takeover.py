@@ -21,6 +21,7 @@ from .. import servers
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, tell
+from ..host import procfs
 from ..servers.base import WORKER
 from . import children, sockets
 from .write_methods import kind
@@ -210,6 +211,6 @@ def _look(fd: int, system: System) -> Optional[_Look]:
 
 def _open_descriptors() -> List[int]:
     try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]
+        return procfs.fds()
     except OSError:
         return list(STANDARD)

@@ -17,6 +17,7 @@ from typing import Any, Callable, List, Optional, Set
 from .. import servers
 from ..core.guard import Guard
 from ..core.patching import Patches
+from ..host import procfs
 from ..settings.options import Threads
 from . import jobs, work
 from .bounded_call import bounded
@@ -180,10 +181,7 @@ def _runs_here(thread: threading.Thread, tasks: Optional[Set[int]]) -> bool:
 
 
 def _tasks() -> Optional[Set[int]]:
-    try:
-        return {int(name) for name in os.listdir("/proc/self/task")}
-    except OSError:  # not Linux
-        return None
+    return set(procfs.tasks()) or None  # not Linux
 
 
 def _starter(thread: threading.Thread) -> str:

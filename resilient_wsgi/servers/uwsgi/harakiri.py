@@ -14,6 +14,7 @@ import math
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Tuple
 
 from ...core.system import SYSTEM, System
+from ...host import procfs
 from ..base import HarakiriOf
 from ..hooks import Callback
 
@@ -158,7 +159,7 @@ def find(
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8 or ctypes.sizeof(ctypes.c_long) != 8:
         return None
-    for start, length in _shared_areas(system.read_text("/proc/self/maps")):
+    for start, length in _shared_areas(procfs.read("/proc/self/maps")):
         address = _worker_in(start, length, worker, master_pid)
         if address:
             found = WorkerHarakiri(address, system)

@@ -282,7 +282,7 @@ class UwsgiServer(Server):
         pid = self._system.getpid()
         if self._serves_in != pid:
             role = self.identity().role
-            serves = uwsgi_signals.serves(self._system) if role == WORKER else role != MASTER
+            serves = uwsgi_signals.serves() if role == WORKER else role != MASTER
             self._serves_in = pid if serves else 0
         return self._serves_in == pid
 
@@ -316,11 +316,7 @@ class UwsgiServer(Server):
         """Have this worker end when it is told to where uWSGI would lose that (see
         uwsgi_signals.py).
         """
-        if (
-            self.identity().role == WORKER
-            and uwsgi.masterpid()
-            and not uwsgi_signals.serves(self._system)
-        ):
+        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves():
             uwsgi_signals.end_while_starting()
             if self.threads() > 1:
                 uwsgi_signals.end_when_woken()

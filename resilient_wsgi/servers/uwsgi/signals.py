@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import _thread
 import os
-import re
 import signal
 from types import FrameType
 from typing import Callable, Optional
 
-from ...core.system import SYSTEM, System
+from ...host import procfs
 
 TOLD_TO_END = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
-def serves(system: System = SYSTEM) -> bool:
+def serves() -> bool:
     """Return whether this worker has come to serve: only then it has uWSGI's handlers for workers,
     SIGUSR2's among them.
     """
-    caught = re.search(r"^SigCgt:\s*(\w+)$", system.read_text("/proc/self/status"), re.MULTILINE)
-    return caught is None or bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
+    return procfs.handles_signal(procfs.SELF, signal.SIGUSR2) is not False
 
 
 def end_while_starting(leave: Optional[Callable[[], object]] = None) -> None:

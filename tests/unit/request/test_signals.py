@@ -9,6 +9,7 @@ import os
 import pytest
 
 from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.host import procfs
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.request.on_demand import usable
 from resilient_wsgi.servers import Server
@@ -83,11 +84,11 @@ def test_stacks_are_written_at_the_signal_into_a_file_in_the_private_directory()
     handler = on_signal.OnSignal(on_signal.number("SIGRTMIN+12"), directory)
     try:
         name, signum = on_signal.named(directory.names(), os.getpid())
-        assert on_signal.handled(os.getpid(), signum)
+        assert procfs.handles_signal(os.getpid(), signum)
         os.kill(os.getpid(), signum)
         with open(directory.open(name, os.O_RDONLY), encoding="utf-8") as file:
             assert "test_stacks_are_written_at_the_signal" in file.read()
     finally:
         handler.close()
     assert on_signal.named(directory.names(), os.getpid()) is None
-    assert not on_signal.handled(os.getpid(), signum)
+    assert not procfs.handles_signal(os.getpid(), signum)

@@ -11,16 +11,17 @@ import pytest
 
 from resilient_wsgi import servers
 from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.host import procfs
 from resilient_wsgi.servers.base import MASTER
 from resilient_wsgi.shm import instance
 from resilient_wsgi.shm.bases import bases
-from resilient_wsgi.shm.naming import Name, namespace, parse, started
+from resilient_wsgi.shm.naming import Name, parse
 from tests.unit.shm.conftest import Worker, open_to_all
 
 
 def own_name(master=None):
     master = master or os.getpid()
-    return Name(os.geteuid(), namespace(), master, started(master))
+    return Name(os.geteuid(), procfs.pid_namespace(), master, procfs.start(master))
 
 
 def dead_pid():
@@ -199,7 +200,7 @@ def test_it_is_found_where_its_workers_cannot_see_when_their_master_was_started(
     base, how, monkeypatch
 ):
     with monkeypatch.context() as hidden:
-        hidden.setattr(instance, "started", lambda _: 0)
+        hidden.setattr(procfs, "start", lambda _: 0)
         directory = instance.directory()
     if how == "by name":
         monkeypatch.setattr("resilient_wsgi.shm.finding._among_descriptors", lambda *_: None)
