@@ -10,7 +10,7 @@ from typing import Iterator, List, Optional, Sequence, Set
 from . import servers
 from .errors import Unavailable
 from .events import BacklogSmall, emit
-from .host import listen_queue
+from .host import sockets
 from .servers.base import WORKER, Server
 from .settings.options import Backlog
 
@@ -30,9 +30,7 @@ def install(options: Optional[Backlog] = None) -> Sequence[str]:
         raise Unavailable(msg)
     identity = server.identity()
     if identity.role != WORKER or identity.worker == 1:
-        for event in check(
-            queues, server.asked_backlog(), listen_queue.somaxconn(), options.minimum
-        ):
+        for event in check(queues, server.asked_backlog(), sockets.somaxconn(), options.minimum):
             _told.tell(event)
     return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
@@ -62,7 +60,7 @@ _told = _Told()
 
 
 def check(
-    queues: Sequence[listen_queue.Listener], asked: Optional[int], allowed: int, minimum: int
+    queues: Sequence[sockets.Listener], asked: Optional[int], allowed: int, minimum: int
 ) -> Iterator[BacklogSmall]:
     """Return an event for each queue that is shorter than asked, or than `minimum` connections."""
     for queue in queues:
@@ -89,7 +87,7 @@ def remedy(effective: int, wanted: int, allowed: int) -> str:
     return f"A burst of more than {effective} connections is refused or waits for retries of TCP. To do: {', then '.join(steps)}."
 
 
-def _queues(server: Server) -> Iterator[listen_queue.Listener]:
+def _queues(server: Server) -> Iterator[sockets.Listener]:
     for fd in server.listening():
         with contextlib.suppress(OSError):  # a datagram socket has no queue
-            yield listen_queue.of_descriptor(fd)
+            yield sockets.listener(fd)

@@ -19,10 +19,10 @@ from typing import List, Optional
 from .. import servers
 from ..core.system import SYSTEM
 from ..errors import Unavailable
+from ..host.descriptors import kind
 from ..stderr import standard_streams as placing
 from ..stderr.stream import NonBlockingStream
 from ..stderr.takeover import take_over
-from ..stderr.write_methods import kind
 from . import program
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells have it

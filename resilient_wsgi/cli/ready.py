@@ -172,9 +172,9 @@ def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
     """Take for not ready those that are stuck in writing their log; all of them, if the master is."""
     if not any(map(_may_be_writing, target.family(master))):
         return
-    from ..host import pipes as stuck  # which imports much
+    from ..host import pipes  # which imports much
 
-    outer = stuck.in_log(target.family(master))
+    outer = pipes.stuck_in_log(target.family(master))
     inner = {procfs.inner_pid(pid) for pid in outer}
     for each in report:
         if master in outer or each["pid"] in inner:

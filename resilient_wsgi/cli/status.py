@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import List, Sequence, Set, Tuple
 
 from ..core.text import printable
-from ..host import listen_queue, procfs
-from ..host.listen_queue import Listener
+from ..host import procfs, sockets
+from ..host.sockets import Listener
 from ..settings.options import Backlog
 from . import target
 from .output import say
@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; return 1 if a queue is full."""
     pid = target.master(arguments)
-    found = listen_queue.of_process(pid)
+    found = sockets.listeners_of(pid)
     processes = family(pid)
     queues, own = by_use(found, processes)
     if not found and len(processes) < 2:
         msg = f"process {pid}{target.name_of(pid)} is no server: it listens to nothing and has forked no workers"
         raise target.CannotLook(msg)
-    allowed = listen_queue.somaxconn()
+    allowed = sockets.somaxconn()
     if arguments.json:
         report = {
             "pid": pid,
@@ -74,7 +74,7 @@ def by_use(
     names: Set[str] = set()
     for process in processes[1:]:
         with suppress(OSError):  # it has gone, or changed its user
-            names.update(queue.name for queue in listen_queue.of_process(process.pid))
+            names.update(queue.name for queue in sockets.listeners_of(process.pid))
     if not names.intersection(queue.name for queue in found):
         return found, []
     return [q for q in found if q.name in names], [q for q in found if q.name not in names]

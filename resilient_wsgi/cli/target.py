@@ -213,6 +213,6 @@ def _sockets(pid: int) -> Set[int]:
 
 
 def _listening() -> Set[int]:
-    from ..host import listen_queue
+    from ..host import sockets
 
-    return listen_queue.listening_inodes()
+    return sockets.listening_inodes()

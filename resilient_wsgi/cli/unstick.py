@@ -14,7 +14,7 @@ import time
 from typing import List
 
 from ..core.text import printable
-from ..host import pipes as stuck
+from ..host import pipes
 from ..host.linux import F_SETPIPE_SZ
 from . import target
 from .output import say
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     where a pipe cannot be opened.
     """
     pid = target.master(arguments)
-    found = stuck.find(pid)
+    found = pipes.full_logs(pid)
     for each in found:
         say(*describe(each))
         if each.is_pipe and arguments.grow:
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
     if found and (arguments.grow or arguments.drain):
         time.sleep(QUIET_SECONDS)  # for the threads to go on
-        found = stuck.find(pid)
-    hidden = stuck.unseen(pid)
+        found = pipes.full_logs(pid)
+    hidden = pipes.hidden(pid)
     if hidden and not found:
         target.no_permission(hidden[0])
     say(_verdict(pid, bool(found)))
@@ -75,13 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdict(pid: int, is_stuck: bool) -> str:
     if is_stuck:
         return "threads are stuck"
-    family = (
-        f"process {pid}{target.name_of(pid)} and its {len(stuck.instance(pid)) - 1} descendants"
-    )
+    family = f"process {pid}{target.name_of(pid)} and its {len(pipes.tree(pid)) - 1} descendants"
     return f"no thread of {family} is stuck in a write to a pipe, or to a socket that is its log"
 
 
-def describe(full: stuck.Full) -> List[str]:
+def describe(full: pipes.FullLog) -> List[str]:
     """Return what there is to say of a full log, in lines."""
     processes = sorted({thread.pid for thread in full.threads})
     writers = "; ".join(
@@ -104,7 +102,7 @@ def describe(full: stuck.Full) -> List[str]:
     return lines
 
 
-def grow(pipe: stuck.Full, size_bytes: int) -> int:
+def grow(pipe: pipes.FullLog, size_bytes: int) -> int:
     """Make the pipe at least so large, which wakes those who wait for room; return how large it is
     now.
     """
@@ -115,7 +113,7 @@ def grow(pipe: stuck.Full, size_bytes: int) -> int:
         os.close(fd)
 
 
-def drain(pipe: stuck.Full, path: str, seconds: float) -> int:
+def drain(pipe: pipes.FullLog, path: str, seconds: float) -> int:
     """Append what is in the pipe to a file until nothing comes for a moment, at most so long;
     return how many bytes.
     """

@@ -102,14 +102,6 @@ class System:
         poll.register(fd, select.POLLOUT)
         return bool(poll.poll(seconds * 1000))
 
-    def read_text(self, path: str) -> str:
-        """Return the text of a file of /proc or /sys, `""` where it cannot be read."""
-        try:
-            with open(path, encoding="ascii", errors="replace") as file:
-                return file.read()
-        except OSError:
-            return ""
-
 
 SYSTEM = System()
 

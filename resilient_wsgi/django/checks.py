@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
 
 from .. import backlog, installation
-from ..host.listen_queue import somaxconn
+from ..host.sockets import somaxconn
 from ..settings import sources
 from ..settings.options import OFF, PREFIX
 

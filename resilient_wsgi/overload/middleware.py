@@ -11,7 +11,7 @@ from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..core.system import SYSTEM, System
 from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
-from ..host import listen_queue
+from ..host import sockets
 from ..request.budget import WAITED
 from ..request.paths import matcher, path_of
 from ..request.running import named
@@ -133,7 +133,7 @@ class QueueMiddleware(Gate):
     def _ask(self, now: float) -> int:
         asked, depth = self._depth
         if now - asked >= ASK_EVERY:
-            depth = listen_queue.depth(self._server.listening()) or 0
+            depth = sockets.queue_depth(self._server.listening()) or 0
             self._depth = now, depth
         return depth
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from .. import servers
 from ..core.system import SYSTEM
-from ..host import listen_queue
+from ..host import sockets
 from ..settings.options import Readiness
 from . import checks
 
@@ -73,7 +73,7 @@ def queue_depth() -> int:
     depth = 0
     for fd in servers.detect().listening():
         with contextlib.suppress(OSError):
-            depth += listen_queue.of_descriptor(fd).depth
+            depth += sockets.listener(fd).depth
     return depth
 
 

@@ -17,7 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, FrozenSet, NoReturn, Optional, Tuple
 
 from ..core.system import SYSTEM, System
-from ..host import listen_queue, procfs
+from ..host import procfs, sockets
 from . import callers
 from .base import MASTER, PROCESS, WORKER, Boot, Identity
 from .hooks import Callback
@@ -214,7 +214,7 @@ class GunicornServer(PlainServer):
         """
         pid = self._system.getpid()
         if self._listening_of != pid:
-            self._listening, self._listening_of = listen_queue.listening_descriptors(), pid
+            self._listening, self._listening_of = sockets.listening_descriptors(), pid
         return self._listening
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
@@ -225,7 +225,7 @@ class GunicornServer(PlainServer):
     def all_clients_may_half_close(self) -> bool:
         """Return True in a worker that listens to TCP alone."""
         if self._http_over_tcp is None and self.identity().role == WORKER:
-            families = listen_queue.families(self.listening())
+            families = sockets.families(self.listening())
             self._http_over_tcp = bool(families) and socket.AF_UNIX not in families
         return self._http_over_tcp or False
 

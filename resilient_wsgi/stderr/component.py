@@ -13,14 +13,14 @@ from ..core.log import named
 from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
+from ..host.descriptors import kind
 from ..servers.base import MASTER, WORKER
 from ..settings.options import OFF, ON, REPORT, Stderr
-from . import children, sockets, standard_streams as placing
+from . import children, standard_streams as placing
 from .patience import STALL_SECONDS
 from .shared import attach, configure, shared, streams
 from .stream import NonBlockingStream
-from .takeover import BOUNDED, REOPENED, speaks, take_over, taken
-from .write_methods import kind
+from .takeover import BOUNDED, REOPENED, bound_sends, speaks, take_over, taken
 
 FD = 2
 # those whose service a log that blocks would stop. Elsewhere output is data: a management command's
@@ -141,7 +141,7 @@ def bound_sockets() -> None:
 
 def _when_stalled(fd: int, stalled: bool) -> None:
     with contextlib.suppress(OSError):
-        sockets.bound(fd, stalled=stalled)
+        bound_sends(fd, stalled=stalled)
 
 
 def _look_for_room(fd: int) -> None:

@@ -9,8 +9,8 @@ import sys
 import termios
 
 from ..core.system import System
+from ..host.descriptors import keeps_messages, kind
 from ..host.linux import F_GETPIPE_SZ, PIPE_BUF
-from .write_methods import keeps_messages, kind
 
 QUEUED = {"pipe": termios.FIONREAD, "socket": termios.TIOCOUTQ, "terminal": termios.TIOCOUTQ}
 _AMOUNT = bytes(4)  # place for an int

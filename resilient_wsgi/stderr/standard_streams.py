@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..core.patching import Patches
 from ..core.system import SYSTEM
+from ..host.descriptors import kind
 from .shared import shared
 from .stream import NonBlockingStream
-from .write_methods import kind
 
 # what stood at sys.stderr and the others before
 _before: Dict[str, Any] = {}

@@ -21,15 +21,19 @@ from .. import servers
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, tell
-from ..host import procfs
+from ..host import descriptors, procfs
+from ..host.descriptors import kind
 from ..servers.base import WORKER
-from . import children, sockets
-from .write_methods import kind
+from . import children
 
 STANDARD = (1, 2)
 REOPENED = "reopened"
 SHARED = "O_NONBLOCK on the shared description"
-BOUNDED = f"writes wait for {sockets.SECONDS:g} s at most (SO_SNDTIMEO)"
+# how long a write of C code or of a child may wait for room in a socket, while its reader reads, and
+# while that is known to be stalled
+SEND_SECONDS = 1.0
+STALLED_SEND_SECONDS = 0.001
+BOUNDED = f"writes wait for {SEND_SECONDS:g} s at most (SO_SNDTIMEO)"
 NON_BLOCKING = "non-blocking already"
 
 
@@ -126,15 +130,26 @@ def speaks() -> bool:
 def _bound(fd: int, share: bool, system: System) -> str:
     if system.fcntl(fd, F_GETFL) & os.O_NONBLOCK:  # uWSGI's log-master
         return NON_BLOCKING
-    if sockets.is_bounded(fd):  # uWSGI has executed itself: the reader may be known to be stalled
+    if descriptors.has_send_timeout(
+        fd
+    ):  # uWSGI has executed itself: the reader may be known to be stalled
         return BOUNDED
-    if not (share or sockets.is_journal(fd)):
+    if not (share or descriptors.is_journal(fd)):
         raise OSError(
             errno.EOPNOTSUPP,
             "cannot be opened again, and is not this unit's own connection to the journal",
         )
-    sockets.bound(fd)
+    bound_sends(fd)
     return BOUNDED
+
+
+def bound_sends(fd: int, *, stalled: bool = False) -> None:
+    """Bound how long a write to a socket may wait, by whoever shares it. Raises `OSError`.
+
+    O_NONBLOCK would have children fail at a reader that is only a little slow; with a timeout, a
+    write waits as ever, and fails only if the reader has made no room for so long.
+    """
+    descriptors.set_send_timeout(fd, STALLED_SEND_SECONDS if stalled else SEND_SECONDS)
 
 
 def _pipe(fd: int, share: bool, system: System) -> str:

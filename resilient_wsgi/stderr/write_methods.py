@@ -13,11 +13,11 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 from functools import partial
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
 from ..core.system import System
+from ..host.descriptors import keeps_messages, kind
 from ..host.linux import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT
 
 REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
@@ -276,21 +276,6 @@ class Polled(Means):
 Maker = Callable[..., Means]
 
 
-def kind(fd: int, system: System) -> str:
-    """Return what the descriptor is, in a word: pipe, socket, terminal, file, device.
-
-    Raises `OSError` if it is closed.
-    """
-    mode = system.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode):
-        return "pipe"
-    if stat.S_ISSOCK(mode):
-        return "socket"
-    if stat.S_ISCHR(mode):
-        return "terminal" if system.isatty(fd) else "device"
-    return "file"
-
-
 LADDERS: Dict[str, Tuple[Maker, ...]] = {
     "pipe": (NowaitNosignal, Nowait, Flagged, Reopened, Spliced, Polled),
     "socket": (NowaitNosignal, Nowait, Sent, Flagged, Polled),
@@ -312,31 +297,3 @@ def ladder(fd: int, system: System) -> Iterator[Means]:
             yield make(fd, system, atomic=atomic)
         except OSError:  # noqa: PERF203 - a few times in a process's life
             continue
-
-
-def keeps_messages(fd: int) -> bool:
-    """Return whether a socket keeps messages apart, so that each goes whole or not at all."""
-    try:
-        with as_socket(fd) as sock:
-            return sock.type in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def as_socket(fd: int) -> Iterator[socket.socket]:
-    """Yield a socket object for somebody else's descriptor, of a copy: in the end it closes what it
-    has.
-    """
-    private = os.dup(fd)
-    blocking = os.get_blocking(private)
-    try:
-        sock = socket.socket(fileno=private)
-    except OSError:
-        os.close(private)
-        raise
-    with sock:
-        # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that
-        # others share
-        os.set_blocking(private, blocking)
-        yield sock

@@ -16,7 +16,7 @@ import pytest
 from bench.readiness.cases import instance, options
 from lab.processes import wait_until
 from resilient_wsgi.cli import main, target
-from resilient_wsgi.host import listen_queue
+from resilient_wsgi.host import sockets
 from resilient_wsgi.readiness.board import Board
 from resilient_wsgi.readiness.glance import Glance, NoBoard
 
@@ -70,7 +70,7 @@ def test_a_worker_leads_to_its_master_and_a_master_to_itself():
 
 def test_the_process_that_started_a_server_is_not_taken_for_its_master():
     # whatever the parent listens to, it was not forked from it
-    listener_of_ours = listen_queue.listening_descriptors()
+    listener_of_ours = sockets.listening_descriptors()
     assert isinstance(listener_of_ours, tuple)
     with master() as (pid, _):
         assert os.getpid() not in (target.master_of(pid), *target.family(pid))

@@ -20,8 +20,8 @@ from lab.measuring import load, procfs
 from lab.processes import Gunicorn, Server, wait_until
 from lab.stderr.log_servers import SHIM
 from resilient_wsgi.cli.main import main
-from resilient_wsgi.host import pipes as stuck
-from resilient_wsgi.stderr import NonBlockingStream, sockets
+from resilient_wsgi.host import descriptors, pipes
+from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.stderr.patience import CREDIT_SECONDS, SHARE, Patience
 
 DROPPED = re.compile(rb"(\d+) lines \(\d+ bytes\) dropped")
@@ -496,7 +496,7 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
     with journal(rate=0) as (log, reader, _):
         with uwsgi(tmp_path, LOGS, log) as server:
             assert load.get(server.port, "/").good
-        assert not sockets.is_bounded(log)
+        assert not descriptors.has_send_timeout(log)
         (line,) = [line for line in reader.text.splitlines() if b"can block" in line]
     assert re.match(
         rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: what uWSGI itself logs", line
@@ -539,10 +539,10 @@ def test_unstick_sees_a_socket_and_says_who_should_read_it(capsys):
     with reading, writing:
         process = subprocess.Popen([sys.executable, "-c", STUCK], stderr=writing.fileno())
         try:
-            assert wait_until(lambda: stuck.find(process.pid), 10)
+            assert wait_until(lambda: pipes.full_logs(process.pid), 10)
             assert main(["unstick", str(process.pid)]) == 1
         finally:
-            for pid in reversed(stuck.instance(process.pid)):
+            for pid in reversed(pipes.tree(process.pid)):
                 os.kill(pid, signal.SIGKILL)
             process.wait()
         said = capsys.readouterr().out

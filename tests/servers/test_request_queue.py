@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import Gunicorn, ToolMissing, wait_until
-from resilient_wsgi.host import listen_queue
+from resilient_wsgi.host import sockets
 from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running
 
 pytestmark = pytest.mark.servers
@@ -45,7 +45,7 @@ def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_serve
         late = ask(server, 100)
         behind = [ask(server, 0) for _ in range(3)]
         assert wait_until(
-            lambda: sum(queue.depth for queue in listen_queue.of_process(server.pid)) >= 3, 5
+            lambda: sum(queue.depth for queue in sockets.listeners_of(server.pid)) >= 3, 5
         )
         assert [status(each) for each in (busy, late, *behind)] == [
             "200",

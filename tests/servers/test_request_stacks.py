@@ -14,7 +14,7 @@ import pytest
 
 from lab.processes import wait_until
 from resilient_wsgi.cli import stacks as cli_stacks
-from resilient_wsgi.core.system import SYSTEM
+from resilient_wsgi.host import procfs
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.shm import instance
 from tests.servers.requests_common import HOOKS, body, get, running, stacks
@@ -156,11 +156,8 @@ def test_asking_a_thousand_times_leaves_nothing_behind():
 
 def stopped(pid):
     """Whether each thread of a process has noticed that it is to stop."""
-    states = [
-        SYSTEM.read_text(f"/proc/{pid}/task/{task}/stat")
-        for task in os.listdir(f"/proc/{pid}/task")
-    ]
-    return all(text.rpartition(")")[2].split()[0] == "T" for text in states)
+    found = [procfs.stat(pid, tid) for tid in procfs.tasks(pid)]
+    return all(about is None or about.state == "T" for about in found)
 
 
 def stacks_worker(pid):

@@ -14,7 +14,7 @@ import pytest
 import resilient_wsgi
 from resilient_wsgi import backlog, cli, installation
 from resilient_wsgi.events import BacklogSmall
-from resilient_wsgi.host.listen_queue import Listener, somaxconn
+from resilient_wsgi.host.sockets import Listener, somaxconn
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import uwsgi
 from ...core import frames
 from ...core.guard import Guard
 from ...core.system import SYSTEM, System
-from ...host import listen_queue
+from ...host import sockets
 from ..base import MASTER, MULE, SPOOLER, WORKER, HarakiriOf, Identity, Server
 from ..hooks import Callback
 from . import apps as uwsgi_apps, native as uwsgi_native, rpc as uwsgi_rpc, signals as uwsgi_signals
@@ -263,7 +263,7 @@ class UwsgiServer(Server):
                 option.startswith(("http-socket", "https-socket", "http11-socket"))
                 for option in uwsgi.opt
             )
-            self._raw_http = http and listen_queue.families(self.listening()) != {socket.AF_UNIX}
+            self._raw_http = http and sockets.families(self.listening()) != {socket.AF_UNIX}
         return self._raw_http or "UWSGI_ROUTER" in environ
 
     def mercy(self) -> Optional[float]:

@@ -51,7 +51,8 @@ def test_fields_come_after_a_name_that_looks_like_fields(child: Child) -> None:
     found = procfs.stat(child.pid)
     assert found is not None
     assert found.name == procfs.name(child.pid) == "a) R (b 1"
-    assert (found.ppid, found.state, found.threads, found.runs) == (os.getpid(), "S", 1, True)
+    assert (found.ppid, found.threads, found.runs) == (os.getpid(), 1, True)
+    assert found.state in ("R", "S")
     assert found.start == procfs.start(child.pid) > 0
     assert procfs.status(child.pid)["PPid"] == str(os.getpid())
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
-from resilient_wsgi.host import listen_queue
+from resilient_wsgi.host import sockets
 from resilient_wsgi.overload.exempt import Allowance
 from resilient_wsgi.overload.middleware import QueueMiddleware
 from resilient_wsgi.overload.queue_time import Calibration, parse
@@ -220,7 +220,7 @@ def scene():
 
 def test_the_length_of_the_queue_is_the_kernel_s(scene):
     made = scene(depth=3)
-    assert listen_queue.depth(made.server.listening()) == 3
+    assert sockets.queue_depth(made.server.listening()) == 3
 
 
 def test_a_request_that_waited_too_long_is_answered_503_with_retry_after(scene):

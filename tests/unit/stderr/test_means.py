@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from resilient_wsgi.core.system import SYSTEM, System
+from resilient_wsgi.host.descriptors import kind
 from resilient_wsgi.host.linux import RWF_NOSIGNAL
-from resilient_wsgi.stderr import NonBlockingStream, write_methods as means
+from resilient_wsgi.stderr import NonBlockingStream
 
 ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 pytestmark = ON_LINUX
@@ -249,9 +250,7 @@ def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has
 
 def test_what_a_descriptor_is_is_said_in_a_word(pipe, tmp_path):
     with open(tmp_path / "file", "w") as file, open(os.devnull, "w") as null:
-        assert [
-            means.kind(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())
-        ] == [
+        assert [kind(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())] == [
             "pipe",
             "file",
             "device",

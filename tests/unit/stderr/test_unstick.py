@@ -9,7 +9,7 @@ import pytest
 
 from resilient_wsgi.cli import unstick
 from resilient_wsgi.cli.target import CannotLook
-from resilient_wsgi.host import pipes as stuck
+from resilient_wsgi.host import pipes
 
 STUCK = """
 import os, threading
@@ -27,10 +27,10 @@ def parent(pipe, wait_until):
     """A process whose child has two threads that are stuck in the pipe."""
     process = subprocess.Popen([sys.executable, "-c", STUCK], stderr=pipe.write_end)
     try:
-        wait_until(lambda: sum(len(found.threads) for found in stuck.find(process.pid)) == 2)
+        wait_until(lambda: sum(len(found.threads) for found in pipes.full_logs(process.pid)) == 2)
         yield process
     finally:
-        for pid in reversed(stuck.instance(process.pid)):
+        for pid in reversed(pipes.tree(process.pid)):
             os.kill(pid, 9)
         process.wait()
 
@@ -44,7 +44,7 @@ def run(*words):
 def test_it_says_which_threads_are_stuck_in_which_pipe_and_who_should_read_it(parent, pipe, capsys):
     assert run(parent.pid) == 1
     said = capsys.readouterr().out
-    (found,) = stuck.find(parent.pid)
+    (found,) = pipes.full_logs(parent.pid)
     assert found.inode == os.fstat(pipe.write_end).st_ino
     assert f"pipe:[{found.inode}] holds {found.fill_bytes} of 65536 bytes" in said
     assert found.fill_bytes > 60_000
@@ -56,16 +56,18 @@ def test_it_says_which_threads_are_stuck_in_which_pipe_and_who_should_read_it(pa
 
 
 def test_looking_changes_nothing(parent, pipe):
-    before = stuck.find(parent.pid)
+    before = pipes.full_logs(parent.pid)
     run(parent.pid)
-    assert stuck.find(parent.pid) == before
+    assert pipes.full_logs(parent.pid) == before
 
 
 def test_growing_the_pipe_frees_the_threads_for_a_while(parent, capsys, wait_until):
     run(parent.pid, "--grow", 1 << 18)
     assert "now 262144 bytes large" in capsys.readouterr().out
-    wait_until(lambda: [found.size_bytes for found in stuck.find(parent.pid)] == [1 << 18])
-    wait_until(lambda: [found.fill_bytes > 200_000 for found in stuck.find(parent.pid)] == [True])
+    wait_until(lambda: [found.size_bytes for found in pipes.full_logs(parent.pid)] == [1 << 18])
+    wait_until(
+        lambda: [found.fill_bytes > 200_000 for found in pipes.full_logs(parent.pid)] == [True]
+    )
 
 
 def test_draining_the_pipe_frees_the_threads_and_keeps_what_they_wrote(parent, tmp_path):
