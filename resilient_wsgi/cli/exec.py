@@ -19,7 +19,7 @@ from typing import List, Optional
 from .. import servers
 from ..core.system import SYSTEM
 from ..errors import Unavailable
-from ..host.descriptors import kind
+from ..host.descriptors import kind_of
 from ..stderr import standard_streams as placing
 from ..stderr.stream import NonBlockingStream
 from ..stderr.takeover import take_over
@@ -103,7 +103,7 @@ def _can_block() -> bool:
 
 def _kind(fd: int) -> Optional[str]:
     try:
-        return kind(fd, SYSTEM)
+        return kind_of(fd, SYSTEM)
     except OSError:
         return None
 

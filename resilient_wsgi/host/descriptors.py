@@ -1,4 +1,4 @@
-"""What a descriptor of this process is, and how long a write to a socket may wait."""
+"""Facts about an open descriptor: what it is, how full it is, how long a write to it may wait."""
 
 from __future__ import annotations
 
@@ -7,47 +7,62 @@ import os
 import socket
 import stat
 import struct
-from typing import Iterator
+import sys
+import termios
+from typing import Iterator, List, Tuple
 
 from ..core.system import System
+from .linux import F_GETPIPE_SZ
+
+PIPE, SOCKET, TERMINAL, DEVICE, FILE = "pipe", "socket", "terminal", "device", "file"
+_UNREAD = {PIPE: termios.FIONREAD, SOCKET: termios.TIOCOUTQ, TERMINAL: termios.TIOCOUTQ}
+_INT = bytes(4)  # where the ioctl puts its answer
 
 
-def kind(fd: int, system: System) -> str:
-    """Return what the descriptor is, in a word: pipe, socket, terminal, file, device.
+def kind_of(fd: int, system: System) -> str:
+    """Return `pipe`, `socket`, `terminal`, `device` or `file`.
 
-    Raises `OSError` if it is closed.
+    Raises `OSError` if the descriptor is closed.
     """
     mode = system.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
-        return "pipe"
+        return PIPE
     if stat.S_ISSOCK(mode):
-        return "socket"
+        return SOCKET
     if stat.S_ISCHR(mode):
-        return "terminal" if system.isatty(fd) else "device"
-    return "file"
+        return TERMINAL if system.isatty(fd) else DEVICE
+    return FILE
 
 
-@contextlib.contextmanager
-def as_socket(fd: int) -> Iterator[socket.socket]:
-    """Yield a socket object for a descriptor that belongs to somebody else: it has a copy, which it
-    closes at the end.
-    """
-    private = os.dup(fd)
-    blocking = os.get_blocking(private)
+def identity_of(fd: int, system: System) -> Tuple[int, int]:
+    """Return device and inode of the file behind a descriptor. Raises `OSError` if it is closed."""
+    status = system.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def open_descriptors() -> List[int]:
+    """Return the open descriptors of this process. Raises `OSError` without /proc."""
+    return [int(name) for name in os.listdir("/proc/self/fd")]
+
+
+def pipe_capacity(fd: int, system: System) -> int:
+    """Return how many bytes a pipe holds. Raises `OSError` if the kernel does not tell."""
+    return system.fcntl(fd, F_GETPIPE_SZ)
+
+
+def unread_bytes(fd: int, kind: str, system: System) -> int:
+    """Return how many bytes are written and not yet read, 0 if the kernel does not tell."""
+    request = _UNREAD.get(kind)
+    if request is None:
+        return 0
     try:
-        sock = socket.socket(fileno=private)
+        return int.from_bytes(system.ioctl(fd, request, _INT), sys.byteorder)
     except OSError:
-        os.close(private)
-        raise
-    with sock:
-        # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that
-        # others share
-        os.set_blocking(private, blocking)
-        yield sock
+        return 0
 
 
 def keeps_messages(fd: int) -> bool:
-    """Return whether a socket keeps messages apart, so that each goes whole or not at all."""
+    """Return whether a socket preserves message boundaries: each write goes whole or not at all."""
     try:
         with as_socket(fd) as sock:
             return sock.type in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
@@ -56,33 +71,55 @@ def keeps_messages(fd: int) -> bool:
 
 
 def is_journal(fd: int) -> bool:
-    """Return whether the descriptor is the connection to systemd's journal that this unit alone has.
+    """Return whether a descriptor is the connection to the journal that systemd made for this unit.
 
     systemd names it in JOURNAL_STREAM, as device and inode (systemd.exec(5)).
     """
     try:
-        about = os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
         return False
-    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def set_send_timeout(fd: int, seconds: float) -> None:
-    """Have each write to a socket fail that finds no room for so long: SO_SNDTIMEO.
-
-    It holds for all that share the socket, C code and children, too. Raises `OSError`.
-    """
+    """Set SO_SNDTIMEO of a socket, for every process that shares it. Raises `OSError`."""
     whole = int(seconds)
-    value = struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
+    timeout = struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
     with as_socket(fd) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
 
 
 def has_send_timeout(fd: int) -> bool:
-    """Return whether a write to a socket waits for a bounded time only."""
+    """Return whether SO_SNDTIMEO of a socket is set; an exec keeps it."""
     try:
         with as_socket(fd) as sock:
-            value = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
-            return any(struct.unpack("@ll", value))
+            timeout = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
+            return any(struct.unpack("@ll", timeout))
     except (OSError, struct.error):
         return False
+
+
+@contextlib.contextmanager
+def as_socket(fd: int) -> Iterator[socket.socket]:
+    """Yield a socket object for a descriptor that stays open: it owns, and closes, a duplicate."""
+    sock = socket_of(os.dup(fd))
+    with sock:
+        yield sock
+
+
+def socket_of(duplicate: int) -> socket.socket:
+    """Return a socket object that owns a duplicate of a descriptor; close it if it is no socket.
+
+    Raises `OSError` then.
+    """
+    blocking = os.get_blocking(duplicate)
+    try:
+        sock = socket.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
+    # after socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the open file description
+    # that other processes share
+    os.set_blocking(duplicate, blocking)
+    return sock

@@ -13,7 +13,7 @@ from ..core.log import named
 from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
-from ..host.descriptors import kind
+from ..host.descriptors import kind_of
 from ..servers.base import MASTER, WORKER
 from ..settings.options import OFF, ON, REPORT, Stderr
 from . import children, standard_streams as placing
@@ -99,7 +99,7 @@ def server_name() -> str:
 
 def _kind() -> str:
     try:
-        what = kind(FD, SYSTEM)
+        what = kind_of(FD, SYSTEM)
     except OSError:
         raise Unavailable("standard error is closed") from None
     if what == "terminal":

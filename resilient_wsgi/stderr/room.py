@@ -9,7 +9,7 @@ import sys
 import termios
 
 from ..core.system import System
-from ..host.descriptors import keeps_messages, kind
+from ..host.descriptors import keeps_messages, kind_of
 from ..host.linux import F_GETPIPE_SZ, PIPE_BUF
 
 QUEUED = {"pipe": termios.FIONREAD, "socket": termios.TIOCOUTQ, "terminal": termios.TIOCOUTQ}
@@ -57,7 +57,7 @@ class Room:
     def look(self) -> None:
         """Find out what the descriptor is, which may have been replaced."""
         try:
-            self._kind = kind(self._fd, self._system)
+            self._kind = kind_of(self._fd, self._system)
             self.keeps_messages = self._kind == "socket" and keeps_messages(self._fd)
             self._size_bytes = (
                 self._system.fcntl(self._fd, F_GETPIPE_SZ) if self._kind == "pipe" else 0

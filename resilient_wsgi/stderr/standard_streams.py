@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..core.patching import Patches
 from ..core.system import SYSTEM
-from ..host.descriptors import kind
+from ..host.descriptors import kind_of
 from .shared import shared
 from .stream import NonBlockingStream
 
@@ -75,7 +75,7 @@ def _same_file(fd: int, other: int) -> bool:
 
 def _raises_when_full(fd: int) -> bool:
     try:
-        return not os.get_blocking(fd) and kind(fd, SYSTEM) in ("pipe", "socket")
+        return not os.get_blocking(fd) and kind_of(fd, SYSTEM) in ("pipe", "socket")
     except OSError:
         return False
 

@@ -22,7 +22,7 @@ from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, tell
 from ..host import descriptors, procfs
-from ..host.descriptors import kind
+from ..host.descriptors import kind_of
 from ..servers.base import WORKER
 from . import children
 
@@ -81,7 +81,7 @@ def take_over(
         try:
             _take(fd, share, system)
         except OSError as error:  # noqa: PERF203
-            reasons.append(f"descriptor {fd} ({kind(fd, system)}) {error.strerror}")
+            reasons.append(f"descriptor {fd} ({kind_of(fd, system)}) {error.strerror}")
     if reasons and not _taken:
         raise Unavailable("; ".join(reasons))
     if _taken:
@@ -92,7 +92,7 @@ def take_over(
 def _take(fd: int, share: bool, system: System) -> None:
     if fd in _taken:
         return
-    what = kind(fd, system)
+    what = kind_of(fd, system)
     first = _same_as(fd)
     if first is not None and what == "pipe" and is_ours(fd, system):
         return  # a duplicate of what was taken over, made since: the library has some of its own
@@ -214,7 +214,7 @@ class _Look:
 
 def _look(fd: int, system: System) -> Optional[_Look]:
     try:
-        what = kind(fd, system)
+        what = kind_of(fd, system)
         status = system.fstat(fd)
         mode = system.fcntl(fd, F_GETFL) & os.O_ACCMODE
     except OSError as error:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
 from ..core.system import System
-from ..host.descriptors import keeps_messages, kind
+from ..host.descriptors import keeps_messages, kind_of
 from ..host.linux import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT
 
 REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
@@ -290,7 +290,7 @@ def ladder(fd: int, system: System) -> Iterator[Means]:
 
     Those that cannot be had are left out.
     """
-    what = kind(fd, system)
+    what = kind_of(fd, system)
     atomic = what in ("pipe", "file", "device") or (what == "socket" and keeps_messages(fd))
     for make in LADDERS[what]:
         try:

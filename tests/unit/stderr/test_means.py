@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from resilient_wsgi.core.system import SYSTEM, System
-from resilient_wsgi.host.descriptors import kind
+from resilient_wsgi.host.descriptors import kind_of
 from resilient_wsgi.host.linux import RWF_NOSIGNAL
 from resilient_wsgi.stderr import NonBlockingStream
 
@@ -250,7 +250,7 @@ def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has
 
 def test_what_a_descriptor_is_is_said_in_a_word(pipe, tmp_path):
     with open(tmp_path / "file", "w") as file, open(os.devnull, "w") as null:
-        assert [kind(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())] == [
+        assert [kind_of(fd, SYSTEM) for fd in (pipe.write_end, file.fileno(), null.fileno())] == [
             "pipe",
             "file",
             "device",
