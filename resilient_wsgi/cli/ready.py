@@ -188,7 +188,7 @@ def _may_be_writing(pid: int) -> bool:
 
 
 def _silent(slot: Slot) -> str:
-    silent = time.monotonic() - slot.looked
+    silent = time.monotonic() - slot.checked_at
     # `looked` may be its predecessor's: it has just begun to serve
     if (
         slot.state == SERVING

@@ -1,7 +1,7 @@
-"""Waits for an app: a worker that has none never answers, and comes back by itself.
+"""Readiness: a worker without an app never answers a request, and recovers by itself.
 
-Each name is imported when it is first used: `probe`, which is a process of its own every few
-seconds, needs none of them.
+Each name is imported when it is first used: an exec probe, a process of its own every few seconds,
+needs none of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from ..core.lazy import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .checks import check
+    from .checks import check, drain
     from .component import install, tell_probes, uninstall
     from .loader import load
     from .middleware import ReadinessMiddleware
-    from .status import drain
 
 __all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "tell_probes", "uninstall"]
 
@@ -23,7 +22,7 @@ __getattr__ = names(
     {
         "ReadinessMiddleware": "middleware",
         "check": "checks",
-        "drain": "status",
+        "drain": "checks",
         "install": "component",
         "load": "loader",
         "tell_probes": "component",

@@ -24,14 +24,14 @@ NAME = "resilient_wsgi_readiness"
 ERROR_BYTES = 512
 
 # what a slot's worker does
-NOTHING, PAUSING, LOADING, SERVING, FAILED, LEFT, DRAINED, UNWATCHED = range(8)
+STARTED, PAUSING, LOADING, SERVING, FAILED, EXITED, DRAINED, UNWATCHED = range(8)
 STATES = (
     "started",
     "pausing",
     "loading",
     "serving",
     "failed to load",
-    "left",
+    "exited",
     "drained",
     "not watched",
 )
@@ -51,9 +51,9 @@ class Slot(ctypes.Structure):
         ("ready", ctypes.c_int),
         # the signal by which the load of its last worker crashed, 0 if it did not
         ("crash", ctypes.c_int),
-        ("reported", ctypes.c_int),  # the pid that a peer has said of that it is stuck
+        ("reported_pid", ctypes.c_int),  # the pid that a peer has said of that it is stuck
         ("since", ctypes.c_double),  # in this state
-        ("looked", ctypes.c_double),  # when `ready` was found out
+        ("checked_at", ctypes.c_double),  # when `ready` was found out
         ("next_try", ctypes.c_double),
         ("error_text", ctypes.c_char * ERROR_BYTES),
         ("problem_text", ctypes.c_char * ERROR_BYTES),
@@ -65,9 +65,9 @@ class Slot(ctypes.Structure):
     failures: int
     ready: int
     crash: int
-    reported: int
+    reported_pid: int
     since: float
-    looked: float
+    checked_at: float
     next_try: float
     error_text: bytes
     problem_text: bytes
@@ -114,19 +114,19 @@ class Head(ctypes.Structure):
     _fields_ = (
         ("layout", ctypes.c_int),
         ("slots", ctypes.c_int),
-        ("ever_loaded", ctypes.c_int),  # also before the last reload
+        ("ever_served", ctypes.c_int),  # also before the last reload
         ("served", ctypes.c_int),  # since the last reload
         ("ending", ctypes.c_int),
         ("draining", ctypes.c_double),  # since when; 0 if it is not
-        ("healed", ctypes.c_double),  # when a peer was recycled last
+        ("healed_at", ctypes.c_double),  # when a peer was recycled last
     )
     layout: int
     slots: int
-    ever_loaded: int
+    ever_served: int
     served: int
     ending: int
     draining: float
-    healed: float
+    healed_at: float
 
 
 def layout() -> int:

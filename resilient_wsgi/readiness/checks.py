@@ -1,25 +1,137 @@
-"""Readiness checks: functions that say whether a worker could serve now, run off the request path,
-their answers kept.
+"""Whether this worker is ready: its app is loaded, it is not draining, its listen queue is short,
+and every readiness check passes.
 
-A check is ready when its function returns None or True. False or a text (the reason) is not ready;
-so is an exception, a function that does not return in time, and any other value. Whoever asks gets
-the last answer, never waits for a new one.
+A check is a function that runs off the request path. It passes when it returns None or True; False
+or a text (the reason) fails it, as does an exception, a function that does not return in time, and
+any other value. A probe gets the last answer and never waits for a new one.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+    overload,
+)
 
-from ..core.system import SYSTEM, System
+from .. import servers
+from ..core.system import SYSTEM, PerProcess, System
 from ..core.text import one_line
+from ..host import sockets
+from ..settings.options import Readiness
+
+if TYPE_CHECKING:
+    from .board import Board
 
 Function = Callable[[], Union[bool, str, None]]
 _F = TypeVar("_F", bound=Function)
 
 TIMEOUT = 2.0
 INTERVAL = 10.0
+RETRY_INTERVAL = 1.0  # while it does not pass
 NOT_YET = "has not run yet"
+
+
+class WorkerStatus:
+    """Whether this worker is ready, and why not."""
+
+    def __init__(self) -> None:
+        self.board: Optional[Board] = None
+        self.options = Readiness()
+        self._drains_alone = False
+        self._has_app = PerProcess(lambda: False)
+
+    def __repr__(self) -> str:
+        return f"<WorkerStatus {self.problem() or 'ready'}>"
+
+    def draining(self) -> bool:
+        """Return whether the instance is draining."""
+        return bool(self._drains_alone if self.board is None else self.board.head.draining)
+
+    def drain(self) -> None:
+        """Begin to drain the instance, or, where there is no scoreboard, this process alone."""
+        if self.board is None:
+            self._drains_alone = True
+        else:
+            self.board.head.draining = self.board.head.draining or SYSTEM.monotonic()
+
+    def report(self) -> List[Tuple[str, str]]:
+        """Return everything that readiness depends on by name, with what is wrong with it, "" if
+        nothing is.
+        """
+        start()
+        return [
+            ("app", "" if self._app_loaded() else "not loaded"),
+            ("draining", "on its way out" if self.draining() else ""),
+            ("queue", self._queue()),
+            *problems(),
+        ]
+
+    def problem(self) -> str:
+        """Return all that is wrong in one line, "" if this worker is ready."""
+        return "; ".join([f"{name}: {wrong}" for name, wrong in self.report() if wrong])
+
+    def degraded(self) -> str:
+        """Return which of its apps a worker that serves others lacks, "" if it has them all."""
+        worker = servers.detect().identity().worker
+        return self.board.slot(worker).degraded if self.board is not None and worker else ""
+
+    def queue_depth(self) -> int:
+        """Return how many connections wait in this server's listen queues, 0 where that is not
+        known.
+        """
+        return sockets.queue_depth(servers.detect().listening()) or 0
+
+    def _app_loaded(self) -> bool:
+        # asked once a process: uWSGI describes all of its workers to say it, and an app that is
+        # loaded stays
+        if self._has_app.get():
+            return True
+        loaded = servers.detect().loaded()
+        if loaded:
+            self._has_app.set(True)
+        return loaded is not False
+
+    def _queue(self) -> str:
+        mark = self.options.queue_mark
+        depth = self.queue_depth() if mark else 0
+        return f"{depth} connections wait, QUEUE_MARK is {mark}" if mark and depth >= mark else ""
+
+
+status = WorkerStatus()
+
+
+def drain() -> None:
+    """Have readiness fail in all workers from now on, then have each serve what waits in the listen
+    queue and exit.
+
+    Returns at once. Workers keep serving for DRAIN_DELAY, because load balancers need time to
+    notice; then each exits as soon as the queue is empty, and its successor serves nothing. The
+    instance itself runs until it is told to stop. Outside uWSGI only the first half is done:
+    readiness fails.
+    """
+    status.drain()
+
+
+changed = PerProcess(threading.Event)  # set when a check of this process has another answer
+
+
+class _Run:
+    """A check in one process: its thread, and the answers that it has got."""
+
+    def __init__(self) -> None:
+        self.started = self.stopped = False
+        self.began: Optional[float] = None
+        self.answer = NOT_YET
+        self.wake = threading.Event()
 
 
 class Check:
@@ -38,55 +150,57 @@ class Check:
         self._timeout = timeout
         self._interval = interval
         self._system = system
-        self._began: Optional[float] = None
-        self._answer = NOT_YET
-        self._pid = 0
-        self._wake = threading.Event()
+        self._runs = PerProcess(_Run)  # a fork takes no thread along
 
     def __repr__(self) -> str:
         return f"<Check {self.name}: {self.problem() or 'ready'}>"
 
     def problem(self) -> str:
-        """Return why it is not ready, "" if it is."""
-        if self._pid != self._system.getpid():
-            return NOT_YET
-        began = self._began
+        """Return why it does not pass, "" if it does."""
+        run = self._runs.get()
+        began = run.began
         if began is not None and self._system.monotonic() - began > self._timeout:
             return f"takes longer than {self._timeout:g} s"
-        return self._answer
+        return run.answer
 
     def start(self) -> None:
-        """Have it run in a thread of its own in this process, again and again: one that hangs keeps
-        no other waiting.
+        """Run it again and again in a thread of its own, so that one that hangs holds up no
+        other.
         """
-        if self._pid != self._system.getpid():  # a fork takes no thread along
-            self._pid, self._began, self._answer = self._system.getpid(), None, NOT_YET
-            self._wake = threading.Event()
-            threading.Thread(
-                target=self._loop, name=f"readiness check {self.name}", daemon=True
-            ).start()
+        run = self._runs.get()
+        if not run.started:
+            run.started = True
+            name = f"readiness check {self.name}"
+            threading.Thread(target=self._loop, args=(run,), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Run it no more."""
-        self._pid = -1
-        self._wake.set()
+        """Stop running it."""
+        run = self._runs.get()
+        run.started = run.stopped = True
+        run.wake.set()
 
     def run(self) -> None:
-        """Run it once, here."""
-        self._began = self._system.monotonic()
+        """Run it once, in this thread."""
+        run = self._runs.get()
+        run.began, before = self._system.monotonic(), run.answer
         try:
-            self._answer = self._read(self._function())
+            run.answer = self._read(self._function())
         except Exception as error:
-            self._answer = one_line(f"{type(error).__name__}: {error}")
+            run.answer = one_line(f"{type(error).__name__}: {error}")
         finally:
-            self._began = None
+            run.began = None
+        if run.answer != before:
+            changed.get().set()
 
-    def _loop(self) -> None:
-        pid, wake = self._pid, self._wake
-        while self._pid == pid:
+    def running(self) -> bool:
+        """Return whether its function has been called and has not returned yet."""
+        return self._runs.get().began is not None
+
+    def _loop(self, run: _Run) -> None:
+        while not run.stopped:
             self.run()
-            # sooner while it is not ready: others wait for it
-            wake.wait(min(self._interval, 1.0) if self._answer else self._interval)
+            # sooner while it does not pass: a chain reload may wait for it
+            run.wake.wait(min(self._interval, RETRY_INTERVAL) if run.answer else self._interval)
 
     @staticmethod
     def _read(value: object) -> str:
@@ -96,7 +210,7 @@ class Check:
             return "says no"
         if isinstance(value, str):
             return value or "says no"
-        return f"returned {value!r:.100}: it takes True, None, False or a reason"
+        return f"returned {value!r:.100}; expected True, None, False or a reason"
 
 
 _checks: Dict[str, Check] = {}
@@ -120,8 +234,8 @@ def check(
     """Register a readiness check: `@check`, or `@check(name="cache", timeout=1, interval=5)`; times
     are in seconds.
 
-    The function takes nothing and is called in a thread of its own. A second one of the same name
-    (by default the function's own) takes the place of the first. Raises `TypeError` for a coroutine
+    The function takes no arguments and is called in a thread of its own. A second check with the
+    same name (by default the function's) replaces the first. Raises `TypeError` for a coroutine
     function, `ValueError` for times that are not above 0.
     """
     if function is None:
@@ -131,10 +245,13 @@ def check(
 
 def _register(function: _F, name: str, timeout: float, interval: float) -> _F:
     if not callable(function) or getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80:
-        msg = f"a readiness check is a plain function without arguments, not {function!r}"
+        msg = f"a readiness check must be a plain function without arguments, got {function!r}"
         raise TypeError(msg)
     if not (timeout > 0 and interval > 0):
-        msg = f"timeout and interval of a readiness check are above 0, not {timeout!r} and {interval!r}"
+        msg = (
+            "timeout and interval of a readiness check must be above 0, "
+            f"got {timeout!r} and {interval!r}"
+        )
         raise ValueError(msg)
     name = name or getattr(function, "__name__", repr(function))
     forget(name)
@@ -143,28 +260,28 @@ def _register(function: _F, name: str, timeout: float, interval: float) -> _F:
 
 
 def forget(name: str) -> None:
-    """Take a check away; one that is not there is no error."""
+    """Remove a check; an unknown name is no error."""
     gone = _checks.pop(name, None)
     if gone is not None:
         gone.stop()
 
 
 def start() -> None:
-    """Have all checks run in this process. Cheap once they do."""
+    """Run all checks in this process, in the background. Cheap once they run."""
     for each in list(_checks.values()):
         each.start()
 
 
 def problems() -> List[Tuple[str, str]]:
-    """Return the name of each check and why it is not ready, "" if it is."""
+    """Return the name of each check and why it does not pass, "" if it does."""
     return [(each.name, each.problem()) for each in list(_checks.values())]
 
 
 def passed() -> bool:
-    """Return whether all checks are ready."""
+    """Return whether all checks pass."""
     return not any(problem for _, problem in problems())
 
 
-def registered() -> int:
-    """Return how many checks there are."""
-    return len(_checks)
+def running() -> bool:
+    """Return whether a check runs just now: one that hangs is overdue at some time."""
+    return any(each.running() for each in list(_checks.values()))

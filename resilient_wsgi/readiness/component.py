@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from .. import servers
 from ..errors import Unavailable
-from ..settings.options import ENFORCE, Readiness
-from . import last_error as failure, status
+from ..settings.options import Readiness
+from .checks import status
 from .unwatched import Mark
 
 if TYPE_CHECKING:
@@ -51,30 +51,19 @@ def uninstall() -> None:
     """Leave workers alone."""
     global _worker
     if _worker is not None:
-        for callback in (_worker.start, _worker.loaded):
-            servers.detect().forget(callback)
-        _worker.let_go()
-        failure.unwatch()
+        _worker.uninstall()
         _worker = status.board = None
 
 
 def _put(server: servers.Server, options: Readiness) -> Worker:
     # ctypes, mmap: only where they are used
-    from . import history, master
+    from . import history
     from .board import Board
     from .uwsgi_worker import Worker
 
     status.board = Board(server.workers())
-    past = history.read(reloaded=server.reloaded())
-    worker = Worker(server, status.board, options, past=past)
-    failure.watch()
-    server.on_worker_start(worker.start)
-    server.on_worker_loaded(worker.loaded)
-    server.fail_exit_when(worker.instance_failed, need_app=not past.served)
-    if options.mode == ENFORCE and server.loads_in_worker():
-        server.keep_master_awake()
-    elif options.mode == ENFORCE and options.startup_timeout:
-        master.limit_load(options.startup_timeout)
+    worker = Worker(server, status.board, options, past=history.read(reloaded=server.reloaded()))
+    worker.install()
     return worker
 
 

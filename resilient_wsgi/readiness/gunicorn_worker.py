@@ -27,10 +27,10 @@ from ..servers import Boot
 from ..settings.options import OFF, REPORT, Readiness
 from ..shm import instance
 from ..shm.space import allocate
-from . import pace
+from .board import Board
+from .load_policy import KILLED, LoadPolicy
 
 NOTIFY_EVERY = 0.5
-KILLED = "the load before was killed: a crash, out of memory, or a hang that was ended"
 MOST_BYTES = 1 << 16
 MOST_FAILURES = 1 << 30
 NAME = "loads"
@@ -47,7 +47,7 @@ def attempt(
     tally = Tally(system.getpid())
     if tally.begin():
         _sit_out(RuntimeError(KILLED), tally, boot, options, system)
-    limit = pace.load_limit(options)
+    limit = LoadPolicy(Board(1), options).limit()
     if limit:  # gunicorn's own `timeout` begins with the first notify(), after the load
         frames.end_later(limit, 2)
     try:
@@ -81,7 +81,7 @@ def _sit_out(
         raise error
     if error.__traceback__ is not None:
         sys.excepthook(type(error), error, error.__traceback__)
-    pause = pace.pause(1 + (failures - 1) // boot.workers, options)
+    pause = LoadPolicy(Board(1), options).pause(1 + (failures - 1) // boot.workers)
     events.emit(
         events.LoadFailed(
             boot.worker,

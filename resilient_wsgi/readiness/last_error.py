@@ -1,6 +1,4 @@
-"""What went wrong when an app was loaded: the last exception that the server printed in this
-process.
-"""
+"""What went wrong in a load: the last exception whose traceback the server printed."""
 
 from __future__ import annotations
 
@@ -21,93 +19,89 @@ if TYPE_CHECKING:
 
 _Hook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
 
-_patches = Patches(passing=True)
-_last = ""
-# What is left to work with when the load has used up all memory; given back as soon as it is over.
-# CPython takes 1 MiB at once for its small objects (256 KiB before 3.10), glibc 1 MiB for the
-# others if the heap cannot grow; the rest is for what is large.
-_reserve: List[mmap] = []
+# Memory to report with when the load has used up all there is. CPython takes 1 MiB at once for its
+# small objects (256 KiB before 3.10), glibc 1 MiB for the others if the heap cannot grow; the rest
+# is for what is large.
 RESERVE_BYTES = 2560 * 1024
 # of which uWSGI has handlers (core/uwsgi.c, uwsgi_segfault, uwsgi_fpe)
 CRASHES = (signal.SIGSEGV, signal.SIGFPE)
-_stderr: List[int] = []  # a second descriptor of standard error
 
 
-def watch() -> None:
-    """Have `sys.excepthook` tell us. uWSGI calls it for each load that fails with an exception
-    (`PyErr_Print`).
+class LastError:
+    """The last exception that `sys.excepthook` was called with, and what is needed to report it.
+
+    uWSGI calls that hook for each load that fails with an exception (`PyErr_Print`). A worker
+    inherits what its master has seen.
     """
-    _patches.wrap(sys, "excepthook", _noting)
-    if not _stderr:
+
+    def __init__(self) -> None:
+        self._patches = Patches(passing=True)
+        self.text = ""  # the exception in one line
+        self._reserve: List[mmap] = []
+        self._stderr = -1  # a second descriptor of standard error
+
+    def __repr__(self) -> str:
+        return f"<LastError {self.text!r}>"
+
+    def watch(self) -> None:
+        """Have `sys.excepthook` note its exceptions here, then do what it did before."""
+        self._patches.wrap(sys, "excepthook", self._noting)
+        if self._stderr < 0:
+            with contextlib.suppress(OSError):
+                self._stderr = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+
+    def unwatch(self) -> None:
+        """Restore `sys.excepthook`."""
+        self._patches.restore()
+
+    def keep_reserve(self) -> None:
+        """Set memory aside for the report of a load that uses up all of it: addresses, which
+        RLIMIT_AS counts, but no pages. Where there is none to set aside, the load may still work.
+        """
+        # only where it is used: of the processes that import this module, few load an app
+        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
+        if not self._reserve:
+            with contextlib.suppress(OSError):
+                self._reserve.append(mmap(-1, RESERVE_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+    def release_reserve(self) -> None:
+        """Return that memory to the allocator."""
+        self._reserve.clear()
+
+    def mend_stderr(self) -> None:
+        """Reopen this process's standard error if the app has closed it during its load."""
         with contextlib.suppress(OSError):
-            _stderr.append(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3))
+            os.fstat(2)
+            return
+        if self._stderr >= 0:
+            with contextlib.suppress(OSError):
+                os.dup2(self._stderr, 2)
 
+    def _noting(self, before: _Hook) -> _Hook:
+        def excepthook(
+            kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
+        ) -> None:
+            self.release_reserve()
+            self.mend_stderr()
+            try:
+                self.text = one_line(traceback.format_exception_only(kind, error)[-1])
+            except MemoryError:
+                self.text = "MemoryError"
+            before(kind, error, trace)
 
-def unwatch() -> None:
-    """Put back what was there before."""
-    _patches.restore()
-
-
-def keep_reserve() -> None:
-    """Put some memory aside: addresses, which RLIMIT_AS counts, but no pages.
-
-    Where there is none, the load may still do.
-    """
-    from mmap import (  # only where it is used: of those that import us, few load an app
-        MAP_ANONYMOUS,
-        MAP_PRIVATE,
-        mmap,
-    )
-
-    if not _reserve:
-        with contextlib.suppress(OSError):
-            _reserve.append(mmap(-1, RESERVE_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
-
-
-def release_reserve() -> None:
-    """Give it back to the allocator."""
-    _reserve.clear()
-
-
-def last() -> str:
-    """Return the exception of the last traceback that this process (or the master before it)
-    printed, in one line, "" if there was none.
-    """
-    return _last
+        return excepthook
 
 
 def crashing() -> int:
-    """Return the number of the signal in whose handler this thread is, by which it has crashed; 0
-    if it has not.
+    """Return the number of the signal by which this thread has crashed and in whose handler it is,
+    0 if it has not.
 
-    uWSGI's handlers of two such signals come to `exit()`: the one that they send to end the process
+    uWSGI's handlers of two such signals call `exit()`; the signal that they send to end the process
     is blocked meanwhile.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     return next((int(number) for number in CRASHES if number in blocked), 0)
 
 
-def mend_stderr() -> None:
-    """Give this process its standard error back if the app has closed it while it was loaded."""
-    with contextlib.suppress(OSError):
-        os.fstat(2)
-        return
-    if _stderr:
-        with contextlib.suppress(OSError):
-            os.dup2(_stderr[0], 2)
-
-
-def _noting(before: _Hook) -> _Hook:
-    def excepthook(
-        kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
-    ) -> None:
-        global _last
-        release_reserve()
-        mend_stderr()
-        try:
-            _last = one_line(traceback.format_exception_only(kind, error)[-1])
-        except MemoryError:
-            _last = "MemoryError"
-        before(kind, error, trace)
-
-    return excepthook
+LAST_ERROR = LastError()  # of this process, as there is one `sys.excepthook`

@@ -1,4 +1,4 @@
-"""`load`: import an app by name, with errors that say what would be right."""
+"""`load`: import an app by its name; errors suggest the right one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Iterable
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-SPEC = re.compile(
-    r"^(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)(:(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)(?P<call>\(\))?)?$"
-)
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+SPEC = re.compile(rf"^(?P<module>{_NAME})(:(?P<attribute>{_NAME})(?P<call>\(\))?)?$")
 
 
 def load(spec: str) -> WSGIApplication:
     """Import the app `"pkg.mod:attr"` and return it in the middleware of `resilient_wsgi.wrap`.
 
     `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments.
-    What the import raises comes out unchanged. A wrong name raises what Python itself would
+    What the import raises is raised unchanged. A wrong name raises what Python itself would
     (`ModuleNotFoundError`, `AttributeError`), with the nearest name that exists; `ValueError` for
-    another form, `TypeError` for what cannot be called. Under gunicorn (without `preload_app`)
-    nothing is raised as long as another try may help: the worker pauses and is started anew.
+    another form, `TypeError` for something that is not callable. Under gunicorn (without
+    `preload_app`) nothing is raised while another attempt may help: the worker exits, and its
+    successor pauses and loads again.
     """
     from .. import installation, servers
     from ..app import wrap
@@ -41,10 +41,10 @@ def load(spec: str) -> WSGIApplication:
 
 
 def find(spec: str) -> Any:
-    """Return what `spec` names, without the middleware around it."""
+    """Return the app that `spec` names, without the middleware around it."""
     match = SPEC.match(spec) if isinstance(spec, str) else None
     if match is None:
-        msg = f'an app is named as "package.module:attribute", not {spec!r}{_suggest_form(spec)}'
+        msg = f'name an app as "package.module:attribute", not {spec!r}{_suggest_form(spec)}'
         raise ValueError(msg)
     app: Any = _module(match["module"])
     for name in (match["attribute"] or "application").split("."):
@@ -62,7 +62,7 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        # one that the app itself fails to import is the app's error, and comes out as it is
+        # an import that fails inside the app is the app's error, and is raised unchanged
         if missing != name and not name.startswith(f"{missing}."):
             raise
         msg = f"no module {missing!r} (of {name!r}){_nearest(missing, _siblings(missing))}"
@@ -78,7 +78,7 @@ def _attribute(owner: Any, name: str, spec: str) -> Any:
 
 
 def _siblings(name: str) -> Iterable[str]:
-    """Return the names of the modules that are where `name` should be."""
+    """Return the names of the modules beside which `name` should be."""
     parent, _, _ = name.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else sys.path
     prefix = f"{parent}." if parent else ""

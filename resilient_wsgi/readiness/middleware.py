@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..settings.options import Readiness
-from . import status
+from .checks import status
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,13 +22,13 @@ class ReadinessMiddleware(Gate):
     """Answer GET and HEAD for two paths, pass everything else to the app.
 
     `/-/live` is 200 whenever this worker answers at all. `/-/ready` is 200 or 503, from answers
-    that are kept: no check runs in the request. The body is small JSON; what is wrong in detail
-    only with the header `X-Readiness-Token`, if READINESS.TOKEN is set. Where a request comes from
-    tells nothing: behind a proxy on the same host all come from there, and the texts of checks hold
-    hosts, users and DSNs. Such requests do wait in the listen queue as any other: a probe that must
-    not is `resilient-wsgi ready`.
+    that are already there: no check runs in the request. The body is a small JSON object, with
+    details only for requests with the header `X-Readiness-Token`, if READINESS.TOKEN is set. The
+    client's address is no criterion: behind a proxy on the same host all requests come from there,
+    and the texts of checks contain hosts, users and DSNs. Such requests wait in the listen queue
+    like any other; a probe that must not wait is `resilient-wsgi ready`.
 
-    `paths` is the two of them; a None switches one off.
+    `paths` are the two; None switches one off.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ReadinessMiddleware(Gate):
     def _readiness(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        report, degraded = [("readiness", "could not be told")], ""
+        report, degraded = [("readiness", "unknown")], ""
         with _guard:
             report, degraded = status.report(), status.degraded()
         ready = not any(problem for _, problem in report)

@@ -1,139 +1,153 @@
-"""The thread that looks after a serving worker: says whether it is ready, lets it go when draining,
-heals its peers.
+"""The thread that watches over a serving worker: it publishes whether the worker is ready, lets it
+exit when the instance drains, and reports or recycles stuck peers.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from typing import TYPE_CHECKING
+from typing import Set
 
 from .. import events
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..servers import Server
-from ..settings.options import ENFORCE, Readiness
-from . import status
-from .board import LOADING, NOTHING, SERVING, UNWATCHED, Board, Slot
+from ..settings.options import ENFORCE
+from . import checks
+from .board import LOADING, SERVING, STARTED, UNWATCHED, Board, Slot
+from .load_policy import LoadPolicy
 
-if TYPE_CHECKING:
-    from .uwsgi_worker import Worker
-
-EVERY = 1.0
+SOON_SECONDS = 1.0
+IDLE_SECONDS = 5.0
+FRESH_SECONDS = 12.0  # a worker that has not looked for so long watches over nobody
 HEAL_INTERVAL = 10.0
+WITHOUT_APP = (STARTED, LOADING, UNWATCHED)  # the states in which a worker may have none
 _guard = Guard("readiness")
 
 
 class Monitor:
-    """One for each worker, begun when it is ready."""
+    """One for each worker, started when the worker is ready."""
 
     def __init__(
-        self, worker: Worker, server: Server, board: Board, system: System = SYSTEM
+        self, policy: LoadPolicy, server: Server, board: Board, system: System = SYSTEM
     ) -> None:
-        self._worker = worker
+        self._policy = policy
         self._server = server
         self._board = board
         self._system = system
-        self._reported: set[int] = set()
-        self._left = False
+        self._number = server.identity().worker
+        self._reported: Set[int] = set()
+        self._draining = False
         self._accepts = False
 
+    def __repr__(self) -> str:
+        return f"<Monitor of worker {self._number}>"
+
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Start it, in a thread of its own."""
         threading.Thread(target=self._loop, name="resilient_wsgi readiness", daemon=True).start()
 
-    @property
-    def options(self) -> Readiness:
-        """The settings as they are now."""
-        return self._worker.options
+    def look(self) -> None:
+        """Publish what this worker knows of itself; act on what the scoreboard says."""
+        self._publish(self._board.slot(self._number))
+        if self._board.head.draining and not self._draining:
+            self._drain()
+        if self._leads():
+            for number, peer in enumerate(self._board.slots(), 1):
+                if peer.state in WITHOUT_APP and peer.pid not in (0, self._system.getpid()):
+                    self._watch(number, peer)
 
     def _loop(self) -> None:
-        pid = self._system.getpid()
+        pid, changed = self._system.getpid(), checks.changed.get()
         while self._system.getpid() == pid:
+            changed.clear()
             with _guard:
                 self.look()
-            self._system.sleep(EVERY)
+            changed.wait(self._pause())
 
-    def look(self) -> None:
-        """Look once."""
-        slot = self._board.slot(self._server.identity().worker)
-        self._publish(slot)
-        if self._board.head.draining and not self._left:
-            self._drain()
-        for number in range(1, self._board.head.slots + 1):
-            self._heal(number, self._board.slot(number))
+    def _pause(self) -> float:
+        """Return for how long nothing needs to be looked at.
+
+        A thread that wakes up once a second costs 0.005 % of a core: too much for each of the
+        workers of a large, idle instance.
+        """
+        options = self._policy.options
+        waits = not self._accepts or checks.running() or self._board.head.draining
+        if waits or options.queue_mark:
+            return SOON_SECONDS
+        return max(SOON_SECONDS, min(IDLE_SECONDS, options.drain_delay, options.peer_stuck_after))
 
     def _publish(self, slot: Slot) -> None:
-        slot.problem = problem = status.problem()
-        slot.looked = self._system.monotonic()
+        problem = checks.status.problem()
+        if slot.problem != problem:
+            slot.problem = problem
+        slot.checked_at = self._system.monotonic()
         slot.ready = not problem
-        self._let_chain_go_on(slot)
+        if not self._accepts:
+            self._let_chain_go_on(slot)
 
     def _let_chain_go_on(self, slot: Slot) -> None:
         """Count as accepting once this worker is ready, or no other is: then a chain reload has
         nothing more to lose.
 
-        At its start uWSGI passes over workers that do not accept, and they would keep the old code
+        When it starts, uWSGI skips workers that do not accept, and they would keep the old code
         (core/master_checks.c).
         """
-        if not self._accepts and (
-            slot.ready or not any(other.ready and other.alive() for other in self._board.slots())
-        ):
+        if slot.ready or not any(other.ready and other.alive() for other in self._board.slots()):
             self._accepts = True
             self._server.set_accepting(True)
 
     def _drain(self) -> None:
+        options = self._policy.options
         waited = self._system.monotonic() - self._board.head.draining
-        if waited >= self.options.drain_delay and (
-            status.queue_depth() == 0 or waited >= self.options.drain_timeout
-        ):
-            self._left = True
-            events.emit(
-                events.WorkerLeft(self._server.identity().worker, self._system.getpid(), "draining")
-            )
-            self._server.recycle(self._system.getpid())
+        if waited < options.drain_delay:
+            return
+        if checks.status.queue_depth() == 0 or waited >= options.drain_timeout:
+            self._draining = True
+            pid = self._system.getpid()
+            events.emit(events.WorkerLeft(self._number, pid, "draining"))
+            self._server.recycle(pid)
 
-    def _heal(self, number: int, peer: Slot) -> None:
-        """Report a peer that is stuck without an app, once, and recycle it if that is wanted and
-        nobody did just now.
+    def _leads(self) -> bool:
+        """Return whether this worker watches over the others: the first one that serves does, so
+        that what that costs grows with the number of workers, not with its square.
+        """
+        fresh = self._system.monotonic() - FRESH_SECONDS
+        for number in range(1, self._number):
+            slot = self._board.slot(number)
+            if slot.state == SERVING and slot.checked_at > fresh:
+                return False
+        return True
+
+    def _watch(self, number: int, peer: Slot) -> None:
+        """Report a peer that is stuck without an app, once; recycle it if HEAL_PEERS is on and no
+        other was recycled just now.
         """
         problem = self._stuck(number, peer)
         if not problem or peer.pid in self._reported:
             return
-        heals = self.options.heal_peers and self.options.mode == ENFORCE
+        options = self._policy.options
+        heals = options.heal_peers and options.mode == ENFORCE
         with self._board.lock():
             now = self._system.monotonic()
-            if heals and now - self._board.head.healed < HEAL_INTERVAL:
+            if heals and now - self._board.head.healed_at < HEAL_INTERVAL:
                 return
-            if peer.reported == peer.pid:  # by another worker
-                self._reported.add(peer.pid)
+            self._reported.add(peer.pid)
+            if peer.reported_pid == peer.pid:  # by another worker
                 return
-            peer.reported = peer.pid
+            peer.reported_pid = peer.pid
             if heals:
-                self._board.head.healed = now
-        self._reported.add(peer.pid)
-        events.emit(
-            events.PeerStuck(
-                number,
-                peer.pid,
-                problem,
-                "recycled" if heals else "HEAL_PEERS is off, nothing is done",
-            )
-        )
+                self._board.head.healed_at = now
+        action = "recycled" if heals else "HEAL_PEERS is off, nothing is done"
+        events.emit(events.PeerStuck(number, peer.pid, problem, action))
         if heals:
             self._server.recycle(peer.pid, kill=peer.state == LOADING)
 
     def _stuck(self, number: int, peer: Slot) -> str:
-        if not peer.pid or peer.pid == os.getpid():
-            return ""
-        for_seconds = self._system.monotonic() - peer.since
-        if for_seconds < self.options.peer_stuck_after:
+        seconds = self._system.monotonic() - peer.since
+        if seconds < self._policy.options.peer_stuck_after:
             return ""
         if peer.state == LOADING:
-            return f"loads its app for {for_seconds:.0f} s"
-        if (
-            peer.state in (NOTHING, SERVING, UNWATCHED)
-            and self._server.peer_has_app(number) is False
-        ):
-            return f"serves without an app for {for_seconds:.0f} s"
+            return f"loads its app for {seconds:.0f} s"
+        if self._server.peer_has_app(number) is False:
+            return f"serves without an app for {seconds:.0f} s"
         return ""

@@ -1,41 +1,51 @@
-"""A worker from its start until it is known whether it has an app: pause, load, and leave or serve."""
+"""A worker of uWSGI from its fork until it is known whether it has an app: pause, load, then serve
+or exit.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
-import signal
 import sys
 import threading
 from typing import Callable, NoReturn, Optional
 
 from .. import events
-from ..core import frames
 from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, printable
 from ..events.workers import AT_RELOAD, PAUSED, REPORTED
 from ..servers import Server
-from ..settings.options import REPORT, Readiness
-from . import checks, history, last_error as failure, master, pace
-from .board import DRAINED, FAILED, LEFT, LOADING, NOTHING, PAUSING, SERVING, UNWATCHED, Board, Slot
-from .ending import LOOK_EVERY, Ending
+from ..settings.options import ENFORCE, REPORT, Readiness
+from . import checks, history
+from .board import (
+    DRAINED,
+    EXITED,
+    FAILED,
+    LOADING,
+    PAUSING,
+    SERVING,
+    UNWATCHED,
+    Board,
+    Slot,
+)
 from .history import History
+from .last_error import LAST_ERROR, crashing
+from .load_policy import GRACE_SECONDS, LoadPolicy, LoadTimer, limit_load_in_master, release_signal
 from .monitor import Monitor
 
-KILLED = "its load was killed: a crash, out of memory, or a hang that was ended; uWSGI's line above says by which signal"
-EXITED = "its load ended the process, as sys.exit() does"
-FUSE_SECONDS = 3
-MASTER_STARTS = 1.0
-WARM_UP_LOOKS = 0.05
+EXITED_BY_APP = "its load ended the process, as sys.exit() does"
+POLL_SECONDS = 1.0
+FLUSH_SECONDS = 0.5
+MASTER_STARTS_SECONDS = 1.0
+WARM_UP_POLL_SECONDS = 0.05
 
 
-class Worker(Ending):
+class Worker:
     """What readiness does in each worker. Made in the master; the workers inherit it.
 
-    A fresh process is the only honest retry: Django cannot be set up twice in one interpreter. So a
-    worker whose load failed leaves at once, and the *next* one pauses, before its load: it holds no
-    memory that the others may need, and a chain reload waits for it, as uWSGI does not take it for
-    one that accepts.
+    The successor of a worker whose load failed pauses before its own load, so a chain reload waits
+    for it: uWSGI does not take it for one that accepts.
     """
 
     def __init__(
@@ -46,104 +56,124 @@ class Worker(Ending):
         system: System = SYSTEM,
         past: Optional[History] = None,
     ) -> None:
-        super().__init__(server, board, options, system, past)
+        self._past = past = past or History()
+        board.head.ever_served = past.served
+        self._server = server
+        self._board = board
+        self._system = system
+        self.policy = LoadPolicy(board, options, respawns=server.respawns, clock=system.monotonic)
+        self._timer = LoadTimer(server)
         self._remove_trap: Callable[[], object] = lambda: None
-        self._timed = False
-        self._wrong_urls = ""  # where other apps can be served all the same
+        self._wrong_urls = ""  # while other apps can be served
 
     def __repr__(self) -> str:
         return f"<readiness of {self._server.identity()}: {self._slot()}>"
 
+    @property
+    def options(self) -> Readiness:
+        """The settings as they are now."""
+        return self.policy.options
+
+    @options.setter
+    def options(self, options: Readiness) -> None:
+        self.policy.options = options
+
+    # In the master
+
+    def install(self) -> None:
+        """Have this run in each worker that is forked from now on."""
+        server, options = self._server, self.options
+        LAST_ERROR.watch()
+        server.on_worker_start(self.start)
+        server.on_worker_loaded(self.loaded)
+        server.fail_exit_when(self.instance_failed, need_app=not self._past.served)
+        if options.mode == ENFORCE and server.loads_in_worker():
+            server.keep_master_awake()
+        elif options.mode == ENFORCE and options.startup_timeout:
+            limit_load_in_master(options.startup_timeout)
+
+    def uninstall(self) -> None:
+        """Leave workers alone, this one too if it is one: readiness was switched off, perhaps by
+        the app's own settings while it loads.
+        """
+        for callback in (self.start, self.loaded):
+            self._server.forget(callback)
+        if self._server.identity().worker:
+            self._disarm()
+            self.policy.enter(self._slot(), UNWATCHED)
+        LAST_ERROR.unwatch()
+
+    def instance_failed(self) -> bool:
+        """Return whether the instance ends because no worker ever had an app.
+
+        Called when the master exits.
+        """
+        history.forget()
+        if LAST_ERROR.text and not self._board.started() and not self._server.loads_in_worker():
+            # `need-app`: nothing was forked, and uWSGI logs no more than "GAME OVER"
+            events.emit(events.InstanceEnded(1, printable(LAST_ERROR.text, REASON_LIMIT)))
+        return bool(self._board.head.ending)
+
     # From the fork to the load
 
     def start(self) -> None:
-        """Note that the worker was started; in lazy-apps, pause if its predecessor failed, and
+        """Note that the worker has started; in lazy-apps, pause if its predecessor failed, and
         watch over the load.
         """
         slot = self._slot()
-        killed, since = slot.state == LOADING, slot.since
-        slot.spawns += 1
-        slot.pid = self._system.getpid()
-        slot.ready = 0
-        slot.degraded = ""
-        self._enter(slot, NOTHING)
+        killed = self.policy.begin(slot, self._system.getpid())
         if self.options.mode == REPORT:
             return
-        self._server.leave_while_starting(lambda: self._leave(LEFT))
+        self._server.leave_while_starting(lambda: self._exit(EXITED))
         self._stay_drained(slot)
         if not self._server.loads_in_worker():
-            master.forget()
+            release_signal()
             return
         if killed:
-            self._failed(slot, self._how_killed(slot, since))
-        if slot.failures:
-            self._pause(slot)
-        self._enter(slot, LOADING)
-        failure.keep_reserve()
+            self._failed(slot, killed)
+        self._pause(slot)
+        self.policy.enter(slot, LOADING)
+        LAST_ERROR.keep_reserve()
         self._set_traps()
 
-    def _how_killed(self, slot: Slot, since: float) -> str:
-        """Return how the load ended of the worker that had this slot before."""
-        crash, slot.crash = slot.crash, 0
-        if crash:
-            return f"its load crashed: {signal.Signals(crash).name}"
-        limit = pace.load_limit(self.options)
-        if limit and self._system.monotonic() - since >= limit:
-            return f"its load took longer than {limit:g} s and was ended"
-        return KILLED
-
     def _stay_drained(self, slot: Slot) -> None:
-        """Take the place of a worker that went because the instance is being emptied: serve
-        nothing, hear the stop.
+        """Serve nothing in the place of a worker that has exited because the instance is draining,
+        until the stop signal comes.
         """
         while self._board.head.draining:
-            self._enter(slot, DRAINED)
-            self._sleep(LOOK_EVERY)
+            self.policy.enter(slot, DRAINED)
+            self._sleep(POLL_SECONDS)
 
     def _pause(self, slot: Slot) -> None:
-        self._enter(slot, PAUSING)
-        self._sleep(slot.next_try - self._system.monotonic())
+        seconds = self.policy.pause_left(slot)
+        if slot.failures:
+            self.policy.enter(slot, PAUSING)
+            self._sleep(seconds)
 
     def _set_traps(self) -> None:
         """Get there first when the load ends the process: by `sys.exit`, by uWSGI's own `exit(22)`,
         by never ending.
         """
         register = getattr(threading, "_register_atexit", atexit.register)
-        register(lambda: self._load_exited(EXITED))
+        register(lambda: self._load_exited(EXITED_BY_APP))
         self._remove_trap = self._server.trap_exit(
             lambda: self._load_exited(self._server.load_problem())
         )
-        limit = pace.load_limit(self.options)
-        self._timed = limit > 0
-        if self._timed:
-            frames.end_later(limit, 2)
-            # should the dump itself be stuck
-            self._server.set_fuse(math.ceil(limit) + FUSE_SECONDS)
+        self._timer.start(self.policy.limit())
 
     def _load_exited(self, how: str) -> None:
         slot = self._slot()
         if slot.state == LOADING and slot.pid == self._system.getpid():
-            slot.crash = failure.crashing()
+            slot.crash = crashing()
             if slot.crash and self._server.respawns():
-                # Python may have been anywhere: the one that takes its place tells of it
+                # Python may have been anywhere: the successor logs it
                 self._server.leave()
-            self._failed_and_leave(slot, failure.last() or how)
+            self._failed_and_exit(slot, LAST_ERROR.text or how)
 
     def _disarm(self) -> None:
         self._remove_trap()
-        if self._timed:
-            self._timed = False
-            frames.cancel_end()
-            self._server.set_fuse(0)
-        failure.release_reserve()
-
-    def let_go(self) -> None:
-        """Watch over this process no more: readiness was switched off, by the app's own settings
-        perhaps, while it loads.
-        """
-        if self._server.identity().worker:
-            self._disarm()
-            self._enter(self._slot(), UNWATCHED)
+        self._timer.cancel()
+        LAST_ERROR.release_reserve()
 
     # When the load is over
 
@@ -153,13 +183,13 @@ class Worker(Ending):
         """
         try:
             if self.options.mode != REPORT:
-                # uWSGI has just said that it accepts, so a chain reload would go on over a bad
+                # uWSGI has just set this flag, by which a chain reload would go on over a bad
                 # deploy
                 self._server.set_accepting(False)
             self._decide(self._slot())
-        except MemoryError:  # what cannot be told cannot be served either
+        except MemoryError:  # a worker that cannot log cannot serve either
             self._server.leave()
-        except Exception:  # a fault of ours must not hold up a chain reload
+        except Exception:  # a mistake of this library must not hold up a chain reload
             self._server.set_accepting(True)
             raise
 
@@ -169,57 +199,50 @@ class Worker(Ending):
         if not problem:
             self._serve(slot)
         elif self.options.mode == REPORT:
-            events.emit(
-                events.LoadFailed(
-                    self._server.identity().worker,
-                    printable(problem, REASON_LIMIT),
-                    1,
-                    0.0,
-                    REPORTED,
-                )
-            )
+            error = printable(problem, REASON_LIMIT)
+            events.emit(events.LoadFailed(self._number(), error, 1, 0.0, REPORTED))
         elif self._server.loads_in_worker():
-            self._failed_and_leave(slot, problem)
+            self._failed_and_exit(slot, problem)
         elif self._past.served:
             self._await_reload(slot, problem)
-        else:  # the master loaded it, or rather did not, and each worker that it forks will be as this one
-            # it must have come to its loop, or the signal would be lost or hit Python's own handler
-            self._system.sleep(MASTER_STARTS)
+        else:
+            # the master has loaded it, or rather has not, and each worker that it forks will be
+            # like this one. It must have reached its loop, or the signal would be lost or meet
+            # Python's own handler
+            self._system.sleep(MASTER_STARTS_SECONDS)
             self._end_instance(printable(problem, REASON_LIMIT), tries=1)
 
     def _await_reload(self, slot: Slot, problem: str) -> NoReturn:
-        """Stay, without accepting anything, until the instance is reloaded: by the operator, or,
+        """Stay, without accepting anything, until the instance is reloaded: by the operator or,
         after a pause, by worker 1.
 
-        What the master has loaded, or rather not, each worker has: only a reload, which is a new
-        master, can mend it.
+        What the master could not load no worker has: only a reload, which makes a new master, can
+        mend that.
         """
         # uWSGI's own handlers do not end a hook
-        self._server.leave_while_starting(lambda: self._leave(LEFT))
+        self._server.leave_while_starting(lambda: self._exit(EXITED))
         failures = self._past.failures + 1
-        pause = math.inf if self._server.reload_harms() else pace.pause(failures, self.options)
+        waits = bool(self._server.reload_harms())
+        pause = math.inf if waits else self.policy.pause(failures)
         slot.failures, slot.error = failures, printable(problem, REASON_LIMIT)
         slot.next_try = self._system.monotonic() + pause
-        self._enter(slot, PAUSING)
-        if self._server.identity().worker == 1:
-            when = AT_RELOAD if pause == math.inf else PAUSED
-            events.emit(
-                events.LoadFailed(
-                    1, slot.error, failures, 0.0 if pause == math.inf else pause, when
-                )
-            )
+        self.policy.enter(slot, PAUSING)
+        if self._number() == 1:
+            when, seconds = (AT_RELOAD, 0.0) if waits else (PAUSED, pause)
+            events.emit(events.LoadFailed(1, slot.error, failures, seconds, when))
             self._sleep(pause)
             history.write(History(served=True, failures=failures))
             self._server.reload_instance()
         while True:
-            self._sleep(LOOK_EVERY)
+            self._sleep(POLL_SECONDS)
 
     def _problem(self) -> str:
+        """Return why this worker has no app, "" if it has one."""
         problem = self._server.load_problem()
         if problem:
-            return failure.last() or problem
-        # an app whose URLconf cannot be imported answers 500 to everything: Django imports it in
-        # the first request
+            return LAST_ERROR.text or problem
+        # an app whose URLconf cannot be imported answers every request with 500: Django imports it
+        # in the first one
         if self.options.check_urlconf and "django" in sys.modules:
             from ..django import readiness
 
@@ -230,52 +253,89 @@ class Worker(Ending):
         return ""
 
     def _serve(self, slot: Slot) -> None:
-        if slot.failures:
-            events.emit(events.WorkerLoaded(self._server.identity().worker, slot.failures))
-        slot.failures = 0
-        self._remember()
+        if self.policy.loaded(slot, self._number()):
+            history.write(History(served=True))
         self._name_missing(slot)
         if self.options.mode != REPORT:
             self._warm_up()
-        self._enter(slot, SERVING)
-        Monitor(self, self._server, self._board, self._system).start()
-
-    def _remember(self) -> None:
-        """Have what comes after a reload of the instance know that it has served: once for each
-        reload.
-        """
-        with self._board.lock():
-            first = not self._board.head.served
-            self._board.head.served = self._board.head.ever_loaded = 1
-            if first:
-                history.write(History(served=True))
+        self.policy.enter(slot, SERVING)
+        Monitor(self.policy, self._server, self._board, self._system).start()
 
     def _name_missing(self, slot: Slot) -> None:
-        slot.degraded = missing = printable(
+        missing = printable(
             "; ".join(filter(None, (self._server.missing_apps(), self._wrong_urls)))
         )
+        slot.degraded = missing
         if missing:
-            error = printable(failure.last() or "the log says why", REASON_LIMIT)
-            events.emit(events.AppsMissing(self._server.identity().worker, missing, error))
+            error = printable(LAST_ERROR.text or "the log says why", REASON_LIMIT)
+            events.emit(events.AppsMissing(self._number(), missing, error))
 
     def _warm_up(self) -> None:
-        """Wait for the readiness checks before anything is accepted, and keep a chain reload
-        waiting even longer.
+        """Wait for the readiness checks before anything is accepted, and hold up a chain reload
+        until they pass.
         """
         checks.start()
         if checks.passed():
             self._server.set_accepting(True)
-            return  # else the monitor says when it does
+            return  # otherwise the monitor does that
         end = self._system.monotonic() + self.options.warm_up
         while not checks.passed() and self._system.monotonic() < end:
-            self._system.sleep(WARM_UP_LOOKS)
+            self._system.sleep(WARM_UP_POLL_SECONDS)
 
-    def _failed_and_leave(self, slot: Slot, error: str) -> NoReturn:
-        # without any memory not even CPython's own loops all come to an end (3.11: the dictionary
-        # of a log record)
-        self._server.set_fuse(FUSE_SECONDS)
+    # When it ends
+
+    def _failed(self, slot: Slot, error: str) -> None:
+        LAST_ERROR.mend_stderr()
+        hopeless = self.policy.failed(slot, self._number(), error)
+        if slot.failures == 1 and not self._board.head.ever_served:
+            history.write(History())  # should the instance be reloaded now: it has not served
+        if hopeless:
+            self._end_instance(slot.error, tries=min(slot.failures, self.options.attempts))
+
+    def _failed_and_exit(self, slot: Slot, error: str) -> NoReturn:
+        # without any memory even CPython has loops that never end (3.11: the dictionary of a log
+        # record)
+        self._server.set_fuse(GRACE_SECONDS)
         try:
             self._failed(slot, error)
-            self._leave(FAILED)
-        finally:  # out of memory, say: it must not serve. The next one finds LOADING, and counts it
+            self._exit(FAILED)
+        finally:  # out of memory, say: it must not serve. Its successor finds LOADING and counts it
             self._server.leave()
+
+    def _end_instance(self, error: str, tries: int) -> NoReturn:
+        with self._board.lock():
+            first, self._board.head.ending = not self._board.head.ending, 1
+        if first:
+            events.emit(events.InstanceEnded(tries, error))
+            self._server.end_instance()
+        self._system.sleep(POLL_SECONDS)  # the master's signal comes, or it does not
+        self._exit(FAILED)
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, and exit when the instance ends.
+
+        A stop signal cuts it short too, but may never come: uWSGI's master sends none to a worker
+        that it is just forking, whose pid it has not noted yet.
+        """
+        end = self._system.monotonic() + seconds
+        while True:
+            if self._board.head.ending:
+                self._exit(EXITED)
+            left = end - self._system.monotonic()
+            if left <= 0:
+                return
+            self._system.sleep(min(left, POLL_SECONDS))
+
+    def _exit(self, state: int) -> NoReturn:
+        self.policy.enter(self._slot(), state)
+        with contextlib.suppress(Exception):
+            drain = getattr(sys.stderr, "drain", None)
+            if drain is not None:  # our own stream: what is still in its buffer would be lost
+                drain(FLUSH_SECONDS)
+        self._server.leave()
+
+    def _number(self) -> int:
+        return self._server.identity().worker
+
+    def _slot(self) -> Slot:
+        return self._board.slot(self._number())

@@ -279,7 +279,7 @@ def ask_for(running, path):
 def test_a_broken_mount_leaves_its_sibling_alone_and_readiness_says_degraded(
     kind, missing, lazy, capsys
 ):
-    mounts = ["/good=hello_app:application", "/bad=readiness_app:application"]
+    mounts = ["/good=bench.wrap.hello_app:application", "/bad=readiness_app:application"]
     chosen = {
         **options(lazy=lazy, processes=1),
         "mount": mounts,

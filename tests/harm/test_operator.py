@@ -19,7 +19,7 @@ from resilient_wsgi import installation, servers, startup
 from resilient_wsgi.cli import main, ready, target
 from resilient_wsgi.events.workers import LAST, PAUSED, WAITS
 from resilient_wsgi.readiness.board import DRAINED, Board, Slot
-from resilient_wsgi.readiness.ending import Ending
+from resilient_wsgi.readiness.load_policy import LoadPolicy
 from resilient_wsgi.readiness.unwatched import Mark, read
 from resilient_wsgi.servers.plain import PlainServer
 from resilient_wsgi.settings.options import Readiness
@@ -269,14 +269,14 @@ class Respawning(PlainServer):
 
 def test_a_worker_whose_tries_are_used_up_does_not_promise_another_one():
     board = Board(2)
-    ending = Ending(Respawning(), board, Readiness(attempts=3))
+    policy = LoadPolicy(board, Readiness(attempts=3))
     mine, other = board.slots()
     mine.pid, mine.spawns, other.pid, other.spawns, other.failures = 11, 1, 12, 1, 2
-    assert [ending._next_try(mine, failures) for failures in (1, 2, 3)] == [PAUSED, PAUSED, WAITS]
+    assert [policy.next_try(mine, failures) for failures in (1, 2, 3)] == [PAUSED, PAUSED, WAITS]
     other.failures = 3
-    assert ending._next_try(mine, 3) == LAST
-    other.failures, board.head.ever_loaded = 2, 1
-    assert ending._next_try(mine, 3) == PAUSED
+    assert policy.next_try(mine, 3) == LAST
+    other.failures, board.head.ever_served = 2, 1
+    assert policy.next_try(mine, 3) == PAUSED
     board.close()
 
 

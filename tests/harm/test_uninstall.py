@@ -15,7 +15,7 @@ import wrapt
 import resilient_wsgi
 from resilient_wsgi import app as stack, testing
 from resilient_wsgi.core.patching import is_ours
-from resilient_wsgi.readiness import last_error as failure
+from resilient_wsgi.readiness.last_error import LAST_ERROR
 from resilient_wsgi.stderr import children
 from resilient_wsgi.threads import adoption as adopt
 
@@ -23,7 +23,7 @@ POOL = concurrent.futures.ThreadPoolExecutor
 OURS = {
     "Thread.start": (adopt.install, adopt.uninstall, threading.Thread, "start"),
     "submit": (adopt.install, adopt.uninstall, POOL, "submit"),
-    "excepthook": (failure.watch, failure.unwatch, sys, "excepthook"),
+    "excepthook": (LAST_ERROR.watch, LAST_ERROR.unwatch, sys, "excepthook"),
     "os.system": (children.install, children.uninstall, os, "system"),
     "os.posix_spawn": (children.install, children.uninstall, os, "posix_spawn"),
     "Popen": (children.install, children.uninstall, subprocess.Popen, "_get_handles"),

@@ -79,9 +79,9 @@ def test_however_the_app_is_named_workers_come_back(naming):
 @pytest.mark.parametrize("single", [True, False])
 def test_of_several_mounts_one_that_fails_takes_no_other_along(kind, single):
     mounts = [
-        "/first=hello_app:application",
+        "/first=bench.wrap.hello_app:application",
         "/middle=readiness_app:application",
-        "/last=hello_app:application",
+        "/last=bench.wrap.hello_app:application",
     ]
     chosen = {
         **options(),

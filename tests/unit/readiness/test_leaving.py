@@ -13,7 +13,7 @@ LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
 WORKER = """
 import os, resource, signal, sys
 from resilient_wsgi import servers
-from resilient_wsgi.readiness import last_error as failure
+from resilient_wsgi.readiness.last_error import LAST_ERROR, RESERVE_BYTES
 from resilient_wsgi.readiness.board import LOADING, Board
 from resilient_wsgi.readiness.uwsgi_worker import Worker
 from resilient_wsgi.servers.base import WORKER, Identity, Server
@@ -32,7 +32,7 @@ class OneWorker(Server):
     def leave(self):
         os._exit(29)
 
-failure.watch()
+LAST_ERROR.watch()
 servers.use(OneWorker())
 worker = Worker(servers.detect(), Board(2), Readiness(startup_timeout=0))
 worker.start()
@@ -106,7 +106,7 @@ def report(event):
     os.write(1, b"reported")
 events.subscribe(report)
 if not {kept}:
-    failure.release_reserve()
+    LAST_ERROR.release_reserve()
 {STARVED}
 """
     done = run(code)
@@ -119,7 +119,7 @@ def test_where_nothing_can_be_put_aside_the_load_goes_on():
     code = f"""{WORKER.replace("worker.start()", "")}
 with open("/proc/self/statm") as statm:
     size = int(statm.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + failure.RESERVE_BYTES // 2, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (size + RESERVE_BYTES // 2, resource.RLIM_INFINITY))
 worker.start()
 print("loads", flush=True)
 os._exit(0)
@@ -133,7 +133,7 @@ def test_from_whichever_allocation_on_all_fail_the_worker_leaves_or_is_ended_and
     pytest.importorskip("_testcapi")
     code = f"""{WORKER}
 import _testcapi
-worker._board.head.ever_loaded = 1
+worker._board.head.ever_served = 1
 for first in (*range(60), *range(60, 3000, 37)):
     slot = worker._board.slot(1)
     slot.failures, slot.state = 0, LOADING

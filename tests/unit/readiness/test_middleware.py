@@ -8,7 +8,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from resilient_wsgi.readiness import ReadinessMiddleware, status
+from resilient_wsgi.readiness import ReadinessMiddleware
+from resilient_wsgi.readiness.checks import status
 from resilient_wsgi.settings.options import Readiness
 
 

@@ -22,7 +22,7 @@ def board():
     made = Board(2)
     for number in (1, 2):
         slot = made.slot(number)
-        slot.pid, slot.spawns, slot.state, slot.ready, slot.looked = (
+        slot.pid, slot.spawns, slot.state, slot.ready, slot.checked_at = (
             os.getpid(),
             1,
             SERVING,
@@ -53,7 +53,7 @@ def test_it_is_ready_while_enough_workers_are(board, pid, capsys):
 
 
 def test_a_worker_that_is_stuck_or_gone_or_says_no_does_not_count(board, pid):
-    board.slot(1).looked -= 100
+    board.slot(1).checked_at -= 100
     board.slot(2).ready = 0
     assert ask(ready, *pid) == 1
     board.slot(2).ready, board.slot(2).pid = 1, 2**22 + 1
