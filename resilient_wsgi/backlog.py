@@ -5,7 +5,7 @@ what to set.
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, List, Optional, Sequence, Set
+from typing import Iterator, Optional, Sequence, Set
 
 from . import servers
 from .errors import Unavailable
@@ -66,25 +66,7 @@ def check(
     for queue in queues:
         wanted = max(asked or 0, minimum)
         if queue.limit < wanted:
-            yield BacklogSmall(
-                queue.name,
-                asked or queue.limit,
-                queue.limit,
-                allowed,
-                remedy(queue.limit, wanted, allowed),
-            )
-
-
-def remedy(effective: int, wanted: int, allowed: int) -> str:
-    """Return what to set so that a queue has room for `wanted` connections."""
-    steps: List[str] = []
-    if allowed and allowed < wanted:
-        steps.append(
-            f"set net.core.somaxconn = {wanted} on the host or in the container (sysctl; each network namespace has its own: "
-            "with a larger listen uWSGI refuses to start)"
-        )
-    steps.append(f"set listen = {wanted} in the uWSGI configuration")
-    return f"A burst of more than {effective} connections is refused or waits for retries of TCP. To do: {', then '.join(steps)}."
+            yield BacklogSmall(queue.name, asked or queue.limit, queue.limit, allowed, wanted)
 
 
 def _queues(server: Server) -> Iterator[sockets.Listener]:

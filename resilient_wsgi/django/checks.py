@@ -9,7 +9,8 @@ from typing import Any, List
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
 
-from .. import backlog, installation
+from .. import installation
+from ..events.base import backlog_fix
 from ..host.sockets import somaxconn
 from ..settings import sources
 from ..settings.options import OFF, PREFIX
@@ -77,7 +78,7 @@ def _check_host(installed: installation.Installation) -> List[CheckMessage]:
     return [
         CheckWarning(
             message,
-            hint=backlog.remedy(allowed, options.minimum, allowed),
+            hint=backlog_fix(allowed, options.minimum, allowed),
             id="resilient_wsgi.W001",
         )
     ]

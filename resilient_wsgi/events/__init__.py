@@ -1,21 +1,45 @@
-"""What happened: one frozen dataclass for each thing, counters, and those who want to be told.
+"""What happened: one frozen dataclass for each kind of event, counted, logged, and passed to
+subscribers.
 
-Each event is counted and, at its own level, logged in one line through
-`logging.getLogger("resilient_wsgi.<component>")`.
+Each event is logged in one line, at its own level, by `logging.getLogger("resilient_wsgi.NAME")`
+with the name of its component. The record carries the constant template as `msg`, the values as
+`args`, and everything again as a dictionary `resilient_wsgi` (`extra=`).
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Callable, Dict, Iterator, Tuple, Type
 
 from ..core.guard import Guard
 from ..core.log import named
+from ..core.system import PerProcess
 from .base import Event
-from .requests import (
+from .lifecycle import (
+    AppsMissing,
+    ExecutorRestarted,
+    ExitAwaitsWork,
+    InstanceEnded,
+    JobsAbandoned,
+    LoadFailed,
+    PeerStuck,
+    StaleThread,
+    ThreadAbandoned,
+    ThreadFailed,
+    ThreadHoldsExit,
+    ThreadRestarted,
+    ThreadStopped,
+    WorkerExited,
+    WorkerLoaded,
+)
+from .types import (
+    BacklogSmall,
     ClientGone,
     ClientLeft,
+    DescriptorTakenOver,
+    LinesDropped,
+    OutboundTimedOut,
+    OutboundUnbounded,
     RequestOverdue,
     RequestShed,
     RequestSlow,
@@ -24,25 +48,6 @@ from .requests import (
     WorkerKilled,
     WorkerRecycled,
 )
-from .threads import (
-    ExecutorRevived,
-    ExitAwaitsWork,
-    GhostThread,
-    JobsAbandoned,
-    ThreadAbandoned,
-    ThreadFailed,
-    ThreadHoldsExit,
-    ThreadRestarted,
-    ThreadStopped,
-)
-from .waits import (
-    BacklogSmall,
-    DescriptorTakenOver,
-    LinesDropped,
-    OutboundTimedOut,
-    OutboundUnbounded,
-)
-from .workers import AppsMissing, InstanceEnded, LoadFailed, PeerStuck, WorkerLeft, WorkerLoaded
 
 __all__ = [
     "AppsMissing",
@@ -51,9 +56,8 @@ __all__ = [
     "ClientLeft",
     "DescriptorTakenOver",
     "Event",
-    "ExecutorRevived",
+    "ExecutorRestarted",
     "ExitAwaitsWork",
-    "GhostThread",
     "InstanceEnded",
     "JobsAbandoned",
     "LinesDropped",
@@ -66,85 +70,86 @@ __all__ = [
     "RequestSlow",
     "SheddingBegan",
     "SheddingEnded",
+    "StaleThread",
     "ThreadAbandoned",
     "ThreadFailed",
     "ThreadHoldsExit",
     "ThreadRestarted",
     "ThreadStopped",
+    "WorkerExited",
     "WorkerKilled",
-    "WorkerLeft",
     "WorkerLoaded",
     "WorkerRecycled",
     "counts",
     "emit",
+    "publish",
     "subscribe",
-    "tell",
 ]
 
 Subscriber = Callable[[Event], object]
 
-_guard = Guard("events")
-_subscribers: Tuple[Subscriber, ...] = ()
-# next() on a count is one C call: no lock that a fork or a signal handler could find held
-_counters: Dict[Type[Event], Iterator[int]] = {}
-_counters_pid = 0
+
+class EventBus:
+    """The subscribers, and how many events of each kind this process has seen."""
+
+    def __init__(self) -> None:
+        self.guard = Guard("events")
+        self.subscribers: Tuple[Subscriber, ...] = ()
+        # next() on a count is one C call: no lock that a fork or a signal handler could find held
+        self.counters: PerProcess[Dict[Type[Event], Iterator[int]]] = PerProcess(dict)
+
+    def count(self, kind: Type[Event]) -> None:
+        """Count an event."""
+        next(self.counters.get().setdefault(kind, itertools.count()))
+
+
+_bus = EventBus()
 
 
 def subscribe(callback: Subscriber) -> Callable[[], None]:
-    """Have `callback(event)` called for each event, in the thread in which it happens; return a
-    function that ends it.
+    """Call `callback(event)` for each event from now on; return a function that ends that.
 
-    Subscribers are called one after the other and must not block. What they raise is caught and
-    logged once a minute.
+    It is called in the thread in which the event happens, one subscriber after the other, so it
+    must not block. What it raises is caught, and logged once a minute.
     """
-    global _subscribers
     if not callable(callback):
         msg = f"a subscriber is called with each event; {callback!r} cannot be called"
         raise TypeError(msg)
-    _subscribers = (*_subscribers, callback)
+    _bus.subscribers = (*_bus.subscribers, callback)
 
     def unsubscribe() -> None:
-        global _subscribers
-        _subscribers = tuple(s for s in _subscribers if s is not callback)
+        _bus.subscribers = tuple(s for s in _bus.subscribers if s is not callback)
 
     return unsubscribe
 
 
 def emit(event: Event) -> None:
-    """Count an event, log it, tell the subscribers. Never raises."""
-    with _guard:
-        named(event.component).log(event.level, "%s", event)
-    tell(event)
+    """Log an event and publish it. Never raises."""
+    with _bus.guard:
+        logger = named(event.component)
+        if logger.isEnabledFor(event.level):
+            extra = {"resilient_wsgi": {"event": type(event).__name__, **event.fields()}}
+            logger.log(event.level, event.template, event.arguments(), extra=extra)
+    publish(event)
 
 
-def tell(event: Event) -> None:
-    """Do the same without logging it, for who has said it himself and may not wait for a handler's
-    lock.
+def publish(event: Event) -> None:
+    """Count an event and pass it to the subscribers, without logging it. Never raises.
+
+    For callers that have already written the message, or must not wait for a log handler's lock.
     """
-    with _guard:
-        next(_counter(type(event)))
-    for subscriber in _subscribers:
-        with _guard:
+    with _bus.guard:
+        _bus.count(type(event))
+    for subscriber in _bus.subscribers:
+        with _bus.guard:
             subscriber(event)
 
 
 def counts() -> Dict[str, int]:
-    """Return how many events of each kind there were in this process, by the name of the event's
-    class.
-    """
-    if _counters_pid != os.getpid():
-        return {}
+    """Return how many events of each kind this process has seen, by the name of their class."""
     # a count shows its next number, which is how many there were, only as `count(12)`; its pickle
     # form goes with 3.14
     return {
         kind.__name__: int(repr(counter)[len("count(") : -1])
-        for kind, counter in list(_counters.items())
+        for kind, counter in list(_bus.counters.get().items())
     }
-
-
-def _counter(kind: Type[Event]) -> Iterator[int]:
-    global _counters, _counters_pid
-    pid = os.getpid()
-    if pid != _counters_pid:  # a fork: what the parent counted is the parent's
-        _counters, _counters_pid = {}, pid
-    return _counters.setdefault(kind, itertools.count())

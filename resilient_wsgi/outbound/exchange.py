@@ -18,6 +18,7 @@ from .. import deadline
 from ..core.system import SYSTEM
 from ..core.text import printable
 from ..deadline import Deadline
+from ..events.types import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy, report
 from .dry_run import Watch
@@ -32,15 +33,12 @@ active: ContextVar[Optional[Exchange]] = ContextVar(
 # cost is not worth it
 SLACK = 0.002
 
-CALLER = "the caller's timeout"
-CALLER_TOTAL = "the caller's timeout, in a request the total too"
-CALLER_NONE = "the caller's timeout=None"
 _DNS_AT_LEAST = 1.0
 _LATER = 0.01  # than the caller's own limit of silence, for which the same number stands
 _PAUSE = 0.05  # less than this between two reads is no pause of the app's
 _HEAD_BYTES = 4096
 _PORTS = {"http": 80, "https": 443}
-_NO_LIMIT = Limit(math.inf, "")
+_NO_LIMIT = Limit(math.inf, "", "nothing")
 
 # a deadline finds its words only when they are asked for
 Why = Union[Limit, Deadline]
@@ -59,7 +57,7 @@ class Exchange:
 
     # what most exchanges never change is kept in the class: making one is part of the cost of every
     # call
-    phase = "connect"
+    phase: Phase = "connect"
     connecting = False
     watch: Optional[Watch] = None  # in report mode
     method = ""
@@ -116,9 +114,9 @@ class Exchange:
 
     def _respect_none(self, how: str) -> None:
         if how != AUTO:
-            self.limits = policy.unlimited_by(CALLER_NONE)
+            self.limits = policy.unlimited_by("", "caller_none")
         elif self._request is None and self.limits.read.by_default:
-            self.limits = self.limits._replace(read=Limit(math.inf, CALLER_NONE))
+            self.limits = self.limits._replace(read=Limit(math.inf, "", "caller_none"))
 
     def visited(self) -> Tuple[Target, Limits]:
         """Return what `revisit` takes to undo a `visit`."""
@@ -139,7 +137,7 @@ class Exchange:
             return
         end = SYSTEM.monotonic() + own + _LATER if answer else self.start + own
         if end > self._whole[0]:
-            self._end_whole(end, Limit(own, CALLER_TOTAL))
+            self._end_whole(end, Limit(own, "", "caller_total"))
         if answer:
             self.stretches_above = own
 
@@ -213,7 +211,7 @@ class Exchange:
         self.shortened = left < silence
         return min(left, silence)
 
-    def check(self, phase: str) -> None:
+    def check(self, phase: Phase) -> None:
         """Raise `TimedOut` if the time is up when a new phase is to begin."""
         if self.end <= SYSTEM.monotonic():
             self.phase = phase
@@ -231,14 +229,14 @@ class Exchange:
         """
         if self.shortened:
             return self.give_up(self.why)
-        return self.give_up((read or self.limits.read) if own is None else Limit(own, CALLER))
+        return self.give_up((read or self.limits.read) if own is None else Limit(own, "", "caller"))
 
     def give_up(self, why: Why, saying: str = "") -> socket.timeout:
         """Return the exception to raise: ours, or where the limit is the caller's own, what sockets
         raise.
         """
-        limit = why if isinstance(why, Limit) else Limit(why.limit, why.source)
-        if limit.source is CALLER:  # who gives a number knows it, and has code for what comes of it
+        limit = why if isinstance(why, Limit) else _limit_of(why)
+        if limit.by == "caller":  # who gives a number knows it, and has code for what comes of it
             return socket.timeout("timed out")
         elapsed = SYSTEM.monotonic() - self.start
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
@@ -269,7 +267,7 @@ class Exchange:
 
         `own` is the caller's, None where it gave none.
         """
-        limit = self.limits.connect if own is None else Limit(own, CALLER)
+        limit = self.limits.connect if own is None else Limit(own, "", "caller")
         if own is not None and own > self.stretches_above:
             self.stretch(own)
         self._connect = (SYSTEM.monotonic() + limit.seconds, limit)
@@ -280,13 +278,13 @@ class Exchange:
         DNS is no part of it.
         """
         limit = self._connect[1]
-        if isinstance(limit, Limit) and limit.source is CALLER:
+        if isinstance(limit, Limit) and limit.by == "caller":
             self._end_by(SYSTEM.monotonic() + max(limit.seconds, _DNS_AT_LEAST), limit)
 
     def end_names(self) -> None:
         """Have the caller's own number hold from here on, for all addresses and TLS together."""
         limit = self._connect[1]
-        if isinstance(limit, Limit) and limit.source is CALLER:
+        if isinstance(limit, Limit) and limit.by == "caller":
             self._connect = (SYSTEM.monotonic() + limit.seconds, limit)
             self._end_by(*self._connect)
 
@@ -345,6 +343,12 @@ class Exchange:
             return self._target.host, self._target.port or _PORTS.get(self._target.scheme)
         except ValueError:  # the client will say what is wrong with the URL
             return "", None
+
+
+def _limit_of(deadline_: Deadline) -> Limit:
+    if deadline_.of_request:
+        return Limit(deadline_.limit, deadline_.name, "request_deadline")
+    return Limit(deadline_.limit, deadline_.source, "deadline")
 
 
 def as_number(timeout: Any) -> Optional[float]:

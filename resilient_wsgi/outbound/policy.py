@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
+from ..events.base import LimitedBy, limit_source
 from ..settings.options import AUTO, OFF, ON, REPORT, Outbound
 from ..settings.types import Seconds
 
@@ -19,14 +20,21 @@ _CACHED_HOSTS = 1024
 
 
 class Limit(NamedTuple):
-    """A number of seconds, and who set it, in words for a message.
-
-    `by_default` tells that nobody has asked for it: what the caller says comes before it.
-    """
+    """A number of seconds, the name of the setting that it comes from, and who set it."""
 
     seconds: float
-    source: str
-    by_default: bool = False
+    setting: str
+    by: LimitedBy
+
+    @property
+    def source(self) -> str:
+        """Return who set it, in words for a message."""
+        return limit_source(self.by, self.setting)
+
+    @property
+    def by_default(self) -> bool:
+        """Return whether it is a default: what the caller asks for comes before it."""
+        return self.by in ("default", "default_in_request", "nothing")
 
 
 class Limits(NamedTuple):
@@ -42,14 +50,14 @@ NAMES = Limits._fields
 # in a request somebody waits for the answer; a management command, a job or a thread of the app may
 # take its time, and what it calls may be slow by nature
 IN_REQUEST = Limits(
-    Limit(5.0, "default CONNECT_TIMEOUT in a request", by_default=True),
-    Limit(15.0, "default READ_TIMEOUT in a request", by_default=True),
-    Limit(30.0, "default TOTAL_TIMEOUT in a request", by_default=True),
+    Limit(5.0, "CONNECT_TIMEOUT", "default_in_request"),
+    Limit(15.0, "READ_TIMEOUT", "default_in_request"),
+    Limit(30.0, "TOTAL_TIMEOUT", "default_in_request"),
 )
 ELSEWHERE = Limits(
-    Limit(10.0, "default CONNECT_TIMEOUT", by_default=True),
-    Limit(120.0, "default READ_TIMEOUT", by_default=True),
-    Limit(math.inf, "no TOTAL_TIMEOUT", by_default=True),
+    Limit(10.0, "CONNECT_TIMEOUT", "default"),
+    Limit(120.0, "READ_TIMEOUT", "default"),
+    Limit(math.inf, "TOTAL_TIMEOUT", "nothing"),
 )
 
 
@@ -62,9 +70,9 @@ class Block(NamedTuple):
     reason: str = ""
 
 
-def unlimited_by(source: str) -> Limits:
+def unlimited_by(setting: str, by: LimitedBy) -> Limits:
     """Return limits that limit nothing."""
-    none = Limit(math.inf, source)
+    none = Limit(math.inf, setting, by)
     return Limits(none, none, none)
 
 
@@ -109,7 +117,7 @@ class Policy:
             for name, seconds in self._hosts.get(pattern, {}).items():
                 short = name.partition("_")[0]
                 limits = limits._replace(
-                    **{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}")}
+                    **{short: Limit(seconds, f"HOSTS[{pattern!r}] {name.upper()}", "hosts")}
                 )
         return limits
 
@@ -118,7 +126,11 @@ def _set_by_hand(defaults: Limits, options: Outbound) -> Limits:
     """Return the limits of a scope, those that the operator has set among them."""
     given = {name: getattr(options, f"{name}_timeout") for name in NAMES}
     ours = {
-        name: Limit(math.inf if seconds is None else seconds, f"OUTBOUND.{name.upper()}_TIMEOUT")
+        name: Limit(
+            math.inf if seconds is None else seconds,
+            f"OUTBOUND.{name.upper()}_TIMEOUT",
+            "setting",
+        )
         for name, seconds in given.items()
         if seconds != AUTO
     }
@@ -206,7 +218,7 @@ class timeouts(_Around):  # noqa: N801 - reads as a function: `with timeouts(tot
             raise ConfigurationError(mistakes)
         super().__init__(
             {
-                name: Limit(float(s), f"outbound.timeouts({name}=)")
+                name: Limit(float(s), f"outbound.timeouts({name}=)", "block")
                 for name, s in given.items()
                 if s is not None
             }
@@ -226,7 +238,7 @@ class unlimited(_Around):  # noqa: N801 - reads as a function
         if not isinstance(reason, str) or not reason.strip():
             msg = f"outbound.unlimited({reason!r}): it takes the reason, in words"
             raise ConfigurationError([msg])
-        super().__init__(unlimited_by(f"outbound.unlimited({reason!r})")._asdict(), reason)
+        super().__init__(unlimited_by(f"outbound.unlimited({reason!r})", "block")._asdict(), reason)
 
 
 def _mistakes(name: str, value: Any) -> List[str]:

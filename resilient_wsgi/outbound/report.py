@@ -4,14 +4,16 @@ and what was ended.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
-from typing import TYPE_CHECKING, Dict, List, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
 from ..core.guard import Guard
 from ..core.system import SYSTEM
+from ..events.types import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger, policy
 from .callers import Caller, caller
@@ -67,39 +69,24 @@ def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
     method, host, port, path = exchange.called()
     count = _given_up.due((who, host))
     event = events.OutboundTimedOut(
-        host or "an unknown host", exchange.phase, elapsed, limit.seconds, limit.source, port or 0, method,
+        host=host,
+        phase=exchange.phase,
+        elapsed=elapsed,
+        limit=limit.seconds if math.isfinite(limit.seconds) else None,
+        limited_by=limit.by,
+        setting="" if limit.by == "request_deadline" else limit.setting,
+        port=port or 0,
+        method=method,
         # a token in a path (a bot's, a webhook's) is as secret as one in a query
-        _SECRET.sub("*", path), who.line, who.function, exchange.request, _fix(host, limit), max(count, 1),
-    )  # fmt: skip
-    if count:
-        events.emit(event)
-    else:
-        events.tell(event)
-    note(
-        Site(
-            who.line,
-            exchange.host,
-            f"given up after {limit.seconds:g} s ({limit.source})",
-            1,
-            elapsed,
-        ),
-        tell=False,
+        path=_SECRET.sub("*", path),
+        caller=who.line,
+        function=who.function,
+        request=exchange.request,
+        count=max(count, 1),
     )
-
-
-def _fix(host: str, limit: Limit) -> str:
-    name = re.search(r"(CONNECT|READ|TOTAL)_TIMEOUT", limit.source)
-    if name is not None and limit.by_default:
-        return (
-            f"if this upstream is slow by nature, set OUTBOUND.HOSTS[{host!r}][{name.group()!r}]."
-        )
-    if name is not None:
-        return "if this upstream may take longer, raise that setting."
-    if "request deadline" in limit.source:
-        return "make the call in a background job, or give this request more time (REQUEST.PATHS, harakiri)."
-    if "caller's timeout" in limit.source:
-        return f"to let it take longer in all, set OUTBOUND.HOSTS[{host!r}]['TOTAL_TIMEOUT']."
-    return ""
+    (events.emit if count else events.publish)(event)
+    problem = f"given up after {limit.seconds:g} s ({limit.source})"
+    note(Site(who.line, exchange.host, problem, 1, elapsed))
 
 
 class _Noticed:
@@ -140,10 +127,11 @@ def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
             return
     if timeout_given:
         return
-    if none_given:
-        note(Site(site, exchange.host, "with timeout=None", 1, elapsed))
-    else:
-        note(Site(site, exchange.host, "without a timeout", 1, elapsed))
+    problem: Problem = "timeout_none" if none_given else "no_timeout"
+    note(
+        Site(site, exchange.host, PROBLEMS[problem], 1, elapsed),
+        events.OutboundUnbounded(exchange.host, site, problem, elapsed),
+    )
 
 
 def observe_body(exchange: Exchange) -> None:
@@ -160,22 +148,22 @@ def observe_body(exchange: Exchange) -> None:
 def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
     found = watch.take()
     for limit, seconds in found.items():
-        note(
-            Site(
-                watch.site,
-                exchange.host,
-                f"beyond {limit.seconds:g} s ({limit.source})",
-                1,
-                seconds,
-            )
+        event = events.OutboundUnbounded(
+            exchange.host,
+            watch.site,
+            "beyond_limit",
+            seconds,
+            limit.seconds,
+            limit.by,
+            limit.setting,
         )
+        problem = f"beyond {limit.seconds:g} s ({limit.source})"
+        note(Site(watch.site, exchange.host, problem, 1, seconds), event)
     return bool(found)
 
 
-def note(site: Site, tell: bool = True) -> None:
-    """Count a call; the first time that its place is seen, emit the event, unless that is not to be
-    told.
-    """
+def note(site: Site, event: Optional[events.Event] = None) -> None:
+    """Count a call; the first time that its call site is seen, emit the event, if there is one."""
     global _noticed
     if _noticed.pid != os.getpid():  # the parent of this process tells of its own
         _noticed = _Noticed()
@@ -184,8 +172,8 @@ def note(site: Site, tell: bool = True) -> None:
         return
     count(_noticed.all, site)
     count(_noticed.unsaved, site)
-    if new and tell:
-        events.emit(events.OutboundUnbounded(site.host, site.site, site.problem, site.worst))
+    if new and event is not None:
+        events.emit(event)
     if new or SYSTEM.monotonic() > _noticed.save_next:
         save()
 

@@ -124,9 +124,9 @@ class QueueMiddleware(Gate):
             return None
         if not self._shedding.may_shed():
             return None
-        event = RequestShed(*named(environ), waited, allowed, depth)
+        event = RequestShed(*named(environ), waited, allowed, depth, self._reports)
         if self._spell.shed(now):
-            emit(SheddingBegan(allowed, depth))
+            emit(SheddingBegan(allowed, depth, self._reports))
         emit(event)
         return event
 
@@ -140,7 +140,7 @@ class QueueMiddleware(Gate):
     def _say_over(self, now: float) -> None:
         ended = self._spell.over(now)
         if ended is not None:
-            emit(SheddingEnded(*ended))
+            emit(SheddingEnded(*ended, self._reports))
 
     def _refuse(self, event: RequestShed, start_response: StartResponse) -> List[bytes]:
         headers = [

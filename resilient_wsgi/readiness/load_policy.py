@@ -20,7 +20,7 @@ from .. import events
 from ..core import frames
 from ..core.system import SYSTEM
 from ..core.text import REASON_LIMIT, printable
-from ..events.workers import LAST, PAUSED, WAITS
+from ..events.lifecycle import LAST, PAUSED, WAITS, NextTry
 from ..servers import Server
 from ..settings.options import Readiness
 from .board import LOADING, PAUSING, STARTED, Board, Slot
@@ -102,7 +102,7 @@ class LoadPolicy:
         self.enter(row, PAUSING)
         return hopeless
 
-    def next_try(self, row: Slot, failures: int) -> str:
+    def next_try(self, row: Slot, failures: int) -> NextTry:
         """Return what `LoadFailed` says about the next attempt."""
         if self.hopeless(row, failures):
             return LAST

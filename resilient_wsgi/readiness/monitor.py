@@ -5,11 +5,12 @@ exit when the instance drains, and reports or recycles stuck peers.
 from __future__ import annotations
 
 import threading
-from typing import Set
+from typing import Optional, Set
 
 from .. import events
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
+from ..events.lifecycle import StuckBy
 from ..servers import Server
 from ..settings.options import ENFORCE
 from . import checks
@@ -104,7 +105,7 @@ class Monitor:
         if checks.status.queue_depth() == 0 or waited >= options.drain_timeout:
             self._draining = True
             pid = self._system.getpid()
-            events.emit(events.WorkerLeft(self._number, pid, "draining"))
+            events.emit(events.WorkerExited(self._number, pid, "draining"))
             self._server.recycle(pid)
 
     def _leads(self) -> bool:
@@ -123,7 +124,7 @@ class Monitor:
         other was recycled just now.
         """
         problem = self._stuck(number, peer)
-        if not problem or peer.pid in self._reported:
+        if problem is None or peer.pid in self._reported:
             return
         options = self._policy.options
         heals = options.heal_peers and options.mode == ENFORCE
@@ -137,17 +138,17 @@ class Monitor:
             peer.reported_pid = peer.pid
             if heals:
                 self._board.head.healed_at = now
-        action = "recycled" if heals else "HEAL_PEERS is off, nothing is done"
-        events.emit(events.PeerStuck(number, peer.pid, problem, action))
+        events.emit(
+            events.PeerStuck(
+                number, peer.pid, problem, self._system.monotonic() - peer.since, heals
+            )
+        )
         if heals:
             self._server.recycle(peer.pid, kill=peer.state == LOADING)
 
-    def _stuck(self, number: int, peer: Slot) -> str:
-        seconds = self._system.monotonic() - peer.since
-        if seconds < self._policy.options.peer_stuck_after:
-            return ""
+    def _stuck(self, number: int, peer: Slot) -> Optional[StuckBy]:
+        if self._system.monotonic() - peer.since < self._policy.options.peer_stuck_after:
+            return None
         if peer.state == LOADING:
-            return f"loads its app for {seconds:.0f} s"
-        if self._server.peer_has_app(number) is False:
-            return f"serves without an app for {seconds:.0f} s"
-        return ""
+            return "loading"
+        return "no_app" if self._server.peer_has_app(number) is False else None

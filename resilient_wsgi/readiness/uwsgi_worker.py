@@ -14,7 +14,7 @@ from typing import Callable, NoReturn, Optional
 from .. import events
 from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, printable
-from ..events.workers import AT_RELOAD, PAUSED, REPORTED
+from ..events.lifecycle import AT_RELOAD, DRY_RUN, PAUSED
 from ..servers import Server
 from ..settings.options import ENFORCE, REPORT, Readiness
 from . import checks, history
@@ -200,7 +200,7 @@ class Worker:
             self._serve(slot)
         elif self.options.mode == REPORT:
             error = printable(problem, REASON_LIMIT)
-            events.emit(events.LoadFailed(self._number(), error, 1, 0.0, REPORTED))
+            events.emit(events.LoadFailed(self._number(), error, 1, 0.0, DRY_RUN))
         elif self._server.loads_in_worker():
             self._failed_and_exit(slot, problem)
         elif self._past.served:
@@ -267,7 +267,7 @@ class Worker:
         )
         slot.degraded = missing
         if missing:
-            error = printable(LAST_ERROR.text or "the log says why", REASON_LIMIT)
+            error = printable(LAST_ERROR.text, REASON_LIMIT)
             events.emit(events.AppsMissing(self._number(), missing, error))
 
     def _warm_up(self) -> None:

@@ -109,7 +109,7 @@ class ClientGoneMiddleware(Gate):
             left = False
         if not left:
             return None
-        emit(ClientGone(*named(environ)))
+        emit(ClientGone(*named(environ), dry_run=self._report))
         if self._report:
             return None
         start_response(STATUS, [("Content-Length", "0")])

@@ -173,7 +173,8 @@ class Process:
             elapsed = max(0.0, region.last_seen - found.begun)
             stacks = "" if told else last_words or _stacks_of(found, region)
             told = told or bool(stacks)
-            self.announcer(WorkerKilled(worker, pid, found.what, elapsed, found.doing, stacks))
+            method, _, path = found.what.partition(" ")
+            self.announcer(WorkerKilled(worker, pid, method, path, elapsed, found.doing, stacks))
 
     def _open_beat_file(self, directory: Directory) -> None:
         if self.options.gil_timeout is not None and self.region is not None:

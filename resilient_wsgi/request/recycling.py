@@ -11,6 +11,7 @@ import math
 from typing import Callable, List, Optional, Tuple
 
 from ..events import Event, WorkerRecycled
+from ..events.types import Outcome
 from ..servers import Server
 from ..settings.options import REPORT, Request
 from . import rate
@@ -50,21 +51,13 @@ class Recycling:
         if self.under_way:
             return
         if self._options.mode == REPORT:
-            self._say(
-                request, now, limit, False, "would be replaced; mode is report, nothing was done"
-            )
+            self._say(request, now, limit, "dry_run")
         elif not rate.take(self._shared, self._options.recycles_per_minute):
-            self._say(
-                request,
-                now,
-                limit,
-                False,
-                "stays, because enough workers were replaced in this minute (RECYCLES_PER_MINUTE)",
-            )
+            self._say(request, now, limit, "rate_limited")
         elif self._server.drain():
             self.under_way = True
             self._until = now + self._options.drain
-            self._say(request, now, limit, True, "is draining and will be replaced")
+            self._say(request, now, limit, "recycled")
 
     def go_on(self, now: float, requests: List[Tuple[int, RequestDeadline]]) -> None:
         """End the process when all others are done, or their time is up."""
@@ -76,9 +69,7 @@ class Recycling:
             self._before_leaving()
             self._server.leave()
 
-    def _say(
-        self, request: RequestDeadline, now: float, limit: float, done: bool, what: str
-    ) -> None:
+    def _say(self, request: RequestDeadline, now: float, limit: float, outcome: Outcome) -> None:
         if self._said_of is request:
             return
         self._said_of = request
@@ -92,8 +83,7 @@ class Recycling:
                 method,
                 path,
                 elapsed,
-                done,
-                what,
+                outcome,
                 limit,
                 self._options.grace,
             )

@@ -204,8 +204,9 @@ class Watchdog:
             text = self._stacks(requests, now)
         method, path = named(request.environ)
         elapsed = now - request.start
+        limit = request.limit if math.isfinite(request.limit) else None
         self._announce(
-            RequestSlow(method, path, elapsed, request.limit, request.waited, request.doing(), text)
+            RequestSlow(method, path, elapsed, limit, request.waited, request.doing(), text)
         )
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
@@ -218,14 +219,19 @@ class Watchdog:
         request = watched.request
         waits = list(request.waits)
         count = len(waits) if self._report else sum(wait.interrupt() for wait in waits)
-        by = ""
-        if self._soft is not None and not self._report and self._soft.interrupt(thread, request):
-            by = "; RequestTimedOut is raised in it"
+        soft = self._soft
+        raised = soft is not None and not self._report and soft.interrupt(thread, request)
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
             method, path = named(request.environ)
             self._announce(
                 RequestOverdue(
-                    method, path, now - request.start, request.limit, count, by, not self._report
+                    method,
+                    path,
+                    now - request.start,
+                    request.limit,
+                    count,
+                    soft_timeout=raised,
+                    dry_run=self._report,
                 )
             )

@@ -49,11 +49,7 @@ def install(options: Optional[Stderr] = None) -> List[str]:
     if options.mode == REPORT:
         if what in ("pipe", "socket") and what not in _reported and speaks():
             _reported.append(what)
-            emit(
-                DescriptorTakenOver(
-                    FD, what, "RESILIENT_WSGI_STDERR=on makes it safe", dry_run=True
-                )
-            )
+            emit(DescriptorTakenOver(FD, "socket" if what == "socket" else "pipe", dry_run=True))
         return [f"report only: descriptor {FD} is a {what}"]
     configure(options)
     means = _take_over(options) + _ignore_sigpipe(what) + placing.replace_standard_streams()

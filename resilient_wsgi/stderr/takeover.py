@@ -20,33 +20,34 @@ from typing import Dict, Iterable, List, Optional, Tuple
 from .. import servers
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
-from ..events import DescriptorTakenOver, emit, tell
+from ..events import DescriptorTakenOver, emit, publish
+from ..events.types import TAKEOVERS, StreamKind, Takeover
 from ..host import descriptors, procfs
 from ..host.descriptors import kind_of
 from ..servers.base import WORKER
 from . import children
 
 STANDARD = (1, 2)
-REOPENED = "reopened"
-SHARED = "O_NONBLOCK on the shared description"
+REOPENED: Takeover = "reopened"
+SHARED: Takeover = "shared_flag"
+BOUNDED: Takeover = "send_timeout"
+NON_BLOCKING: Takeover = "already_non_blocking"
 # how long a write of C code or of a child may wait for room in a socket, while its reader reads, and
 # while that is known to be stalled
 SEND_SECONDS = 1.0
 STALLED_SEND_SECONDS = 0.001
-BOUNDED = f"writes wait for {SEND_SECONDS:g} s at most (SO_SNDTIMEO)"
-NON_BLOCKING = "non-blocking already"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A descriptor that cannot block any more: its kind and by which means."""
+    """A descriptor that can no longer block: its kind, and what was done to it."""
 
     fd: int
     kind: str
-    means: str
+    means: Takeover
 
     def __str__(self) -> str:
-        return f"descriptor {self.fd} ({self.kind}): {self.means}"
+        return f"descriptor {self.fd} ({self.kind}): {TAKEOVERS[self.means]}"
 
 
 _taken: Dict[int, Taken] = {}
@@ -112,11 +113,11 @@ def _same_as(fd: int) -> Optional[int]:
 
 
 def _report(taken_over: Taken) -> None:
-    fd, what, means = taken_over.fd, taken_over.kind, taken_over.means
-    # of which uWSGI's log-master keeps the original
-    whose = what if fd in STANDARD else f"inherited {what}"
-    speak = emit if speaks() else tell
-    speak(DescriptorTakenOver(fd, whose, means))
+    fd = taken_over.fd
+    what: StreamKind = "socket" if taken_over.kind == "socket" else "pipe"
+    # inherited: uWSGI's log-master keeps the original of standard error so
+    event = DescriptorTakenOver(fd, what, taken_over.means, fd not in STANDARD)
+    (emit if speaks() else publish)(event)
 
 
 def speaks() -> bool:
@@ -127,7 +128,7 @@ def speaks() -> bool:
     return server is None or server.identity().role != WORKER or server.first_worker()
 
 
-def _bound(fd: int, share: bool, system: System) -> str:
+def _bound(fd: int, share: bool, system: System) -> Takeover:
     if system.fcntl(fd, F_GETFL) & os.O_NONBLOCK:  # uWSGI's log-master
         return NON_BLOCKING
     if descriptors.has_send_timeout(
@@ -152,7 +153,7 @@ def bound_sends(fd: int, *, stalled: bool = False) -> None:
     descriptors.set_send_timeout(fd, STALLED_SEND_SECONDS if stalled else SEND_SECONDS)
 
 
-def _pipe(fd: int, share: bool, system: System) -> str:
+def _pipe(fd: int, share: bool, system: System) -> Takeover:
     if is_ours(fd, system):  # uWSGI has executed itself: a reload
         children.reopen(fd, system)
         return REOPENED

@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
 from ..core.system import SYSTEM, System, fork_mark
-from ..events import LinesDropped, tell
+from ..events import LinesDropped, publish
 from ..host.linux import PIPE_BUF
 from .buffer import BATCH, CROWD, NEWEST, Dropped, Spill
 from .patience import Patience
@@ -404,7 +404,7 @@ class Writer:
             if unsaid.size_bytes:
                 seconds = spill.drop_seconds
                 spill.said(unsaid)
-                tell(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, seconds))
+                publish(LinesDropped(self.fd, unsaid.lines, unsaid.size_bytes, seconds))
             elif not spill.tail:
                 spill.kept_bytes -= len(spill.kept.popleft())
             spill.tail = data[gone:]

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterable, List, Sequence
 from ..core.guard import Guard
 from ..core.log import named
 from ..core.text import printable
-from ..events import ExecutorRevived, GhostThread, ThreadRestarted, emit
+from ..events import ExecutorRestarted, StaleThread, ThreadRestarted, emit
 from . import adoption as adopt, finalization
 from .origin import UNKNOWN
 from .ways import executor_of
@@ -109,7 +109,7 @@ def lay() -> None:
 def name() -> None:
     """Name the ghosts and change nothing: the dry run."""
     for thread in find():
-        emit(GhostThread(thread.name, str(adopt.origin(thread) or UNKNOWN)))
+        emit(StaleThread(thread.name, str(adopt.origin(thread) or UNKNOWN)))
 
 
 def _name_or_restart(thread: threading.Thread) -> None:
@@ -118,7 +118,7 @@ def _name_or_restart(thread: threading.Thread) -> None:
         restart(thread)
         emit(ThreadRestarted(thread.name, started))
     else:
-        emit(GhostThread(thread.name, started))
+        emit(StaleThread(thread.name, started))
 
 
 def restart(thread: threading.Thread) -> None:
@@ -187,7 +187,7 @@ def _revive_executors() -> None:
         )
         name = min(thread.name for thread in pool._threads)
         if revive(pool):
-            emit(ExecutorRevived(name, started))
+            emit(ExecutorRestarted(name, started))
 
 
 def _has(pool: Any, thread: threading.Thread) -> bool:

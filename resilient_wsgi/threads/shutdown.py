@@ -24,7 +24,6 @@ from .registry import registry
 from .ways import executor_of
 
 LOG_SECONDS = 0.5  # what naming the threads that are left behind may take
-MOST_NAMES = 10
 QUIET_SECONDS = 1.0  # work that takes no longer is not worth a line in the log
 
 _guard = Guard("threads")
@@ -131,7 +130,7 @@ def _finish_work(plan: Plan, reason: str) -> None:
             break
         if not said and time.monotonic() - plan.begun >= QUIET_SECONDS:
             said = True
-            _say(ExitAwaitsWork(_names(threads, len(futures)), reason, left))
+            _say(ExitAwaitsWork(_names(threads), len(futures), reason, left))
         # a part of a second while nothing was said; new work may come at any time, from that which
         # is waited for
         seconds = left if said else min(QUIET_SECONDS, left)
@@ -148,10 +147,8 @@ def _work(plan: Plan) -> Tuple[List[threading.Thread], List[Any]]:
     return work.due(work.unfinished(oldest), plan.work_until), jobs.unfinished(oldest)
 
 
-def _names(threads: List[threading.Thread], jobs_count: int) -> str:
-    names = [repr(thread.name) for thread in threads[:MOST_NAMES]]
-    names += [f"{len(threads) - MOST_NAMES} more threads"] if len(threads) > MOST_NAMES else []
-    return ", ".join(names + ([f"{jobs_count} jobs of executors"] if jobs_count else []))
+def _names(threads: List[threading.Thread]) -> Tuple[str, ...]:
+    return tuple(thread.name for thread in threads)
 
 
 def _say(event: Event) -> None:

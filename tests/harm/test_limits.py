@@ -78,9 +78,7 @@ def upstream():
 @pytest.fixture(autouse=True)
 def _scaled(monkeypatch):
     """The defaults, a fiftieth as long."""
-    default = [
-        Limit(s, "default", by_default=True) for s in (1.0, SHORT, LONG, 2.0, SILENCE, float("inf"))
-    ]
+    default = [Limit(s, "", "default") for s in (1.0, SHORT, LONG, 2.0, SILENCE, float("inf"))]
     monkeypatch.setattr(policy, "IN_REQUEST", Limits(*default[:3]))
     monkeypatch.setattr(policy, "ELSEWHERE", Limits(*default[3:]))
     install(Outbound())
@@ -303,7 +301,7 @@ def events(url):
 def test_an_explicit_none_is_not_cut_by_a_default_elsewhere_and_is_in_a_request(
     upstream, monkeypatch, name
 ):
-    silence = Limit(0.2, "default", by_default=True)
+    silence = Limit(0.2, "", "default")
     monkeypatch.setattr(policy, "ELSEWHERE", policy.ELSEWHERE._replace(read=silence))
     install(Outbound())
     read = events(f"http://{upstream}/late/0.5")[name]

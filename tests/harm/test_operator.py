@@ -17,7 +17,7 @@ import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
 from resilient_wsgi import installation, servers, startup
 from resilient_wsgi.cli import main, ready, target
-from resilient_wsgi.events.workers import LAST, PAUSED, WAITS
+from resilient_wsgi.events.lifecycle import LAST, PAUSED, WAITS
 from resilient_wsgi.readiness.board import DRAINED, Board, Slot
 from resilient_wsgi.readiness.load_policy import LoadPolicy
 from resilient_wsgi.readiness.unwatched import Mark, read

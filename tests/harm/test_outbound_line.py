@@ -164,7 +164,9 @@ def test_a_timeout_of_the_caller_s_own_is_no_news(upstream, seen, caplog):
 
 
 def test_a_host_that_drives_terminals_is_escaped(caplog):
-    event = events.OutboundTimedOut("a\x1b[2J\r\nFAKE", "dns", 1.0, 1.0, "x", path="/\u202e")
+    event = events.OutboundTimedOut(
+        "a\x1b[2J\r\nFAKE", "dns", 1.0, 1.0, "setting", "x", path="/\u202e"
+    )
     assert str(event).isprintable()
 
 

@@ -143,7 +143,7 @@ def test_threads_of_ours_that_threading_does_not_know_have_a_name(tmp_path):
         (worker,) = server.workers()
         assert wait_until(lambda: stacks(worker)[1] == 0, 10)
         text = stacks(worker)[0]
-    assert "thread 'resilient_wsgi servers.uwsgi_signals'" in text
+    assert "thread 'resilient_wsgi servers.uwsgi.signals'" in text
     assert "thread '?'" not in text
 
 

@@ -113,5 +113,5 @@ def test_report_says_what_holds_up_the_exit_and_leaves_it(instance):
         server.signal(signal.SIGHUP)
         assert replaced(server, old)
         log = server.log()
-    assert "the exit waits for thread 'refresh-prices'; mode is report, nothing was done" in log
+    assert "the exit waits for thread 'refresh-prices' (dry run, nothing was done)" in log
     assert "NO MERCY" in log

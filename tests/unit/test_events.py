@@ -1,10 +1,7 @@
-"""Events are counted, logged in one line, and told to those who want to know; nobody can be hurt by
-it.
-"""
+"""Events are counted, logged in one line, and passed to subscribers; no one can be hurt by it."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import re
@@ -16,7 +13,7 @@ import pytest
 
 from resilient_wsgi import events
 from resilient_wsgi.core.guard import Guard
-from resilient_wsgi.events import BacklogSmall, ClientGone, LinesDropped
+from resilient_wsgi.events import ClientGone, LinesDropped
 from resilient_wsgi.testing import FakeClock, captured_events
 
 DROPPED = LinesDropped(fd=2, lines=12, size_bytes=1300, seconds=4.5)
@@ -74,7 +71,7 @@ def test_a_forked_process_counts_from_zero():
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_subscriber_is_told_until_it_unsubscribes():
+def test_a_subscriber_is_called_until_it_unsubscribes():
     with captured_events() as happened:
         events.emit(DROPPED)
     events.emit(DROPPED)
@@ -82,7 +79,7 @@ def test_a_subscriber_is_told_until_it_unsubscribes():
 
 
 def test_a_subscriber_that_raises_hurts_nobody_and_is_logged(caplog, monkeypatch):
-    monkeypatch.setattr(events, "_guard", Guard("events"))
+    monkeypatch.setattr(events._bus, "guard", Guard("events"))
 
     def broken(event):
         raise RuntimeError("no")
@@ -96,16 +93,9 @@ def test_a_subscriber_that_raises_hurts_nobody_and_is_logged(caplog, monkeypatch
     assert [r.name for r in caplog.records].count("resilient_wsgi.events") == 1
 
 
-def test_a_subscriber_that_cannot_be_called_is_refused():
+def test_a_subscriber_that_cannot_be_called_is_rejected():
     with pytest.raises(TypeError, match="'log' cannot be called"):
         events.subscribe("log")
-
-
-def test_every_event_says_its_fields():
-    event = BacklogSmall("127.0.0.1:80", 2048, 128, 128, "Do this.")
-    assert str(event) == (
-        "listen queue of 127.0.0.1:80: asked 2048, effective 128 (net.core.somaxconn here: 128). Do this."
-    )
 
 
 def test_the_guard_logs_once_a_minute_and_counts_the_rest(caplog):
@@ -127,52 +117,3 @@ def test_the_guard_logs_once_a_minute_and_counts_the_rest(caplog):
 def test_the_guard_lets_the_end_of_the_process_pass():
     with pytest.raises(SystemExit), Guard("test"):
         raise SystemExit
-
-
-HOSTILE = "/a\r\n2026-01-01 FAKE\x1b[2J\u202e"
-
-
-def made(kind, text):
-    """Return an event of that kind with the text in each of its fields of text."""
-    values = {"str": text, "int": 1, "float": 1.0, "bool": True}
-    words = {"next_try"}  # ours, out of a few
-    return kind(
-        **{
-            field.name: values[field.type]
-            for field in dataclasses.fields(kind)
-            if field.name not in words
-        }
-    )
-
-
-KINDS = [
-    kind
-    for name in events.__all__
-    if isinstance(kind := getattr(events, name), type) and kind is not events.Event
-]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_field_is_as_it_came(
-    kind,
-):
-    event = made(kind, HOSTILE)
-    if kind.blocks:  # they are of several lines, and end the message
-        event = dataclasses.replace(
-            event, **dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J")
-        )
-    shown = str(event)
-    assert all(line.isprintable() for line in shown.split("\n"))
-    assert "FAKE" not in "".join(shown.split("\n")[1:])
-    assert all(
-        value == HOSTILE
-        for name, value in vars(event).items()
-        if type(value) is str and name not in (*kind.blocks, "next_try")
-    )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_looks_like_a_secret_stays_out_of_the_line(kind):
-    assert "S3CRET" not in str(
-        made(kind, "to postgres://shop:S3CRET@db/shop?password=S3CRET, password=S3CRET")
-    )

@@ -129,7 +129,7 @@ class _Httpcore:
             if exchange is None or exchange.watch is not None:
                 return original(request, timeout)
             exchange.phase = "pool"
-            silence = _silence(timeout, Limit(math.inf, ""))
+            silence = _silence(timeout, Limit(math.inf, "", "nothing"))
             try:
                 return original(request, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
@@ -280,7 +280,7 @@ def _registered(
 
 
 def _silence(asked: Optional[float], default: Limit) -> Limit:
-    return default if asked is None else Limit(asked, "the caller's timeout")
+    return default if asked is None else Limit(asked, "", "caller")
 
 
 def _finite(wait: float) -> Optional[float]:

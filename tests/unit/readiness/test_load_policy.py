@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from resilient_wsgi import events
-from resilient_wsgi.events.workers import LAST, PAUSED, WAITS
+from resilient_wsgi.events.lifecycle import LAST, PAUSED, WAITS
 from resilient_wsgi.readiness.board import LOADING, PAUSING, SERVING, STARTED, Board
 from resilient_wsgi.readiness.load_policy import KILLED, WORKER_LIMIT, LoadPolicy
 from resilient_wsgi.settings.options import Readiness

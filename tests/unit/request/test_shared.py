@@ -11,6 +11,7 @@ import pytest
 
 from resilient_wsgi import servers
 from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.host.procfs import start as started
 from resilient_wsgi.request import component, rate
 from resilient_wsgi.request.process import Process
 from resilient_wsgi.request.records import RECORDS, regions
@@ -19,7 +20,6 @@ from resilient_wsgi.request.shared import SIZE_BYTES, open_shared, view
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm import instance
-from resilient_wsgi.shm.instance import started
 from resilient_wsgi.testing import captured_events
 
 

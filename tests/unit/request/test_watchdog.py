@@ -187,7 +187,7 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     scene.after(0.3)
     assert scene.server.did == ["drain", "leave"]
     (event,) = (e for e in scene.said if type(e) is WorkerRecycled)
-    assert event.done
+    assert event.outcome == "recycled"
     assert (
         str(event)
         == "worker 3 (pid 4711) is draining and will be replaced: GET /stuck has run for 15.1 s; its limit of 10 s "
@@ -215,13 +215,13 @@ def test_a_worker_whose_thread_is_not_in_the_app_is_not_replaced(clock, shared):
 
 
 def test_no_more_workers_of_the_instance_are_replaced_than_the_rate_allows(clock, shared, in_app):
-    done = []
+    outcomes = []
     for _ in range(4):
         scene = Scene(clock, shared, recycles_per_minute=2)
         scene.request()
         scene.after(15.1)
-        done += [e.done for e in scene.said if type(e) is WorkerRecycled]
-    assert done == [True, True, False, False]
+        outcomes += [e.outcome for e in scene.said if type(e) is WorkerRecycled]
+    assert outcomes == ["recycled", "recycled", "rate_limited", "rate_limited"]
 
 
 def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared, in_app):
@@ -238,9 +238,9 @@ def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared
     scene.after(6)
     assert scene.kinds() == [RequestSlow, RequestOverdue, WorkerRecycled]
     assert str(scene.said[1]).endswith(
-        "has passed its deadline of 10 s; mode is report, nothing was done"
+        "has passed its deadline of 10 s; dry run, nothing was ended"
     )
-    assert not scene.said[-1].done
+    assert scene.said[-1].outcome == "dry_run"
     assert scene.server.did == []
 
 

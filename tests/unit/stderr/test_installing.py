@@ -112,7 +112,7 @@ def test_report_mode_logs_once_what_it_has_left_alone(child, pipe):
         stderr=pipe.write_end,
     )
     (line,) = said["seen"]
-    assert line.startswith("dry run: descriptor 2 (pipe) was left as it is, and can block")
+    assert line.startswith("descriptor 2 (pipe) can block (dry run, it was left as it is)")
 
 
 def test_duplicates_are_taken_over_and_the_standard_descriptors_reported(child, pipe):

@@ -273,7 +273,7 @@ def test_report_names_what_holds_up_the_exit_and_changes_nothing(ending):
         atexit.register(lambda: print(time.monotonic() - began > 1.3))
         """)
     assert done.stdout == "True\n"
-    assert "the exit waits for thread 'slow'; mode is report" in done.stderr
+    assert "the exit waits for thread 'slow' (dry run, nothing was done)" in done.stderr
 
 
 def test_uninstall_gives_threading_back():

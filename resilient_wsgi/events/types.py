@@ -1,0 +1,386 @@
+"""The events of requests, outbound calls, log lines and listen queues, a frozen dataclass each.
+
+Fields are data as it came: numbers, names, and one of a few words where there are only a few
+values. `lifecycle` has the events of threads and workers, `base` what they all are.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal, Optional
+
+from .base import (
+    Event,
+    LimitedBy,
+    Words,
+    backlog_fix,
+    doing,
+    limit_fix,
+    limit_source,
+    seconds_of,
+    waits_ended,
+)
+
+Outcome = Literal["recycled", "rate_limited", "dry_run"]
+_OUTCOMES = {
+    "recycled": "is draining and will be replaced",
+    "rate_limited": "stays, because enough workers were replaced in this minute "
+    "(RECYCLES_PER_MINUTE)",
+    "dry_run": "would be replaced (dry run, nothing was done)",
+}
+Phase = Literal[
+    "connect", "dns", "tls", "pool", "send", "headers", "body", "redirect", "retry-sleep"
+]
+Problem = Literal["no_timeout", "timeout_none", "beyond_limit"]
+PROBLEMS = {"no_timeout": "without a timeout", "timeout_none": "with timeout=None"}
+StreamKind = Literal["pipe", "socket"]
+Takeover = Literal["reopened", "shared_flag", "send_timeout", "already_non_blocking", "none"]
+TAKEOVERS = {
+    "reopened": "reopened",
+    "shared_flag": "O_NONBLOCK on the shared description",
+    "send_timeout": "writes wait for 1 s at most (SO_SNDTIMEO)",
+    "already_non_blocking": "already non-blocking",
+    "none": "nothing",
+}
+
+
+# -- requests
+
+
+@dataclass(frozen=True)
+class ClientGone(Event):
+    """A request was taken from the queue whose client had hung up; the app was not called."""
+
+    component = "request"
+    level = logging.DEBUG
+    template = "%(skipped)s %(method)s %(path)s: its client is gone"
+    label_fields = ("dry_run",)
+    method: str
+    path: str
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        return {"skipped": "dry run: would have skipped" if self.dry_run else "skipped"}
+
+
+@dataclass(frozen=True)
+class ClientLeft(Event):
+    """The client of a running request hung up; `interrupted` of its waits were ended."""
+
+    component = "request"
+    level = logging.INFO
+    template = "the client of %(method)s %(path)s left after %(elapsed).2f s; %(ended)s"
+    method: str
+    path: str
+    elapsed: float
+    interrupted: int
+
+    def _phrases(self) -> Words:
+        return {"ended": waits_ended(self.interrupted) or "no wait was ended"}
+
+
+@dataclass(frozen=True)
+class RequestSlow(Event):
+    """A request has run for `SLOW_AFTER`; reported once for each request.
+
+    `stacks` are those of all threads, empty if they were written less than a second ago; `limit` is
+    None without a deadline; `waited` are the seconds in the queue.
+    """
+
+    component = "request"
+    blocks = ("stacks",)
+    template = (
+        "%(method)s %(path)s has run for %(elapsed).2f s%(of_limit)s (waited %(waited).2f s in the "
+        "queue before)%(waits_for)s%(stacks_below)s"
+    )
+    method: str
+    path: str
+    elapsed: float
+    limit: Optional[float]
+    waited: float = 0.0
+    waiting_for: str = ""
+    stacks: str = ""
+
+    def _phrases(self) -> Words:
+        of_limit = ", without a deadline" if self.limit is None else f" of {self.limit:g} s"
+        return {"of_limit": of_limit, **doing(self.fields())}
+
+
+@dataclass(frozen=True)
+class RequestOverdue(Event):
+    """A request has passed its deadline; `interrupted` of its waits were ended (in a dry run: could
+    be).
+
+    `soft_timeout` tells whether `RequestTimedOut` was raised in it.
+    """
+
+    component = "request"
+    template = "%(method)s %(path)s has passed its deadline of %(limit)g s; %(ended)s%(raised)s"
+    label_fields = ("soft_timeout", "dry_run")
+    method: str
+    path: str
+    elapsed: float
+    limit: float
+    interrupted: int
+    soft_timeout: bool = False
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        ended = waits_ended(self.interrupted) or "no wait could be ended"
+        return {
+            "ended": "dry run, nothing was ended" if self.dry_run else ended,
+            "raised": "; RequestTimedOut is raised in it" if self.soft_timeout else "",
+        }
+
+
+@dataclass(frozen=True)
+class WorkerRecycled(Event):
+    """A worker with a request that nothing ends takes no more requests, lets the others finish, and
+    is replaced.
+
+    Unless `outcome` tells that it is not: in a dry run, or because the instance has recycled enough
+    workers in the last minute.
+    """
+
+    component = "request"
+    level = logging.ERROR
+    template = (
+        "worker %(worker)d (pid %(pid)d) %(what)s: %(method)s %(path)s has run for %(elapsed).1f s;"
+        " its limit of %(limit)g s (REQUEST.TIMEOUT or PATHS) and %(grace)g s more"
+        " (GRACE) are over. Fix: if it may take longer, raise that limit"
+    )
+    label_fields = ("outcome",)
+    worker: int
+    pid: int
+    method: str
+    path: str
+    elapsed: float
+    outcome: Outcome
+    limit: float
+    grace: float
+
+    def _phrases(self) -> Words:
+        return {"what": _OUTCOMES[self.outcome]}
+
+
+@dataclass(frozen=True)
+class WorkerKilled(Event):
+    """A worker ended in the middle of a request (SIGKILL: harakiri, out of memory; a crash).
+
+    Reported by a worker that starts later.
+    """
+
+    component = "request"
+    blocks = ("stacks",)
+    level = logging.ERROR
+    template = (
+        "worker %(worker)d (pid %(pid)d) was killed in %(method)s %(path)s after %(elapsed).1f s"
+        "%(waits_for)s%(stacks_below)s"
+    )
+    worker: int
+    pid: int
+    method: str
+    path: str
+    elapsed: float
+    waiting_for: str = ""
+    stacks: str = ""
+
+    def _phrases(self) -> Words:
+        return doing(self.fields())
+
+
+@dataclass(frozen=True)
+class RequestShed(Event):
+    """A request was answered 503 because it had waited too long (in a dry run: would have been)."""
+
+    component = "request"
+    level = logging.DEBUG
+    template = (
+        "%(shed)s %(method)s %(path)s: it had waited %(waited).2f s, %(allowed).2f s are allowed; "
+        "%(depth)d in the queue"
+    )
+    label_fields = ("dry_run",)
+    method: str
+    path: str
+    waited: float
+    allowed: float
+    depth: int
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        return {"shed": "dry run: would have shed" if self.dry_run else "shed"}
+
+
+@dataclass(frozen=True)
+class SheddingBegan(Event):
+    """The first request in a while was shed; the others are not logged by default."""
+
+    component = "request"
+    template = (
+        "overloaded: requests that wait longer than %(allowed).2f s %(are)s answered 503 "
+        "(%(depth)d in the queue)"
+    )
+    label_fields = ("dry_run",)
+    allowed: float
+    depth: int
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        return {"are": "would be (dry run)" if self.dry_run else "are"}
+
+
+@dataclass(frozen=True)
+class SheddingEnded(Event):
+    """No request had to be shed for a while."""
+
+    component = "request"
+    template = "overload over: %(shed)d requests %(were)s answered 503 in %(seconds).0f s"
+    label_fields = ("dry_run",)
+    shed: int
+    seconds: float
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        return {"were": "would have been (dry run)" if self.dry_run else "were"}
+
+
+# -- outbound calls, log lines, listen queues
+
+
+@dataclass(frozen=True)
+class OutboundTimedOut(Event):
+    """An outbound exchange was ended by a limit of this library.
+
+    `limited_by` tells the kind of limit, `setting` the name of it; `limit` is None where a wait was
+    ended from outside and nothing else limited it. `path` has no query. `caller` is file:line of
+    the app, `request` the method and path of the request that made the call. `port` 0 is not known.
+    `count` calls of this line were ended since it was last logged.
+    """
+
+    component = "outbound"
+    template = (
+        "gave up on %(target)s after %(elapsed).1f s (phase %(phase)s, limit %(limit_s)s: "
+        "%(source)s%(where)s%(in_request)s%(times)s).%(fix)s"
+    )
+    label_fields = ("phase", "limited_by")
+    host: str
+    phase: Phase
+    elapsed: float
+    limit: Optional[float]
+    limited_by: LimitedBy
+    setting: str = ""
+    port: int = 0
+    method: str = ""
+    path: str = ""
+    caller: str = ""
+    function: str = ""
+    request: str = ""
+    count: int = 1
+
+    def _phrases(self) -> Words:
+        shown = self.fields()
+        host = shown["host"] or "an unknown host"
+        where = "; caller {caller} in {function}".format(**shown) if self.caller else ""
+        name = shown["request"] if self.limited_by == "request_deadline" else shown["setting"]
+        return {
+            "target": f"{shown['method']} ".lstrip()
+            + (f"[{host}]" if ":" in host else host)
+            + (f":{self.port}" if self.port else "")
+            + shown["path"],
+            "limit_s": seconds_of(self.limit),
+            "source": limit_source(self.limited_by, name),
+            "where": where,
+            "in_request": f"; request {shown['request']}" if self.request else "",
+            "times": f"; {self.count} times since last logged" if self.count > 1 else "",
+            "fix": limit_fix(self.limited_by, host, shown["setting"]),
+        }
+
+
+@dataclass(frozen=True)
+class OutboundUnbounded(Event):
+    """Dry run: an outbound call ran without a timeout, or for longer than a limit that would have
+    applied.
+
+    `caller` is file:line of the app; `limit`, `limited_by` and `setting` tell the limit, if any.
+    """
+
+    component = "outbound"
+    template = (
+        "%(caller)s: call to %(host)s %(what)s (took %(elapsed).2f s); dry run, the call was not "
+        "limited"
+    )
+    label_fields = ("problem", "limited_by")
+    host: str
+    caller: str
+    problem: Problem
+    elapsed: float
+    limit: Optional[float] = None
+    limited_by: LimitedBy = "nothing"
+    setting: str = ""
+
+    def _phrases(self) -> Words:
+        source = limit_source(self.limited_by, self.fields()["setting"])
+        beyond = f"beyond {seconds_of(self.limit)} ({source})"
+        return {"what": {**PROBLEMS, "beyond_limit": beyond}[self.problem]}
+
+
+@dataclass(frozen=True)
+class DescriptorTakenOver(Event):
+    """A descriptor can no longer block this process and its children (in a dry run: it still can).
+
+    `inherited` tells that it is neither standard output nor standard error.
+    """
+
+    component = "stderr"
+    level = logging.INFO
+    template = "descriptor %(fd)d (%(whose)s%(kind)s) %(state)s"
+    label_fields = ("kind", "method", "inherited", "dry_run")
+    fd: int
+    kind: StreamKind
+    method: Takeover = "none"
+    inherited: bool = False
+    dry_run: bool = False
+
+    def _phrases(self) -> Words:
+        state = f"can no longer block: {TAKEOVERS[self.method]}"
+        if self.dry_run:
+            state = "can block (dry run, it was left as it is). Fix: RESILIENT_WSGI_STDERR=on"
+        return {"whose": "inherited " if self.inherited else "", "state": state}
+
+
+@dataclass(frozen=True)
+class LinesDropped(Event):
+    """Lines that found no room on a descriptor, reported when there is room again."""
+
+    component = "stderr"
+    template = (
+        "%(lines)d lines (%(size_bytes)d bytes) dropped in %(seconds).1f s on descriptor %(fd)d"
+    )
+    fd: int
+    lines: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BacklogSmall(Event):
+    """A listen queue is shorter than the server was asked for, or than is wise.
+
+    `allowed` is what the kernel allows (net.core.somaxconn), 0 if not known; `wanted` is how many
+    connections it should hold.
+    """
+
+    component = "backlog"
+    template = (
+        "listen queue of %(socket)s: asked %(asked)d, effective %(effective)d (net.core.somaxconn "
+        "here: %(allowed)d). %(fix)s"
+    )
+    socket: str
+    asked: int
+    effective: int
+    allowed: int
+    wanted: int
+
+    def _phrases(self) -> Words:
+        return {"fix": backlog_fix(self.effective, self.wanted, self.allowed)}
