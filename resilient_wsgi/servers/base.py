@@ -219,6 +219,12 @@ class Server:
         """Return how many workers there are at most, 0 where that is not known."""
         return 0
 
+    def worker_uid(self) -> Optional[int]:
+        """Return the user that workers will be, where this is a master that is root and it is
+        known.
+        """
+        return None
+
     def has_place(self, kind: str, name: str) -> Optional[bool]:
         """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name;
         None where that is not known.

@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 import threading
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 from ..errors import Unavailable
 from .space import allocate
@@ -60,13 +60,16 @@ class Directory:
             raise
         return fd
 
-    def create(self, name: str, size_bytes: int = 0) -> int:
-        """Return a descriptor, for reading and writing, of a new file of zeros whose space is
-        there.
+    def create(
+        self, name: str, size_bytes: int = 0, *, head: bytes = b"", replace: bool = False
+    ) -> int:
+        """Return a descriptor, for reading and writing, of a new file: `head`, then zeros, with all
+        of its space allocated.
 
         A file that was only made longer takes its space when it is touched: where it is mapped and
-        there is none, that is SIGBUS. Nobody sees the file before it has its size. Raises
-        `FileExistsError`, and `Unavailable` without room.
+        there is none, that is SIGBUS. Nobody sees the file before it is complete. Raises
+        `FileExistsError`, unless it may `replace` the one of that name, and `Unavailable` without
+        room.
         """
         draft = f"{_plain(name)}.{os.getpid()}.{threading.get_ident():x}.new"
         self.unlink(draft)
@@ -74,8 +77,9 @@ class Directory:
         try:
             if size_bytes:
                 self._allocate(fd, size_bytes)
-            # unlike rename(), it replaces nothing
-            os.link(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            os.pwrite(fd, head, 0)
+            # unlike rename(), link() replaces nothing
+            (os.rename if replace else os.link)(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             os.close(fd)
             raise
@@ -162,6 +166,22 @@ def open_private(
         os.close(fd)
         return None
     return Directory(path, fd, read_only=read_only)
+
+
+@contextlib.contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """Have the rights of a user: for root, who writes to nothing that this user could not write to
+    himself. Raises `PermissionError`.
+    """
+    before = os.geteuid()
+    if uid == before:
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def _plain(name: str) -> str:

@@ -20,7 +20,7 @@ from ..errors import Unavailable
 from ..host import procfs
 from ..servers.base import MASTER
 from .bases import bases
-from .directory import MODE, Directory, open_private
+from .directory import MODE, Directory, as_user, open_private
 from .finding import find
 from .naming import Name, gone, parse
 
@@ -41,7 +41,7 @@ class _Own:
         self._key: Tuple[int, ...] = ()
         self._directory: Optional[Directory] = None
 
-    def get(self, *, make: bool) -> Directory:
+    def get(self, *, make: bool, as_root: bool = False) -> Directory:
         """Return it, opened or made if need be.
 
         Takes no lock: one that was held during a fork would be held for ever.
@@ -51,7 +51,7 @@ class _Own:
         mine = self._directory
         if mine is not None and self._key == key and mine.still_open():
             return mine
-        if identity.role == MASTER and not euid:
+        if identity.role == MASTER and not euid and not as_root:
             msg = "the master is root, and its workers may be another user: they make the directory"
             raise Unavailable(msg)
         master = identity.master_pid or identity.pid
@@ -61,12 +61,16 @@ class _Own:
             mine.close()
         return found
 
-    def leave(self) -> None:
-        """Let go of it, and remove it if this process was the last that had it and it is empty."""
+    def leave(self, *names: str) -> None:
+        """Let go of it. If this process was the last that had it, remove the files of these names,
+        and the directory if it is empty then.
+        """
         mine, self._key, self._directory = self._directory, (), None
         if mine is not None and mine.still_open():
             with contextlib.suppress(OSError):  # something is in it
                 if _alone(mine):
+                    for name in names:
+                        mine.unlink(name)
                     os.rmdir(mine.path)
             with contextlib.suppress(OSError):
                 fcntl.flock(mine.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -88,12 +92,25 @@ def directory(*, make: bool = True) -> Directory:
     return _own.get(make=make)
 
 
-def leave() -> None:
-    """Let go of the directory, in an orderly end of this process.
+def of_workers(uid: Optional[int]) -> Directory:
+    """Return the directory of this instance's workers, for a master before its first fork.
 
-    Whoever asks for it again has it again.
+    A master that is root makes it as their user, where that is known; else it is its own. Raises
+    `Unavailable`, `OSError`.
     """
-    _own.leave()
+    if not os.geteuid() and uid:
+        with contextlib.suppress(PermissionError), as_user(uid):
+            return _own.get(make=True)
+    return _own.get(make=True, as_root=True)
+
+
+def leave(*names: str) -> None:
+    """Let go of the directory, in an orderly end of this process. The last one that does removes
+    it, with the files of these names.
+
+    Who asks for it again has it again.
+    """
+    _own.leave(*names)
 
 
 def sweep() -> None:
@@ -119,14 +136,36 @@ def end() -> None:
     For the end of a master: workers cannot tell that from a reload, after which the files are
     wanted.
     """
-    uid, master = os.geteuid(), os.getpid()
-    mine = Name(uid, procfs.pid_namespace(), master, procfs.start(master))
+    _own.leave()
+    for path, name in _of_this_master():
+        with contextlib.suppress(OSError), as_user(name.uid):
+            _remove(path, name.uid)
+
+
+def others_of_this_master(directory: Directory) -> Iterator[Directory]:
+    """Yield the other directories of this process and the user of this one, to be read.
+
+    The name of one may end in what only the program before a reload could know.
+    """
+    for path, name in _of_this_master():
+        if path != directory.path and name.uid == directory.owner:
+            with contextlib.suppress(OSError):
+                found = open_private(path, name.uid, read_only=True)
+                if found is not None:
+                    yield found
+
+
+def _of_this_master() -> Iterator[Tuple[str, Name]]:
+    """Yield where directories of this master are, and their names: of its own user, and, if it is
+    root, of others.
+    """
+    uid, master, space = os.geteuid(), os.getpid(), procfs.pid_namespace()
+    start = procfs.start(master)
     for folder in bases(os.environ, uid):
-        # its name may end in what only the program before a reload could know
         for filename in _listed(folder):
-            if parse(filename) == mine:
-                with contextlib.suppress(OSError):
-                    _remove(os.path.join(folder, filename), uid)
+            name = parse(filename)
+            if name and name[1:] == (space, master, start) and (not uid or name.uid == uid):
+                yield os.path.join(folder, filename), name
 
 
 def _alone(mine: Directory) -> bool:

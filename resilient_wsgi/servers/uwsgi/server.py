@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pwd
 import random  # noqa: F401 - uWSGI imports it in each child before the hook of the fork (uwsgi_python_reset_random_seed)
 import signal
 import socket
@@ -229,6 +230,17 @@ class UwsgiServer(Server):
     def workers(self) -> int:
         """Return the option `processes`."""
         return int(uwsgi.numproc)
+
+    def worker_uid(self) -> Optional[int]:
+        """Return the option `uid`: with `master-as-root` the workers take it after the fork."""
+        value = uwsgi.opt.get("uid", b"")
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        if text.isdigit():
+            return int(text)
+        try:
+            return pwd.getpwnam(text).pw_uid
+        except KeyError:
+            return None
 
     def has_place(self, kind: str, name: str) -> Optional[bool]:
         """Return whether there is a `worker` or `mule` of this number, or a `farm` of this name."""

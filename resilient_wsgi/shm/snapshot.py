@@ -1,0 +1,231 @@
+"""The scoreboard of an instance, read from outside: verified, then read; never mapped, locked or
+waited for.
+
+Its processes may be stuck, stopped or dead, and the file may be cut short while it is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+from . import finding
+from .directory import SAFELY, Directory, as_user
+from .layout import (
+    DUMP_BLOCK_BYTES,
+    HEADER_BYTES,
+    NAME,
+    NAME_BYTES,
+    NAMES,
+    ROW_BYTES,
+    THREAD_BYTES,
+    Dump,
+    Header,
+    NotAScoreboard,
+    Request,
+    WorkerRow,
+    find_names,
+    read_request,
+    request_settled,
+    total,
+)
+
+__all__ = ["NotAScoreboard", "Snapshot", "drain"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+    from typing import Dict, Iterator, List, Tuple
+
+    from .layout import Geometry
+
+LOOKS = 20  # at what is being written
+
+
+class WorkerView(WorkerRow):
+    """A worker's row as it was read, and what its threads do."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, memory: bytes, at: int, index: int, of: Snapshot) -> None:
+        super().__init__(memory, at, index)
+        self._of = of
+
+    def requests(self) -> List[Request]:
+        """Return the requests that run in it, the oldest first; read now."""
+        return sorted(self._of.requests(self.index), key=lambda request: request.begun)
+
+    def stacks(self) -> Dump:
+        """Return the last stacks that it has written down; read now."""
+        return self._of.dump(self.index)
+
+
+class Snapshot:
+    """What stood in the scoreboard when it was looked at; `look()` looks again."""
+
+    def __init__(self, directory: Directory) -> None:
+        """Read the scoreboard in a directory.
+
+        Raises `FileNotFoundError` if there is none, `NotAScoreboard`, `Unavailable`, `OSError`.
+        """
+        self.directory = directory
+        self._fd = directory.open(NAME, os.O_RDONLY)
+        try:
+            self.look()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def of_process(cls, pid: int) -> Snapshot:
+        """Read the scoreboard of the instance that a process belongs to: its master, or a worker.
+
+        Raises as `finding.find` and the constructor do.
+        """
+        return cls(finding.find(pid))
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.directory.path} {self._geometry}>"
+
+    def __enter__(self) -> Snapshot:  # noqa: PYI034 - Self is in typing since 3.11
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; what was read stays."""
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0:
+            os.close(fd)
+
+    def look(self) -> None:
+        """Read the header and the rows of the workers again. Raises `NotAScoreboard`."""
+        self.header = Header(self._read(0, HEADER_BYTES))
+        for _ in range(LOOKS):
+            if self.header.settled():
+                break
+            self.header = Header(self._read(0, HEADER_BYTES))
+        self._geometry = geometry = self.header.geometry()
+        if os.fstat(self._fd).st_size < geometry.size:
+            msg = "has a scoreboard that was cut short"
+            raise NotAScoreboard(msg)
+        data = self._read(geometry.rows_at, geometry.rows * ROW_BYTES)
+        # not the views themselves: they refer to this, and it is to go with its last reference
+        self._places = [self._settled(data, n) for n in range(geometry.rows)]
+
+    def _settled(self, data: bytes, index: int) -> Tuple[bytes, int]:
+        at = index * ROW_BYTES
+        for _ in range(LOOKS):
+            if WorkerRow(data, at, index).settled():
+                break
+            data, at = self._read(self._geometry.rows_at + index * ROW_BYTES, ROW_BYTES), 0
+        return data, at
+
+    def row(self, index: int) -> WorkerView:
+        """Return a row by its place in the file."""
+        return WorkerView(*self._places[index], index, self)
+
+    @property
+    def rows(self) -> List[WorkerView]:
+        """All rows, those that processes without a number claim, too."""
+        return [self.row(n) for n in range(self._geometry.rows)]
+
+    @property
+    def workers(self) -> List[WorkerView]:
+        """The rows by number, or, where workers have none, all of them."""
+        return [self.row(n) for n in range(self._geometry.workers or self._geometry.rows)]
+
+    def worker(self, number: int) -> WorkerView:
+        """Return the row of the worker with a number, which counts from 1."""
+        return self.row(number - 1)
+
+    def of_pid(self, pid: int) -> List[WorkerView]:
+        """Return the row of a process, by its pid in its own namespace: one, or none."""
+        return [row for row in self.rows if row.pid == pid and not row.released]
+
+    @property
+    def names(self) -> List[str]:
+        """The table of names: what threads wait for refers to it."""
+        data = self._read(self._geometry.names_at, NAMES * NAME_BYTES)
+        return list(find_names(data, 0, self.header.names_used))
+
+    def counters(self) -> Dict[str, int]:
+        """Return how often everything was counted in the whole instance, by name."""
+        return total(list(self.rows), self.header.counters())
+
+    def requests(self, index: int) -> Iterator[Request]:
+        """Yield what stands in the thread rows of a row."""
+        threads = self._geometry.threads
+        names, since = self._waits(index)
+        first = self._geometry.threads_at + index * threads * THREAD_BYTES
+        data = self._read(first, threads * THREAD_BYTES)
+        for n in range(threads):
+            piece = data[n * THREAD_BYTES : (n + 1) * THREAD_BYTES]
+            for _ in range(LOOKS):
+                if request_settled(piece, 0):
+                    break
+                piece = self._read(first + n * THREAD_BYTES, THREAD_BYTES)
+            found = read_request(piece, 0)
+            if found is not None:
+                found.waits_for, found.waiting_since = names[n], since[n]
+                yield found
+
+    def _waits(self, index: int) -> Tuple[Tuple[int, ...], Tuple[float, ...]]:
+        threads = self._geometry.threads
+        names = self._read(self._geometry.waits_at + index * threads * 2, threads * 2)
+        since = self._read(self._geometry.since_at + index * threads * 8, threads * 8)
+        return struct.unpack(f"={threads}H", names), struct.unpack(f"={threads}d", since)
+
+    def dump(self, index: int) -> Dump:
+        """Return the dump of a row."""
+        at = self._geometry.dumps_at + index * DUMP_BLOCK_BYTES
+        return Dump.read(self._read(at, DUMP_BLOCK_BYTES), 0)
+
+    def copy_to(self, memory: mmap, geometry: Geometry) -> None:
+        """Copy the rows by number, with what their threads did and their counters, into the memory
+        of another scoreboard.
+        """
+        mine, names = self._geometry, Header.COUNTER_NAMES_AT
+        memory[names:HEADER_BYTES] = self._read(names, HEADER_BYTES - names)
+        Header(memory).counters_used = self.header.counters_used
+        threads = min(mine.threads, geometry.threads) * THREAD_BYTES
+        for n in range(min(mine.workers, geometry.workers)):
+            for start, to, step, step_to, size in (
+                (mine.rows_at, geometry.rows_at, ROW_BYTES, ROW_BYTES, ROW_BYTES),
+                (mine.dumps_at, geometry.dumps_at, *3 * (DUMP_BLOCK_BYTES,)),
+                (
+                    mine.threads_at, geometry.threads_at,
+                    mine.threads * THREAD_BYTES, geometry.threads * THREAD_BYTES, threads,
+                ),
+            ):  # fmt: skip
+                at = to + n * step_to
+                memory[at : at + size] = self._read(start + n * step, size)
+
+    def _read(self, at: int, size: int) -> bytes:
+        # cut short meanwhile: what is missing is nothing
+        return os.pread(self._fd, size, at).ljust(size, b"\0")
+
+
+def drain(directory: Directory, now: float) -> None:
+    """Have the instance be drained, unless that has begun.
+
+    The one thing that is written from outside: with the rights of the directory's owner, so that
+    root writes to nothing that this user could not write to himself. Raises as `Snapshot` does, and
+    `PermissionError`.
+    """
+    with Snapshot(directory) as seen, as_user(directory.owner):
+        if not seen.header.draining:
+            fd = os.open(NAME, os.O_RDWR | SAFELY, dir_fd=directory.fd)
+            try:
+                about = os.fstat(fd)
+                if not stat.S_ISREG(about.st_mode) or about.st_uid != directory.owner:
+                    msg = "has a scoreboard that is not its own"
+                    raise NotAScoreboard(msg)
+                os.pwrite(fd, struct.pack("=d", now), Header.DRAINING_AT)
+            finally:
+                os.close(fd)
