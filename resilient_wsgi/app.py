@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, Optional, Tuple
 
 from . import installation, servers, startup
 from .core.callers import calls_the_app
-from .core.middleware import QUEUE_START, REQUEST_START, Gate
+from .core.middleware import QUEUE_START, REQUEST_START
 from .settings.options import OFF, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .stderr import ErrorsMiddleware
+    from .component import ErrorStreams
 
 # a plain tuple: one of a class of its own takes longer to be unpacked
 Parts = Tuple[
     Tuple[Callable[..., Optional[Iterable[bytes]]], ...],
     bool,
     FrozenSet[str],
-    "Optional[ErrorsMiddleware]",
+    "Optional[ErrorStreams]",
     "WSGIApplication",
 ]
 
@@ -29,7 +29,14 @@ INSIDE = "resilient_wsgi.wrapped"
 
 _COPYING = frozenset({"__wrapped__", "__copy__", "__deepcopy__", "__getstate__", "__setstate__"})
 
-_bypassed = False
+
+class _Switch:
+    """Whether wrapped apps are called directly, without their middleware: see `testing.off`."""
+
+    bypassed = False
+
+
+_switch = _Switch()
 
 
 class Wrapped:
@@ -52,7 +59,7 @@ class Wrapped:
             # does; no master serves any
             del environ, start_response
             self._parts = usual
-            if installation.current() is None and not _bypassed:
+            if installation.current() is None and not _switch.bypassed:
                 startup.warn_not_installed()
             ready()
 
@@ -63,7 +70,7 @@ class Wrapped:
         gates, always, paths, errors, inner = self._parts
         # an outer one may be at work already: Django's handler inside
         # `wrap(get_wsgi_application())`
-        if INSIDE in environ or _bypassed:
+        if INSIDE in environ or _switch.bypassed:
             return self.__wrapped__(environ, start_response)
         environ[INSIDE] = True
         if errors is not None and type(environ.get("wsgi.errors")) is not errors.elsewhere:
@@ -116,8 +123,7 @@ def bypass(on: bool) -> None:
 
     For `testing.off`.
     """
-    global _bypassed
-    _bypassed = on
+    _switch.bypassed = on
 
 
 def wrap(app: WSGIApplication) -> WSGIApplication:
@@ -138,23 +144,20 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
 
 def _parts(app: WSGIApplication, settings: Settings) -> Parts:
     """Return the gates, whether they are for each request, the paths for which they are,
-    `wsgi.errors`, the app with its deadline.
+    `wsgi.errors`, the app with what each request passes through.
     """
-    from . import readiness, request, stderr
+    layers = list(installation.layers(settings))
+    gates = [layer.gate(app) for layer in layers if layer.gate is not None]
+    errors = next((layer.errors(app) for layer in layers if layer.errors is not None), None)
+    inner = app
+    for layer in reversed(layers):
+        if layer.around is not None:
+            inner = layer.around(inner)
+    if settings.request.mode == OFF and settings.outbound.mode != OFF:
+        # limits of outbound calls depend on whether a request makes them
+        from .request.deadline import DeadlineMiddleware
 
-    gates: List[Gate] = []
-    paths: FrozenSet[str] = frozenset()
-    errors, inner, always = None, app, False
-    if settings.readiness.mode != OFF and settings.readiness.probe_paths:
-        probes = readiness.ReadinessMiddleware(app, options=settings.readiness)
-        gates.append(probes)
-        paths = probes.paths
-    if settings.stderr.mode != OFF:
-        errors = stderr.ErrorsMiddleware(app)
-    if settings.request.mode != OFF:
-        client_gone, queue, inner = request.around(app, settings.request)
-        always = client_gone is not None
-        gates += filter(None, (client_gone, queue))
-    elif settings.outbound.mode != OFF:  # whose limits depend on whether a request asks
-        inner = request.DeadlineMiddleware(app).__call__
+        inner = DeadlineMiddleware(inner).__call__
+    always = any(gate.always for gate in gates)
+    paths = frozenset().union(*(gate.paths for gate in gates))
     return tuple(gate.answer for gate in gates), always, paths, errors, inner

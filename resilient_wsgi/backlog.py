@@ -1,5 +1,5 @@
-"""The listen queue, told at start with the numbers: what was asked, what holds, what limits it,
-what to set.
+"""The listen queue, reported at startup with the numbers: what was asked, what holds, what limits
+it, what to set.
 """
 
 from __future__ import annotations
@@ -7,56 +7,48 @@ from __future__ import annotations
 import contextlib
 from typing import Iterator, Optional, Sequence, Set
 
-from . import servers
+from .component import Component, Context
 from .errors import Unavailable
 from .events import BacklogSmall, emit
 from .host import sockets
 from .servers.base import WORKER, Server
-from .settings.options import Backlog
+from .settings import options as settings
 
 
-def install(options: Optional[Backlog] = None) -> Sequence[str]:
-    """Look at this server's listen queues and emit `BacklogSmall` for each that is too short;
-    return each in words.
+class Backlog(Component[settings.Backlog]):
+    """Reports each listen queue that is too short, once, with the numbers and what to set."""
 
-    In the master, or in the first worker if the app is loaded there only. Raises `Unavailable`
-    where no listening socket is known.
-    """
-    options = options or Backlog()
-    server = servers.detect()
-    queues = list(_queues(server))
-    if not queues:
-        msg = f"no listening socket is known here ({server.name})"
-        raise Unavailable(msg)
-    identity = server.identity()
-    if identity.role != WORKER or identity.worker == 1:
-        for event in check(queues, server.asked_backlog(), sockets.somaxconn(), options.minimum):
-            _told.tell(event)
-    return [f"{queue.name}: room for {queue.limit}" for queue in queues]
+    name = "backlog"
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        # in prefork `shared-import` installs in the master, and the app that it loads once more; a
+        # worker is forked with what its master has reported
+        self._reported: Set[BacklogSmall] = set()
 
-def uninstall() -> None:
-    """Do nothing: it was said."""
+    def install(self, options: settings.Backlog) -> Sequence[str]:
+        """Emit `BacklogSmall` for each listen queue of this server that is too short; return all of
+        them, with their size.
 
+        In the master, or in the first worker if the app is loaded there only. Raises `Unavailable`
+        where no listening socket is known.
+        """
+        server = self.context.server
+        queues = list(_queues(server))
+        if not queues:
+            msg = f"no listening socket is known here ({server.name})"
+            raise Unavailable(msg)
+        identity = server.identity()
+        if identity.role != WORKER or identity.worker == 1:
+            allowed = sockets.somaxconn()
+            for event in check(queues, server.asked_backlog(), allowed, options.minimum):
+                self._report(event)
+        return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
-class _Told:
-    """Emits each event once: in prefork `shared-import` installs in the master, and the app that it
-    loads once more.
-
-    A worker is forked with what its master has told.
-    """
-
-    def __init__(self) -> None:
-        self._events: Set[BacklogSmall] = set()
-
-    def tell(self, event: BacklogSmall) -> None:
-        """Emit it, unless an event with the same numbers has been."""
-        if event not in self._events:
-            self._events.add(event)
+    def _report(self, event: BacklogSmall) -> None:
+        if event not in self._reported:
+            self._reported.add(event)
             emit(event)
-
-
-_told = _Told()
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Put every component in place, in the right order; say of each what was done; take it all away
+"""Install every component that is on, in the right order; report what was done; take it all away
 again.
 """
 
@@ -8,39 +8,40 @@ import contextlib
 import dataclasses
 import importlib
 import re
+import sys
 import textwrap
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from . import readiness, servers
+from . import servers
+from .component import Component, Layer
 from .core.log import named
 from .errors import ConfigurationError, Unavailable
 from .settings import sources
 from .settings.options import OFF, Settings
 from .startup import Startup
 
-# stderr first, so that what the others have to say cannot block; each is a module or package of
-# that name
-COMPONENTS = ("stderr", "threads", "outbound", "readiness", "request", "backlog")
+# The only registry, in the order of installation: stderr first, so that what the others log cannot
+# block. A component is imported when it is on, and never where it is off; the name of its class, in
+# lower case, is the component's.
+COMPONENTS: Tuple[str, ...] = (
+    "stderr.component:Stderr",
+    "threads.component:Threads",
+    "outbound.component:Outbound",
+    "readiness.component:Readiness",
+    "request.component:Request",
+    "overload.component:Overload",
+    "backlog:Backlog",
+)
 
 LONGEST_REASON = 100
 
 _logger = named("installation")
 
 
-class Component(Protocol):
-    """What a component's module offers."""
-
-    def install(self, options: Any) -> Sequence[str]:
-        """Put it in place, or reconfigure it; return by which means. May raise `Unavailable`."""
-
-    def uninstall(self) -> None:
-        """Restore what was there before. Does nothing if it is not installed."""
-
-
 @dataclass(frozen=True)
 class ComponentStatus:
-    """Whether a component is on, in which mode and by which means, and if it is off, why."""
+    """Whether a component is on, in which mode and how, and if it is off, why."""
 
     name: str
     on: bool
@@ -60,9 +61,7 @@ class ComponentStatus:
 
 
 def _in_short(text: str) -> str:
-    """Return a reason that fits into a line of several: without what is in brackets, and never cut
-    inside of them.
-    """
+    """Return a reason that fits into a line of several: without what is in brackets."""
     if len(text) > LONGEST_REASON:
         outside = re.sub(r"\s*\([^()]*\)", "", text)
         text = textwrap.shorten(outside, LONGEST_REASON, placeholder=" [...]")
@@ -77,7 +76,7 @@ class Installation:
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self._layers: Dict[str, Optional[Mapping[str, Any]]] = {"arguments": None, "django": None}
+        self._sources: Dict[str, Optional[Mapping[str, Any]]] = {"arguments": None, "django": None}
         self._status: Dict[str, ComponentStatus] = {}
         self._startup = Startup()
         self._complained: Set[str] = set()
@@ -87,7 +86,7 @@ class Installation:
         return f"<Installation on {servers.detect().name}: {on or 'nothing'}>"
 
     def status(self) -> Tuple[ComponentStatus, ...]:
-        """Return of each component whether it is on, by which means, and why not."""
+        """Return of each component whether it is on, how it works, and if it is off, why."""
         return tuple(_now(status) for status in self._status.values())
 
     def uninstall(self) -> None:
@@ -95,17 +94,13 @@ class Installation:
 
         A descriptor that was taken over stays: children may have it.
         """
-        global _current
         self._startup.cancel()
-        for _, take in reversed(_extensions):
-            take()
-        for name in reversed(tuple(self._status)):
-            with contextlib.suppress(ImportError):  # it was never there: `_put` has said so
-                _component(name).uninstall()
+        for component in (*reversed(list(_loaded())), *reversed(_process.front_doors)):
+            component.uninstall()
         self._status = {}
-        readiness.tell_probes("")
-        if _current is self:
-            _current = None
+        _tell_probes("")
+        if _process.installation is self:
+            _process.installation = None
 
     def reinstall(self) -> None:
         """Put everything in place again, after `uninstall()`, with the same settings."""
@@ -115,16 +110,16 @@ class Installation:
     def configure(self, settings: Settings, *, in_master: bool = False) -> None:
         """Install, reconfigure or take away each component, as the settings have it."""
         self.settings = settings
-        for name in COMPONENTS:
-            self._status[name] = self._put(name, getattr(settings, name))
-        for put, _ in _extensions:
-            put(settings)
-        readiness.tell_probes(self._status["readiness"].why_not)
+        for front_door in _process.front_doors:
+            _open(front_door, settings)
+        for name, path in _paths().items():
+            self._status[name] = self._put(name, path, _options(settings, name))
+        _tell_probes(self._status["readiness"].why_not)
         states = [status.in_short() for status in self._status.values()]
         self._startup.prepare(states, settings, in_master=in_master)
 
-    def read(self, **layers: Optional[Mapping[str, Any]]) -> Settings:
-        """Return the settings that result when the given layers replace those that were given
+    def read(self, **given: Optional[Mapping[str, Any]]) -> Settings:
+        """Return the settings that result when the given sources replace those that were given
         before.
 
         Raises `ConfigurationError` for mistakes in the arguments of `install()`: whoever writes
@@ -132,43 +127,49 @@ class Installation:
         with any deploy, and are logged.
         """
         wanted = {
-            **self._layers,
-            **{name: layer for name, layer in layers.items() if layer is not None},
+            **self._sources,
+            **{name: source for name, source in given.items() if source is not None},
         }
         found = sources.find(wanted["arguments"], wanted["django"])
         if found.arguments:
             raise ConfigurationError(found.mistakes())
-        self._layers = wanted
+        self._sources = wanted
         self._complain(found.mistakes())
         return found.settings
 
     def _complain(self, mistakes: Sequence[str]) -> None:
-        """Log mistakes, each once: what the master has said no worker says again."""
+        """Log mistakes, each once: what the master has logged no worker logs again."""
         for mistake in mistakes:
             if mistake not in self._complained:
                 self._complained.add(mistake)
                 log_mistake(mistake)
 
-    def _put(self, name: str, options: Any) -> ComponentStatus:
+    def _put(self, name: str, path: str, options: Any) -> ComponentStatus:
         try:
-            component = _component(name)
             if options.mode == OFF:
-                component.uninstall()
+                if _is_imported(path):
+                    _component(path).uninstall()
                 return ComponentStatus(name, False, OFF, (), sources.switched_off_by(name.upper()))
-            return ComponentStatus(name, True, options.mode, tuple(component.install(options)), "")
+            how = tuple(_component(path).install(options))
+            return ComponentStatus(name, True, options.mode, how, "")
         except Unavailable as reason:
             return ComponentStatus(name, False, options.mode, (), str(reason))
-        except (
-            Exception
-        ) as error:  # the app must start without this component rather than not at all
+        except Exception as error:  # the app must start without it rather than not at all
             _logger.exception("%s could not be installed", name)
-            return ComponentStatus(
-                name, False, options.mode, (), f"{type(error).__name__}: {error}"
-            )
+            why_not = f"{type(error).__name__}: {error}"
+            return ComponentStatus(name, False, options.mode, (), why_not)
 
 
-_current: Optional[Installation] = None
-_extensions: List[Tuple[Callable[[Settings], None], Callable[[], None]]] = []
+class _Process:
+    """What is installed in this process: a fork inherits it."""
+
+    installation: Optional[Installation] = None
+
+    def __init__(self) -> None:
+        self.front_doors: List[Component[Settings]] = []
+
+
+_process = _Process()
 
 
 def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
@@ -184,16 +185,22 @@ def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
     return _install(arguments=settings)
 
 
-def install_for_django(settings: Mapping[str, Any]) -> Installation:
-    """Do the same with the dictionary of Django's settings, which arguments of `install()`
-    overrule.
+def install_for_django(
+    settings: Mapping[str, Any], front_door: Optional[Component[Settings]] = None
+) -> Installation:
+    """Install with the dictionary of Django's settings, which arguments of `install()` overrule.
+
+    `front_door` is what takes part in each installation from now on, before the components: it is
+    installed with all settings, and has neither a section nor a status of its own.
     """
+    if front_door is not None and front_door not in _process.front_doors:
+        _process.front_doors.append(front_door)
     return _install(django=settings)
 
 
 def install_in_master() -> Installation:
-    """Do the same from `shared-import`, with the settings of the environment: the app's are not
-    known yet.
+    """Install from `shared-import`, with the settings of the environment: the app's are not known
+    yet.
     """
     return _install(in_master=True)
 
@@ -213,51 +220,107 @@ def log_mistake(mistake: str) -> None:
     _logger.error("ignored, and the default is used: %s", mistake)
 
 
-def extend(put: Callable[[Settings], None], take: Callable[[], None]) -> None:
-    """Have a front door's own patches come and go with the components, in this installation and in
-    later ones.
-    """
-    if (put, take) not in _extensions:
-        _extensions.append((put, take))
-    if _current is not None:
-        put(_current.settings)
-
-
 def current() -> Optional[Installation]:
     """Return the installation of this process, None where `install()` was not called."""
-    return _current
+    return _process.installation
 
 
-def _install(*, in_master: bool = False, **layers: Optional[Mapping[str, Any]]) -> Installation:
+def layers(settings: Settings) -> Iterator[Layer]:
+    """Yield what the components that are on put around an app, in the order of installation.
+
+    One that fails is logged and left out.
+    """
+    for name, path in _paths().items():
+        options = _options(settings, name)
+        if options.mode == OFF:
+            continue
+        try:
+            layer = _component(path).layer(options)
+        except Exception:  # the app must start without it rather than not at all
+            _logger.exception("%s could not be put around an app", name)
+            continue
+        if layer is not None:
+            yield layer
+
+
+def verbs() -> Dict[str, str]:
+    """Return the verbs of the command line that components have, each with its module."""
+    return {
+        verb: module for path in COMPONENTS for verb, module in _component(path).verbs().items()
+    }
+
+
+def _install(*, in_master: bool = False, **given: Optional[Mapping[str, Any]]) -> Installation:
     installation = current() or Installation()
-    settings = installation.read(**layers)
+    settings = installation.read(**given)
     _set(installation)
     installation.configure(settings, in_master=in_master)
     return installation
 
 
 def _set(installation: Installation) -> None:
-    global _current
-    _current = installation
+    _process.installation = installation
     servers.on_change(_server_changed)
 
 
 def _server_changed() -> None:
     """Put everything in place again, for the server that this process turned out to belong to."""
-    if _current is not None:
-        _current.configure(_current.settings)
+    installation = current()
+    if installation is not None:
+        installation.configure(installation.settings)
+
+
+def _open(front_door: Component[Settings], settings: Settings) -> None:
+    try:
+        front_door.install(settings)
+    except Exception:  # the app must start
+        _logger.exception("%r could not be installed", front_door)
 
 
 def _now(status: ComponentStatus) -> ComponentStatus:
-    """Return the status with what a component that has `status_lines()` says now: more may have
-    come since it was installed.
+    """Return the status with what the component says now: more may have come since it was
+    installed.
     """
     if not status.on:  # and perhaps cannot even be imported
         return status
-    lines = getattr(_component(status.name), "status_lines", None)
-    return dataclasses.replace(status, means=tuple(lines())) if lines else status
+    lines = _component(_paths()[status.name]).status()
+    return dataclasses.replace(status, means=tuple(lines)) if lines else status
 
 
-def _component(name: str) -> Component:
-    component: Component = importlib.import_module(f".{name}", __package__)
+def _tell_probes(why_not: str) -> None:
+    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its
+    master.
+    """
+    server = servers.detect()
+    if server.name == "uwsgi" and not server.identity().worker:
+        from .readiness import unwatched
+
+        unwatched.mark.put(why_not)
+
+
+def _options(settings: Settings, name: str) -> Any:
+    return getattr(settings, "request" if name == "overload" else name)
+
+
+def _paths() -> Dict[str, str]:
+    """Return where each component is, by its name."""
+    return {path.rpartition(":")[2].lower(): path for path in COMPONENTS}
+
+
+def _component(path: str) -> Component[Any]:
+    module, _, name = path.rpartition(":")
+    kind = getattr(importlib.import_module(f".{module}", __package__), name)
+    component: Component[Any] = kind.here()
     return component
+
+
+def _is_imported(path: str) -> bool:
+    return f"{__package__}.{path.rpartition(':')[0]}" in sys.modules
+
+
+def _loaded() -> Iterator[Component[Any]]:
+    """Yield the components that may be installed."""
+    for path in COMPONENTS:
+        if _is_imported(path):
+            with contextlib.suppress(ImportError, AttributeError):  # `_put` has logged it
+                yield _component(path)

@@ -77,17 +77,17 @@ def deadline_of(settings: Settings) -> str:
 
     Only a wrapped app has one. An app that is still being loaded may be wrapped yet.
     """
-    from . import request
-    from .request.budget import Budget
-
     if settings.request.mode == OFF:
         return "no deadline: REQUEST.MODE is off"
-    server = servers.detect()
-    if request.unwrapped(server):
-        return f"no deadline: {request.NO_APP}"
-    budget = Budget(settings.request, server)
+    from .request.budget import Budget
+    from .request.component import NO_APP, Request
+
+    request = Request.here()
+    if request.unwrapped():
+        return f"no deadline: {NO_APP}"
+    budget = Budget(settings.request, servers.detect())
     words = budget.in_words()
-    return words if request.wrapped() or not budget.limited else f"{words}, once an app is wrapped"
+    return words if request.wrapped or not budget.limited else f"{words}, once an app is wrapped"
 
 
 def say(text: str) -> None:

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 def names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """Return the `__getattr__` of a package whose names live in the modules that `homes` says; ""
-    for a module itself.
+    """Return the `__getattr__` of a package: `homes` says in which of its modules each name is, ""
+    for a module itself, and `..other.module` for one of another package.
     """
 
     def __getattr__(name: str) -> object:
         if name not in homes:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        home = import_module(f"{package}.{homes[name] or name}")
+        where = homes[name] or name
+        home = import_module(where if where.startswith(".") else f".{where}", package)
         value: object = getattr(home, name) if homes[name] else home
         setattr(sys.modules[package], name, value)
         return value

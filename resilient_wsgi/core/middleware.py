@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, Optional
+from typing import TYPE_CHECKING, FrozenSet, Iterable, Optional
 
 from .callers import calls_the_app
 
@@ -16,7 +16,13 @@ REQUEST_START, QUEUE_START = "HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START"
 class Gate:
     """The base of what looks at a request before the app does: a subclass says in `answer` what it
     answers itself.
+
+    `wrap()` asks it only where it may have something to do: for each request where `always` is
+    true, for those to one of `paths`, and for those in which a router says when it got them.
     """
+
+    always = False
+    paths: FrozenSet[str] = frozenset()
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app

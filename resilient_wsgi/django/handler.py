@@ -19,20 +19,12 @@ if TYPE_CHECKING:
 _STACK = "_resilient_wsgi_stack"
 
 
-_patches = Patches()
-
-
-def patch() -> None:
+def patch(patches: Patches) -> None:
     """Have every WSGIHandler, made before or later, called through the middleware.
 
     Patching twice is patching once.
     """
-    _patches.wrap(WSGIHandler, "__call__", _in_middleware)
-
-
-def unpatch() -> None:
-    """Have every WSGIHandler called directly again."""
-    _patches.restore()
+    patches.wrap(WSGIHandler, "__call__", _in_middleware)
 
 
 def _in_middleware(original: Any) -> Any:

@@ -11,11 +11,11 @@ from ..core.lazy import names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .checks import check, drain
-    from .component import install, tell_probes, uninstall
+    from .component import install, uninstall
     from .loader import load
     from .middleware import ReadinessMiddleware
 
-__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "tell_probes", "uninstall"]
+__all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]
 
 __getattr__ = names(
     __name__,
@@ -25,7 +25,6 @@ __getattr__ = names(
         "drain": "checks",
         "install": "component",
         "load": "loader",
-        "tell_probes": "component",
         "uninstall": "component",
     },
 )

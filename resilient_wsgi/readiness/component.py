@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Optional, Sequence
+import functools
+from typing import TYPE_CHECKING, Optional, Sequence
 
-from .. import servers
+from ..component import Component, Context, Layer
 from ..errors import Unavailable
-from ..settings.options import Readiness
+from ..settings import options as settings
 from .checks import status
-from .unwatched import Mark
+from .middleware import ReadinessMiddleware
 
 if TYPE_CHECKING:
+    from ..servers import Server
     from .uwsgi_worker import Worker
 
-_worker: Optional[Worker] = None
-_mark = Mark()
+
+class Readiness(Component[settings.Readiness]):
+    """A worker without an app never answers: it exits and is started again."""
+
+    name = "readiness"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._worker: Optional[Worker] = None
+
+    def install(self, options: settings.Readiness) -> Sequence[str]:
+        """Have workers without an app exit, or reconfigure that.
+
+        Raises `Unavailable` where workers cannot be watched from their start.
+        """
+        status.options = options
+        server = self.context.server
+        if self._worker is not None:
+            self._worker.options = options
+        elif server.name != "uwsgi":
+            msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
+            raise Unavailable(msg)
+        elif server.identity().worker:
+            msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
+            raise Unavailable(msg)
+        else:
+            self._worker = _put(server, options)
+        return ["a worker without an app leaves before it accepts", *server.readiness_means()]
+
+    def uninstall(self) -> None:
+        """Leave workers alone."""
+        if self._worker is not None:
+            self._worker.uninstall()
+            self._worker = status.board = None
+
+    def layer(self, options: settings.Readiness) -> Optional[Layer]:
+        """Answer the two paths of probes, unless READINESS.PROBE_PATHS has it otherwise."""
+        if not options.probe_paths:
+            return None
+        return Layer(gate=functools.partial(ReadinessMiddleware, options=options))
 
 
-def install(options: Optional[Readiness] = None) -> Sequence[str]:
-    """Have workers without an app leave, or reconfigure that; return by which means.
-
-    Raises `Unavailable` where workers cannot be watched from their start.
-    """
-    global _worker
-    status.options = options = options or Readiness()
-    server = servers.detect()
-    if _worker is not None:
-        _worker.options = options
-    elif server.name != "uwsgi":
-        msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
-        raise Unavailable(msg)
-    elif server.identity().worker:
-        msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
-        raise Unavailable(msg)
-    else:
-        _worker = _put(server, options)
-    return _means(server)
-
-
-def tell_probes(why_not: str) -> None:
-    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its
-    master.
-    """
-    server = servers.detect()
-    if server.name == "uwsgi" and not server.identity().worker:
-        _mark.put(why_not)
-
-
-def uninstall() -> None:
-    """Leave workers alone."""
-    global _worker
-    if _worker is not None:
-        _worker.uninstall()
-        _worker = status.board = None
-
-
-def _put(server: servers.Server, options: Readiness) -> Worker:
+def _put(server: Server, options: settings.Readiness) -> Worker:
     # ctypes, mmap: only where they are used
     from . import history
     from .board import Board
@@ -67,5 +69,15 @@ def _put(server: servers.Server, options: Readiness) -> Worker:
     return worker
 
 
-def _means(server: servers.Server) -> List[str]:
-    return ["a worker without an app leaves before it accepts", *server.readiness_means()]
+def install(options: Optional[settings.Readiness] = None) -> Sequence[str]:
+    """Have workers without an app exit, or reconfigure that; return how.
+
+    `resilient_wsgi.install()` does this with the settings; this is for those who want nothing else.
+    Raises `Unavailable` where workers cannot be watched from their start.
+    """
+    return Readiness.here().install(settings.Readiness() if options is None else options)
+
+
+def uninstall() -> None:
+    """Leave workers alone."""
+    Readiness.here().uninstall()

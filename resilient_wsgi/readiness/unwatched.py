@@ -40,6 +40,9 @@ class Mark:
                 os.write(self._fd, why.encode(errors="replace")[:MOST_BYTES])
 
 
+mark = Mark()
+
+
 def read(master: int) -> str:
     """Return why readiness is not on in the instance with that master, `""` where nothing says so."""
     from . import glance

@@ -1,36 +1,38 @@
-"""Waits of and for clients: each request has a deadline, somebody watches it, and no work is done
-for who is gone.
+"""Waits of and for clients: each request has a deadline, a watchdog looks after it, and no work is
+done for clients that are gone.
 """
 
 from __future__ import annotations
 
-from ..overload.middleware import QueueMiddleware
+from ..core.lazy import names
 from .client_gone import ClientGoneMiddleware, client_gone
-from .component import (
-    NO_APP,
-    around,
-    expect_apps,
-    install,
-    status_lines,
-    uninstall,
-    unwrapped,
-    wrapped,
-)
-from .deadline import DeadlineMiddleware
-from .watchdog import Watchdog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..overload.middleware import QueueMiddleware
+    from .component import install, status_lines, uninstall
+    from .deadline import DeadlineMiddleware
+    from .watchdog import Watchdog
 
 __all__ = [
-    "NO_APP",
     "ClientGoneMiddleware",
     "DeadlineMiddleware",
     "QueueMiddleware",
     "Watchdog",
-    "around",
     "client_gone",
-    "expect_apps",
     "install",
     "status_lines",
     "uninstall",
-    "unwrapped",
-    "wrapped",
 ]
+
+__getattr__ = names(
+    __name__,
+    {
+        "DeadlineMiddleware": "deadline",
+        "QueueMiddleware": "..overload.middleware",
+        "Watchdog": "watchdog",
+        "install": "component",
+        "status_lines": "component",
+        "uninstall": "component",
+    },
+)

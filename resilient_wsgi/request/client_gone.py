@@ -84,6 +84,8 @@ class ClientGoneMiddleware(Gate):
     connection (`uwsgi_ignore_client_abort on`).
     """
 
+    always = True
+
     def __init__(self, app: WSGIApplication, options: Request, server: Server) -> None:
         super().__init__(app)
         # names of methods looked up once: this is in the way of every request

@@ -1,4 +1,4 @@
-"""Installing the component: the descriptor first, then the streams on it."""
+"""Make standard error safe to write to: the descriptor first, then the streams on it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from functools import partial
 from typing import List, Optional
 
 from .. import servers
+from ..component import Component, Context, Layer
 from ..core.log import named
 from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit
 from ..host.descriptors import kind_of
 from ..servers.base import MASTER, WORKER
-from ..settings.options import OFF, ON, REPORT, Stderr
-from . import children, standard_streams as placing
+from ..settings import options as settings
+from ..settings.options import OFF, ON, REPORT
+from . import children, standard_streams
+from .middleware import ErrorsMiddleware
 from .patience import STALL_SECONDS
 from .shared import attach, configure, shared, streams
 from .stream import NonBlockingStream
@@ -28,45 +31,75 @@ FD = 2
 SERVERS = ("celery", "granian", "gunicorn", "uwsgi")
 
 _logger = named("stderr")
-# in a dry run: what was reported, here or in the master that this was forked from
-_reported: List[str] = []
 
 
-def install(options: Optional[Stderr] = None) -> List[str]:
+class Stderr(Component[settings.Stderr]):
+    """Nothing that is written to standard error can block, and what is lost is known."""
+
+    name = "stderr"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        # in a dry run: what was reported, here or in the master that this was forked from
+        self._reported: List[str] = []
+
+    def install(self, options: settings.Stderr) -> List[str]:
+        """Make standard error safe to write to in a process of a server.
+
+        Takes the descriptors over in uWSGI, or where `TAKE_OVER` is on; replaces `sys.stderr`, and
+        `sys.stdout` if it leads to the same pipe, and makes who holds the old ones write to ours.
+        Raises `Unavailable` where there is nothing to do: in a process that is no server's; on a
+        terminal, at which somebody sits who may stop it; where the descriptor is closed; where the
+        app or a test has captured the stream.
+        """
+        what = _kind()
+        _check_server()
+        if options.mode == REPORT:
+            self._report(what)
+            return [f"report only: descriptor {FD} is a {what}"]
+        configure(options)
+        how = _take_over(options) + _ignore_sigpipe(what)
+        how += standard_streams.replace_standard_streams()
+        if self.context.server.name == "uwsgi":
+            standard_streams.catch_wsgi_errors()
+            how.append("wsgi.errors")
+        if not how:
+            raise Unavailable(
+                "sys.stderr does not write to the descriptor: somebody has captured it"
+            )
+        attach()
+        return how
+
+    def uninstall(self) -> None:
+        """Put back the streams. A descriptor that was taken over stays so: children may have it."""
+        standard_streams.release_wsgi_errors()
+        standard_streams.restore_standard_streams()
+        children.uninstall()
+
+    def layer(self, options: settings.Stderr) -> Layer:
+        """Give each request a `wsgi.errors` that cannot block."""
+        del options
+        return Layer(errors=ErrorsMiddleware)
+
+    def _report(self, what: str) -> None:
+        """Report once, in a dry run, what would be taken over."""
+        if what in ("pipe", "socket") and what not in self._reported and speaks():
+            self._reported.append(what)
+            emit(DescriptorTakenOver(FD, "socket" if what == "socket" else "pipe", dry_run=True))
+
+
+def install(options: Optional[settings.Stderr] = None) -> List[str]:
     """Make standard error safe to write to in a process of a server; return how.
 
-    Calling it again changes what is different.
-
-    Takes the descriptors over in uWSGI, or where `TAKE_OVER` is on; replaces `sys.stderr`, and
-    `sys.stdout` if it leads to the same pipe, and makes who holds the old ones write to ours.
-    Raises `Unavailable` where there is nothing to do: in a process that is no server's; on a
-    terminal, at which somebody sits who may stop it; where the descriptor is closed; where the app
-    or a test has captured the stream.
+    `resilient_wsgi.install()` does this with the settings; this is for those who want nothing else.
+    Calling it again changes what is different. Raises `Unavailable` where there is nothing to do.
     """
-    options = Stderr() if options is None else options
-    what = _kind()
-    _check_server()
-    if options.mode == REPORT:
-        if what in ("pipe", "socket") and what not in _reported and speaks():
-            _reported.append(what)
-            emit(DescriptorTakenOver(FD, "socket" if what == "socket" else "pipe", dry_run=True))
-        return [f"report only: descriptor {FD} is a {what}"]
-    configure(options)
-    means = _take_over(options) + _ignore_sigpipe(what) + placing.replace_standard_streams()
-    if servers.detect().name == "uwsgi":
-        placing.catch_wsgi_errors()
-        means.append("wsgi.errors")
-    if not means:
-        raise Unavailable("sys.stderr does not write to the descriptor: somebody has captured it")
-    attach()
-    return means
+    return Stderr.here().install(settings.Stderr() if options is None else options)
 
 
 def uninstall() -> None:
     """Put back the streams. A descriptor that was taken over stays so: children may have it."""
-    placing.release_wsgi_errors()
-    placing.restore_standard_streams()
-    children.uninstall()
+    Stderr.here().uninstall()
 
 
 def _ignore_sigpipe(what: str) -> List[str]:
@@ -103,7 +136,7 @@ def _kind() -> str:
     return what
 
 
-def _take_over(options: Stderr) -> List[str]:
+def _take_over(options: settings.Stderr) -> List[str]:
     server = servers.detect()
     role = server.identity().role
     if options.take_over == OFF or (options.take_over != ON and server.name != "uwsgi"):

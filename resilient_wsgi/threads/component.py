@@ -1,61 +1,81 @@
-"""Put the component in place and take it away again."""
+"""Bound the exit of the processes of a server, and adopt the threads of the app."""
 
 from __future__ import annotations
 
 from typing import List, Optional, Sequence
 
 from .. import servers
-from ..settings.options import AUTO, ON, REPORT, Threads
-from . import adoption as adopt, finalization, fork as ghosts, shutdown as exits
+from ..component import Component, Context
+from ..settings import options as settings
+from ..settings.options import AUTO, ON, REPORT
+from . import adoption, finalization, fork, shutdown
 
 
-class _Chosen:
-    """The options that were given last, for when the process turns out to be a server's."""
+class Threads(Component[settings.Threads]):
+    """Every worker ends when it is told to, and no thread is lost on the way in."""
 
-    def __init__(self) -> None:
-        self.options: Optional[Threads] = None
+    name = "threads"
+    patches_pass = True
 
-    def install_again(self) -> None:
-        if self.options is not None:
-            install(self.options)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._options: Optional[settings.Threads] = None
+
+    def install(self, options: settings.Threads) -> Sequence[str]:
+        """Bound the exit of this process and its children, and adopt threads.
+
+        Celery's worker and Django's runserver are servers, too. In a process without one nothing of
+        the interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon thread may well
+        be the one that does the work. Registered threads are stopped everywhere.
+        """
+        self._options = options
+        servers.on_change(self._install_again)
+        in_server = self.context.server.name != "plain"
+        adopting = options.adopt == ON or (options.adopt == AUTO and in_server)
+        bounding = options.mode != REPORT and (adopting or in_server)
+        if adopting:
+            adoption.install()
+        else:
+            adoption.uninstall()
+        fork.configure(options.restart if options.mode != REPORT else (), remembering=bounding)
+        shutdown.bound(options, bounding=bounding)
+        return _how(options, adopting=adopting, bounding=bounding)
+
+    def uninstall(self) -> None:
+        """Give `threading` back what is its own.
+
+        Registered threads go on, and are stopped with their process.
+        """
+        self._options = None
+        adoption.uninstall()
+        fork.configure(())
+        shutdown.unbound()
+
+    def _install_again(self) -> None:
+        """Install for the server that this process turned out to belong to."""
+        if self._options is not None:
+            self.install(self._options)
 
 
-_chosen = _Chosen()
-
-
-def install(options: Optional[Threads] = None) -> Sequence[str]:
-    """Bound the exit of this process and its children, and adopt threads; return by which means.
-
-    Celery's worker and Django's runserver are servers, too. In a process without one nothing of the
-    interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon thread may well be the
-    one that does the work. Registered threads are stopped everywhere.
-    """
-    options = Threads() if options is None else options
-    _chosen.options = options
-    servers.on_change(_chosen.install_again)
-    server = servers.detect()
-    adopting = options.adopt == ON or (options.adopt == AUTO and server.name != "plain")
-    bounding = options.mode != REPORT and (adopting or server.name != "plain")
-    if adopting:
-        adopt.install()
-    else:
-        adopt.uninstall()
-    ghosts.configure(options.restart if options.mode != REPORT else (), remembering=bounding)
-    exits.bound(options, bounding=bounding)
-    return _means(options, adopting=adopting, bounding=bounding)
-
-
-def _means(options: Threads, *, adopting: bool, bounding: bool) -> List[str]:
-    means = ["threading.Thread.start"] if adopting else []
+def _how(options: settings.Threads, *, adopting: bool, bounding: bool) -> List[str]:
+    how = ["threading.Thread.start"] if adopting else []
     if bounding and finalization.missing():
-        means.append(f"exit NOT bounded: this Python has no {finalization.missing()}")
+        how.append(f"exit NOT bounded: this Python has no {finalization.missing()}")
     elif bounding and options.grace is None:
-        means.append(
+        how.append(
             "exit bounded to 1 s and what the server's mercy allows for the work of requests"
         )
     elif bounding:
-        means.append(f"exit bounded to {options.grace:g} s")
-    return means or ["registered threads only"]
+        how.append(f"exit bounded to {options.grace:g} s")
+    return how or ["registered threads only"]
+
+
+def install(options: Optional[settings.Threads] = None) -> Sequence[str]:
+    """Bound the exit of this process and its children, and adopt threads; return how.
+
+    `resilient_wsgi.install()` does this with the settings; this is for those who want nothing else.
+    """
+    return Threads.here().install(settings.Threads() if options is None else options)
 
 
 def uninstall() -> None:
@@ -63,7 +83,4 @@ def uninstall() -> None:
 
     Registered threads go on, and are stopped with their process.
     """
-    _chosen.options = None
-    adopt.uninstall()
-    ghosts.configure(())
-    exits.unbound()
+    Threads.here().uninstall()

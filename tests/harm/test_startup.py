@@ -275,7 +275,7 @@ def test_requests_that_start_together_in_a_new_worker_are_all_listed(mode, tmp_p
 def test_a_server_runs_with_everything_off(mode, tmp_path):
     with serve(tmp_path, mode, RESILIENT_WSGI="off", RESILIENT_WSGI_REQUEST_TIMEOUT="x") as server:
         (line,) = server.wait_for_log(r"resilient_wsgi \d+\.\d+\.\d+ on (\w+): .*")
-        assert {f"{name} off" for name in NAMES} == set(
+        assert {f"{name} off" for name in {*NAMES, "overload"}} == set(
             line.group().partition(": ")[2].partition(";")[0].split(", ")
         )
         assert (

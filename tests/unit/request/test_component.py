@@ -8,12 +8,12 @@ import pytest
 
 import resilient_wsgi
 from resilient_wsgi import testing
-from resilient_wsgi.request import component
+from resilient_wsgi.request.component import Request
 
 
 @pytest.fixture(autouse=True)
 def nothing_wrapped_yet(monkeypatch):
-    monkeypatch.setattr(component, "_wrapped", False)
+    monkeypatch.setattr(Request.here(), "wrapped", False)
 
 
 def watchdogs():
@@ -55,7 +55,7 @@ def test_a_later_install_changes_it():
     try:
         ask(resilient_wsgi.wrap(lambda e, s: []))
         resilient_wsgi.install({"REQUEST": {"TIMEOUT": 5, "GRACE": 1}})
-        assert component._process.options.grace == 1
+        assert Request.here().process.options.grace == 1
         assert len(watchdogs()) == 1
         resilient_wsgi.install({"REQUEST": "off"})
         assert watchdogs() == []

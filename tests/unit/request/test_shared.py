@@ -268,7 +268,7 @@ def test_without_room_everything_else_works_and_status_says_why(
     assert running.add_thread().record is None
     assert f"no room in {folder} for 2052 KiB: {os.strerror(number)}" in process.unshared
     assert "killed workers will not be reported" in caplog.text
-    monkeypatch.setattr(component, "_process", process)
+    monkeypatch.setattr(component.Request.here(), "process", process)
     assert component.status_lines()[-1].startswith("killed workers are not reported: no room in")
     process.stop()
     assert files(folder) == []
