@@ -12,10 +12,9 @@ from .core.lazy import names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import deadline, errors, events, outbound, readiness, request, stderr, testing, threads
-    from .app import wrap
+    from .app import load, wrap
     from .errors import ConfigurationError, DeadlineExceeded
     from .installation import Installation, install
-    from .readiness import load
     from .testing import off
 
 __all__ = [
@@ -46,7 +45,7 @@ __getattr__ = names(
         "DeadlineExceeded": "errors",
         "Installation": "installation",
         "install": "installation",
-        "load": "readiness",
+        "load": "app",
         "off": "testing",
         "wrap": "app",
     },

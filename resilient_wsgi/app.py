@@ -1,4 +1,6 @@
-"""`wrap`: the WSGI middleware of all components in its right order, decided once."""
+"""`wrap`: the middleware of all components around an app, in an order that is decided once; `load`:
+the same around an app that is named.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, Optional, Tuple
 from . import installation, servers, startup
 from .core.callers import calls_the_app
 from .core.middleware import QUEUE_START, REQUEST_START
+from .settings import sources
 from .settings.options import OFF, Settings
 
 if TYPE_CHECKING:
@@ -140,6 +143,28 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
         return app
     installed = installation.current()
     return Wrapped(app, installed.settings if installed else installation.of_environment())
+
+
+def load(spec: str) -> WSGIApplication:
+    """Import the app `"pkg.mod:attr"` and return it in the middleware of `resilient_wsgi.wrap`.
+
+    `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments.
+    What the import raises is raised unchanged. A wrong name raises what Python itself would
+    (`ModuleNotFoundError`, `AttributeError`), with the nearest name that exists; `ValueError` for
+    another form, `TypeError` for something that is not callable. Under gunicorn (without
+    `preload_app`) nothing is raised while another attempt may help: the worker exits, and its
+    successor pauses and loads again.
+    """
+    from .readiness.loader import find
+
+    boot = servers.detect().boot()
+    if boot is None:
+        return wrap(find(spec))
+    from .readiness.gunicorn_worker import attempt
+
+    installed = installation.current()
+    settings = installed.settings if installed else sources.find().settings
+    return wrap(attempt(lambda: find(spec), boot, settings.readiness))
 
 
 def _parts(app: WSGIApplication, settings: Settings) -> Parts:

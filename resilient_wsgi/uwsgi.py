@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
-from . import readiness, servers
+from . import servers
+from .app import load
 from .installation import install_in_master
 from .servers.uwsgi.apps import VARIABLE
 
@@ -22,7 +23,7 @@ installation = install_in_master()
 
 def _load_application() -> None:
     try:
-        globals()["application"] = readiness.load(os.environ[VARIABLE])
+        globals()["application"] = load(os.environ[VARIABLE])
     except Exception:
         # as uWSGI prints what is raised by a module that it loads itself
         sys.excepthook(*sys.exc_info())

@@ -68,8 +68,7 @@ def migrations() -> Union[bool, str]:
     """
     from django.db.migrations.executor import MigrationExecutor
 
-    global _migrated
-    if _migrated:
+    if _seen.migrated:
         return True
     for alias, connection in _own_connections():
         executor = MigrationExecutor(connection)
@@ -79,11 +78,17 @@ def migrations() -> Union[bool, str]:
                 f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3]
             )
             return f"{len(plan)} migrations of {alias!r} are not applied: {names}"
-    _migrated = True
+    _seen.migrated = True
     return True
 
 
-_migrated = False
+class _Seen:
+    """What this process has seen, and need not look at again."""
+
+    migrated = False
+
+
+_seen = _Seen()
 
 
 def _own_connections() -> Iterator[Tuple[str, Any]]:

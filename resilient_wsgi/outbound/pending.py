@@ -14,7 +14,7 @@ import os
 import struct
 from typing import Iterator, List, Optional
 
-from ..core.system import SYSTEM
+from ..core.system import SYSTEM, PerProcess
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
@@ -34,11 +34,10 @@ class Pending:
     """The waits of one process: each has a slot, which nobody else writes."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self._map: Optional[mmap.mmap] = None
         self._free: List[int] = []
         try:
-            self._map = _create(instance.directory(), f"{PREFIX}{self.pid}")
+            self._map = _create(instance.directory(), f"{PREFIX}{os.getpid()}")
             self._free = list(range(SLOTS))
         except (OSError, Unavailable):  # then they are not listed
             pass
@@ -122,12 +121,9 @@ def entry(site: str, host: str) -> bytes:
     return b""
 
 
-_pending: Optional[Pending] = None
+_pending = PerProcess(Pending)
 
 
 def here() -> Pending:
     """Return the waits of this process."""
-    global _pending
-    if _pending is None or _pending.pid != os.getpid():
-        _pending = Pending()
-    return _pending
+    return _pending.get()

@@ -146,6 +146,7 @@ def _patterns(host: str, port: Optional[int]) -> List[str]:
     return [pattern for name in names for pattern in (f"{name}:{port}", name)]
 
 
+# a plain name, rebound by `replace` alone: every outbound call reads it several times
 policy = Policy(Outbound(mode=OFF))
 
 

@@ -5,14 +5,13 @@ and what was ended.
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
 from ..core.guard import Guard
-from ..core.system import SYSTEM
+from ..core.system import SYSTEM, PerProcess
 from ..events.types import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger, policy
@@ -55,6 +54,10 @@ class _GivenUp:
         self._logged[key] = now, 0
         return since + 1
 
+    def forget(self) -> None:
+        """Have the next call that is ended logged, whatever was before."""
+        self._logged.clear()
+
 
 _given_up = _GivenUp()
 
@@ -93,25 +96,24 @@ class _Noticed:
     """What this process has noticed, and what of it the instance does not know yet."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.all: Sites = {}
         self.unsaved: Sites = {}
         self.save_next = 0.0  # not before then, on the monotonic clock
         self.lock = threading.Lock()
 
 
-_noticed = _Noticed()
+_noticed = PerProcess(_Noticed)
 
 
 def sites() -> List[Site]:
     """Return the call sites that were noticed in this process, the most frequent first."""
-    return ledger.merge(list(_noticed.all.values()))
+    return ledger.merge(list(_noticed.get().all.values()))
 
 
 def forget() -> None:
-    """Begin anew."""
-    global _given_up, _noticed
-    _noticed, _given_up = _Noticed(), _GivenUp()
+    """Forget what was noticed and logged."""
+    _noticed.clear()
+    _given_up.forget()
 
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
@@ -164,23 +166,21 @@ def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
 
 def note(site: Site, event: Optional[events.Event] = None) -> None:
     """Count a call; the first time that its call site is seen, emit the event, if there is one."""
-    global _noticed
-    if _noticed.pid != os.getpid():  # the parent of this process tells of its own
-        _noticed = _Noticed()
-    new = (site.site, site.problem) not in _noticed.all
-    if new and len(_noticed.all) >= MOST_SITES:
+    noticed = _noticed.get()
+    new = (site.site, site.problem) not in noticed.all
+    if new and len(noticed.all) >= MOST_SITES:
         return
-    count(_noticed.all, site)
-    count(_noticed.unsaved, site)
+    count(noticed.all, site)
+    count(noticed.unsaved, site)
     if new and event is not None:
         events.emit(event)
-    if new or SYSTEM.monotonic() > _noticed.save_next:
+    if new or SYSTEM.monotonic() > noticed.save_next:
         save()
 
 
 def save() -> None:
     """Add what this process has noticed to what its instance knows, if it is one of an instance."""
-    noticed = _noticed
+    noticed = _noticed.get()
     master = servers.detect().identity().master_pid
     if not master or not noticed.unsaved or not noticed.lock.acquire(blocking=False):
         return

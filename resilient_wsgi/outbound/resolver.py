@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..core.system import SYSTEM
+from ..core.system import SYSTEM, PerProcess
 
 MOST_THREADS = 32
 """Stuck lookups beyond this are no longer given up on: they run in the threads that ask, as without the library."""
@@ -64,7 +64,6 @@ class Resolver:
     """The lookups of one process."""
 
     def __init__(self, most_threads: int = MOST_THREADS) -> None:
-        self.pid = os.getpid()
         self._most = most_threads
         self._lock = threading.Lock()
         self._under_way: Dict[Question, List[_Lookup]] = {}
@@ -153,13 +152,10 @@ def _await_end(thread: int) -> None:
         SYSTEM.sleep(0)
 
 
-_resolver: Optional[Resolver] = None
+# a fork has none of the threads, and perhaps a locked lock
+_resolver = PerProcess(Resolver)
 
 
 def ask(question: Question, timeout: float) -> Answer:
     """Ask the resolver of this process."""
-    global _resolver
-    # a fork has none of the threads, and perhaps a locked lock
-    if _resolver is None or _resolver.pid != os.getpid():
-        _resolver = Resolver()
-    return _resolver.ask(question, timeout)
+    return _resolver.get().ask(question, timeout)

@@ -10,9 +10,9 @@ from ..core.lazy import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..app import load
     from .checks import check, drain
     from .component import install, uninstall
-    from .loader import load
     from .middleware import ReadinessMiddleware
 
 __all__ = ["ReadinessMiddleware", "check", "drain", "install", "load", "uninstall"]
@@ -24,7 +24,7 @@ __getattr__ = names(
         "check": "checks",
         "drain": "checks",
         "install": "component",
-        "load": "loader",
+        "load": "..app",
         "uninstall": "component",
     },
 )

@@ -1,4 +1,4 @@
-"""`load`: import an app by its name; errors suggest the right one."""
+"""Import an app by its name, for `load`; errors suggest the right one."""
 
 from __future__ import annotations
 
@@ -7,37 +7,10 @@ import importlib
 import pkgutil
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Iterable
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+from typing import Any, Iterable
 
 _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 SPEC = re.compile(rf"^(?P<module>{_NAME})(:(?P<attribute>{_NAME})(?P<call>\(\))?)?$")
-
-
-def load(spec: str) -> WSGIApplication:
-    """Import the app `"pkg.mod:attr"` and return it in the middleware of `resilient_wsgi.wrap`.
-
-    `"pkg.mod"` means `"pkg.mod:application"`; `"pkg.mod:make()"` calls a factory without arguments.
-    What the import raises is raised unchanged. A wrong name raises what Python itself would
-    (`ModuleNotFoundError`, `AttributeError`), with the nearest name that exists; `ValueError` for
-    another form, `TypeError` for something that is not callable. Under gunicorn (without
-    `preload_app`) nothing is raised while another attempt may help: the worker exits, and its
-    successor pauses and loads again.
-    """
-    from .. import installation, servers
-    from ..app import wrap
-    from ..settings import sources
-
-    boot = servers.detect().boot()
-    if boot is None:
-        return wrap(find(spec))
-    from .gunicorn_worker import attempt
-
-    installed = installation.current()
-    options = (installed.settings if installed else sources.find().settings).readiness
-    return wrap(attempt(lambda: find(spec), boot, options))
 
 
 def find(spec: str) -> Any:

@@ -13,24 +13,33 @@ from .plain import PlainServer
 
 __all__ = ["Boot", "Identity", "Server", "detect", "known", "on_change", "use"]
 
-_server: Optional[Server] = None
-_on_change: List[Callable[[], object]] = []
+
+class _Process:
+    """The server of this process, once it was asked for, and who wants to know if it changes."""
+
+    server: Optional[Server] = None
+
+    def __init__(self) -> None:
+        self.on_change: List[Callable[[], object]] = []
+
+
+_process = _Process()
 
 
 def detect() -> Server:
     """Return the server of this process, always the same object; a fork inherits it."""
-    global _server
-    if _server is None:
-        _server = _make()
-    return _server
+    server = _process.server
+    if server is None:
+        server = _process.server = _make()
+    return server
 
 
 def on_change(callback: Callable[[], object]) -> None:
     """Run `callback` when a process that was taken for one without a server turns out to be a
     server's. Once is enough.
     """
-    if callback not in _on_change:
-        _on_change.append(callback)
+    if callback not in _process.on_change:
+        _process.on_change.append(callback)
 
 
 def known() -> Optional[Server]:
@@ -38,13 +47,12 @@ def known() -> Optional[Server]:
 
     For code that may run before there is anything to see of it.
     """
-    return _server
+    return _process.server
 
 
 def use(server: Optional[Server]) -> None:
-    """Have `detect()` return this one, or look anew with None. For tests."""
-    global _server
-    _server = server
+    """Have `detect()` return this one, or look again with None. For tests."""
+    _process.server = server
 
 
 def _make() -> Server:
@@ -78,15 +86,15 @@ def _watch() -> None:
 
 
 def _look_again() -> None:
-    if type(_server) is PlainServer and gunicorn.running():
+    if type(_process.server) is PlainServer and gunicorn.running():
         _become(gunicorn.GunicornServer)
 
 
 def _become(kind: Callable[..., PlainServer]) -> None:
-    if type(_server) is not PlainServer:
+    if type(_process.server) is not PlainServer:
         return
-    server = kind(predecessor=_server)
+    server = kind(predecessor=_process.server)
     use(server)
-    for callback in _on_change:
+    for callback in _process.on_change:
         callback()
     server.started()
