@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc system databases debian-testing clean
+.PHONY: demo test check matrix bench soak docs settings-doc cli-doc system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -36,10 +36,14 @@ endif
 
 docs: $(VENV)/.docs
 	$(PY) tools/settings_doc.py --check docs/settings.md
+	$(PY) tools/cli_doc.py --check
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
 	$(PY) tools/settings_doc.py > docs/settings.md
+
+cli-doc: $(STAMP)
+	$(PY) tools/cli_doc.py > .cli.md && mv .cli.md docs/cli.md
 
 # nginx and wrk from the distribution where that can be done; without them the parts that need them are shown as skipped
 system:

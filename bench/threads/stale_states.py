@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Set
 from bench import ROOT, report
 from lab.measuring import load
 from lab.processes import Server, wait_until
-from resilient_wsgi.cli import stacks
+from resilient_wsgi.cli import worker_stacks
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.shm import instance
 
@@ -134,9 +134,9 @@ class Scene:
             except (OSError, Unavailable):
                 return
             names = directory.names()
-            workers = [stacks.Worker(pid, directory, names) for pid in self.server.workers()]
+            workers = [worker_stacks.Worker(pid, directory, names) for pid in self.server.workers()]
             workers = [worker for worker in workers if worker.present]
-            stacks.ask(workers)
+            worker_stacks.ask(workers)
 
     def replace(self, pool: ThreadPoolExecutor) -> None:
         old = set(self.server.workers())

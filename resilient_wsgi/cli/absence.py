@@ -45,7 +45,10 @@ def _by_states(board: Glance) -> str:
     if DRAINED in states and SERVING not in states:
         return "the instance is drained: its workers serve nothing, and wait to be stopped"
     if SERVING in states:
-        return "no app is wrapped there (INSTALLED_APPS under Django, or wrap()), or REQUEST.MODE is off"
+        return (
+            "no app is wrapped there (INSTALLED_APPS under Django, or wrap()), "
+            "or REQUEST.MODE is off"
+        )
     if LOADING in states or PAUSING in states:
         return "its workers have not loaded their app yet: see `resilient-wsgi ready`"
     return "is its app wrapped (INSTALLED_APPS under Django, or wrap()), has it served a request?"

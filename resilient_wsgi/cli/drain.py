@@ -2,8 +2,6 @@
 workers go.
 
 For Kubernetes' preStop hook: SIGTERM comes when this has ended, and finds nothing left to lose.
-Exit code 0: no worker serves any more, 1: some still did when the time was up, 2: could not be
-done.
 """
 
 from __future__ import annotations
@@ -14,8 +12,14 @@ import time
 from ..readiness.board import LOADING, PAUSING, SERVING, UNWATCHED
 from ..readiness.glance import Glance
 from . import ready, target
-from .output import say
+from .output import answer
 
+EXIT_CODES = {
+    0: "no worker serves any more",
+    1: "some workers still served when the time was up",
+    2: "it could not be done",
+}
+JSON = {"pid": "the master", "serving": "how many workers still serve"}
 LOOK_EVERY = 0.1
 
 
@@ -38,14 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ready.Unwatched(pid, "the app's settings have switched it off")
     board.drain(time.monotonic())
     end = time.monotonic() + arguments.timeout
-    while _serving(board):
-        if time.monotonic() >= end:
-            say(f"{_serving(board)} workers still serve after {arguments.timeout:g} s")
-            return 1
+    serving = _serving(board)
+    while serving and time.monotonic() < end:
         time.sleep(LOOK_EVERY)
         board.look()
-    say("drained")
-    return 0
+        serving = _serving(board)
+    line = f"{serving} workers still serve after {arguments.timeout:g} s" if serving else "drained"
+    answer(arguments, {"pid": pid, "serving": serving}, [line])
+    return 1 if serving else 0
 
 
 def _serving(board: Glance) -> int:

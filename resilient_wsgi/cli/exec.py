@@ -14,18 +14,23 @@ import argparse
 import os
 import signal
 import sys
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from .. import servers
 from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..host.descriptors import kind_of
-from ..stderr import standard_streams as placing
-from ..stderr.stream import NonBlockingStream
+from ..stderr import standard_streams
 from ..stderr.takeover import take_over
-from . import program
+from . import output, program
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells have it
+EXIT_CODES = {
+    2: "no command was given",
+    NOT_EXECUTABLE: "the command cannot be executed",
+    NOT_FOUND: "there is no such command",
+}
+JSON: Dict[str, str] = {}  # the command's output is its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share",
         action="store_true",
-        help="change what others share if it cannot be opened again: O_NONBLOCK for another user's pipe, a limit for what "
-        "a write to a socket waits",
+        help="change what others share if it cannot be opened again: O_NONBLOCK for another "
+        "user's pipe, a limit for how long a write to a socket waits",
     )
     parser.add_argument(
         "--take-over",
         action="store_true",
-        help="make the descriptors themselves non-blocking for a command that is not uWSGI; a program that does not "
-        "expect that (a shell, any Python without this library) loses what it writes to a slow reader",
+        help="make the descriptors themselves non-blocking for a command that is not uWSGI; a "
+        "program that does not expect that (a shell, any Python without this library) loses what "
+        "it writes to a slow reader",
     )
     parser.add_argument(
         "--bare",
         action="store_true",
-        help="do not have uWSGI import this library, for one that runs no Python or has it not where it looks for modules",
+        help="do not have uWSGI import this library: for one that runs no Python, or cannot find "
+        "the library",
     )
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, help="the server and its arguments, after --"
@@ -55,14 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Become the server; return only if there is none: 126, 127, or 2 without a command.
 
-    Where nothing can be taken over that is said, and the server started all the same: a service
-    that runs is worth more.
+    Where nothing can be taken over a warning is written, and the server started all the same: a
+    service that runs is worth more.
     """
     command: List[str] = (
         arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     )
     if not command:
-        _say("needs a command: resilient-wsgi exec -- uwsgi --ini uwsgi.ini")
+        _warn("needs a command: resilient-wsgi exec -- uwsgi --ini uwsgi.ini")
         return 2
     script = (
         None
@@ -74,9 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.take_over or program.is_uwsgi(command):
         _take_over(arguments.share)
     elif _can_block():
-        _say(
-            f"{command[0]} is neither uWSGI nor a Python program of {os.path.dirname(sys.executable)}: it can still be "
-            "blocked by its log. Fix: put `resilient-wsgi exec --` before the server itself, or add --take-over"
+        _warn(
+            f"{command[0]} is neither uWSGI nor a Python program of "
+            f"{os.path.dirname(sys.executable)}: it can still be blocked by its log. "
+            "Fix: put `resilient-wsgi exec --` before the server itself, or add --take-over"
         )
     if not arguments.bare:
         _have_it_imported()
@@ -84,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_here(script: program.PythonProgram) -> int:
-    placing.replace_standard_streams(both=True)
+    standard_streams.replace_standard_streams(both=True)
     servers.use(None)  # the server is to be found when it is there
     script.run()
     return 0
@@ -94,7 +102,7 @@ def _take_over(share: bool) -> None:
     try:
         take_over(share=share)
     except Unavailable as reason:
-        _say(f"{reason}; the server can still be blocked by its log")
+        _warn(f"{reason}; the server can still be blocked by its log")
 
 
 def _can_block() -> bool:
@@ -115,7 +123,7 @@ def _execute(command: List[str]) -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606 - that is what it is for
     except OSError as error:
-        _say(f"{command[0]}: {error.strerror}")
+        _warn(f"{command[0]}: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
@@ -130,6 +138,5 @@ def _have_it_imported() -> None:
     os.environ.setdefault("UWSGI_SHARED_IMPORT", "resilient_wsgi.stderr.shared_import")
 
 
-def _say(text: str) -> None:
-    # a plain print could block, or, after the take-over, raise
-    NonBlockingStream().write(f"resilient-wsgi exec: {text}\n")
+def _warn(text: str) -> None:
+    output.warn(f"resilient-wsgi exec: {text}")

@@ -12,9 +12,23 @@ from .target import CannotLook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional
+    from typing import List, Mapping, Optional, Protocol
 
-# each module offers add_arguments(parser) and run(arguments) -> exit code
+    class Verb(Protocol):
+        """What the module of a verb offers; its docstring is the verb's description."""
+
+        __doc__: Optional[str]
+        EXIT_CODES: Mapping[int, str]
+        JSON: Mapping[str, str]  # the fields of the answer with --json, empty without that option
+
+        def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+            """Add the arguments of the verb."""
+
+        def run(self, arguments: argparse.Namespace) -> int:
+            """Do it; return the exit code. Raises `CannotLook`, `OSError`, `ValueError`: code 2."""
+
+
+# by name, the module within the package
 VERBS = {
     "drain": "cli.drain",
     "exec": "cli.exec",
@@ -49,8 +63,8 @@ def _main(arguments: List[str]) -> int:
         return COULD_NOT_LOOK
     chosen = _parser(arguments).parse_args(arguments)
     try:
-        return int(_verb(chosen.verb).run(chosen))
-    except BrokenPipeError:  # whoever reads the answer has seen enough of it
+        return verb(chosen.verb).run(chosen)
+    except BrokenPipeError:  # the reader of the answer has seen enough of it
         return COULD_NOT_LOOK
     except (CannotLook, OSError, ValueError) as error:
         output.complain(f"resilient-wsgi {chosen.verb}: {error}")
@@ -64,22 +78,27 @@ def _parser(arguments: List[str]) -> argparse.ArgumentParser:
     # only the one that is wanted is imported: an exec probe is a process of its own every few
     # seconds
     for name in arguments[:1] if arguments[0] in VERBS else VERBS:
-        verb = _verb(name)
-        verb.add_arguments(verbs.add_parser(name, help=_first_line(verb), description=verb.__doc__))
+        module = verb(name)
+        module.add_arguments(
+            verbs.add_parser(name, help=summary(module), description=module.__doc__)
+        )
     return parser
 
 
-def _verb(name: str) -> Any:
-    return importlib.import_module(f"resilient_wsgi.{VERBS[name]}")
+def verb(name: str) -> Verb:
+    """Import and return the module of a verb."""
+    module: Verb = importlib.import_module(f"resilient_wsgi.{VERBS[name]}")
+    return module
 
 
-def _first_line(verb: Any) -> str:
-    return str((verb.__doc__ or "").partition("\n")[0])
+def summary(module: Verb) -> str:
+    """Return what a verb is for, in one line."""
+    return (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _overview() -> str:
     width = max(map(len, VERBS))
-    lines = [f"  {name:<{width}}  {_first_line(_verb(name))}" for name in VERBS]
+    lines = [f"  {name:<{width}}  {summary(verb(name))}" for name in VERBS]
     return "\n".join(["usage: resilient-wsgi VERB [PID | --pidfile FILE] ...", *lines])
 
 

@@ -1,8 +1,7 @@
 """Say whether a running uWSGI instance is ready, from outside, without a request: an exec probe.
 
 It reads the memory in which the workers keep what they know of themselves, so it does not wait
-behind the app's requests, however full the listen queue is. Exit code 0: ready (or live), 1: not,
-2: could not be told (no such process, no right).
+behind the app's requests, however full the listen queue is.
 """
 
 from __future__ import annotations
@@ -16,12 +15,29 @@ from ..readiness import unwatched
 from ..readiness.board import DRAINED, SERVING, STATES, UNWATCHED, Slot
 from ..readiness.glance import Glance, NoBoard
 from . import target
-from .output import say
+from .output import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, List
 
+EXIT_CODES = {
+    0: "ready (with --live: live)",
+    1: "not ready (not live)",
+    2: "it cannot be told: no such process, no permission, not an instance with this library",
+}
+JSON = {
+    "pid": "the master",
+    "status": "`ready`, `not ready`, `live` or `not live`",
+    "state": '`draining`, `degraded`, why readiness is off, or `""`',
+    "workers[].worker": "its number, null if it is not known whether it is a worker",
+    "workers[].pid": "in its own pid namespace",
+    "workers[].state": "what it does: `serving`, `loading`, ...",
+    "workers[].ready": "",
+    "workers[].failures": "failed loads in a row",
+    "workers[].why": "why it is not ready",
+    "workers[].degraded": "what it serves without",
+}
 MOST = 512  # characters of a reason
 STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
 
@@ -41,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many must be ready (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="say it as JSON")
 
 
 class Unwatched(target.CannotLook):
@@ -100,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     degraded = any(each["degraded"] for each in report)
     state = "draining" if board.head.draining else "degraded" if degraded else ""
-    _say(arguments.json, _word(arguments, good=good), state, report)
+    _say(arguments, pid, _word(arguments, good=good), state, report)
     return 0 if good else 1
 
 
@@ -124,7 +139,8 @@ def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
         for each in workers
     ]
     _say(
-        arguments.json,
+        arguments,
+        pid,
         _word(arguments, good=good),
         f"readiness is off: {printable(why, MOST)}",
         report,
@@ -199,24 +215,19 @@ def _silent(slot: Slot) -> str:
     return ""
 
 
-def _say(as_json: bool, word: str, state: str, report: List[Dict[str, object]]) -> None:
-    if as_json:
-        import json
-
-        say(json.dumps({"status": word, "state": state, "workers": report}))
-    else:
-        lines = [f"{word}{f' ({state})' if state else ''}"]
-        for each in report:
-            why = "; ".join(
-                printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key]
-            )
-            why = why and f": {why}"
-            # a number of none where it is not known whether it is a worker, as of a router or a
-            # mule
-            who = (
-                f"worker {each['worker']} (pid {each['pid']})"
-                if each["worker"]
-                else f"process {each['pid']}"
-            )
-            lines.append(f"{who} {each['state']}{why}")
-        say(*lines)
+def _say(
+    arguments: argparse.Namespace, pid: int, word: str, state: str, report: List[Dict[str, object]]
+) -> None:
+    lines = [f"{word}{f' ({state})' if state else ''}"]
+    for each in report:
+        why = "; ".join(printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key])
+        why = why and f": {why}"
+        # a number of none where it is not known whether it is a worker, as of a router or a mule
+        who = (
+            f"worker {each['worker']} (pid {each['pid']})"
+            if each["worker"]
+            else f"process {each['pid']}"
+        )
+        lines.append(f"{who} {each['state']}{why}")
+    fields = {"pid": pid, "status": word, "state": state, "workers": report}
+    answer(arguments, fields, lines)

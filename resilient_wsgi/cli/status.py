@@ -1,24 +1,42 @@
 """Show the true depth of each listen queue of a running instance, and its processes.
 
 Works from outside, by the pid of the master, on UNIX sockets too. Needs the right to read the
-instance's /proc/PID/fd (the same user, or root) and to be in its network namespace. Exit code 1 if
-a queue is full.
+instance's /proc/PID/fd (the same user, or root) and to be in its network namespace.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import List, Sequence, Set, Tuple
+from typing import Dict, List, Sequence, Set, Tuple
 
 from ..core.text import printable
 from ..host import procfs, sockets
 from ..host.sockets import Listener
 from ..settings.options import Backlog
 from . import target
-from .output import say
+from .output import answer
+
+EXIT_CODES = {
+    0: "there is room in every listen queue",
+    1: "a listen queue is full",
+    2: "the process is no server, or cannot be looked at",
+}
+JSON = {
+    "pid": "the master",
+    "somaxconn": "net.core.somaxconn of this network namespace, 0 if unknown",
+    "listen_queues[].name": "the address that it listens on",
+    "listen_queues[].depth": "connections that wait",
+    "listen_queues[].limit": "for how many there is room",
+    "masters_own[].name": "of a socket of the master alone: no requests come by it",
+    "masters_own[].depth": "",
+    "masters_own[].limit": "",
+    "processes[].pid": "the master comes first",
+    "processes[].state": "R, S, D, Z or T, as in proc(5)",
+    "processes[].threads": "",
+    "processes[].command": "its command line",
+}
 
 
 @dataclass(frozen=True)
@@ -36,35 +54,35 @@ class Process:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `status` takes."""
     target.add_target(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; return 1 if a queue is full."""
     pid = target.master(arguments)
-    found = sockets.listeners_of(pid)
+    known = sockets.listeners()
+    found = sockets.listeners_of(pid, known)
     processes = family(pid)
-    queues, own = by_use(found, processes)
     if not found and len(processes) < 2:
-        msg = f"process {pid}{target.name_of(pid)} is no server: it listens to nothing and has forked no workers"
+        msg = (
+            f"process {pid}{target.name_of(pid)} is no server: "
+            "it listens to nothing and has forked no workers"
+        )
         raise target.CannotLook(msg)
+    queues, own = by_use(found, processes, known)
     allowed = sockets.somaxconn()
-    if arguments.json:
-        report = {
-            "pid": pid,
-            "somaxconn": allowed,
-            "listen_queues": [queue._asdict() for queue in queues],
-            "masters_own": [queue._asdict() for queue in own],
-            "processes": [asdict(process) for process in processes],
-        }
-        say(json.dumps(report))
-    else:
-        say(*render(pid, queues, processes, allowed, own))
+    report = {
+        "pid": pid,
+        "somaxconn": allowed,
+        "listen_queues": [queue._asdict() for queue in queues],
+        "masters_own": [queue._asdict() for queue in own],
+        "processes": [asdict(process) for process in processes],
+    }
+    answer(arguments, report, render(pid, queues, processes, allowed, own))
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
 
 
 def by_use(
-    found: List[Listener], processes: List[Process]
+    found: List[Listener], processes: List[Process], known: Dict[int, Listener]
 ) -> Tuple[List[Listener], List[Listener]]:
     """Return the queues that workers take requests from, and those of the master alone, as
     gunicorn's control socket is.
@@ -72,9 +90,13 @@ def by_use(
     What its workers have open cannot always be seen: then all are taken for theirs.
     """
     names: Set[str] = set()
+    unused = {queue.name for queue in found}
     for process in processes[1:]:
+        if not unused:
+            break
         with suppress(OSError):  # it has gone, or changed its user
-            names.update(queue.name for queue in sockets.listeners_of(process.pid))
+            names.update(queue.name for queue in sockets.listeners_of(process.pid, known))
+            unused -= names
     if not names.intersection(queue.name for queue in found):
         return found, []
     return [q for q in found if q.name in names], [q for q in found if q.name not in names]
@@ -90,10 +112,8 @@ def render(
     """Return the lines for a terminal; `own` are listeners of the master that have nothing to do
     with requests.
     """
-    lines = [
-        f"master {pid}, {len(processes) - 1} workers and helpers, net.core.somaxconn {allowed or 'unknown'}",
-        "",
-    ]
+    count, somaxconn = len(processes) - 1, allowed or "unknown"
+    lines = [f"master {pid}, {count} workers and helpers, net.core.somaxconn {somaxconn}", ""]
     width = max([len(queue.name) for queue in [*queues, *own]] + [len("listen queue")])
     lines.append(f"{'listen queue':<{width}}  waiting   room")
     lines += [
@@ -123,9 +143,8 @@ def _judge(queue: Listener) -> str:
 def family(pid: int) -> List[Process]:
     """Return a process and the workers that were forked from it, the process first."""
     found = ((each, procfs.stat(each)) for each in target.family(pid))
-    return [_process(each, about) for each, about in found if about is not None]
-
-
-def _process(pid: int, about: procfs.Stat) -> Process:
-    command = printable(procfs.cmdline(pid)) or printable(about.name)
-    return Process(pid, about.state, about.threads, command or "?")
+    return [
+        Process(each, stat.state, stat.threads, printable(procfs.cmdline(each) or stat.name))
+        for each, stat in found
+        if stat is not None
+    ]

@@ -17,7 +17,7 @@ from ..host import procfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import List, NoReturn, Set
+    from typing import List, NoReturn, Optional, Set, Tuple
 
 MOST_BYTES = 64  # of a pidfile
 _HINTS = {
@@ -35,7 +35,7 @@ class CannotLook(Exception):
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add `PID` and `--pidfile FILE`, of which one must be given."""
+    """Add `PID` and `--pidfile FILE`, of which one must be given, and `--json`."""
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument(
         "pid", nargs="?", type=int, metavar="PID", help="of the master, or of one of its workers"
@@ -45,6 +45,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with that pid: the server's own option `pidfile`, `--pid`",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def given(arguments: argparse.Namespace) -> int:
@@ -52,9 +53,14 @@ def given(arguments: argparse.Namespace) -> int:
 
     Raises `CannotLook`.
     """
-    pid = int(arguments.pid) if arguments.pid is not None else read_pidfile(arguments.pidfile)
+    pid = pid_of(arguments)
     check(pid)
     return pid
+
+
+def pid_of(arguments: argparse.Namespace) -> int:
+    """Return the pid that the arguments name, whether it is a process or not. Raises `CannotLook`."""
+    return int(arguments.pid) if arguments.pid is not None else read_pidfile(arguments.pidfile)
 
 
 def master(arguments: argparse.Namespace) -> int:
@@ -137,7 +143,9 @@ def family(pid: int) -> List[int]:
     """
     found = [pid]
     for each in found:
-        found += [child for child in procfs.children(each) if _same_program(each, child)]
+        children = procfs.children(each)
+        program = _program(each) if children else None
+        found += [child for child in children if program and _program(child) == program]
     return [pid, *sorted(found[1:])]
 
 
@@ -189,18 +197,21 @@ def _user_name(uid: int) -> str:
 
 
 def _forked_from(parent: int, pid: int) -> bool:
-    if not _same_program(parent, pid):
+    program = _program(pid)
+    if program is None or _program(parent) != program:
         return False
     shared = _sockets(parent) & _sockets(pid)
     return bool(shared) and bool(shared & _listening())
 
 
-def _same_program(parent: int, pid: int) -> bool:
-    mine, its = procfs.stat(pid), procfs.stat(parent)
-    if mine is None or its is None or not mine.stack_start == its.stack_start != 0:
-        return False
-    program = procfs.exe(pid)
-    return bool(program) and program == procfs.exe(parent)
+def _program(pid: int) -> Optional[Tuple[int, str]]:
+    """Return what a fork has in common with its parent, None if that cannot be seen: the address of
+    the stack, random for each exec, and the program.
+    """
+    about, program = procfs.stat(pid), procfs.exe(pid)
+    if about is None or not about.stack_start or not program:
+        return None
+    return about.stack_start, program
 
 
 def _sockets(pid: int) -> Set[int]:

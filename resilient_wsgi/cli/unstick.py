@@ -1,8 +1,7 @@
 """Show the threads of an instance that are stuck in writing their log, and free them if told to.
 
 Nothing is changed without --grow or --drain. Both free the threads that are stuck in a pipe now;
-its reader still does not read, so they will be stuck again when it is full again. Exit code 0: no
-thread is stuck; 1: some are; 2: could not look.
+its reader still does not read, so they will be stuck again when it is full again.
 """
 
 from __future__ import annotations
@@ -11,15 +10,35 @@ import argparse
 import fcntl
 import os
 import time
-from typing import List
+from typing import Dict, List, Optional
 
 from ..core.text import printable
 from ..host import pipes
 from ..host.linux import F_SETPIPE_SZ
 from . import target
-from .output import say
+from .output import answer
 
-ALL_FREE, STUCK = 0, 1
+EXIT_CODES = {
+    0: "no thread is stuck",
+    1: "some are",
+    2: "the process, or one of its descendants, cannot be looked at",
+}
+JSON = {
+    "pid": "the master",
+    "processes": "how many were looked at",
+    "stuck": "whether a thread is stuck now",
+    "logs[].kind": "`pipe` or `socket`",
+    "logs[].inode": "",
+    "logs[].fill_bytes": "what it holds, 0 for a socket",
+    "logs[].size_bytes": "for how much there is room, 0 for a socket",
+    "logs[].writers[].pid": "",
+    "logs[].writers[].tid": "the thread that is stuck",
+    "logs[].writers[].fd": "the descriptor that it writes to",
+    "logs[].readers[].pid": "who should read it",
+    "logs[].readers[].name": "",
+    "logs[].grown_bytes": "how large it was made (--grow), else null",
+    "logs[].drained_bytes": "how much was read out of it (--drain), else null",
+}
 QUIET_SECONDS = 0.2
 
 
@@ -32,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=1 << 20,
         metavar="BYTES",
-        help="make the pipe larger (1 MiB unless told otherwise; more than fs.pipe-max-size takes root)",
+        help="make the pipe larger (default: 1 MiB; more than fs.pipe-max-size takes root)",
     )
     parser.add_argument(
         "--drain", metavar="FILE", help="read what is in the pipe and append it to this file"
@@ -41,41 +60,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=5.0,
-        help="how long to go on draining at most, while more is written (default: 5)",
+        help="drain for at most this long while more is written (default: %(default)g)",
     )
 
 
+class Log:
+    """A log in which threads are stuck, and what was done about it."""
+
+    def __init__(self, full: pipes.FullLog, arguments: argparse.Namespace) -> None:
+        self.full = full
+        self.grown_bytes: Optional[int] = None
+        self.drained_bytes: Optional[int] = None
+        self._path = arguments.drain
+        if full.is_pipe and arguments.grow:
+            self.grown_bytes = grow(full, arguments.grow)
+        if full.is_pipe and arguments.drain:
+            self.drained_bytes = drain(full, arguments.drain, arguments.seconds)
+
+    def lines(self) -> List[str]:
+        """Return what there is to say of it."""
+        lines = describe(self.full)
+        if self.grown_bytes is not None:
+            lines.append(f"  now {self.grown_bytes} bytes large")
+        if self.drained_bytes is not None:
+            lines.append(f"  {self.drained_bytes} bytes appended to {self._path}")
+        return lines
+
+    def fields(self) -> Dict[str, object]:
+        """Return the same as data."""
+        full = self.full
+        return {
+            "kind": full.kind,
+            "inode": full.inode,
+            "fill_bytes": full.fill_bytes,
+            "size_bytes": full.size_bytes,
+            "writers": [{"pid": t.pid, "tid": t.tid, "fd": t.fd} for t in full.threads],
+            "readers": [{"pid": each.pid, "name": each.name} for each in full.holders],
+            "grown_bytes": self.grown_bytes,
+            "drained_bytes": self.drained_bytes,
+        }
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Say what is stuck, free it if told to; return 0 if nothing is stuck (any more), 1 if
+    """Show what is stuck, free it if told to; return 0 if nothing is stuck (any more), 1 if
     something is.
 
     Raises `CannotLook` where the process or one of its descendants may not be looked at, `OSError`
     where a pipe cannot be opened.
     """
     pid = target.master(arguments)
-    found = pipes.full_logs(pid)
-    for each in found:
-        say(*describe(each))
-        if each.is_pipe and arguments.grow:
-            say(f"  now {grow(each, arguments.grow)} bytes large")
-        if each.is_pipe and arguments.drain:
-            say(
-                f"  {drain(each, arguments.drain, arguments.seconds)} bytes appended to {arguments.drain}"
-            )
-    if found and (arguments.grow or arguments.drain):
+    logs = [Log(each, arguments) for each in pipes.full_logs(pid)]
+    is_stuck = bool(logs)
+    if is_stuck and (arguments.grow or arguments.drain):
         time.sleep(QUIET_SECONDS)  # for the threads to go on
-        found = pipes.full_logs(pid)
+        is_stuck = bool(pipes.full_logs(pid))
     hidden = pipes.hidden(pid)
-    if hidden and not found:
+    if hidden and not is_stuck:
         target.no_permission(hidden[0])
-    say(_verdict(pid, bool(found)))
-    return STUCK if found else ALL_FREE
+    count = len(pipes.tree(pid))
+    fields = {
+        "pid": pid,
+        "processes": count,
+        "stuck": is_stuck,
+        "logs": [log.fields() for log in logs],
+    }
+    lines = [line for log in logs for line in log.lines()]
+    answer(arguments, fields, [*lines, _verdict(pid, count, is_stuck)])
+    return 1 if is_stuck else 0
 
 
-def _verdict(pid: int, is_stuck: bool) -> str:
+def _verdict(pid: int, count: int, is_stuck: bool) -> str:
     if is_stuck:
         return "threads are stuck"
-    family = f"process {pid}{target.name_of(pid)} and its {len(pipes.tree(pid)) - 1} descendants"
+    family = f"process {pid}{target.name_of(pid)} and its {count - 1} descendants"
     return f"no thread of {family} is stuck in a write to a pipe, or to a socket that is its log"
 
 
@@ -92,12 +149,12 @@ def describe(full: pipes.FullLog) -> List[str]:
     lines = [
         f"{full.kind}:[{full.inode}] {amount}",
         f"  stuck in it: {writers}",
-        f"  should read it: {readers or 'nobody that can be seen from here'}",
+        f"  should read it: {readers or 'no process that can be seen from here'}",
     ]
     if not full.is_pipe:
         lines.append(
-            "  a socket can be neither grown nor drained from outside. Fix: have its reader read again, or restart it "
-            "(the journal: systemctl restart systemd-journald)"
+            "  a socket can be neither grown nor drained from outside. Fix: have its reader read "
+            "again, or restart it (the journal: systemctl restart systemd-journald)"
         )
     return lines
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import struct
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import procfs
 
@@ -114,16 +114,26 @@ def listening_inodes() -> Set[int]:
     return {inode for family in FAMILIES for inode in _listeners(family)}
 
 
-def listeners_of(pid: int) -> List[Listener]:
+def listeners() -> Dict[int, Listener]:
+    """Return all listening sockets of this network namespace by inode.
+
+    Raises `OSError` if the kernel does not tell.
+    """
+    found: Dict[int, Listener] = {}
+    for family in FAMILIES:
+        found.update(_dump_listeners(family))
+    return found
+
+
+def listeners_of(pid: int, known: Optional[Mapping[int, Listener]] = None) -> List[Listener]:
     """Return the queues of all listening sockets of a process, ordered by descriptor.
 
+    `known` is what `listeners()` has returned, for callers that ask about many processes.
     Needs the right to read /proc/PID/fd (the same user, or root), and the same network namespace.
     Raises `ProcessLookupError`, `PermissionError`.
     """
     inodes = procfs.socket_inodes(pid)
-    known: Dict[int, Listener] = {}
-    for family in FAMILIES:
-        known.update(_dump_listeners(family))
+    known = listeners() if known is None else known
     return [known[inode] for inode in dict.fromkeys(inodes) if inode in known]
 
 

@@ -22,7 +22,7 @@ import pytest
 from bench.threads import stale_states
 from lab.processes import wait_until
 from resilient_wsgi import cli
-from resilient_wsgi.cli import stacks as command
+from resilient_wsgi.cli import output, stacks as verb, worker_stacks as command
 from resilient_wsgi.request.answering import StacksSocket, socket_name
 from resilient_wsgi.request.on_signal import named
 from resilient_wsgi.request.running import RequestDeadline, Running
@@ -270,7 +270,7 @@ def test_what_comes_from_outside_is_escaped_before_it_reaches_the_terminal(priva
     )
     listening, thread = answering(private, "what\x1b[31m a worker says\rof itself\n")
     worker = ask(private)
-    command._show(worker, None, signals=False)
+    output.say(*verb.render(worker, {}))
     assert "what\\x1b[31m a worker says\\rof itself\n" in capsys.readouterr().out
     listening.close()
     thread.join(5)

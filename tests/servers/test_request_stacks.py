@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import wait_until
-from resilient_wsgi.cli import stacks as cli_stacks
+from resilient_wsgi.cli import worker_stacks
 from resilient_wsgi.host import procfs
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.shm import instance
@@ -136,13 +136,13 @@ def test_asking_a_thousand_times_leaves_nothing_behind():
         worker = int(body(server, "/pid"))
         directory = instance.find(server.pid)
         one = stacks_worker(worker)
-        cli_stacks.ask([one])
+        worker_stacks.ask([one])
         assert one.complete
         before = os.listdir(f"/proc/{worker}/fd")
         begin = time.monotonic()
         for _ in range(100):
             some = [stacks_worker(worker) for _ in range(8)]
-            cli_stacks.ask(some)
+            worker_stacks.ask(some)
             assert all(each.answer for each in some)
         assert time.monotonic() - begin < 30
         assert body(server, "/") == "hello"
@@ -162,4 +162,4 @@ def stopped(pid):
 
 def stacks_worker(pid):
     directory = instance.find(pid)
-    return cli_stacks.Worker(pid, directory, directory.names())
+    return worker_stacks.Worker(pid, directory, directory.names())

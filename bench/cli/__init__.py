@@ -1,0 +1,1 @@
+"""What the command line costs where an instance has many workers."""
