@@ -125,6 +125,7 @@ class Worker:
         if self.options.mode == REPORT:
             return
         self._server.leave_while_starting(lambda: self._exit(EXITED))
+        self._note_not_served()
         self._stay_drained(slot)
         if not self._server.loads_in_worker():
             release_signal()
@@ -135,6 +136,12 @@ class Worker:
         self.policy.enter(slot, LOADING)
         LAST_ERROR.keep_reserve()
         self._set_traps()
+
+    def _note_not_served(self) -> None:
+        """Tell the instance after a reload that nothing was served before, while that is true."""
+        with self._board.lock():
+            if not self._board.head.ever_served:
+                history.write(History())
 
     def _stay_drained(self, slot: Slot) -> None:
         """Serve nothing in the place of a worker that has exited because the instance is draining,
@@ -287,8 +294,6 @@ class Worker:
     def _failed(self, slot: Slot, error: str) -> None:
         LAST_ERROR.mend_stderr()
         hopeless = self.policy.failed(slot, self._number(), error)
-        if slot.failures == 1 and not self._board.head.ever_served:
-            history.write(History())  # should the instance be reloaded now: it has not served
         if hopeless:
             self._end_instance(slot.error, tries=min(slot.failures, self.options.attempts))
 

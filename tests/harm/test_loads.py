@@ -222,6 +222,23 @@ def test_a_reload_of_an_instance_that_never_served_is_no_reason_to_stay():
         assert running.server.returncode == 22
 
 
+def test_a_prefork_instance_that_is_reloaded_before_it_has_ever_served_ends_all_the_same(tmp_path):
+    (tmp_path / "broken_urls.py").write_text("import no_such_module\n")
+    (tmp_path / "never_serves.py").write_text(
+        "from django.conf import settings\n"
+        "settings.configure(SECRET_KEY='x', ROOT_URLCONF='broken_urls')\n"
+        "from django.core.wsgi import get_wsgi_application\n"
+        "application = get_wsgi_application()\n"
+    )
+    chosen = options(lazy=False, processes=2, module="never_serves", pythonpath=str(tmp_path))
+    with instance(chosen, env=SOON) as running:
+        running.server.wait_for_log("spawned uWSGI worker 2")
+        running.server.signal(signal.SIGHUP)  # within the second in which it gives up
+        running.server.wait_for_log("binary reloading uWSGI")
+        assert wait_until(lambda: not running.server.alive(), 15), running.server.error("went on for ever")
+        assert running.server.returncode == 22
+
+
 def test_a_second_failure_after_a_reload_is_forgotten_by_one_that_went_well():
     # the process that starts the server may have one of its own, which says nothing of the server's
     # loads
