@@ -51,9 +51,12 @@ class Wrapped:
     than its work (docs/requests.md has the figures).
     """
 
-    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+    def __init__(
+        self, app: WSGIApplication, settings: Settings, wants_install: bool = True
+    ) -> None:
         self.__wrapped__ = app
         self._settings = settings
+        self._wants_install = wants_install  # `load()` does not: it is of use by itself
         ready = servers.detect().ready
         usual = _parts(app, settings)
 
@@ -62,7 +65,7 @@ class Wrapped:
             # does; no master serves any
             del environ, start_response
             self._parts = usual
-            if installation.current() is None and not _switch.bypassed:
+            if wants_install and installation.current() is None and not _switch.bypassed:
                 startup.warn_not_installed()
             ready()
 
@@ -111,7 +114,7 @@ class Wrapped:
         )
         if getattr(sys.modules.get(module or ""), name or "", None) is self:
             return _by_name, (module, name)
-        return Wrapped, (self.__wrapped__, self._settings)
+        return Wrapped, (self.__wrapped__, self._settings, self._wants_install)
 
     def __repr__(self) -> str:
         return f"<Wrapped {self.__wrapped__!r}>"
@@ -136,13 +139,19 @@ def wrap(app: WSGIApplication) -> WSGIApplication:
     What is on is decided here, by the settings of `install()` (or, if that was not called, of the
     environment): call `install()` first. Raises `TypeError` if `app` cannot be called.
     """
+    return _wrap(app, wants_install=True)
+
+
+def _wrap(app: WSGIApplication, *, wants_install: bool) -> WSGIApplication:
     if not callable(app):
         msg = f"wrap() takes a WSGI application, a callable; got {app!r}"
         raise TypeError(msg)
     if isinstance(app, Wrapped):
         return app
     installed = installation.current()
-    return Wrapped(app, installed.settings if installed else installation.of_environment())
+    return Wrapped(
+        app, installed.settings if installed else installation.of_environment(), wants_install
+    )
 
 
 def load(spec: str) -> WSGIApplication:
@@ -159,12 +168,13 @@ def load(spec: str) -> WSGIApplication:
 
     boot = servers.detect().boot()
     if boot is None:
-        return wrap(find(spec))
+        return _wrap(find(spec), wants_install=False)
     from .readiness.gunicorn_worker import attempt
 
     installed = installation.current()
     settings = installed.settings if installed else sources.find().settings
-    return wrap(attempt(lambda: find(spec), boot, settings.readiness))
+    app = attempt(lambda: find(spec), boot, settings.readiness)
+    return _wrap(app, wants_install=False)
 
 
 def _parts(app: WSGIApplication, settings: Settings) -> Parts:

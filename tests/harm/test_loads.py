@@ -235,7 +235,9 @@ def test_a_prefork_instance_that_is_reloaded_before_it_has_ever_served_ends_all_
         running.server.wait_for_log("spawned uWSGI worker 2")
         running.server.signal(signal.SIGHUP)  # within the second in which it gives up
         running.server.wait_for_log("binary reloading uWSGI")
-        assert wait_until(lambda: not running.server.alive(), 15), running.server.error("went on for ever")
+        assert wait_until(lambda: not running.server.alive(), 15), running.server.error(
+            "went on for ever"
+        )
         assert running.server.returncode == 22
 
 

@@ -4,6 +4,7 @@ are covered at once.
 
 from __future__ import annotations
 
+import copy
 import logging
 import subprocess
 import sys
@@ -108,6 +109,13 @@ def test_wrap_without_install_is_logged_at_the_first_request(caplog):
     for _ in range(2):
         app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
     assert caplog.text.count("wrap() without install(): outbound calls are not limited") == 1
+
+
+def test_load_without_install_is_no_wrap_without_install(caplog):
+    app = resilient_wsgi.load("wsgiref.simple_server:demo_app")
+    for each in (app, copy.deepcopy(app)):
+        each({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+    assert "without install()" not in caplog.text
 
 
 def test_wrap_after_install_is_not(caplog):
