@@ -5,12 +5,15 @@ functions run.
 from __future__ import annotations
 
 import _thread
+import contextlib
+import functools
 import math
 import signal
 import sys
 import time
+import traceback
 from types import FrameType
-from typing import List, Optional
+from typing import Any, Callable, List, Optional
 
 from .. import servers
 from ..core import frames
@@ -87,7 +90,31 @@ def _sleep_until(moment: float) -> None:
 
 
 def _cut(_number: int, _frame: Optional[FrameType]) -> None:
+    hook = getattr(sys, "unraisablehook", None)
+    if hook is not None and getattr(hook, "func", None) is not _unraisable:
+        sys.unraisablehook = functools.partial(_unraisable, hook)
     raise CutShort
+
+
+def _unraisable(original: Callable[[Any], object], unraisable: Any) -> None:
+    """Say in one line where an exit function was cut short; CPython's traceback of what it ignores looks like a fault.
+
+    Written as CPython would write its own: `logging` might wait for a lock that is never released. (On 3.9 `atexit` asks no
+    hook.)
+    """
+    if unraisable.exc_type is not CutShort:
+        original(unraisable)
+        return
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"resilient_wsgi: cut short to end in time: {_place(unraisable)}; what comes after it runs\n")
+
+
+def _place(unraisable: Any) -> str:
+    found = [each for each in traceback.walk_tb(unraisable.exc_traceback) if each[0].f_code is not _cut.__code__]
+    if not found:  # in a function of C's
+        return printable(repr(unraisable.object) if unraisable.object else str(unraisable.err_msg))
+    frame, line = found[0]  # the exit function's own
+    return f"{printable(frame.f_code.co_filename)}:{line} in {frame.f_code.co_name}"
 
 
 def _free_signal() -> int:

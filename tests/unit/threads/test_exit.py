@@ -4,6 +4,8 @@ out.
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 import time
 
@@ -201,6 +203,29 @@ def test_an_exit_function_that_hangs_is_cut_short_by_the_fuse_and_named(ending):
     assert done.returncode == 29
     assert "is cut short" in done.stderr
     assert "in last_words" in done.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="there atexit prints what is raised without asking a hook")
+def test_what_was_cut_short_is_said_in_a_line_and_looks_like_no_fault(ending):
+    done = ending("""
+        servers.use(Leaves())
+        install(fuse=3)
+        def words():
+            hang()
+        atexit.register(print, "the last one ran")
+        atexit.register(words)
+        def fails():
+            raise KeyError("mine")
+        atexit.register(fails)
+        threading.Thread(target=hang).start()
+        """)
+    (where,) = re.findall(
+        "^resilient_wsgi: cut short to end in time: (.*); what comes after it runs$", done.stderr, re.MULTILINE
+    )
+    assert where.endswith("in words")
+    assert "CutShort" not in done.stderr
+    assert "the last one ran" in done.stdout
+    assert "KeyError: 'mine'" in done.stderr  # the app's own is printed as ever
 
 
 def test_threads_that_start_threads_while_the_process_stops_do_not_hold_it_up(ending):
