@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 from . import servers
 from .component import Component, Layer
 from .core.log import named
+from .core.turns import Turns
 from .errors import ConfigurationError, Unavailable
 from .settings import sources
 from .settings.options import OFF, Settings
@@ -94,18 +95,20 @@ class Installation:
 
         A descriptor that was taken over stays: children may have it.
         """
-        self._startup.cancel()
-        for component in (*reversed(list(_loaded())), *reversed(_process.front_doors)):
-            component.uninstall()
-        self._status = {}
-        _tell_probes("")
-        if _process.installation is self:
-            _process.installation = None
+        with _turns:
+            self._startup.cancel()
+            for component in (*reversed(list(_loaded())), *reversed(_process.front_doors)):
+                component.uninstall()
+            self._status = {}
+            _tell_probes("")
+            if _process.installation is self:
+                _process.installation = None
 
     def reinstall(self) -> None:
         """Put everything in place again, after `uninstall()`, with the same settings."""
-        _set(self)
-        self.configure(self.settings)
+        with _turns:
+            _set(self)
+            self.configure(self.settings)
 
     def configure(self, settings: Settings, *, in_master: bool = False) -> None:
         """Install, reconfigure or take away each component, as the settings have it."""
@@ -170,6 +173,7 @@ class _Process:
 
 
 _process = _Process()
+_turns = Turns()  # requests, too, may install, and several at once
 
 
 def install(settings: Optional[Mapping[str, Any]] = None) -> Installation:
@@ -251,11 +255,12 @@ def verbs() -> Dict[str, str]:
 
 
 def _install(*, in_master: bool = False, **given: Optional[Mapping[str, Any]]) -> Installation:
-    installation = current() or Installation()
-    settings = installation.read(**given)
-    _set(installation)
-    installation.configure(settings, in_master=in_master)
-    return installation
+    with _turns:
+        installation = current() or Installation()
+        settings = installation.read(**given)
+        _set(installation)
+        installation.configure(settings, in_master=in_master)
+        return installation
 
 
 def _set(installation: Installation) -> None:

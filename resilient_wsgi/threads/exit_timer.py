@@ -106,11 +106,17 @@ def _unraisable(original: Callable[[Any], object], unraisable: Any) -> None:
         original(unraisable)
         return
     with contextlib.suppress(Exception):
-        sys.stderr.write(f"resilient_wsgi: cut short to end in time: {_place(unraisable)}; what comes after it runs\n")
+        sys.stderr.write(
+            f"resilient_wsgi: cut short to end in time: {_place(unraisable)}; what comes after it runs\n"
+        )
 
 
 def _place(unraisable: Any) -> str:
-    found = [each for each in traceback.walk_tb(unraisable.exc_traceback) if each[0].f_code is not _cut.__code__]
+    found = [
+        each
+        for each in traceback.walk_tb(unraisable.exc_traceback)
+        if each[0].f_code is not _cut.__code__
+    ]
     if not found:  # in a function of C's
         return printable(repr(unraisable.object) if unraisable.object else str(unraisable.err_msg))
     frame, line = found[0]  # the exit function's own

@@ -205,7 +205,9 @@ def test_an_exit_function_that_hangs_is_cut_short_by_the_fuse_and_named(ending):
     assert "in last_words" in done.stderr
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="there atexit prints what is raised without asking a hook")
+@pytest.mark.skipif(
+    sys.version_info < (3, 10), reason="there atexit prints what is raised without asking a hook"
+)
 def test_what_was_cut_short_is_said_in_a_line_and_looks_like_no_fault(ending):
     done = ending("""
         servers.use(Leaves())
@@ -220,7 +222,9 @@ def test_what_was_cut_short_is_said_in_a_line_and_looks_like_no_fault(ending):
         threading.Thread(target=hang).start()
         """)
     (where,) = re.findall(
-        "^resilient_wsgi: cut short to end in time: (.*); what comes after it runs$", done.stderr, re.MULTILINE
+        "^resilient_wsgi: cut short to end in time: (.*); what comes after it runs$",
+        done.stderr,
+        re.MULTILINE,
     )
     assert where.endswith("in words")
     assert "CutShort" not in done.stderr
