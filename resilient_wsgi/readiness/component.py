@@ -37,6 +37,9 @@ class Readiness(Component[settings.Readiness]):
         elif server.name != "uwsgi":
             msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
             raise Unavailable(msg)
+        elif not server.first_interpreter():
+            msg = "only the app that is mounted first is watched; for the others set `single-interpreter = true`"
+            raise Unavailable(msg)
         elif server.identity().worker:
             msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
             raise Unavailable(msg)

@@ -123,6 +123,10 @@ class Server:
         """Return whether this is the worker that speaks for all of the instance: at its start."""
         return True
 
+    def first_interpreter(self) -> bool:
+        """Return whether this is the first interpreter of its process, the only one that the server knows hooks in."""
+        return True
+
     def on_worker_stop(self, callback: Callback) -> None:
         """Run `callback` when the worker ends in an orderly way, the latest added first; not at
         SIGKILL, harakiri, OOM.

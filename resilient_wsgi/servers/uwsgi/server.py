@@ -144,6 +144,13 @@ class UwsgiServer(Server):
             return master_pid not in (pid, os.getppid())
         return bool(worker) and uwsgi.workers()[worker - 1]["pid"] not in (0, pid)
 
+    def first_interpreter(self) -> bool:
+        """Return whether this is the interpreter of the app that was mounted first, and of `shared-import`."""
+        try:
+            return frames.state.thread_states().is_main_interpreter()
+        except Exception:  # then nothing tells one interpreter from another
+            return True
+
     def on_worker_serving(self, callback: Callback) -> None:
         """Run `callback` after the fork, or with lazy-apps when `hook-accepting` says that the app
         is loaded.
@@ -325,13 +332,12 @@ class UwsgiServer(Server):
             self.set_fuse(0)
 
     def obey(self) -> None:
-        """Have this worker end when it is told to where uWSGI would lose that (see
-        uwsgi_signals.py).
-        """
-        if self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves():
-            uwsgi_signals.end_while_starting()
-            if self.threads() > 1:
-                uwsgi_signals.end_when_woken()
+        """Have this worker end when it is told to where uWSGI would lose that (see signals.py)."""
+        starting = (
+            self.identity().role == WORKER and uwsgi.masterpid() and not uwsgi_signals.serves()
+        )
+        if starting and uwsgi_signals.end_while_starting() and self.threads() > 1:
+            uwsgi_signals.end_when_woken()
 
     def leave_while_starting(self, leave: Callable[[], object]) -> None:
         """Have `leave` called by the signals that end a worker, until uWSGI sets its own handlers,

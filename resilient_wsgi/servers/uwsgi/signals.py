@@ -20,13 +20,16 @@ def serves() -> bool:
     return procfs.handles_signal(procfs.SELF, signal.SIGUSR2) is not False
 
 
-def end_while_starting(leave: Optional[Callable[[], object]] = None) -> None:
+def end_while_starting(leave: Optional[Callable[[], object]] = None) -> bool:
     """Let the signals that end a worker end it at once, until uWSGI installs its own handlers
     (uwsgi_worker_run).
 
     Until then, in lazy-apps for as long as the app loads, a worker has the master's handlers, or
     ignores the signals: it goes on, and the master waits for its mercy. `leave`, if given, is
     called in the worker (not in what the app forks) and ends it.
+
+    Return False where Python sets no handlers: it does so in the first thread of the first
+    interpreter alone.
     """
     pid = os.getpid()
 
@@ -36,8 +39,12 @@ def end_while_starting(leave: Optional[Callable[[], object]] = None) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    for number in TOLD_TO_END:
-        signal.signal(number, signal.SIG_DFL if leave is None else told)
+    try:
+        for number in TOLD_TO_END:
+            signal.signal(number, signal.SIG_DFL if leave is None else told)
+    except ValueError:
+        return False
+    return True
 
 
 def end_when_woken() -> None:
