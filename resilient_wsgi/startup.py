@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 from typing import Sequence
 
@@ -68,7 +69,28 @@ def line(states: Sequence[str], settings: Settings) -> str:
 
     return (
         f"resilient_wsgi {__version__} on {servers.detect().name}: {', '.join(states)}; "
-        f"requests: {deadline_of(settings)}"
+        f"requests: {deadline_of(settings)}{_killed_first(settings)}"
+    )
+
+
+def _killed_first(settings: Settings) -> str:
+    """Return a hint where the server kills a worker for one request before its outbound calls have had their time."""
+    server = servers.detect()
+    kills = server.kills_after()
+    if kills is None or settings.outbound.mode == OFF:
+        return ""
+    from .outbound.policy import Policy
+    from .request.granted import Budget
+
+    total = Policy(settings.outbound).in_request.total.seconds
+    if total <= kills or (
+        settings.request.mode != OFF and Budget(settings.request, server).usual < kills
+    ):
+        return ""
+    ends = "have no total limit" if total == math.inf else f"may take {total:g} s"
+    return (
+        f"; {server.name} kills a worker after {kills:g} s (timeout), and outbound calls {ends}: "
+        f"set REQUEST.TIMEOUT below {kills:g}"
     )
 
 

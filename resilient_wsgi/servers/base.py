@@ -176,6 +176,10 @@ class Server:
         """
         return None
 
+    def kills_after(self) -> Optional[float]:
+        """Return the seconds after which the server kills a worker that one request keeps busy, but by no harakiri; or None."""
+        return None
+
     def harakiri_by_request(self) -> Optional[HarakiriOf]:
         """Return a function that returns the seconds until harakiri for a request that begins,
         infinity where there is none, None where that cannot be known. None if all have the same.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 PACKAGE = "gunicorn"
+SYNC = "gunicorn.workers.sync"
 # of the functions of gunicorn that call code of the app, those that do it for other reasons than a
 # request
 LOADING = frozenset(
@@ -151,6 +152,13 @@ class GunicornServer(PlainServer):
         if not timeout:
             return None if stops is False else graceful
         return timeout - silent if stops is False else min(graceful, timeout - silent)
+
+    def kills_after(self) -> Optional[float]:
+        """Return `timeout` in a sync worker, which notifies the arbiter between requests alone."""
+        worker = _worker() if self.identity().role == WORKER else None
+        if worker is None or not any(each.__module__ == SYNC for each in type(worker).__mro__):
+            return None
+        return float(worker.cfg.timeout) or None
 
     def _arbiter_stops(self) -> Optional[bool]:
         """Return whether the arbiter has closed its sockets, which it does first of all; None where

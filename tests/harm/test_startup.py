@@ -258,6 +258,26 @@ def test_the_line_says_that_there_is_no_deadline_and_how_to_get_one(mode, remedy
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize(
+    ("mode", "timeout", "env", "hint"),
+    [
+        ("gunicorn", 10, {}, "kills a worker after 10 s (timeout), and outbound calls may take 20 s: set REQUEST.TIMEOUT below 10"),
+        ("gunicorn", 20, {}, ""),
+        ("gunicorn", 10, {"RESILIENT_WSGI_REQUEST_TIMEOUT": "8"}, ""),
+        ("gunicorn", 10, {"RESILIENT_WSGI_OUTBOUND": "off"}, ""),
+        ("gunicorn, threads", 10, {}, ""),  # which notifies the arbiter while requests run
+    ],
+)  # fmt: skip
+def test_the_line_says_where_gunicorn_kills_a_worker_before_its_outbound_calls_end(
+    mode, timeout, env, hint, tmp_path
+):
+    with serve(tmp_path, mode, GUNICORN_CMD_ARGS=f"--timeout={timeout}", **env) as server:
+        (line,) = server.wait_for_log(r"; requests: .*")
+    assert ("; gunicorn " in line.group()) == bool(hint)
+    assert hint in line.group()
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode.startswith("uwsgi")])
 def test_a_listen_queue_that_is_short_is_logged_once(mode, tmp_path):
     with serve(tmp_path, mode) as server:
