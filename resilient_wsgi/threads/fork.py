@@ -183,7 +183,12 @@ def _revive_executors() -> None:
     }
     for pool in pools.values():
         started = next(
-            (str(adopt.origin(thread)) for thread in lost if executor_of(thread) is pool), UNKNOWN
+            (
+                str(adopt.origin(thread) or UNKNOWN)
+                for thread in lost
+                if executor_of(thread) is pool
+            ),
+            UNKNOWN,
         )
         name = min(thread.name for thread in pool._threads)
         if revive(pool):
