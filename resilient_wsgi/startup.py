@@ -80,7 +80,7 @@ def _killed_first(settings: Settings) -> str:
     if kills is None or settings.outbound.mode == OFF:
         return ""
     from .outbound.policy import Policy
-    from .request.granted import Budget
+    from .request.budget import Budget
 
     total = Policy(settings.outbound).in_request.total.seconds
     if total <= kills or (

@@ -59,7 +59,7 @@ class StacksOnDemand:
         """Have a thread of its own answer, where there is no other that could."""
         if self.socket is not None:
             threading.Thread(
-                target=self.socket.serve, name="resilient_wsgi stacks", daemon=True
+                target=_serve, args=(self.socket,), name="resilient_wsgi stacks", daemon=True
             ).start()
 
     def text(self) -> str:
@@ -80,6 +80,13 @@ class StacksOnDemand:
             if each is not None:
                 each.close()
         self.socket = self._signal = None
+
+
+def _serve(socket: StacksSocket) -> None:
+    socket.serve()
+    # where gevent has patched `threading` meanwhile, this thread is known by another number than when it began, and its end
+    # would raise KeyError: asking for it has it known by this one
+    threading.current_thread()
 
 
 def in_worker(server: Server) -> bool:

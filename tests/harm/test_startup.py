@@ -323,3 +323,33 @@ def test_the_deployment_check_says_that_requests_have_no_deadline(tmp_path):
 
     assert "resilient_wsgi.I001" not in check()
     assert "(resilient_wsgi.I001) REQUEST.TIMEOUT is not set" in check("--deploy")
+
+
+@pytest.mark.servers
+def test_a_worker_of_gevent_that_patches_threading_late_ends_without_a_traceback(tmp_path):
+    pytest.importorskip("gevent")
+    (tmp_path / "app.py").write_text(
+        "import resilient_wsgi\n"
+        "resilient_wsgi.install()\n"
+        "def answer(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'ok']\n"
+        "application = resilient_wsgi.wrap(answer)\n"
+    )
+    base = {
+        "master": True,
+        "die-on-term": True,
+        "lazy-apps": True,
+        "module": "app",
+        "pythonpath": str(tmp_path),
+    }
+    try:
+        with Server({**base, **HOOKS, "gevent": 10, "gevent-monkey-patch": True}) as server:
+            assert (
+                urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10).read()
+                == b"ok"
+            )
+            server.stop()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    assert "Traceback" not in server.log()
