@@ -74,7 +74,9 @@ def line(states: Sequence[str], settings: Settings) -> str:
 
 
 def _killed_first(settings: Settings) -> str:
-    """Return a hint where the server kills a worker for one request before its outbound calls have had their time."""
+    """Return a hint where the server kills a worker for one request before its outbound calls have
+    had their time.
+    """
     server = servers.detect()
     kills = server.kills_after()
     if kills is None or settings.outbound.mode == OFF:

@@ -11,7 +11,10 @@ LONGEST_WAIT = 2.0  # an import lock may be held by who waits, and wanted by who
 
 
 class Turns:
-    """A lock that a thread may take again while it has it, and that no child of a fork finds held. Used as `with turns:`."""
+    """A lock that a thread may take again while it has it, and that no child of a fork finds held.
+
+    Used as `with turns:`.
+    """
 
     def __init__(self, longest_wait: float = LONGEST_WAIT) -> None:
         self._longest_wait = longest_wait

@@ -84,8 +84,8 @@ class StacksOnDemand:
 
 def _serve(socket: StacksSocket) -> None:
     socket.serve()
-    # where gevent has patched `threading` meanwhile, this thread is known by another number than when it began, and its end
-    # would raise KeyError: asking for it has it known by this one
+    # where gevent has patched `threading` meanwhile, this thread is known by another number than
+    # when it began, and its end would raise KeyError: asking for it has it known by this one
     threading.current_thread()
 
 

@@ -124,7 +124,9 @@ class Server:
         return True
 
     def first_interpreter(self) -> bool:
-        """Return whether this is the first interpreter of its process, the only one that the server knows hooks in."""
+        """Return whether this is the first interpreter of its process, the only one that the server
+        knows hooks in.
+        """
         return True
 
     def on_worker_stop(self, callback: Callback) -> None:
@@ -177,7 +179,9 @@ class Server:
         return None
 
     def kills_after(self) -> Optional[float]:
-        """Return the seconds after which the server kills a worker that one request keeps busy, but by no harakiri; or None."""
+        """Return the seconds after which the server kills a worker that one request keeps busy, but
+        by no harakiri; or None.
+        """
         return None
 
     def harakiri_by_request(self) -> Optional[HarakiriOf]:

@@ -97,10 +97,11 @@ def _cut(_number: int, _frame: Optional[FrameType]) -> None:
 
 
 def _unraisable(original: Callable[[Any], object], unraisable: Any) -> None:
-    """Say in one line where an exit function was cut short; CPython's traceback of what it ignores looks like a fault.
+    """Say in one line where an exit function was cut short; CPython's traceback of what it ignores
+    looks like a fault.
 
-    Written as CPython would write its own: `logging` might wait for a lock that is never released. (On 3.9 `atexit` asks no
-    hook.)
+    Written as CPython would write its own: `logging` might wait for a lock that is never released.
+    (On 3.9 `atexit` asks no hook.)
     """
     if unraisable.exc_type is not CutShort:
         original(unraisable)

@@ -1,4 +1,6 @@
-"""Several interpreters in one worker, and threads that install: what Python keeps for the first of each is left out, in silence."""
+"""Several interpreters in one worker, and threads that install: what Python keeps for the first of
+each is left out, in silence.
+"""
 
 from __future__ import annotations
 

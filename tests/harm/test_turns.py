@@ -1,4 +1,6 @@
-"""Several threads that install and uninstall at once, as requests may: each in its turn, and nobody waits for ever."""
+"""Several threads that install and uninstall at once, as requests may: each in its turn, and nobody
+waits for ever.
+"""
 
 from __future__ import annotations
 

@@ -145,7 +145,9 @@ class UwsgiServer(Server):
         return bool(worker) and uwsgi.workers()[worker - 1]["pid"] not in (0, pid)
 
     def first_interpreter(self) -> bool:
-        """Return whether this is the interpreter of the app that was mounted first, and of `shared-import`."""
+        """Return whether this is the interpreter of the app that was mounted first, and of
+        `shared-import`.
+        """
         try:
             return frames.state.thread_states().is_main_interpreter()
         except Exception:  # then nothing tells one interpreter from another
