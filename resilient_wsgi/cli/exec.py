@@ -19,8 +19,8 @@ from typing import Dict, List, Optional
 from .. import servers
 from ..core.system import SYSTEM
 from ..errors import Unavailable
-from ..host.descriptors import kind_of
-from ..stderr import standard_streams
+from ..host.descriptors import PIPE, SOCKET, kind_of
+from ..stderr.standard_streams import replacements
 from ..stderr.takeover import take_over
 from . import output, program
 
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_here(script: program.PythonProgram) -> int:
-    standard_streams.replace_standard_streams(both=True)
+    replacements.replace(both=True)
     servers.use(None)  # the server is to be found when it is there
     script.run()
     return 0
@@ -106,7 +106,7 @@ def _take_over(share: bool) -> None:
 
 
 def _can_block() -> bool:
-    return any(_kind(fd) in ("pipe", "socket") for fd in (1, 2))
+    return any(_kind(fd) in (PIPE, SOCKET) for fd in (1, 2))
 
 
 def _kind(fd: int) -> Optional[str]:

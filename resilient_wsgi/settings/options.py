@@ -106,12 +106,15 @@ class Stderr:
         "writes there too; `auto`: in uWSGI, pipes that can be opened again, and a limit of 1 s for writes to the journal's "
         "socket; `on`: in any server, also what others may share (any socket, another user's pipe).",
     )
-    spill_bytes: int = option(
-        256 * 1024, Whole(at_least=0), "What is kept while there is no room, per process.", "bytes"
+    buffer_bytes: int = option(
+        256 * 1024,
+        Whole(at_least=0),
+        "The most that a process buffers while the log has no room.",
+        "bytes",
     )
-    keep: str = option("newest", Choice("newest", "oldest"), "Which lines the full spill keeps.")
+    keep: str = option("newest", Choice("newest", "oldest"), "Which lines a full buffer keeps.")
     flush_timeout: float = option(
-        0.5, Seconds(), "The longest that the end of the process waits to flush the spill.", "s"
+        0.5, Seconds(), "The longest that an exiting process waits to flush its buffer.", "s"
     )
 
 

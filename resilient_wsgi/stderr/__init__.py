@@ -1,6 +1,4 @@
-"""Waits for the reader of the log: nothing that is written to standard error can block, and what is
-lost is known.
-"""
+"""Waits for the log reader: a write to standard error never blocks, and lost lines are counted."""
 
 from .buffer import Dropped
 from .component import install, uninstall

@@ -1,10 +1,9 @@
-"""Give children a standard output and error that blocks, as every program expects, although ours
-does not any more.
+"""Give children a standard output and error that block, as every program expects.
 
-Without it `head` ended with an error after 65 536 of 300 000 bytes, and a Python child lost 236 000
-silently. What children get is the description that this process itself was given, where it still
-has it. What C code starts (`system(3)`, uWSGI's `attach-daemon`) inherits ours: there is no place
-between its fork and its exec.
+This process's own do not block any more. Without this module `head` ended with an error after
+65 536 of 300 000 bytes, and a Python child silently lost 236 000. Children get the open file
+description that this process was given, if it still has it. What C code starts (`system(3)`,
+uWSGI's `attach-daemon`) inherits the non-blocking one: nothing can run between its fork and exec.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 from ..core.patching import Patches
 from ..core.system import System
 
-# place of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of
+# positions of c2pwrite and errwrite in what Popen._get_handles returns, and among the arguments of
 # _posixsubprocess.fork_exec
-PLACES = {1: 3, 2: 5}
-FORK_EXEC_PLACES = {1: 9, 2: 11}
-
+HANDLES = {1: 3, 2: 5}
+FORK_EXEC_ARGUMENTS = {1: 9, 2: 11}
 
 Call = Callable[..., Any]
 
@@ -38,15 +36,15 @@ _patches = Patches()
 
 
 def keep(fd: int, system: System) -> None:
-    """Keep the description that a descriptor has, for children, before it is replaced."""
+    """Keep the description of a descriptor for children, before it is replaced."""
     _blocking[fd] = _Blocking(system.fcntl(fd, F_DUPFD_CLOEXEC, 3), _inode(fd))
 
 
 def reopen(fd: int, system: System) -> None:
-    """Open a description for children that blocks, where the one that was given is gone: a reload
-    of uWSGI, the exec shim.
+    """Open a description that blocks for children, because the original one is gone.
 
-    Another user than the one who made the pipe may not: then children get ours.
+    That is so after a reload of uWSGI and behind `resilient-wsgi exec`. Only the user who made the
+    pipe may do this: for another user, children get the non-blocking description.
     """
     try:
         private = system.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
@@ -61,27 +59,26 @@ def descriptors() -> Tuple[int, ...]:
 
 
 def install() -> None:
-    """Have it given to the children that Python code starts, however it does.
+    """Give the blocking descriptors to every child that Python code starts.
 
-    By `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn and
-    forkserver. Who forks calls `take_back` in the child.
+    Covers `subprocess`, `os.system`, `os.spawn*`, `os.posix_spawn*`, and `multiprocessing`'s spawn
+    and forkserver. A child that is forked without an exec calls `restore_in_child`.
     """
     _patches.wrap(subprocess.Popen, "_get_handles", _get_handles)
     _patches.wrap(_posixsubprocess, "fork_exec", _fork_exec)
-    for name, make in _OF_OS.items():
+    for name, make in _OS_FUNCTIONS.items():
         _patches.wrap(os, name, make)
 
 
 def uninstall() -> None:
-    """Have children inherit what we have again."""
+    """Let children inherit the descriptors of this process again."""
     _patches.restore()
 
 
-def take_back() -> bool:
-    """Put what blocks in the place of ours, in a process that the app has forked; return whether
-    anything was.
+def restore_in_child() -> bool:
+    """Put blocking descriptors in place in a process that the app forked; return whether any.
 
-    It may write with C code, or execute another program.
+    The process may write with C code, or execute another program.
     """
     found = [(fd, _for_child(fd, -1)) for fd in _blocking]
     for fd, blocking in found:
@@ -93,39 +90,35 @@ def take_back() -> bool:
 def _get_handles(original: Call) -> Call:
     def get_handles(*args: Any, **kwargs: Any) -> Tuple[int, ...]:
         handles = list(original(*args, **kwargs))
-        for fd, place in PLACES.items():
+        for fd, position in HANDLES.items():
+            handle = handles[position]
             # -1: the child inherits; `stderr=STDOUT` alone gives the number 1
-            if handles[place] in (-1, *PLACES):
-                handles[place] = _for_child(
-                    fd if handles[place] == -1 else handles[place], handles[place]
-                )
+            if handle in (-1, *HANDLES):
+                handles[position] = _for_child(fd if handle == -1 else handle, handle)
         return tuple(handles)
 
     return get_handles
 
 
 def _fork_exec(original: Call) -> Call:
-    # multiprocessing calls it by this name: spawn, forkserver, its resource tracker; subprocess has
-    # its own name of it
+    # multiprocessing calls it by this name (spawn, forkserver, its resource tracker); subprocess
+    # imported it under a name of its own
     def fork_exec(*args: Any) -> int:
-        places = list(args)
-        for fd, place in FORK_EXEC_PLACES.items():
-            if places[place] == -1:
-                places[place] = _for_child(fd, -1)
-        return int(original(*places))
+        arguments = list(args)
+        for fd, position in FORK_EXEC_ARGUMENTS.items():
+            if arguments[position] == -1:
+                arguments[position] = _for_child(fd, -1)
+        return int(original(*arguments))
 
     return fork_exec
 
 
 def _posix_spawn(original: Call) -> Call:
     def posix_spawn(*args: Any, **kwargs: Any) -> int:
-        # before what the caller has asked for, which may copy from these
+        # before the actions of the caller, which may copy from these
         first = [(os.POSIX_SPAWN_DUP2, blocking, fd) for fd, blocking in _for_all()]
-        return int(
-            original(
-                *args, **{**kwargs, "file_actions": [*first, *(kwargs.get("file_actions") or ())]}
-            )
-        )
+        actions = [*first, *(kwargs.pop("file_actions", None) or ())]
+        return int(original(*args, file_actions=actions, **kwargs))
 
     return posix_spawn
 
@@ -134,7 +127,7 @@ def _system(original: Call) -> Call:
     def system(command: Any) -> int:
         if not _for_all():
             return int(original(command))
-        # what system(3) does, too, except that it ignores the signals of a keyboard meanwhile
+        # as system(3) does, except that it ignores keyboard signals meanwhile
         pid = os.posix_spawn("/bin/sh", ["sh", "-c", os.fsdecode(command)], _environment())
         try:
             return os.waitpid(pid, 0)[1]
@@ -145,9 +138,7 @@ def _system(original: Call) -> Call:
 
 
 def _environment() -> Dict[bytes, bytes]:
-    """Return C's environment: `os.putenv` and C code change it, and `os.environ` does not show
-    that.
-    """
+    """Return C's environment, which `os.putenv` and C code change without `os.environ`."""
     import ctypes
 
     lines = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
@@ -159,7 +150,7 @@ def _environment() -> Dict[bytes, bytes]:
 
 
 def _spawnvef(original: Call) -> Call:
-    # os.spawn*() fork in Python and call in the child the last argument, one of os.exec*()
+    # os.spawn*() fork in Python and call the last argument in the child: one of os.exec*()
     def spawnvef(*args: Any) -> Any:
         *others, execute = args
 
@@ -173,7 +164,7 @@ def _spawnvef(original: Call) -> Call:
     return spawnvef
 
 
-_OF_OS = {
+_OS_FUNCTIONS = {
     "posix_spawn": _posix_spawn,
     "posix_spawnp": _posix_spawn,
     "system": _system,
@@ -182,13 +173,13 @@ _OF_OS = {
 
 
 def _for_all() -> List[Tuple[int, int]]:
-    found = [(fd, _for_child(fd, -1)) for fd in PLACES]
+    found = [(fd, _for_child(fd, -1)) for fd in HANDLES]
     return [(fd, blocking) for fd, blocking in found if blocking >= 0]
 
 
 def _for_child(fd: int, otherwise: int) -> int:
-    # the number may be somebody else's since all unknown descriptors were closed, or ours may have
-    # been replaced
+    # a process that daemonizes closes all descriptors that it does not know: the number may belong
+    # to something else; or our descriptor may have been replaced
     blocking = _blocking.get(fd)
     try:
         if blocking and _inode(blocking.fd) == blocking.inode == _inode(fd):

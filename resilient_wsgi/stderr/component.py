@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from functools import partial
@@ -18,72 +17,69 @@ from ..host.descriptors import kind_of
 from ..servers.base import MASTER, WORKER
 from ..settings import options as settings
 from ..settings.options import OFF, ON, REPORT
-from . import children, standard_streams
+from . import children
 from .middleware import ErrorsMiddleware
-from .patience import STALL_SECONDS
-from .shared import attach, configure, shared, streams
+from .standard_streams import replacements, shared, streams
 from .stream import NonBlockingStream
-from .takeover import BOUNDED, REOPENED, bound_sends, speaks, take_over, taken
+from .takeover import REOPENED, TIMEOUT, reports_for_instance, set_stalled, take_over, taken
+from .wait_policy import STALL_SECONDS
 
 FD = 2
-# those whose service a log that blocks would stop. Elsewhere output is data: a management command's
-# rows, a dump
+# servers that a log that blocks would stop. Elsewhere output is data: the rows of a management
+# command, a dump
 SERVERS = ("celery", "granian", "gunicorn", "uwsgi")
 
 _logger = named("stderr")
 
 
 class Stderr(Component[settings.Stderr]):
-    """Nothing that is written to standard error can block, and what is lost is known."""
+    """Waits for the log reader: no write to standard error blocks, and lost lines are counted."""
 
     name = "stderr"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        # in a dry run: what was reported, here or in the master that this was forked from
+        # kinds that a dry run has reported, here or in the master that this process was forked from
         self._reported: List[str] = []
 
     def install(self, options: settings.Stderr) -> List[str]:
-        """Make standard error safe to write to in a process of a server.
+        """Make standard error safe to write to in a process of a server; return how.
 
-        Takes the descriptors over in uWSGI, or where `TAKE_OVER` is on; replaces `sys.stderr`, and
-        `sys.stdout` if it leads to the same pipe, and makes who holds the old ones write to ours.
-        Raises `Unavailable` where there is nothing to do: in a process that is no server's; on a
-        terminal, at which somebody sits who may stop it; where the descriptor is closed; where the
-        app or a test has captured the stream.
+        Takes the descriptors over in uWSGI, or if `TAKE_OVER` is on. Replaces `sys.stderr`, and
+        `sys.stdout` if it writes to the same pipe; objects that hold the old streams then write to
+        the new ones. Raises `Unavailable` in a process that belongs to no server, on a terminal
+        (its user may pause it), if the descriptor is closed, and if the app or a test has captured
+        the stream.
         """
         what = _kind()
         _check_server()
         if options.mode == REPORT:
             self._report(what)
             return [f"report only: descriptor {FD} is a {what}"]
-        configure(options)
+        streams.configure(options)
         how = _take_over(options) + _ignore_sigpipe(what)
-        how += standard_streams.replace_standard_streams()
+        how += replacements.replace()
         if self.context.server.name == "uwsgi":
-            standard_streams.catch_wsgi_errors()
+            replacements.catch_wsgi_errors()
             how.append("wsgi.errors")
         if not how:
-            raise Unavailable(
-                "sys.stderr does not write to the descriptor: somebody has captured it"
-            )
-        attach()
+            raise Unavailable("sys.stderr has been captured: it does not write to the descriptor")
+        streams.attach()
         return how
 
     def uninstall(self) -> None:
-        """Put back the streams. A descriptor that was taken over stays so: children may have it."""
-        standard_streams.release_wsgi_errors()
-        standard_streams.restore_standard_streams()
+        """Restore the streams. A descriptor that was taken over stays so: children may have it."""
+        replacements.restore()
         children.uninstall()
 
     def layer(self, options: settings.Stderr) -> Layer:
-        """Give each request a `wsgi.errors` that cannot block."""
+        """Return the layer that gives each request a `wsgi.errors` that cannot block."""
         del options
         return Layer(errors=ErrorsMiddleware)
 
     def _report(self, what: str) -> None:
-        """Report once, in a dry run, what would be taken over."""
-        if what in ("pipe", "socket") and what not in self._reported and speaks():
+        """Report what would be taken over, once for each kind (dry run)."""
+        if what in ("pipe", "socket") and what not in self._reported and reports_for_instance():
             self._reported.append(what)
             emit(DescriptorTakenOver(FD, "socket" if what == "socket" else "pipe", dry_run=True))
 
@@ -91,31 +87,31 @@ class Stderr(Component[settings.Stderr]):
 def install(options: Optional[settings.Stderr] = None) -> List[str]:
     """Make standard error safe to write to in a process of a server; return how.
 
-    `resilient_wsgi.install()` does this with the settings; this is for those who want nothing else.
-    Calling it again changes what is different. Raises `Unavailable` where there is nothing to do.
+    `resilient_wsgi.install()` does this with the settings; call this to install nothing else.
+    Calling it again applies changed options. Raises `Unavailable` if it cannot be installed here.
     """
     return Stderr.here().install(settings.Stderr() if options is None else options)
 
 
 def uninstall() -> None:
-    """Put back the streams. A descriptor that was taken over stays so: children may have it."""
+    """Restore the streams. A descriptor that was taken over stays so: children may have it."""
     Stderr.here().uninstall()
 
 
 def _ignore_sigpipe(what: str) -> List[str]:
-    # what was opened anew is open for reading as well, so that it always has a reader
-    has_reader = [each.fd for each in taken() if each.means == REOPENED]
+    # a reopened pipe is open for reading as well, so it always has a reader
+    has_reader = [each.fd for each in taken() if each.mechanism == REOPENED]
     if what in ("pipe", "socket") and FD not in has_reader and servers.detect().ignore_sigpipe():
         return ["ignore-sigpipe (set)"]
     return []
 
 
 def _check_server() -> None:
-    # the exec shim has replaced the streams of what it runs: that is a server, whichever it is
+    # `resilient-wsgi exec` has replaced the streams of the server that it runs, whichever it is
     if not (server_name() in SERVERS or isinstance(sys.stderr, NonBlockingStream)):
         raise Unavailable(
-            "no process of a server: output is never dropped here "
-            "(for another server than uWSGI, gunicorn, granian or Celery: resilient-wsgi exec -- COMMAND)"
+            "not a process of a server: output is never dropped here "
+            "(for servers other than uWSGI, gunicorn, granian, Celery: resilient-wsgi exec -- CMD)"
         )
 
 
@@ -146,38 +142,33 @@ def _take_over(options: settings.Stderr) -> List[str]:
     except Unavailable as reason:
         _warn(str(reason))
         return [f"not taken over: {reason}"]
-    for stream in streams():
+    for stream in streams.all():
         stream.writer.choose()
-    bound_sockets()
-    means = [str(each) for each in taken()]
-    if role == WORKER and server.name == "uwsgi" and not means:
-        means.append("the master may still block: use shared-import")
-    return means
+    _follow_stalls()
+    how = [str(each) for each in taken()]
+    if role == WORKER and server.name == "uwsgi" and not how:
+        how.append("the master may still block: use shared-import")
+    return how
 
 
-def bound_sockets() -> None:
-    """Have writes of C code to a socket wait no longer while this process finds its reader stalled."""
+def _follow_stalls() -> None:
+    """Shorten the send timeout of taken-over sockets while this process finds a reader stalled."""
     for each in taken():
-        if each.means == BOUNDED:
+        if each.mechanism == TIMEOUT:
             writer = shared(each.fd).writer
             if writer.when_stalled is bool:
-                writer.when_stalled = partial(_when_stalled, each.fd)
-                # one that was killed meanwhile cannot have taken it back; and uWSGI writes much
-                # when it is reloaded
-                servers.detect().on_worker_start(partial(_look_for_room, each.fd))
-                _look_for_room(each.fd)
+                writer.when_stalled = partial(set_stalled, each.fd)
+                # a worker that was killed during a stall could not restore the timeout; and uWSGI
+                # writes much when it is reloaded
+                servers.detect().on_worker_start(partial(_check_stall, each.fd))
+                _check_stall(each.fd)
 
 
-def _when_stalled(fd: int, stalled: bool) -> None:
-    with contextlib.suppress(OSError):
-        bound_sends(fd, stalled=stalled)
-
-
-def _look_for_room(fd: int) -> None:
+def _check_stall(fd: int) -> None:
     if SYSTEM.writable(fd, STALL_SECONDS):
-        _when_stalled(fd, False)
+        set_stalled(fd, False)
     else:
-        shared(fd).writer.find_stalled()
+        shared(fd).writer.mark_stalled()
 
 
 def _warn(reason: str) -> None:
@@ -186,7 +177,8 @@ def _warn(reason: str) -> None:
     if not already and servers.detect().identity().worker in (0, 1):
         _logger.warning(
             "what uWSGI itself logs (requests, the master) can block every worker: %s. Fix: "
-            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else disable-logging; after `uid =`, start uWSGI "
-            "behind `resilient-wsgi exec --`, which opens the log before the user changes",
+            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else "
+            "disable-logging; after `uid =`, start uWSGI behind `resilient-wsgi exec --`, which "
+            "opens the log before the user changes",
             reason,
         )

@@ -6,19 +6,18 @@ import logging
 import traceback
 from typing import Optional
 
-from .shared import shared
+from .standard_streams import shared
 from .stream import NonBlockingStream
 
 
 class NonBlockingHandler(logging.Handler):
-    """Writes records to standard error, or to another `NonBlockingStream`, without a lock and
-    without waiting.
+    """Writes records to standard error, or to another `NonBlockingStream`, without a lock.
 
-    In Django's `LOGGING`: `"handlers": {"console": {"class":
-    "resilient_wsgi.stderr.NonBlockingHandler"}}`.
+    In Django's `LOGGING`:
+    `"handlers": {"console": {"class": "resilient_wsgi.stderr.NonBlockingHandler"}}`.
 
-    The lock of other handlers is where all threads stand when one of them cannot write; here one
-    line is one write.
+    With other handlers all threads wait for the lock of the handler when one of them cannot write.
+    Here one line is one write.
     """
 
     terminator = "\n"
@@ -33,21 +32,21 @@ class NonBlockingHandler(logging.Handler):
         return f"<NonBlockingHandler {self.stream!r} ({logging.getLevelName(self.level)})>"
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Have no lock."""
+        """Create no lock."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record if the filters let it pass; return whether they did."""
-        # not the base's, which from Python 3.13 on insists on a lock
+        # not the method of the base, which requires a lock since Python 3.13
         passed = self.filter(record) if self.filters else True
         if not passed:
             return False
-        # a filter may give another record instead (3.12)
+        # a filter may return another record instead (Python 3.12)
         self.emit(record if passed is True else passed)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record as one line, or more if its text has more."""
+        """Write the record: one line, or more if its text has more."""
         try:
             self.stream.write(self.format(record) + self.terminator)
         except RecursionError:
@@ -56,15 +55,16 @@ class NonBlockingHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say what is wrong with a record, to the same stream: the base would write to
-        `sys.stderr`, which may block.
+        """Report a record that cannot be formatted, to the same stream.
+
+        The method of the base would write to `sys.stderr`, which may block.
         """
         if logging.raiseExceptions:
-            where = f"{record.pathname}:{record.lineno}"
+            what = f"{record.msg!r}, {record.pathname}:{record.lineno}"
             self.stream.write(
-                f"{traceback.format_exc()}This log record could not be formatted: {record.msg!r}, {where}\n"
+                f"{traceback.format_exc()}This log record could not be formatted: {what}\n"
             )
 
     def flush(self) -> None:
-        """Write what waits, as far as there is room."""
+        """Write what is buffered, as far as there is room."""
         self.stream.flush()

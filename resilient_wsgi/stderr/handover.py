@@ -1,7 +1,7 @@
-"""What a worker could not say before its end is said by the one that takes its place.
+"""Hand over the count of dropped lines: the successor of a worker reports what it could not.
 
-A small file for each in the private directory of the instance, which a reload of uWSGI keeps. Who
-unlinks it has it, so there is no lock.
+One small file for each count in the private directory of the instance, which survives a reload of
+uWSGI. The process that unlinks a file owns its count, so there is no lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _numbers = itertools.count()
 
 
 def leave(fd: int, dropped: Dropped) -> None:
-    """Leave a count for a successor, where there will be one: in a worker. Raises nothing."""
+    """Leave a count for the successor of this worker; a no-op in other processes. Never raises."""
     if dropped.size_bytes and _in_worker():
         name = f"{PREFIX}-{fd}-{SYSTEM.getpid()}-{next(_numbers)}"
         with contextlib.suppress(OSError, Unavailable):
@@ -37,7 +37,7 @@ def leave(fd: int, dropped: Dropped) -> None:
 
 
 def take(fd: int) -> Dropped:
-    """Return what those who have ended left of this descriptor, and only once. Raises nothing."""
+    """Return, once, what exited processes dropped on this descriptor. Never raises."""
     lines = size_bytes = 0
     if _in_worker():
         with contextlib.suppress(OSError, Unavailable):
@@ -62,7 +62,7 @@ def _take(directory: Directory, name: str) -> Dropped:
         text = os.read(file, 100)
     finally:
         os.close(file)
-    if not directory.unlink(name):  # another successor was quicker
+    if not directory.unlink(name):  # another successor was faster
         return Dropped(0, 0)
     lines, size_bytes = map(int, text.split())
     return Dropped(lines, size_bytes)

@@ -1,4 +1,4 @@
-"""`wsgi.errors`: ours in the place of the server's, where that is standard error."""
+"""Replace `wsgi.errors` by a stream that cannot block, if the server's is standard error."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 from ..core.callers import calls_the_app
 from ..core.guard import Guard
-from .shared import shared
+from .standard_streams import shared
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _guard = Guard("stderr")
-# of streams that have no descriptor; finding that out by the exception takes microseconds
-_NONE = io.IOBase.fileno
+# of streams without a descriptor; finding that out by the exception takes microseconds
+_NO_FILENO = io.IOBase.fileno
 
 
 class ErrorsMiddleware:
-    """Puts a stream that cannot block into `environ["wsgi.errors"]`, if the server's own writes to
-    standard error too.
+    """Puts a stream that cannot block into `environ["wsgi.errors"]`.
 
-    What a server or a test has put there that goes elsewhere stays. At the end of the app's call it
-    writes what waits.
+    Only if the server's own writes to standard error: a stream of a server or a test that goes
+    elsewhere stays. When the app's call ends it writes what is buffered.
     """
 
     __slots__ = ("_app", "_stream", "_theirs", "elsewhere", "writer")
@@ -31,9 +30,9 @@ class ErrorsMiddleware:
         self._app = app
         self._stream = shared(2)
         self.writer = self._stream.writer
-        # the last one that was found to be standard error: uWSGI's is always the same
+        # the last stream that was found to be standard error: uWSGI's is always the same
         self._theirs: Any = self._stream
-        # the last type that was found to have no descriptor: gunicorn makes another one of it for
+        # the last type that was found to have no descriptor: gunicorn makes one stream of it for
         # each request
         self.elsewhere: Any = None
 
@@ -46,7 +45,7 @@ class ErrorsMiddleware:
         return answer
 
     def put(self, environ: WSGIEnvironment) -> None:
-        """Put our stream in its place."""
+        """Replace `wsgi.errors` if it is standard error."""
         theirs = environ.get("wsgi.errors")
         if theirs is self._theirs or (
             type(theirs) is not self.elsewhere and self._is_standard_error(theirs)
@@ -54,19 +53,17 @@ class ErrorsMiddleware:
             environ["wsgi.errors"] = self._stream
 
     def drain(self) -> None:
-        """Write what waits, as far as there is room, and see to it that there is some for uWSGI's
-        line about the request.
-        """
+        """Write what is buffered, and leave room for uWSGI's own line about the request."""
         with _guard:
             self.writer.make_room()
 
     def _is_standard_error(self, theirs: Any) -> bool:
-        if getattr(type(theirs), "fileno", None) is _NONE:
+        if getattr(type(theirs), "fileno", None) is _NO_FILENO:
             self.elsewhere = type(theirs)
             return False
         try:
             same = theirs is None or theirs.fileno() == self.writer.fd
-        except Exception:  # no descriptor, or none that it tells
+        except Exception:  # it has no descriptor, or does not tell it
             return False
         if same:
             self._theirs = theirs

@@ -1,5 +1,4 @@
-"""Import target of uWSGI's `shared-import` for standard error alone: what `resilient-wsgi exec`
-names to it.
+"""The target of uWSGI's `shared-import` for standard error alone: `resilient-wsgi exec` sets it.
 
 Settings come from the environment, as everywhere in the master.
 """

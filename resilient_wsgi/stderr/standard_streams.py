@@ -1,67 +1,226 @@
-"""Put the streams in the place of `sys.stderr`, `sys.stdout` and uWSGI's `wsgi.errors`, and take
-them away again.
+"""The process's one stream for each descriptor, in place of `sys.stderr`, `sys.stdout` and uWSGI's
+`wsgi.errors`.
+
+Everyone who writes to a descriptor shares its stream, and so the order of lines, the buffer and the
+count of what was dropped.
 """
 
 from __future__ import annotations
 
 import _io
+import atexit
 import contextlib
 import io
 import os
 import sys
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from .. import servers
 from ..core.patching import Patches
 from ..core.system import SYSTEM
-from ..host.descriptors import kind_of
-from .shared import shared
+from ..host.descriptors import PIPE, SOCKET, kind_of
+from ..servers.base import MASTER
+from ..settings.options import Stderr
+from . import children, handover
+from .drain_thread import start_drain_thread
 from .stream import NonBlockingStream
+from .wait_policy import NeverWait, WaitPolicy, for_forked_child
 
-# what stood at sys.stderr and the others before
-_before: Dict[str, Any] = {}
-# text streams that were made to write to ours, with the arguments that make them as they were
-_repointed: List[Tuple[io.TextIOWrapper, int, Dict[str, Any]]] = []
-_patches = Patches()
+SUPERVISORS = ("uwsgi", "gunicorn")  # their masters watch over the workers, so they must not wait
 
 
-def replace_standard_streams(*, both: bool = False) -> List[str]:
-    """Replace `sys.stderr`, and `sys.stdout` if it leads to the same pipe; return what is ours now.
+class StandardStreams:
+    """The streams of this process, by descriptor. A fork inherits them."""
 
-    Also replaced is `sys.stdout` on a descriptor that does not block, where Python's own would
-    raise `BlockingIOError`; with `both`, in any case. Left alone is what is not a stream on the
-    descriptor itself: the app or a test has captured it.
-    """
-    replaced = []
-    for name in ("stderr", "stdout"):
-        current = getattr(sys, name)
-        if not isinstance(current, NonBlockingStream):
-            fd = _descriptor(current)
-            if fd is None or not (both or _same_file(fd, 2) or _raises_when_full(fd)):
-                continue
-            _before[name] = current
-            setattr(sys, name, shared(fd))
-            _repoint(current, fd)
-            _repoint(getattr(sys, f"__{name}__"), fd)
-        replaced.append(f"sys.{name} = {getattr(sys, name)!r}")
-    return replaced
+    def __init__(self) -> None:
+        self._options = Stderr()
+        self._by_fd: Dict[int, NonBlockingStream] = {}
+        self._server: Optional[servers.Server] = None
+
+    def shared(self, fd: int) -> NonBlockingStream:
+        """Return this process's stream for a descriptor, always the same. It is flushed at exit."""
+        stream = self._by_fd.get(fd)
+        if stream is None:
+            if not self._by_fd:
+                atexit.register(self.flush)
+                os.register_at_fork(after_in_child=self._after_fork)
+            stream = self._by_fd.setdefault(fd, self._make(fd))
+            self.attach()
+            servers.detect().on_worker_start(partial(_inherit, stream))
+        return stream
+
+    def _make(self, fd: int) -> NonBlockingStream:
+        buffer_bytes, keep = self._options.buffer_bytes, self._options.keep
+        stream = NonBlockingStream(
+            fd, buffer_bytes=buffer_bytes, keep=keep, wait_policy=_wait_policy
+        )
+        stream.writer.when_waiting = start_drain_thread
+        return stream
+
+    def attach(self) -> None:
+        """Have the streams flushed when a worker of this server stops.
+
+        Behind `resilient-wsgi exec` the streams exist before the server is known.
+        """
+        server = servers.detect()
+        if server is self._server:
+            return
+        is_late, self._server = self._server is not None, server
+        server.on_worker_stop(self.flush)
+        for stream in self.all() if is_late else ():
+            server.on_worker_start(partial(_inherit, stream))
+
+    def configure(self, options: Stderr) -> None:
+        """Give these options to every stream, including those made later."""
+        self._options = options
+        for stream in self._by_fd.values():
+            stream.writer.configure(buffer_bytes=options.buffer_bytes, keep=options.keep)
+
+    def all(self) -> Tuple[NonBlockingStream, ...]:
+        """Return the streams that exist."""
+        return tuple(self._by_fd.values())
+
+    def flush(self) -> None:
+        """Write what waits, within `flush_timeout` seconds for each stream; hand over the rest.
+
+        For the end of the process.
+        """
+        for fd, stream in self._by_fd.items():
+            if not stream.finish(self._options.flush_timeout):
+                handover.leave(fd, stream.writer.give_up())
+
+    def _after_fork(self) -> None:
+        """See that a child that the app forked loses nothing to a reader that reads."""
+        server = servers.known()
+        if server is None or not server.forked_by_app():
+            return
+        if children.restore_in_child():
+            for stream in self.all():
+                stream.writer.choose()
+        util: Any = sys.modules.get("multiprocessing.util")
+        if util is not None and self._by_fd:
+            # its children exit by os._exit, without atexit; the registry of its finalizers is
+            # cleared before this runs
+            util.register_after_fork(
+                self.all()[0], lambda _: util.Finalize(None, self.flush, exitpriority=-100)
+            )
 
 
-def restore_standard_streams() -> None:
-    """Put back what stood there, unless somebody has put something else there since."""
-    for stream, fd, arguments in _repointed:
-        stream.detach()
-        stream.__init__(io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), **arguments)  # type: ignore[misc]
-    _repointed.clear()
-    for name, stream in _before.items():
-        if isinstance(getattr(sys, name), NonBlockingStream):
-            setattr(sys, name, stream)
-    _before.clear()
+streams = StandardStreams()
+shared = streams.shared
+
+
+def _inherit(stream: NonBlockingStream) -> None:
+    dropped = handover.take(stream.writer.fd)
+    if dropped.size_bytes:
+        stream.writer.inherit(dropped)
+        stream.writer.drain()
+        start_drain_thread(stream.writer)
+
+
+def _wait_policy() -> WaitPolicy:
+    """Return how long this process waits for the log's reader: called once in each process."""
+    # not `detect()`: behind `resilient-wsgi exec` gunicorn's arbiter and what it forks write before
+    # there is an app
+    server = servers.known()
+    if server is None:
+        return WaitPolicy()
+    if server.name in SUPERVISORS and server.identity().role == MASTER:
+        return NeverWait()
+    return for_forked_child() if server.forked_by_app() else WaitPolicy()
+
+
+class Replacements:
+    """What stands in the place of the interpreter's own streams, and what stood there before."""
+
+    def __init__(self, streams: StandardStreams) -> None:
+        self._shared = streams.shared
+        self._originals: Dict[str, Any] = {}  # of sys.stderr and sys.stdout
+        # text streams that were made to write to ours, with the arguments that undo it
+        self._redirected: List[Tuple[io.TextIOWrapper, int, Dict[str, Any]]] = []
+        self._patches = Patches()
+
+    def replace(self, *, both: bool = False) -> List[str]:
+        """Replace `sys.stderr`, and `sys.stdout` on the same pipe; return what was replaced.
+
+        `sys.stdout` is also replaced on a descriptor that does not block, where Python's own would
+        raise `BlockingIOError`; with `both`, in any case. A stream that is not on the descriptor
+        itself stays: the app or a test has captured it.
+        """
+        replaced = []
+        for name in ("stderr", "stdout"):
+            current = getattr(sys, name)
+            if not isinstance(current, NonBlockingStream):
+                fd = _descriptor(current)
+                if fd is None or not (both or _same_file(fd, 2) or _raises_when_full(fd)):
+                    continue
+                self._originals[name] = current
+                setattr(sys, name, self._shared(fd))
+                self._redirect(current, fd)
+                self._redirect(getattr(sys, f"__{name}__"), fd)
+            replaced.append(f"sys.{name} = {getattr(sys, name)!r}")
+        return replaced
+
+    def catch_wsgi_errors(self) -> None:
+        """Have uWSGI take our stream for its `wsgi.errors` when it loads an app.
+
+        uWSGI makes one object for each app by `PyFile_FromFd(2, "w")` after the app is loaded
+        (plugins/python/pyloader.c), which cannot be reached before the first request. That function
+        looks up `_io.open`, which hardly anything else does: `open` and `io.open` are names of
+        their own.
+        """
+        self._patches.wrap(_io, "open", self._open_unless_wsgi_errors)
+
+    def restore(self) -> None:
+        """Put back what stood there, unless something else has been put there since."""
+        self._patches.restore()
+        for stream, fd, arguments in self._redirected:
+            stream.detach()
+            raw = io.FileIO(fd, "w", closefd=False)
+            stream.__init__(io.BufferedWriter(raw), **arguments)  # type: ignore[misc]
+        self._redirected.clear()
+        for name, original in self._originals.items():
+            if isinstance(getattr(sys, name), NonBlockingStream):
+                setattr(sys, name, original)
+        self._originals.clear()
+
+    def _redirect(self, stream: Any, fd: int) -> None:
+        """Make a stream that others hold (handlers of `logging`, bound methods) write to ours.
+
+        The object cannot be exchanged where it is held, but it can be initialised again. That takes
+        none of the locks in which threads may be stuck with it.
+        """
+        known = any(stream is redirected for redirected, _, _ in self._redirected)
+        if known or type(stream) is not io.TextIOWrapper:
+            return
+        arguments = {
+            "encoding": stream.encoding,
+            "errors": stream.errors,
+            "line_buffering": stream.line_buffering,
+        }
+        with contextlib.suppress(OSError):  # what it still held may find no room
+            stream.detach()
+        ours = self._shared(fd).buffer
+        stream.__init__(ours, "utf-8", "backslashreplace", write_through=True)  # type: ignore[misc]
+        self._redirected.append((stream, fd, arguments))
+
+    def _open_unless_wsgi_errors(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def open_unless_wsgi_errors(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if file == 2 and mode == "w" and args[4:] == (False,):
+                return self._shared(2)
+            return original(file, mode, *args, **kwargs)
+
+        return open_unless_wsgi_errors
+
+
+replacements = Replacements(streams)
 
 
 def _descriptor(stream: Any) -> Optional[int]:
     try:
         fd = stream.fileno()
-    except Exception:  # None, closed, or something of somebody's that has no descriptor
+    except Exception:  # None, closed, or an object of the app's without a descriptor
         return None
     return fd if fd in (1, 2) else None
 
@@ -75,52 +234,6 @@ def _same_file(fd: int, other: int) -> bool:
 
 def _raises_when_full(fd: int) -> bool:
     try:
-        return not os.get_blocking(fd) and kind_of(fd, SYSTEM) in ("pipe", "socket")
+        return not os.get_blocking(fd) and kind_of(fd, SYSTEM) in (PIPE, SOCKET)
     except OSError:
         return False
-
-
-def _repoint(stream: Any, fd: int) -> None:
-    """Make a stream that others hold (handlers of `logging`, bound methods) write to ours, in its
-    place.
-
-    The object cannot be exchanged where it is held, but it can be initialised again. That needs
-    none of the locks in which threads may be stuck with it.
-    """
-    if type(stream) is not io.TextIOWrapper or any(stream is known for known, _, _ in _repointed):
-        return
-    arguments = {
-        "encoding": stream.encoding,
-        "errors": stream.errors,
-        "line_buffering": stream.line_buffering,
-    }
-    with contextlib.suppress(OSError):  # what it still held may find no room
-        stream.detach()
-    ours = shared(fd).buffer
-    stream.__init__(ours, "utf-8", "backslashreplace", write_through=True)  # type: ignore[misc]
-    _repointed.append((stream, fd, arguments))
-
-
-def catch_wsgi_errors() -> None:
-    """Have uWSGI take our stream for its `wsgi.errors` when it loads an app.
-
-    It makes one object for each app by `PyFile_FromFd(2, "w")` after the app is loaded
-    (plugins/python/pyloader.c), which nobody can reach before the first request. That function
-    looks up `_io.open`, which hardly anybody else does: `open` and `io.open` are names of their
-    own.
-    """
-    _patches.wrap(_io, "open", _open_unless_wsgi_errors)
-
-
-def _open_unless_wsgi_errors(original: Callable[..., Any]) -> Callable[..., Any]:
-    def open_unless_wsgi_errors(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if file == 2 and mode == "w" and args[4:] == (False,):
-            return shared(2)
-        return original(file, mode, *args, **kwargs)
-
-    return open_unless_wsgi_errors
-
-
-def release_wsgi_errors() -> None:
-    """Give uWSGI a stream of Python's again."""
-    _patches.restore()

@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn
 from ..core.system import SYSTEM, System
 from ..host.linux import PIPE_BUF
 from .buffer import NEWEST, Dropped
-from .patience import Patience
-from .writer import DEFAULT_SPILL_BYTES, Writer
+from .buffered_descriptor import DEFAULT_BUFFER_BYTES
+from .wait_policy import WaitPolicy
+from .writer import Writer
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Optional, Type
 
-# the longest beginning of a line that is kept until its end comes; a longer one goes in parts
-LONGEST_PARTIAL = 256 * 1024
+# the longest unfinished line that is kept until its end comes; a longer one is written in parts
+LONGEST_PARTIAL_BYTES = 256 * 1024
 
 
 class NonBlockingStream(io.TextIOBase):
-    """Writes to a descriptor, standard error by default, without being blocked by its reader, and
-    raises no `OSError`.
+    """A text stream that its reader cannot block, on standard error by default.
 
-    What is written is put together to whole lines for each thread, so that `print` from many
-    threads never interleaves. A reader that is slow is waited for while it makes progress, within
-    the bounds of `patience`; one that is stalled is not. What it leaves no room for is kept up to
-    `spill_bytes`, the newest or the oldest of it; the rest is dropped, counted in `dropped`, and
-    reported in the log when there is room again. `flush` does not wait either: at the end of a
-    process, `drain(seconds)` does, for a bounded time.
+    It raises no `OSError`. Text is assembled to whole lines for each thread, so that `print` from
+    many threads never interleaves. A write waits for a slow reader while it makes progress, within
+    the limits of `wait_policy`, and does not wait for a stalled one. What finds no room is buffered
+    up to `buffer_bytes`, keeping the newest or the oldest lines; the rest is dropped, counted in
+    `dropped`, and reported in the log when there is room again. `flush` does not wait either;
+    `drain(seconds)` does, for a limited time, at the end of a process.
 
-    UTF-8, `backslashreplace`. `close` leaves the descriptor open. Usable in signal handlers and
-    after any fork. It holds no lock that somebody could wait for.
+    UTF-8, `backslashreplace`. `close` leaves the descriptor open. Safe in signal handlers and after
+    any fork: no other thread can wait for a lock that it holds.
     """
 
     encoding = "utf-8"
@@ -48,21 +48,22 @@ class NonBlockingStream(io.TextIOBase):
         self,
         fd: int = 2,
         *,
-        spill_bytes: int = DEFAULT_SPILL_BYTES,
+        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
         keep: str = NEWEST,
-        patience: Callable[[], Patience] = Patience,
+        wait_policy: Callable[[], WaitPolicy] = WaitPolicy,
         system: System = SYSTEM,
     ) -> None:
         self.writer = Writer(
-            fd, spill_bytes=spill_bytes, keep=keep, patience=patience, system=system
+            fd, buffer_bytes=buffer_bytes, keep=keep, wait_policy=wait_policy, system=system
         )
-        self.buffer = _Buffer(self)
+        self.buffer = _BinaryLayer(self)
         self._put = self.writer.put
-        self._partial: Dict[int, bytes] = {}  # what each thread has begun
-        self._process: object = self.writer.spill()
+        self._partial: Dict[int, bytes] = {}  # the unfinished line of each thread
+        self._process: object = self.writer.buffer()
 
     def __repr__(self) -> str:
-        return f"<NonBlockingStream fd={self.writer.fd} via={self.writer.via} dropped={self.dropped.lines}>"
+        dropped = self.dropped.lines
+        return f"<NonBlockingStream fd={self.writer.fd} via={self.writer.via} dropped={dropped}>"
 
     @property
     def dropped(self) -> Dropped:
@@ -85,7 +86,7 @@ class NonBlockingStream(io.TextIOBase):
         except AttributeError:
             msg = f"write() argument must be str, not {type(text).__name__}"
             raise TypeError(msg) from None
-        # `Writer.put`, written out: the call would be a tenth of the time
+        # `Writer.put`, inlined: the call would be a tenth of the time
         writer = self.writer
         if self._partial or not whole:
             self.assemble(data)
@@ -103,22 +104,20 @@ class NonBlockingStream(io.TextIOBase):
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
-        """Write each of the lines, which bring their own line ends."""
+        """Write each of the lines, which must include their line ends."""
         for line in lines:
             self.write(line)
 
     def assemble(self, data: bytes) -> None:
-        """Write the whole lines of what this thread has written so far, and keep the beginning of
-        the next.
-        """
+        """Write the complete lines of this thread, and keep the beginning of the next one."""
         ident = get_ident()
-        self._forget_the_parent()
+        self._forget_parent()
         data = self._partial.pop(ident, b"") + data
         end = data.rfind(b"\n") + 1
         if end:
             self._put(data[:end])
         rest = data[end:]
-        if len(rest) > LONGEST_PARTIAL:
+        if len(rest) > LONGEST_PARTIAL_BYTES:
             self._put(rest)
             rest = b""
         # a signal handler may have begun a line between the pop above and here
@@ -126,40 +125,40 @@ class NonBlockingStream(io.TextIOBase):
             rest = self._partial.pop(ident, b"") + rest
 
     def flush(self) -> None:
-        """Write what this thread has begun, and what waits as far as there is room now."""
+        """Write this thread's unfinished line, and what is buffered as far as there is room."""
         if self._partial:
-            self._forget_the_parent()
-            self._put_begun(get_ident())
+            self._forget_parent()
+            self._put_partial(get_ident())
         if self.writer.busy:
             self.writer.drain()
 
     def drain(self, seconds: float) -> bool:
-        """Do the same and wait at most so long for room; return whether all is written."""
+        """Flush, waiting up to `seconds` for room; return whether everything is written."""
         self.flush()
         return self.writer.flush(seconds)
 
     def finish(self, seconds: float) -> bool:
-        """Do the same for all threads, whose lines may be torn by that.
+        """Write what all threads have begun, waiting up to `seconds`; return if all is written.
 
-        For the end of a process.
+        For the end of a process: it may tear lines that other threads are about to complete.
         """
-        self._forget_the_parent()
+        self._forget_parent()
         for ident in tuple(self._partial):
-            self._put_begun(ident)
+            self._put_partial(ident)
         return self.writer.flush(seconds)
 
-    def _put_begun(self, ident: int) -> None:
-        begun = self._partial.pop(ident, b"")
-        if begun:
-            self._put(begun)
+    def _put_partial(self, ident: int) -> None:
+        partial = self._partial.pop(ident, b"")
+        if partial:
+            self._put(partial)
 
-    def _forget_the_parent(self) -> None:
-        process = self.writer.spill()
-        if self._process is not process:  # a fork: what its threads had begun the parent will write
+    def _forget_parent(self) -> None:
+        process = self.writer.buffer()  # each process has its own
+        if self._process is not process:  # the parent writes what its threads had begun
             self._process, self._partial = process, {}
 
     def fileno(self) -> int:
-        """Return the descriptor. Who writes there directly is on his own."""
+        """Return the descriptor. What is written there directly may block."""
         return self.writer.fd
 
     def isatty(self) -> bool:
@@ -175,16 +174,16 @@ class NonBlockingStream(io.TextIOBase):
 
     @property
     def closed(self) -> bool:
-        """Return False: it is never closed, as others may hold it."""
+        """Return False: the stream is never closed, because other objects may hold it."""
         return False
 
     def close(self) -> None:
-        """Flush, and leave the descriptor open, which is not ours."""
+        """Flush, and leave the descriptor open: the stream does not own it."""
         self.flush()
 
     def __del__(self) -> None:
-        # the base's would close it, which flushes: into whatever has the number of the descriptor
-        # by then
+        # that of the base would close the stream, which flushes, into whatever has the number of
+        # the descriptor by then
         return
 
     def __enter__(self) -> NonBlockingStream:  # noqa: PYI034 - Self is in typing since 3.11
@@ -199,15 +198,15 @@ class NonBlockingStream(io.TextIOBase):
         self.flush()
 
     def detach(self) -> NoReturn:
-        """Raise `io.UnsupportedOperation`: there is no buffer to part from."""
+        """Raise `io.UnsupportedOperation`: there is no buffer to detach."""
         raise io.UnsupportedOperation("detach")
 
     def reconfigure(self, **changes: Any) -> None:
-        """Do nothing: this is line-buffered UTF-8, whatever `sys.stderr.reconfigure` asks for."""
+        """Change nothing: the stream is always line-buffered UTF-8."""
 
 
-class _Buffer(io.BufferedIOBase):
-    """`sys.stderr.buffer`: bytes, through the same lines as the text."""
+class _BinaryLayer(io.BufferedIOBase):
+    """`sys.stderr.buffer`: bytes, assembled to lines together with the text."""
 
     name = "<stderr>"
     mode = "wb"
@@ -217,13 +216,13 @@ class _Buffer(io.BufferedIOBase):
         self._stream = stream
 
     def write(self, data: Any) -> int:
-        """Write bytes; return how many."""
+        """Write bytes; return how many there were."""
         size = len(data)
         self._stream.assemble(bytes(data))
         return size
 
     def flush(self) -> None:
-        """Do as the stream does."""
+        """Flush the stream."""
         self._stream.flush()
 
     def fileno(self) -> int:
@@ -239,7 +238,7 @@ class _Buffer(io.BufferedIOBase):
         return True
 
     def __del__(self) -> None:
-        return  # as above
+        return  # as in NonBlockingStream
 
     @property
     def closed(self) -> bool:
@@ -247,5 +246,5 @@ class _Buffer(io.BufferedIOBase):
         return False
 
     def close(self) -> None:
-        """Flush only."""
+        """Flush the stream, and leave the descriptor open."""
         self._stream.flush()

@@ -1,11 +1,10 @@
-"""Have no write to standard output and error block for good, by C code in this process and its
-forks either.
+"""Take over standard output and error, so that no write to them blocks for good, C code included.
 
-A write of uWSGI's own (request log, master, harakiri) is `writev` in C. So a pipe is opened again
-through /proc, which makes a description of our own, and that is put in the place of the inherited
-one: flags of a description that a shell or a supervisor shares are never touched, unless asked for
-with `share=True`. The inherited one is kept for children. A socket cannot be opened again: how long
-a write to it may wait is bounded, where it is this unit's own connection to the journal.
+uWSGI's own writes (request log, master, harakiri) are `writev` in C. So a pipe is reopened through
+/proc, which makes an open file description of our own, and that replaces the inherited one. Flags
+of a description that a shell or a supervisor shares are never changed, except with `share=True`.
+The inherited description is kept for children. A socket cannot be reopened: a write to it gets a
+timeout instead, if it is this unit's own connection to the journal.
 """
 
 from __future__ import annotations
@@ -22,32 +21,33 @@ from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, publish
 from ..events.types import TAKEOVERS, StreamKind, Takeover
-from ..host import descriptors, procfs
-from ..host.descriptors import kind_of
+from ..host import descriptors
+from ..host.descriptors import PIPE, SOCKET, identity_of, kind_of
 from ..servers.base import WORKER
 from . import children
 
 STANDARD = (1, 2)
-REOPENED: Takeover = "reopened"
-SHARED: Takeover = "shared_flag"
-BOUNDED: Takeover = "send_timeout"
-NON_BLOCKING: Takeover = "already_non_blocking"
-# how long a write of C code or of a child may wait for room in a socket, while its reader reads, and
-# while that is known to be stalled
+# how long C code or a child waits for room in a socket, while the reader reads and while it is
+# known to be stalled. O_NONBLOCK on the shared description would make children fail because of a
+# reader that is only a little slow; SO_SNDTIMEO does not
 SEND_SECONDS = 1.0
 STALLED_SEND_SECONDS = 0.001
+REOPENED: Takeover = "reopened"
+SHARED: Takeover = "shared_flag"
+TIMEOUT: Takeover = "send_timeout"
+NON_BLOCKING: Takeover = "already_non_blocking"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A descriptor that can no longer block: its kind, and what was done to it."""
+    """A descriptor that cannot block any more: its kind, and how that was achieved."""
 
     fd: int
     kind: str
-    means: Takeover
+    mechanism: Takeover
 
     def __str__(self) -> str:
-        return f"descriptor {self.fd} ({self.kind}): {TAKEOVERS[self.means]}"
+        return f"descriptor {self.fd} ({self.kind}): {TAKEOVERS[self.mechanism]}"
 
 
 _taken: Dict[int, Taken] = {}
@@ -61,21 +61,20 @@ def taken() -> Tuple[Taken, ...]:
 def take_over(
     *, share: bool = False, log_fds: bool = False, system: System = SYSTEM
 ) -> Tuple[Taken, ...]:
-    """Make standard output and error non-blocking where they are pipes, and every other descriptor
-    of the same pipes.
+    """Make standard output and error non-blocking if they are pipes; return all that is taken over.
 
-    Writes to a socket get a bound instead, if it is this unit's own connection to systemd's
-    journal. Call it before the first fork, and as the user who made the pipe: another may not open
-    it. Calling it again changes nothing. It cannot be undone, as children may have the descriptors.
+    Other descriptors of the same pipes are included. Writes to a socket get a timeout instead, if
+    it is this unit's own connection to systemd's journal. Call it before the first fork, and as the
+    user who made the pipe: another user may not open it. Calling it again changes nothing. It
+    cannot be undone, because children may have the descriptors. Children that are started through
+    `subprocess` still get a descriptor that blocks, as they expect.
 
-    With `share`, what others share is changed, too: any socket gets that bound, and a pipe that
-    cannot be opened again (another user's) gets O_NONBLOCK on the description that it has. With
-    `log_fds`, also other inherited pipes whose reader is elsewhere: uWSGI's log-master keeps the
-    original standard error so.
+    `share` extends this to what other processes share: any socket gets the timeout, and a pipe that
+    cannot be reopened (another user's) gets O_NONBLOCK on its shared description. `log_fds` extends
+    it to other inherited pipes that are read elsewhere: uWSGI's log-master keeps the original
+    standard error in one.
 
-    Returns all that is taken over now. Raises `Unavailable` with the reasons if a pipe or socket is
-    there and none could be. Children that are started through `subprocess` still get a descriptor
-    that blocks, as they expect.
+    Raises `Unavailable` with the reasons if there is a pipe or socket and none could be taken over.
     """
     reasons: List[str] = []
     for fd in _candidates(log_fds, system):
@@ -90,21 +89,27 @@ def take_over(
     return taken()
 
 
+def set_stalled(fd: int, stalled: bool) -> None:
+    """Shorten the send timeout of a socket while its reader is known to be stalled."""
+    with contextlib.suppress(OSError):
+        descriptors.set_send_timeout(fd, STALLED_SEND_SECONDS if stalled else SEND_SECONDS)
+
+
 def _take(fd: int, share: bool, system: System) -> None:
     if fd in _taken:
         return
-    what = kind_of(fd, system)
+    kind = kind_of(fd, system)
     first = _same_as(fd)
-    if first is not None and what == "pipe" and is_ours(fd, system):
+    if first is not None and kind == PIPE and is_ours(fd, system):
         return  # a duplicate of what was taken over, made since: the library has some of its own
-    means = _bound(fd, share, system) if what == "socket" else _pipe(fd, share, system)
-    _taken[fd] = Taken(fd, what, means)
+    take = _take_socket if kind == SOCKET else _take_pipe
+    _taken[fd] = Taken(fd, kind, take(fd, share, system))
     if first is None or fd in STANDARD:
         _report(_taken[fd])
 
 
 def _same_as(fd: int) -> Optional[int]:
-    """Return a descriptor of the same pipe or socket that was taken over, 1 or 2 before all others."""
+    """Return a descriptor of the same pipe or socket that was taken over, preferring 1 and 2."""
     for other in sorted(_taken):
         with contextlib.suppress(OSError):
             if os.path.sameopenfile(fd, other):
@@ -115,56 +120,44 @@ def _same_as(fd: int) -> Optional[int]:
 def _report(taken_over: Taken) -> None:
     fd = taken_over.fd
     what: StreamKind = "socket" if taken_over.kind == "socket" else "pipe"
-    # inherited: uWSGI's log-master keeps the original of standard error so
-    event = DescriptorTakenOver(fd, what, taken_over.means, fd not in STANDARD)
-    (emit if speaks() else publish)(event)
+    # uWSGI's log-master keeps the original in an inherited pipe
+    event = DescriptorTakenOver(fd, what, taken_over.mechanism, fd not in STANDARD)
+    (emit if reports_for_instance() else publish)(event)
 
 
-def speaks() -> bool:
-    """Return whether this process logs what holds for all of its instance: the master, or the first
-    worker at its start.
+def reports_for_instance() -> bool:
+    """Return whether this process logs what is true of the whole instance.
+
+    That is the master, or the first worker when it starts.
     """
     server = servers.known()
     return server is None or server.identity().role != WORKER or server.first_worker()
 
 
-def _bound(fd: int, share: bool, system: System) -> Takeover:
+def _take_socket(fd: int, share: bool, system: System) -> Takeover:
     if system.fcntl(fd, F_GETFL) & os.O_NONBLOCK:  # uWSGI's log-master
         return NON_BLOCKING
-    if descriptors.has_send_timeout(
-        fd
-    ):  # uWSGI has executed itself: the reader may be known to be stalled
-        return BOUNDED
+    if descriptors.has_send_timeout(fd):
+        return TIMEOUT  # uWSGI has re-executed itself: the reader may be known to be stalled
     if not (share or descriptors.is_journal(fd)):
-        raise OSError(
-            errno.EOPNOTSUPP,
-            "cannot be opened again, and is not this unit's own connection to the journal",
-        )
-    bound_sends(fd)
-    return BOUNDED
+        reason = "cannot be reopened, and is not this unit's own connection to the journal"
+        raise OSError(errno.EOPNOTSUPP, reason)
+    descriptors.set_send_timeout(fd, SEND_SECONDS)
+    return TIMEOUT
 
 
-def bound_sends(fd: int, *, stalled: bool = False) -> None:
-    """Bound how long a write to a socket may wait, by whoever shares it. Raises `OSError`.
-
-    O_NONBLOCK would have children fail at a reader that is only a little slow; with a timeout, a
-    write waits as ever, and fails only if the reader has made no room for so long.
-    """
-    descriptors.set_send_timeout(fd, STALLED_SEND_SECONDS if stalled else SEND_SECONDS)
-
-
-def _pipe(fd: int, share: bool, system: System) -> Takeover:
-    if is_ours(fd, system):  # uWSGI has executed itself: a reload
+def _take_pipe(fd: int, share: bool, system: System) -> Takeover:
+    if is_ours(fd, system):  # uWSGI has re-executed itself: a reload
         children.reopen(fd, system)
         return REOPENED
     try:
-        # for reading too: so the pipe has a reader as long as we live, and the real one's death is
-        # EAGAIN when it is full, not EPIPE with a SIGPIPE, which uWSGI's handler answers by writing
-        # to the same pipe (unbit/uwsgi #1786)
+        # for reading too: so the pipe has a reader as long as this process lives, and the death of
+        # the real one is EAGAIN when the pipe is full. Otherwise it is EPIPE with a SIGPIPE, which
+        # uWSGI's handler answers by writing to the same pipe (unbit/uwsgi #1786)
         private = system.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if not share:
-            raise OSError(error.errno, f"cannot be opened again: {error.strerror}") from None
+            raise OSError(error.errno, f"cannot be reopened: {error.strerror}") from None
         system.fcntl(fd, F_SETFL, system.fcntl(fd, F_GETFL) | os.O_NONBLOCK)
         children.reopen(fd, system)
         return SHARED
@@ -177,56 +170,52 @@ def _pipe(fd: int, share: bool, system: System) -> Takeover:
 
 
 def is_ours(fd: int, system: System = SYSTEM) -> bool:
-    """Return whether a descriptor is a pipe that was taken over, here or by a process before this
-    one.
-    """
+    """Return whether a pipe was taken over, here or by the process that executed this one."""
     flags = system.fcntl(fd, F_GETFL)
     return bool(flags & os.O_NONBLOCK) and flags & os.O_ACCMODE == os.O_RDWR
 
 
 def _candidates(log_fds: bool, system: System) -> Iterable[int]:
-    """Return the descriptors to take over: those that this process writes to, of the same pipe or
-    socket as 1 or 2.
-    """
+    """Yield the descriptors to take over: writable ones of the same pipe or socket as 1 or 2."""
     others = set(_open_descriptors()) - set(children.descriptors())
-    found = {fd: look for fd in sorted(others) for look in [_look(fd, system)] if look is not None}
+    found = {fd: file for fd in sorted(others) for file in [_inspect(fd, system)] if file}
     standard = {found[fd].inode for fd in STANDARD if fd in found}
-    read_here = {look.inode for look in found.values() if look.mode == os.O_RDONLY}
-    for fd, look in found.items():
-        if look.mode == os.O_RDONLY or look.inode in read_here:
+    read_here = {file.inode for file in found.values() if file.mode == os.O_RDONLY}
+    for fd, file in found.items():
+        if file.mode == os.O_RDONLY or file.inode in read_here:
             continue
-        if look.kind == "socket":
+        if file.kind == SOCKET:
             if fd in STANDARD:
                 yield fd
-        elif look.inode in standard or (
-            log_fds and look.mode == os.O_WRONLY and os.get_inheritable(fd)
+        elif file.inode in standard or (
+            # Python's own pipes (to a child's standard input, say) are not inheritable; those that
+            # uWSGI made with dup() are
+            log_fds and file.mode == os.O_WRONLY and os.get_inheritable(fd)
         ):
-            # Python's own pipes (to a child's standard input, say) are not inheritable, uWSGI's
-            # dup() is
             yield fd
 
 
 @dataclass(frozen=True)
-class _Look:
+class _File:
     kind: str
     mode: int
     inode: Tuple[int, int]
 
 
-def _look(fd: int, system: System) -> Optional[_Look]:
+def _inspect(fd: int, system: System) -> Optional[_File]:
     try:
-        what = kind_of(fd, system)
-        status = system.fstat(fd)
+        kind = kind_of(fd, system)
         mode = system.fcntl(fd, F_GETFL) & os.O_ACCMODE
+        inode = identity_of(fd, system)
     except OSError as error:
         if error.errno == errno.EBADF:
             return None
         raise
-    return _Look(what, mode, (status.st_dev, status.st_ino)) if what in ("pipe", "socket") else None
+    return _File(kind, mode, inode) if kind in (PIPE, SOCKET) else None
 
 
 def _open_descriptors() -> List[int]:
     try:
-        return procfs.fds()
+        return descriptors.open_descriptors()
     except OSError:
         return list(STANDARD)

@@ -1,10 +1,10 @@
-"""The ways to write to a descriptor without waiting for its reader, best first.
+"""The methods of writing to a descriptor without waiting for its reader, best first.
 
-Which of them there are is decided by the kind of the descriptor, and by the kernel at the first
-write: each refuses with one of `REFUSED` before a byte is written. facts: `pwritev2(RWF_NOWAIT)`
-works on pipes since Linux 6.4 and on sockets since 6.5, also after setuid, and leaves the flags of
-a description that others share alone; it does not work on FIFOs with a name, on a pipe that was
-opened anew, and on terminals.
+Which of them work depends on the kind of the descriptor and, at the first write, on the kernel: a
+method that the kernel rejects raises one of `REJECTED` before a byte is written.
+`pwritev2(RWF_NOWAIT)` works on pipes since Linux 6.4 and on sockets since 6.5, also after setuid,
+and leaves the flags of a shared open file description alone. It does not work on named FIFOs, on a
+pipe that was reopened, and on terminals.
 """
 
 from __future__ import annotations
@@ -16,19 +16,29 @@ import socket
 from functools import partial
 from typing import Callable, Dict, Iterator, Optional, Tuple
 
-from ..core.system import System
-from ..host.descriptors import keeps_messages, kind_of
+from ..core.system import PerProcess, Process, System
+from ..host.descriptors import (
+    DEVICE,
+    FILE,
+    PIPE,
+    SOCKET,
+    TERMINAL,
+    identity_of,
+    keeps_messages,
+    kind_of,
+    socket_of,
+)
 from ..host.linux import PIPE_BUF, RWF_NOSIGNAL, RWF_NOWAIT
 
-REFUSED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
+REJECTED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSOCK))
 
 
-class Means:
-    """One way to write to a descriptor.
+class WriteMethod:
+    """One method of writing to a descriptor; this one is a plain `write`: for files and devices.
 
-    Making one raises `OSError` where it cannot be had. `write` returns how many bytes went, and
-    raises `BlockingIOError` if there is no room. Where `atomic`, up to `PIPE_BUF` bytes went all or
-    none, also with other processes writing.
+    The constructor raises `OSError` if the method is not available. `write` returns how many bytes
+    went, and raises `BlockingIOError` if there is no room. If `atomic`, up to `PIPE_BUF` bytes go
+    all or none, whatever other processes write.
     """
 
     name = "plain"
@@ -43,17 +53,17 @@ class Means:
         return f"<{type(self).__name__} fd={self.fd}>"
 
     def write(self, data: bytes) -> int:
-        """Write as to a file, which takes what it is given: regular files, /dev/null."""
+        """Write as much as the kernel takes; return how many bytes that was."""
         return self._system.write(self.fd, data)
 
     def close(self) -> None:
-        """Give back what it holds besides the descriptor."""
+        """Release what the method holds besides the descriptor."""
 
 
-class Nowait(Means):
+class Nowait(WriteMethod):
     """`pwritev2` with `RWF_NOWAIT`: this one call does not wait.
 
-    Before Linux 6.18 a closed reader raises SIGPIPE.
+    Before Linux 6.18 a reader that has closed its end raises SIGPIPE.
     """
 
     name = "pwritev2"
@@ -64,7 +74,7 @@ class Nowait(Means):
         super().__init__(fd, system, atomic=atomic)
         pwritev, flags = system.pwritev, self.flags
 
-        # of all the ways this is the one that has to be fast: no attribute is looked up
+        # the method that has to be fast: it looks up no attribute
         def write(data: bytes) -> int:
             return pwritev(fd, (data,), -1, flags)  # an offset other than -1 would be ESPIPE
 
@@ -72,88 +82,90 @@ class Nowait(Means):
 
 
 class NowaitNosignal(Nowait):
-    """The same without SIGPIPE: EPIPE alone says that the reader is gone (Linux 6.18)."""
+    """`pwritev2` without SIGPIPE: a reader that is gone is EPIPE alone (Linux 6.18)."""
 
     name = "pwritev2-nosignal"
     __slots__ = ()
     flags = RWF_NOWAIT | RWF_NOSIGNAL
 
 
-class Flagged(Means):
-    """A plain write where the description has O_NONBLOCK already: `take_over`, uWSGI's log-master."""
+class AlreadyNonBlocking(WriteMethod):
+    """A plain `write` where the open file description has O_NONBLOCK: `take_over`, a log-master."""
 
     name = "nonblocking"
     __slots__ = ("write",)
 
     def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
         super().__init__(fd, system, atomic=atomic)
-        self.write = partial(system.write, fd)  # type: ignore[method-assign]  # as fast as can be, too: uWSGI's is this one
+        # must be fast, too: uWSGI uses this one
+        self.write = partial(system.write, fd)  # type: ignore[method-assign]
         if os.get_blocking(fd):
             raise OSError(errno.EOPNOTSUPP, "the description has no O_NONBLOCK")
 
 
-class _Private(Means):
-    """A way that needs a descriptor of its own besides the one that it writes for.
+class _PrivateDescriptor(WriteMethod):
+    """A method that needs a descriptor of its own besides the one that it writes for.
 
-    Those who make a daemon of the process close all descriptors that they do not know, and the
-    number then belongs to somebody else: a database connection. A new pid is when that happens, so
-    then it is looked at again.
+    A process that daemonizes closes all descriptors that it does not know, and the number may then
+    belong to something else: a database connection. Daemonizing forks, so each new process checks
+    its private descriptor once.
     """
 
-    __slots__ = ("_identity", "_pid", "_private")
+    __slots__ = ("_checked", "_identity", "_private")
 
     def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
         super().__init__(fd, system, atomic=atomic)
-        self._private = self._make()
-        self._identity: Optional[Tuple[int, int]] = self._look()
-        self._pid = system.getpid()
+        self._private = self._open()
+        self._identity: Optional[Tuple[int, int]] = identity_of(self._private, system)
+        self._checked = PerProcess(self._check, Process(system))
+        self._checked.get()
 
-    def _make(self) -> int:
+    def _open(self) -> int:
         raise NotImplementedError
 
     def _send(self, data: bytes) -> int:
         raise NotImplementedError
 
-    def _look(self) -> tuple[int, int]:
-        status = self._system.fstat(self._private)
-        return status.st_dev, status.st_ino
+    def _check(self) -> bool:
+        """Open another private descriptor if the number belongs to something else."""
+        if not self._is_mine():
+            self._private = self._open()
+            self._identity = identity_of(self._private, self._system)
+        return True
 
     def _is_mine(self) -> bool:
         try:
-            return self._look() == self._identity
+            return identity_of(self._private, self._system) == self._identity
         except OSError:
             return False
 
     def __del__(self) -> None:
-        # it may not have been made, or the interpreter be nearly gone
+        # it may never have been opened, or the interpreter may be nearly gone
         with contextlib.suppress(Exception):
             self.close()
 
     def write(self, data: bytes) -> int:
-        """Write without waiting."""
-        if self._system.getpid() != self._pid:
-            if not self._is_mine():
-                self._private = self._make()
-                self._identity = self._look()
-            self._pid = self._system.getpid()
+        """Write to the private descriptor without waiting."""
+        self._checked.get()
         return self._send(data)
 
     def close(self) -> None:
-        """Close the private descriptor, unless the number has become somebody else's."""
+        """Close the private descriptor, unless the number belongs to something else by now."""
         if self._is_mine():
             self._system.close(self._private)
             self._identity = None
 
 
-class Reopened(_Private):
-    """A description of its own with O_NONBLOCK, opened through /proc: not for sockets, and not as
-    another user.
+class Reopened(_PrivateDescriptor):
+    """A second open file description with O_NONBLOCK, opened through /proc.
+
+    Not available for sockets, nor for a pipe of another user.
     """
 
     name = "reopened"
     __slots__ = ()
 
-    def _make(self) -> int:
+    def _open(self) -> int:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         return self._system.open(f"/proc/self/fd/{self.fd}", flags)
 
@@ -161,23 +173,15 @@ class Reopened(_Private):
         return self._system.write(self._private, data)
 
 
-class Sent(_Private):
+class Send(_PrivateDescriptor):
     """`send` with MSG_DONTWAIT and MSG_NOSIGNAL, for sockets."""
 
     name = "send"
     __slots__ = ("_socket",)
 
-    def _make(self) -> int:
+    def _open(self) -> int:
         private = self._system.dup(self.fd)
-        blocking = os.get_blocking(private)
-        try:
-            self._socket = socket.socket(fileno=private)
-        except OSError:
-            self._system.close(private)
-            raise
-        # with socket.setdefaulttimeout() the constructor sets O_NONBLOCK, on the description that
-        # others share
-        os.set_blocking(private, blocking)
+        self._socket = socket_of(private)
         return private
 
     def _send(self, data: bytes) -> int:
@@ -186,38 +190,34 @@ class Sent(_Private):
     def _is_mine(self) -> bool:
         mine = super()._is_mine()
         if not mine:
-            self._socket.detach()  # or its finalizer would close what is somebody else's now
+            self._socket.detach()  # or its finalizer would close what has the number now
         return mine
 
     def close(self) -> None:
-        """Close the private descriptor, unless the number has become somebody else's."""
+        """Close the private descriptor, unless the number belongs to something else by now."""
         if self._is_mine():
             self._socket.close()
             self._identity = None
 
 
-class Spliced(Means):
-    """Through a pipe of its own and `splice` without waiting: old kernels, also after setuid
-    (Python 3.10).
+class Splice(WriteMethod):
+    """`splice` from a private pipe, without waiting: old kernels, also after setuid (Python 3.10).
 
-    For pipes only: into a socket that blocks it does wait, whatever the flag says (measured on
-    Linux 6.18). The pipe belongs to one process and one thread at a time, which is why it is never
-    called atomic: the writer then lets one thread at a time have it.
+    For pipes only: into a socket that blocks `splice` does wait, whatever its flag says (measured
+    on Linux 6.18). The private pipe serves one process and one thread at a time, so this method
+    never claims to be atomic: the writer then lets one thread at a time use it.
     """
 
     name = "splice"
-    __slots__ = ("_pid", "_pipe")
+    __slots__ = ("_pipe",)
 
     def __init__(self, fd: int, system: System, *, atomic: bool = True) -> None:
         del atomic
         super().__init__(fd, system, atomic=False)
-        self._pid = system.getpid()
-        self._pipe: Tuple[int, ...] = system.pipe()
+        self._pipe: PerProcess[Tuple[int, int]] = PerProcess(system.pipe, Process(system))
         try:
-            system.splice(self._pipe[0], fd, 1)
-        except (
-            BlockingIOError
-        ):  # nothing in it yet: so the call is there, and takes this kind of descriptor
+            system.splice(self._pipe.get()[0], fd, 1)
+        except BlockingIOError:  # the pipe is empty, so the kernel does splice to this descriptor
             return
         except OSError:
             self.close()
@@ -225,9 +225,7 @@ class Spliced(Means):
 
     def write(self, data: bytes) -> int:
         """Write without waiting."""
-        if self._system.getpid() != self._pid:
-            self._pid, self._pipe = self._system.getpid(), self._system.pipe()
-        read, write = self._pipe
+        read, write = self._pipe.get()
         size = self._system.write(write, data)
         gone = 0
         try:
@@ -242,18 +240,19 @@ class Spliced(Means):
             self.close()
 
     def close(self) -> None:
-        """Close the private pipe."""
-        pipe, self._pipe = self._pipe, ()
+        """Close the private pipe of this process."""
+        pipe = self._pipe.peek() or ()
+        self._pipe.clear()
         for fd in pipe:
             self._system.close(fd)
 
 
-class Polled(Means):
-    """Look whether there is room, then write: best effort.
+class Polled(WriteMethod):
+    """Poll for room, then write: best effort.
 
-    A pipe that is said to have room has room for PIPE_BUF, but another process can take it in
-    between, and then this waits after all (4 of 40 rounds with six processes). A terminal may have
-    room for one byte only.
+    A pipe that reports room has room for PIPE_BUF bytes, but another process can take it in
+    between, and then the write waits after all (4 of 40 rounds with six processes). A terminal may
+    have room for a single byte.
     """
 
     name = "poll"
@@ -264,7 +263,7 @@ class Polled(Means):
         self._step = 1 if system.isatty(fd) else PIPE_BUF
 
     def write(self, data: bytes) -> int:
-        """Write as long as there seems to be room."""
+        """Write as long as the descriptor reports room."""
         gone = 0
         while gone < len(data) and self._system.writable(self.fd, 0.0):
             gone += self._system.write(self.fd, data[gone : gone + self._step])
@@ -273,27 +272,24 @@ class Polled(Means):
         return gone
 
 
-Maker = Callable[..., Means]
-
-
-LADDERS: Dict[str, Tuple[Maker, ...]] = {
-    "pipe": (NowaitNosignal, Nowait, Flagged, Reopened, Spliced, Polled),
-    "socket": (NowaitNosignal, Nowait, Sent, Flagged, Polled),
-    "terminal": (Reopened, Flagged, Polled),
-    "device": (Means,),
-    "file": (Means,),
+_CANDIDATES: Dict[str, Tuple[Callable[..., WriteMethod], ...]] = {
+    PIPE: (NowaitNosignal, Nowait, AlreadyNonBlocking, Reopened, Splice, Polled),
+    SOCKET: (NowaitNosignal, Nowait, Send, AlreadyNonBlocking, Polled),
+    TERMINAL: (Reopened, AlreadyNonBlocking, Polled),
+    DEVICE: (WriteMethod,),
+    FILE: (WriteMethod,),
 }
 
 
-def ladder(fd: int, system: System) -> Iterator[Means]:
-    """Yield the ways to write to this descriptor, best first.
+def methods_for(fd: int, system: System) -> Iterator[WriteMethod]:
+    """Yield the available methods of writing to this descriptor, best first.
 
-    Those that cannot be had are left out.
+    Raises `OSError` if the descriptor is closed.
     """
-    what = kind_of(fd, system)
-    atomic = what in ("pipe", "file", "device") or (what == "socket" and keeps_messages(fd))
-    for make in LADDERS[what]:
+    kind = kind_of(fd, system)
+    atomic = kind in (PIPE, FILE, DEVICE) or (kind == SOCKET and keeps_messages(fd))
+    for make in _CANDIDATES[kind]:
         try:
             yield make(fd, system, atomic=atomic)
-        except OSError:  # noqa: PERF203 - a few times in a process's life
+        except OSError:  # noqa: PERF203 - a few times in the life of a process
             continue

@@ -22,7 +22,7 @@ from lab.stderr.log_servers import SHIM
 from resilient_wsgi.cli.main import main
 from resilient_wsgi.host import descriptors, pipes
 from resilient_wsgi.stderr import NonBlockingStream
-from resilient_wsgi.stderr.patience import CREDIT_SECONDS, SHARE, Patience
+from resilient_wsgi.stderr.wait_policy import CREDIT_SECONDS, CREDIT_SHARE, WaitPolicy
 
 DROPPED = re.compile(rb"(\d+) lines \(\d+ bytes\) dropped")
 
@@ -165,7 +165,7 @@ def test_streams_are_replaced_in_a_servers_process_alone_and_standard_output_whe
         for name in ("stdout", "stderr")
     ]
     assert said.startswith(str(expected))
-    assert bool(replaced) is ("no process of a server" not in said)
+    assert bool(replaced) is ("not a process of a server" not in said)
 
 
 # A reader that reads
@@ -392,17 +392,17 @@ def test_an_idle_worker_writes_its_buffer_and_report_soon_after_the_reader_is_ba
 
 
 def test_a_reader_that_is_too_slow_costs_a_bounded_share_of_the_time():
-    patience, now, waited = Patience(), 1000.0, 0.0
+    policy, now, waited = WaitPolicy(), 1000.0, 0.0
     begin = now
     while now < begin + 200:
-        patience.begin(now)
-        if patience.waits:
-            patience.waited(now, now + 0.1)
+        policy.begin(now)
+        if policy.allows_waiting:
+            policy.waited(now, now + 0.1)
             waited += 0.1
-            patience.moved(now + 0.1)
+            policy.progress(now + 0.1)
         now += 0.1
-        patience.judge(now)
-    assert waited < CREDIT_SECONDS + SHARE * 200 + 1
+        policy.detect_stall(now)
+    assert waited < CREDIT_SECONDS + CREDIT_SHARE * 200 + 1
 
 
 # What is said of it

@@ -147,17 +147,17 @@ from resilient_wsgi.outbound import ledger
 from resilient_wsgi.outbound.sites import Site
 from resilient_wsgi.readiness.gunicorn_worker import Tally
 from resilient_wsgi.request.shared import open_shared
-from resilient_wsgi.stderr import handover as bequest
+from resilient_wsgi.stderr import handover
 from resilient_wsgi.stderr.buffer import Dropped
 
 path = instance.directory().path
 open_shared().memory[5000] = 7
 ledger.add([Site("app.py:1", "host", "without a timeout", 1, 1.0)])
-bequest.leave(2, Dropped(3, 300))
+handover.leave(2, Dropped(3, 300))
 tally = Tally(os.getpid())
 tally.begin(); tally.end(); tally.add_failure()
 names = instance.directory().names()
-print(json.dumps([path, names, bequest.take(2), time.monotonic() - begin]), flush=True)
+print(json.dumps([path, names, handover.take(2), time.monotonic() - begin]), flush=True)
 if len(sys.argv) > 3:
     time.sleep(60)
 """

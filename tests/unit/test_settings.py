@@ -84,7 +84,7 @@ def test_no_timeout_is_accepted_where_that_means_something(value):
 
 @pytest.mark.parametrize("value", [1.5, "1.5", -1, True, None])
 def test_a_count_that_is_no_whole_number_is_a_mistake(value):
-    (mistake,) = mistakes(arguments={"STDERR": {"SPILL_BYTES": value}})
+    (mistake,) = mistakes(arguments={"STDERR": {"BUFFER_BYTES": value}})
     assert "it takes a whole number, 0 or more" in mistake
 
 

@@ -13,10 +13,10 @@ import pytest
 from resilient_wsgi import events
 from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
-from resilient_wsgi.stderr.patience import NoPatience
+from resilient_wsgi.stderr.wait_policy import NeverWait
 
 # nothing is waited for by a fake clock
-Impatient = functools.partial(NonBlockingStream, patience=NoPatience)
+Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
 NOTICE = re.compile(
     rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
 )
@@ -61,7 +61,7 @@ def told(text):
 
 @pytest.mark.parametrize("keep", ["newest", "oldest"])
 def test_every_line_is_read_or_counted_and_said(pipe, clock, keep):
-    stream = Impatient(pipe.write_end, spill_bytes=20_000, keep=keep, system=clock)
+    stream = Impatient(pipe.write_end, buffer_bytes=20_000, keep=keep, system=clock)
     lines = numbered(5000)
     for line in lines:
         stream.write(line)
@@ -71,13 +71,13 @@ def test_every_line_is_read_or_counted_and_said(pipe, clock, keep):
     assert rest == sorted(rest)
     assert said == (len(lines) - len(rest), 100 * (len(lines) - len(rest)))
     assert stream.dropped == said
-    # of 100 bytes the pipe takes 655 or so, the spill nearly 200
+    # of 100 bytes the pipe takes 655 or so, the buffer nearly 200
     assert (lines[700] in rest) is (keep == "oldest")
     assert (lines[4900] in rest) is (keep == "newest")
 
 
-def test_the_spill_keeps_to_its_bound(pipe, clock):
-    stream = Impatient(pipe.write_end, spill_bytes=10_000, system=clock)
+def test_the_buffer_keeps_to_its_limit(pipe, clock):
+    stream = Impatient(pipe.write_end, buffer_bytes=10_000, system=clock)
     pipe.fill()
     for line in numbered(3000):
         stream.write(line)
@@ -85,8 +85,8 @@ def test_the_spill_keeps_to_its_bound(pipe, clock):
     assert stream.writer.waiting_bytes > 5_000
 
 
-def test_no_spill_at_all_still_counts(pipe, clock):
-    stream = Impatient(pipe.write_end, spill_bytes=0, system=clock)
+def test_no_buffer_at_all_still_counts(pipe, clock):
+    stream = Impatient(pipe.write_end, buffer_bytes=0, system=clock)
     pipe.fill()
     for line in numbered(64):
         stream.write(line)
@@ -97,7 +97,7 @@ def test_no_spill_at_all_still_counts(pipe, clock):
 
 
 def test_what_was_dropped_is_said_before_the_next_line_although_nothing_waits(pipe, clock):
-    stream = Impatient(pipe.write_end, spill_bytes=0, system=clock)
+    stream = Impatient(pipe.write_end, buffer_bytes=0, system=clock)
     pipe.fill()
     for line in numbered(200):
         stream.write(line)
@@ -114,7 +114,7 @@ def test_the_time_in_the_report_is_that_from_the_first_drop_to_the_last(pipe, cl
     seen = []
     unsubscribe = events.subscribe(seen.append)
     try:
-        stream = Impatient(pipe.write_end, spill_bytes=1000, system=clock)
+        stream = Impatient(pipe.write_end, buffer_bytes=1000, system=clock)
         for began in (1100.0, 1200.0):  # long after the process began, and after the report before
             pipe.fill()
             clock.now = began
@@ -130,7 +130,7 @@ def test_the_time_in_the_report_is_that_from_the_first_drop_to_the_last(pipe, cl
     assert times == [pytest.approx(4.0, abs=0.21)] * 2  # ten lines fit into the buffer first
 
 
-def test_nothing_passes_what_waits_when_the_means_are_chosen_anew(pipe, clock):
+def test_nothing_passes_what_waits_when_the_write_method_is_chosen_again(pipe, clock):
     stream = Impatient(pipe.write_end, system=clock)
     pipe.fill()
     stream.write("first\n")
@@ -178,7 +178,7 @@ def test_the_event_says_what_was_dropped(pipe, clock):
     seen = []
     unsubscribe = events.subscribe(seen.append)
     try:
-        stream = Impatient(pipe.write_end, spill_bytes=0, system=clock)
+        stream = Impatient(pipe.write_end, buffer_bytes=0, system=clock)
         pipe.fill()
         for line in numbered(64):
             stream.write(line)
@@ -191,7 +191,7 @@ def test_the_event_says_what_was_dropped(pipe, clock):
 
 
 def test_a_reader_that_is_gone_raises_nothing_and_is_counted(pipe, clock):
-    stream = Impatient(pipe.write_end, spill_bytes=0, system=clock)
+    stream = Impatient(pipe.write_end, buffer_bytes=0, system=clock)
     pipe.close_reader()
     for line in numbered(500):
         stream.write(line)
@@ -236,7 +236,7 @@ def test_a_socket_that_keeps_messages_gets_long_lines_in_marked_parts():
 
 
 def test_many_long_lines_are_bounded_at_once(pipe, clock):
-    stream = Impatient(pipe.write_end, spill_bytes=100_000, system=clock)
+    stream = Impatient(pipe.write_end, buffer_bytes=100_000, system=clock)
     pipe.fill()
     for _ in range(60):
         stream.write("ö" * 500_000 + "\n")
@@ -265,10 +265,10 @@ def test_draining_waits_for_the_reader_for_a_bounded_time(pipe):
 
 def test_lines_that_arrive_while_nobody_can_put_them_in_order_are_bounded_and_counted(pipe, clock):
     """As when a thread holds the token and does not get to run."""
-    stream = Impatient(pipe.write_end, spill_bytes=20_000, system=clock)
+    stream = Impatient(pipe.write_end, buffer_bytes=20_000, system=clock)
     pipe.fill()
     stream.write("first\n")
-    with stream.writer.spill().token:
+    with stream.writer.buffer().token:
         for line in numbered(10_000):
             stream.write(line)
         assert stream.writer.waiting_bytes < 500_000

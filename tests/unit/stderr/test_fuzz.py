@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
-from resilient_wsgi.stderr.patience import NoPatience
+from resilient_wsgi.stderr.wait_policy import NeverWait
 
-Impatient = functools.partial(NonBlockingStream, patience=NoPatience)
+Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
 NOTICE = re.compile(
     rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
 )
@@ -103,10 +103,12 @@ def quickly(call, *arguments):
 @example([("write", "ö" * 32663 + "\n"), ("write", "ö" * 30622 + "\n")], 0)
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an example that fails
 @QUICK
-def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, script, spill_bytes):
+def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(
+    keep, script, buffer_bytes
+):
     with Pipe() as pipe:
         system = Clock()
-        stream = Impatient(pipe.writing, spill_bytes=spill_bytes, keep=keep, system=system)
+        stream = Impatient(pipe.writing, buffer_bytes=buffer_bytes, keep=keep, system=system)
         written = 0
         for name, value in script:
             if name == "write":
@@ -141,10 +143,10 @@ def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(keep, s
 )
 @settings(QUICK, max_examples=25)
 def test_whatever_many_threads_write_no_line_is_torn_and_the_lines_add_up(
-    writers, reads, spill_bytes
+    writers, reads, buffer_bytes
 ):
     with Pipe() as pipe:
-        stream = Impatient(pipe.writing, spill_bytes=spill_bytes)
+        stream = Impatient(pipe.writing, buffer_bytes=buffer_bytes)
 
         def work(name, sizes):
             for size in sizes:
@@ -187,9 +189,9 @@ def in_the_child(stream, number):
     st.integers(0, 3000),
 )
 @settings(QUICK, max_examples=25)
-def test_forks_in_between_write_each_line_once(script, spill_bytes):
+def test_forks_in_between_write_each_line_once(script, buffer_bytes):
     with Pipe() as pipe:
-        stream = Impatient(pipe.writing, spill_bytes=spill_bytes)
+        stream = Impatient(pipe.writing, buffer_bytes=buffer_bytes)
         lines = 0
         children_dropped = 0
         for number, step in enumerate(script):
@@ -218,7 +220,7 @@ def test_forks_in_between_write_each_line_once(script, spill_bytes):
 @settings(QUICK, max_examples=15)
 def test_signal_handlers_that_write_in_between_lose_nothing(sizes, interval):
     with Pipe() as pipe:
-        stream = Impatient(pipe.writing, spill_bytes=10_000)
+        stream = Impatient(pipe.writing, buffer_bytes=10_000)
         handled = []  # handlers interrupt each other, too: += would lose some
 
         def handler(*_):

@@ -14,7 +14,7 @@ from resilient_wsgi import stderr
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.stderr import NonBlockingHandler, NonBlockingStream, component as installing
 from resilient_wsgi.stderr.middleware import ErrorsMiddleware
-from resilient_wsgi.stderr.shared import shared
+from resilient_wsgi.stderr.standard_streams import shared
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ say(why=why, taken=[str(t) for t in taken], nonblocking=not os.get_blocking(2))
 
 def test_a_pipe_of_another_user_is_refused_with_the_reason_or_shared_if_asked_for(child, pipe):
     said = child(REFUSED, stdout=pipe.write_end, stderr=pipe.write_end)
-    assert "descriptor 2 (pipe) cannot be opened again: Permission denied" in said["why"]
+    assert "descriptor 2 (pipe) cannot be reopened: Permission denied" in said["why"]
     assert said["taken"] == [
         f"descriptor {fd} (pipe): O_NONBLOCK on the shared description" for fd in (1, 2)
     ]

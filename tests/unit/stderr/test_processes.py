@@ -89,8 +89,8 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_chil
     pipe,
 ):
     code = """
-        stream.writer.spill().enter()  # as a thread that is not there any more in the child
-        stream.writer.spill().owner = -1
+        stream.writer.buffer().enter()  # as a thread that is not there any more in the child
+        stream.writer.buffer().owner = -1
         stream.writer.busy = True
         print("waits for the holder", file=stream)
         pid = os.fork()
@@ -98,7 +98,7 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_write_leaves_the_chil
             print("child", file=stream)
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
-        stream.writer.spill().leave()
+        stream.writer.buffer().leave()
         stream.drain(5)
     """
     _, text = run(code, pipe)
@@ -144,8 +144,9 @@ def test_the_end_of_a_process_waits_for_a_reader_that_is_not_there_only_so_long(
     pipe.fill()
     code = f"""
         from resilient_wsgi.settings.options import Stderr
-        from resilient_wsgi.stderr import shared, NonBlockingHandler
-        shared.configure(Stderr(flush_timeout={seconds}))
+        from resilient_wsgi.stderr import NonBlockingHandler
+        from resilient_wsgi.stderr.standard_streams import streams
+        streams.configure(Stderr(flush_timeout={seconds}))
         import logging
         logging.getLogger().addHandler(NonBlockingHandler())
         logging.warning("waits")
@@ -159,7 +160,7 @@ def test_the_end_of_a_process_waits_for_a_reader_that_is_not_there_only_so_long(
 
 def test_what_waits_at_the_end_of_the_interpreter_is_written_if_there_is_room_by_then(pipe):
     code = """
-        from resilient_wsgi.stderr.shared import shared
+        from resilient_wsgi.stderr.standard_streams import shared
         fill(2)
         shared(2).write("waits\\n")
         print("begun", end="", file=shared(2))

@@ -155,7 +155,7 @@ def test_faulthandler_dumps_into_its_descriptor(pipe):
     assert b"most recent call first" in pipe.read()
 
 
-def test_its_repr_says_by_which_means_and_how_much_was_dropped(stream, pipe):
+def test_its_repr_says_how_and_how_much_was_dropped(stream, pipe):
     assert (
         repr(stream) == f"<NonBlockingStream fd={pipe.write_end} via={stream.writer.via} dropped=0>"
     )

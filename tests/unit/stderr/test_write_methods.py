@@ -110,7 +110,7 @@ def test_a_descriptor_that_nobody_reads_never_blocks_whatever_the_kernel_refuses
 ):
     if via == "splice" and not hasattr(os, "splice"):
         via = "poll"
-    stream = NonBlockingStream(ends.writing, spill_bytes=50_000, system=refusing(*calls, **how))
+    stream = NonBlockingStream(ends.writing, buffer_bytes=50_000, system=refusing(*calls, **how))
     flags = fcntl.fcntl(ends.writing, fcntl.F_GETFL)
     lines = [f"{number:09}".ljust(99, ".") + "\n" for number in range(5000)]
     stream.write(lines[0])
@@ -141,7 +141,7 @@ def test_a_descriptor_that_nobody_reads_never_blocks_whatever_the_kernel_refuses
     indirect=["ends"],
 )
 def test_a_reader_that_is_gone_raises_nothing(ends, calls, how, via):
-    stream = NonBlockingStream(ends.writing, spill_bytes=0, system=refusing(*calls, **how))
+    stream = NonBlockingStream(ends.writing, buffer_bytes=0, system=refusing(*calls, **how))
     stream.write("x\n")
     os.dup2(os.open(os.devnull, os.O_RDONLY), ends.reading)
     for _ in range(300):
@@ -151,15 +151,15 @@ def test_a_reader_that_is_gone_raises_nothing(ends, calls, how, via):
 
 
 @pytest.mark.parametrize("ends", ["stream", "terminal"], indirect=True)
-def test_without_a_spill_what_there_is_room_for_is_written(ends):
-    stream = NonBlockingStream(ends.writing, spill_bytes=0)
+def test_without_a_buffer_what_there_is_room_for_is_written(ends):
+    stream = NonBlockingStream(ends.writing, buffer_bytes=0)
     stream.write("one\n")
     stream.write("two\n" * 1500)
     assert ends.read() == b"one\n" + b"two\n" * 1500
 
 
 @pytest.mark.parametrize("ends", ["pipe"], indirect=True)
-def test_a_means_that_is_refused_later_is_given_up_then(ends):
+def test_a_write_method_that_is_rejected_later_is_given_up_then(ends):
     system = refusing()
     calls = []
 
@@ -208,7 +208,7 @@ def test_a_pipe_that_is_replaced_by_a_file_is_not_opened_anew_which_would_overwr
 def test_a_full_disk_raises_nothing_and_the_next_line_is_whole():
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
-        stream = NonBlockingStream(fd, spill_bytes=0)
+        stream = NonBlockingStream(fd, buffer_bytes=0)
         for _ in range(100):
             stream.write("x\n")
         stream.drain(0)
@@ -234,9 +234,10 @@ def test_a_private_descriptor_that_a_daemon_has_closed_is_not_taken_for_what_has
     pid = [os.getpid()]
     system = refusing()
     system.getpid = lambda: pid[0]
+    system.wipes_on_fork = False
     stream = NonBlockingStream(ends.writing, system=system)
     stream.write("one\n")
-    private = stream.writer._means._private
+    private = stream.writer._method._private
     somebody_elses = tmp_path / "database"
     fd = os.open(somebody_elses, os.O_WRONLY | os.O_CREAT)
     os.dup2(fd, private)

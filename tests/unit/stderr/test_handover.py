@@ -7,7 +7,7 @@ import pytest
 from resilient_wsgi import servers
 from resilient_wsgi.servers.base import WORKER, Identity, Server
 from resilient_wsgi.shm import instance
-from resilient_wsgi.stderr import NonBlockingStream, handover as bequest
+from resilient_wsgi.stderr import NonBlockingStream, handover
 from resilient_wsgi.stderr.buffer import Dropped
 
 
@@ -36,31 +36,31 @@ def files(folder):
 
 
 def test_all_that_was_left_is_found_once(worker, tmp_path):
-    bequest.leave(2, Dropped(3, 300))
-    bequest.leave(2, Dropped(4, 400))
-    bequest.leave(1, Dropped(50, 5000))
-    assert bequest.take(2) == (7, 700)
-    assert bequest.take(2) == (0, 0)
-    assert bequest.take(1) == (50, 5000)
+    handover.leave(2, Dropped(3, 300))
+    handover.leave(2, Dropped(4, 400))
+    handover.leave(1, Dropped(50, 5000))
+    assert handover.take(2) == (7, 700)
+    assert handover.take(2) == (0, 0)
+    assert handover.take(1) == (50, 5000)
     assert files(tmp_path) == []
 
 
 def test_another_instance_does_not_find_it(worker, tmp_path):
-    bequest.leave(2, Dropped(3, 300))
+    handover.leave(2, Dropped(3, 300))
     worker.master = 1
-    assert bequest.take(2) == (0, 0)
+    assert handover.take(2) == (0, 0)
     worker.master = Worker.master
-    assert bequest.take(2) == (3, 300)
+    assert handover.take(2) == (3, 300)
 
 
 def test_looking_for_it_makes_nothing(worker, tmp_path):
-    assert bequest.take(2) == (0, 0)
+    assert handover.take(2) == (0, 0)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "empty", "symlink", "fifo", "directory"])
 def test_what_is_no_count_is_not_believed_and_not_waited_for(worker, tmp_path, kind):
-    bequest.leave(2, Dropped(3, 300))
+    handover.leave(2, Dropped(3, 300))
     (path,) = files(tmp_path)
     path.unlink()
     {
@@ -70,14 +70,14 @@ def test_what_is_no_count_is_not_believed_and_not_waited_for(worker, tmp_path, k
         "fifo": lambda: os.mkfifo(path),
         "directory": path.mkdir,
     }[kind]()
-    bequest.leave(2, Dropped(4, 400))
-    assert bequest.take(2) == (4, 400)
+    handover.leave(2, Dropped(4, 400))
+    assert handover.take(2) == (4, 400)
 
 
 @pytest.mark.parametrize("master", [0, os.getpid()])
 def test_who_has_no_successor_leaves_nothing(worker, tmp_path, master):
     worker.master = master
-    bequest.leave(2, Dropped(3, 300))
+    handover.leave(2, Dropped(3, 300))
     assert list(tmp_path.iterdir()) == []
 
 
