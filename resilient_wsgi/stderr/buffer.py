@@ -32,7 +32,7 @@ NOTHING = Dropped(0, 0)
 class Buffer:
     """What one process could not write yet.
 
-    Any thread may call `add`, in a signal handler too: it is one append. Everything else belongs to
+    Any thread may append to `arrivals`, in a signal handler too. Everything else belongs to
     the holder of `token`, which is only ever tried, never waited for: a signal handler or a fork
     that finds it held goes on. `limit_bytes` is kept to within a batch of arrivals.
     """
@@ -41,7 +41,6 @@ class Buffer:
         "_keep",
         "_now",
         "_overrun",
-        "add",
         "arrivals",
         "attended_until",
         "dropped_bytes",
@@ -69,7 +68,6 @@ class Buffer:
         self._keep = keep
         self._now = now
         self.arrivals: Deque[bytes] = deque()
-        self.add = self.arrivals.append
         self.kept: Deque[bytes] = deque()
         self.kept_bytes = 0
         # the rest of a piece that was written in part: it must follow before anything else

@@ -54,18 +54,19 @@ class Writer(BufferedDescriptor):
 
     def hold(self, data: bytes) -> None:
         """Buffer this, and write of the buffer what there is room for unless the gate is closed."""
-        state = self._state.get()
+        state = self._recent if self._recent_is_mine[0] else self._refresh()
         if state.direct and self._send_directly(state, data):
             return
-        buffer = state.buffer
-        buffer.add(data)
+        arrivals = state.arrivals
+        arrivals.append(data)
         if self._now() >= state.gate:
+            buffer = state.buffer
             wanted = buffer.passes + 1  # a pass that begins from here on finds it
             self._drain(state)
             if buffer.emptied < wanted:
                 self._wait(state, lambda: buffer.emptied >= wanted)
-        elif len(buffer.arrivals) >= BATCH:
-            _enforce_limit(buffer)
+        elif len(arrivals) >= BATCH:
+            _enforce_limit(state.buffer)
 
     def _send_directly(self, state: ProcessState, data: bytes) -> bool:
         """Send this if there is more room than it needs; return whether it went."""
