@@ -1,4 +1,4 @@
-"""What happened: one frozen dataclass for each kind of event, counted, logged, and passed to
+"""What happened: one frozen record for each kind of event, counted, logged, and passed to
 subscribers.
 
 Each event is logged in one line, at its own level, by `logging.getLogger("resilient_wsgi.NAME")`

@@ -7,9 +7,9 @@ the values apart, so that Sentry and JSON formatters group by class.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, Literal, Mapping, Optional, Tuple
 
+from ..core.record import Record
 from ..core.text import printable, printable_lines, redacted
 
 TEXT_LIMIT = 500
@@ -33,8 +33,7 @@ _SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Record):
     """Base of all events. `str(event)` is the message that is logged.
 
     In the message, and in what else goes into the log record, text from outside is escaped and cut,

@@ -1,9 +1,8 @@
-"""The events of threads, workers and their apps, a frozen dataclass each: see `types`."""
+"""The events of threads, workers and their apps, a frozen record each: see `types`."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Literal, Tuple
 
 from .base import Event, Words
@@ -30,7 +29,6 @@ _NEXT_TRY = {
 # -- threads and executors
 
 
-@dataclass(frozen=True)
 class ThreadStopped(Event):
     """A background thread ended after it was asked to stop."""
 
@@ -42,7 +40,6 @@ class ThreadStopped(Event):
     seconds: float
 
 
-@dataclass(frozen=True)
 class ThreadAbandoned(Event):
     """A background thread did not end within its grace and was left behind, so that the process
     could end.
@@ -61,7 +58,6 @@ class ThreadAbandoned(Event):
     started: str
 
 
-@dataclass(frozen=True)
 class ExitAwaitsWork(Event):
     """A process that was asked to stop waits for `threads` and `jobs` that its requests started."""
 
@@ -83,7 +79,6 @@ class ExitAwaitsWork(Event):
         return {"work": ", ".join(work)}
 
 
-@dataclass(frozen=True)
 class JobsAbandoned(Event):
     """Jobs that requests have put into executors did not finish in the time that the exit had."""
 
@@ -98,7 +93,6 @@ class JobsAbandoned(Event):
     seconds: float
 
 
-@dataclass(frozen=True)
 class ThreadHoldsExit(Event):
     """Dry run: the exit waits for a thread that would have been left behind after its grace."""
 
@@ -113,7 +107,6 @@ class ThreadHoldsExit(Event):
     started: str
 
 
-@dataclass(frozen=True)
 class ThreadFailed(Event):
     """A registered background thread, or one run of a periodic one, ended with an exception."""
 
@@ -124,7 +117,6 @@ class ThreadFailed(Event):
     error: str
 
 
-@dataclass(frozen=True)
 class StaleThread(Event):
     """A thread was started before the fork and does not run in this process."""
 
@@ -139,7 +131,6 @@ class StaleThread(Event):
     started: str
 
 
-@dataclass(frozen=True)
 class ThreadRestarted(Event):
     """A thread that was started before the fork was restarted in this process."""
 
@@ -153,7 +144,6 @@ class ThreadRestarted(Event):
     started: str
 
 
-@dataclass(frozen=True)
 class ExecutorRestarted(Event):
     """An executor that was used before the fork was given new threads in this process."""
 
@@ -171,7 +161,6 @@ class ExecutorRestarted(Event):
 # -- workers and their apps
 
 
-@dataclass(frozen=True)
 class LoadFailed(Event):
     """A worker could not load its app."""
 
@@ -189,7 +178,6 @@ class LoadFailed(Event):
         return {"what_next": _NEXT_TRY[self.next_try] % self.fields()}
 
 
-@dataclass(frozen=True)
 class AppsMissing(Event):
     """A worker serves some of its apps; others could not be loaded."""
 
@@ -204,7 +192,6 @@ class AppsMissing(Event):
         return {"why": self.fields()["error"] or "the log says why"}
 
 
-@dataclass(frozen=True)
 class WorkerLoaded(Event):
     """A worker has its app, after loads that failed."""
 
@@ -215,7 +202,6 @@ class WorkerLoaded(Event):
     failures: int
 
 
-@dataclass(frozen=True)
 class PeerStuck(Event):
     """A worker has been stuck without an app for `seconds`, as another worker found."""
 
@@ -234,7 +220,6 @@ class PeerStuck(Event):
         return {"is_stuck": stuck[self.problem], "action": action}
 
 
-@dataclass(frozen=True)
 class InstanceEnded(Event):
     """No worker ever had an app, so the whole instance ends."""
 
@@ -248,7 +233,6 @@ class InstanceEnded(Event):
     error: str
 
 
-@dataclass(frozen=True)
 class WorkerExited(Event):
     """A worker exits, so that the master starts a new one."""
 

@@ -1,4 +1,4 @@
-"""The events of requests, outbound calls, log lines and listen queues, a frozen dataclass each.
+"""The events of requests, outbound calls, log lines and listen queues, a frozen record each.
 
 Fields are data as it came: numbers, names, and one of a few words where there are only a few
 values. `lifecycle` has the events of threads and workers, `base` what they all are.
@@ -7,7 +7,6 @@ values. `lifecycle` has the events of threads and workers, `base` what they all 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Literal, Optional
 
 from .base import (
@@ -48,7 +47,6 @@ TAKEOVERS = {
 # -- requests
 
 
-@dataclass(frozen=True)
 class ClientGone(Event):
     """A request was taken from the queue whose client had hung up; the app was not called."""
 
@@ -64,7 +62,6 @@ class ClientGone(Event):
         return {"skipped": "dry run: would have skipped" if self.dry_run else "skipped"}
 
 
-@dataclass(frozen=True)
 class ClientLeft(Event):
     """The client of a running request hung up; `interrupted` of its waits were ended."""
 
@@ -80,7 +77,6 @@ class ClientLeft(Event):
         return {"ended": waits_ended(self.interrupted) or "no wait was ended"}
 
 
-@dataclass(frozen=True)
 class RequestSlow(Event):
     """A request has run for `SLOW_AFTER`; reported once for each request.
 
@@ -107,7 +103,6 @@ class RequestSlow(Event):
         return {"of_limit": of_limit, **doing(self.fields())}
 
 
-@dataclass(frozen=True)
 class RequestOverdue(Event):
     """A request has passed its deadline; `interrupted` of its waits were ended (in a dry run: could
     be).
@@ -134,7 +129,6 @@ class RequestOverdue(Event):
         }
 
 
-@dataclass(frozen=True)
 class WorkerRecycled(Event):
     """A worker with a request that nothing ends takes no more requests, lets the others finish, and
     is replaced.
@@ -164,7 +158,6 @@ class WorkerRecycled(Event):
         return {"what": _OUTCOMES[self.outcome]}
 
 
-@dataclass(frozen=True)
 class WorkerKilled(Event):
     """A worker ended in the middle of a request (SIGKILL: harakiri, out of memory; a crash).
 
@@ -190,7 +183,6 @@ class WorkerKilled(Event):
         return doing(self.fields())
 
 
-@dataclass(frozen=True)
 class RequestShed(Event):
     """A request was answered 503 because it had waited too long (in a dry run: would have been)."""
 
@@ -212,7 +204,6 @@ class RequestShed(Event):
         return {"shed": "dry run: would have shed" if self.dry_run else "shed"}
 
 
-@dataclass(frozen=True)
 class SheddingBegan(Event):
     """The first request in a while was shed; the others are not logged by default."""
 
@@ -230,7 +221,6 @@ class SheddingBegan(Event):
         return {"are": "would be (dry run)" if self.dry_run else "are"}
 
 
-@dataclass(frozen=True)
 class SheddingEnded(Event):
     """No request had to be shed for a while."""
 
@@ -248,7 +238,6 @@ class SheddingEnded(Event):
 # -- outbound calls, log lines, listen queues
 
 
-@dataclass(frozen=True)
 class OutboundTimedOut(Event):
     """An outbound exchange was ended by a limit of this library.
 
@@ -297,7 +286,6 @@ class OutboundTimedOut(Event):
         }
 
 
-@dataclass(frozen=True)
 class OutboundUnbounded(Event):
     """Dry run: an outbound call ran without a timeout, or for longer than a limit that would have
     applied.
@@ -325,7 +313,6 @@ class OutboundUnbounded(Event):
         return {"what": {**PROBLEMS, "beyond_limit": beyond}[self.problem]}
 
 
-@dataclass(frozen=True)
 class DescriptorTakenOver(Event):
     """A descriptor can no longer block this process and its children (in a dry run: it still can).
 
@@ -349,7 +336,6 @@ class DescriptorTakenOver(Event):
         return {"whose": "inherited " if self.inherited else "", "state": state}
 
 
-@dataclass(frozen=True)
 class LinesDropped(Event):
     """Lines that found no room on a descriptor, reported when there is room again."""
 
@@ -363,7 +349,6 @@ class LinesDropped(Event):
     seconds: float
 
 
-@dataclass(frozen=True)
 class BacklogSmall(Event):
     """A listen queue is shorter than the server was asked for, or than is wise.
 

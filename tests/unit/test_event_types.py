@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import logging
@@ -49,7 +48,7 @@ KINDS = [
 def types_of(kind):
     """Return the types of an event's fields by name."""
     hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {name: hints[name] for name in kind._field_names}
 
 
 def is_choice(of):
@@ -79,7 +78,7 @@ def variants(kind):
     for name, of in types_of(kind).items():
         values = typing.get_args(of) if is_choice(of) else (True, False) if of is bool else ()
         for value in values:
-            yield dataclasses.replace(made(kind), **{name: value})
+            yield made(kind)._replace(**{name: value})
 
 
 def test_there_is_an_event_for_each_name_and_a_name_for_each_event():
@@ -141,7 +140,7 @@ def test_an_event_can_be_pickled_compared_and_kept_in_a_set(kind):
     event = made(kind)
     assert pickle.loads(pickle.dumps(event)) == event
     assert len({event, made(kind)}) == 1
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(event, next(iter(types_of(kind))), None)
 
 
@@ -157,9 +156,7 @@ def test_no_text_from_outside_begins_a_line_or_reaches_the_terminal_but_the_fiel
     caplog.set_level(logging.DEBUG, f"resilient_wsgi.{kind.component}")
     event = made(kind, HOSTILE)
     if kind.blocks:  # they are of several lines, and end the message
-        event = dataclasses.replace(
-            event, **dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J")
-        )
+        event = event._replace(**dict.fromkeys(kind.blocks, "thread 'x'\n  f (a.py:1)\x1b[2J"))
     shown = str(event)
     assert all(line.isprintable() for line in shown.split("\n"))
     assert "FAKE" not in "".join(shown.split("\n")[1:])
@@ -190,7 +187,7 @@ def test_messages_say_what_happened_to_what_with_the_numbers():
         "GET /pay has run for 8.10 s of 10 s (waited 0.50 s in the queue before), "
         "waiting for api.example (body)\nthread 'x'"
     )
-    assert str(dataclasses.replace(slow, limit=None, waiting_for="", stacks="")) == (
+    assert str(slow._replace(limit=None, waiting_for="", stacks="")) == (
         "GET /pay has run for 8.10 s, without a deadline (waited 0.50 s in the queue before)"
     )
     overdue = RequestOverdue("GET", "/pay", 1.6, 1.5, 1, soft_timeout=True)
