@@ -25,7 +25,6 @@ from . import servers
 from .core.guard import Guard
 from .core.patching import Patches
 from .core.system import SYSTEM, PerProcess, System
-from .events.announcer import Announcer
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
     from .core.middleware import Gate
+    from .events.announcer import Announcer
     from .servers import Server
 
 Options = TypeVar("Options")
@@ -85,7 +85,7 @@ class Context:
         patches: Optional[Patches] = None,
     ) -> None:
         self._server = server
-        self._announcers = PerProcess(Announcer)
+        self._announcers = PerProcess(_announcer)
         self.system = system
         self.guard = Guard(name, system)
         self.patches = Patches() if patches is None else patches
@@ -106,6 +106,12 @@ class Context:
         from .shm import instance
 
         return instance
+
+
+def _announcer() -> Announcer:
+    from .events.announcer import Announcer
+
+    return Announcer()
 
 
 class Component(Generic[Options]):

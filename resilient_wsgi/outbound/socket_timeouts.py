@@ -15,8 +15,7 @@ import sys
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from ..core.system import SYSTEM
-from ..deadline import interruptible
-from ..interruptible import Interruptible
+from ..deadline import Interruptible, interruptible
 from .exceptions import TimedOut
 from .exchange import SLACK, Exchange
 from .policy import Limit

@@ -14,14 +14,13 @@ from ..settings.options import OFF, ON, REPORT
 from .budget import Budget
 from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
-from .on_demand import usable
-from .process import NO_FRAMES, Process
 from .running import running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..servers import Server
+    from .process import Process
 
 NO_APP = "no app is wrapped (INSTALLED_APPS or wrap())"
 
@@ -36,6 +35,8 @@ class Request(Component[settings.Request]):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.process: Optional[Process] = None
+        # what `process` is made of, as soon as it is wanted
+        self._wanted: Optional[Tuple[settings.Request, Server]] = None
         # whether an app was wrapped in this process or before its fork, or will be (Django's
         # handler): without one there is nothing to watch
         self.wrapped = False
@@ -66,12 +67,12 @@ class Request(Component[settings.Request]):
 
         Middleware stays around the app that it was put around.
         """
-        process, self.process = self.process, None
-        if process is not None:
-            self.context.server.forget(process.start)
-            self.context.server.forget(process.stop)
-            process.stop()
+        if self._wanted is not None:
+            self.context.server.forget(self._start)
+            self.context.server.forget(self._stop)
+            self._stop()
             running.budget = None
+        self.process = self._wanted = None
 
     def layer(self, options: settings.Request) -> Layer:
         """Give each request its deadline; each worker gets what that needs beside it."""
@@ -113,20 +114,42 @@ class Request(Component[settings.Request]):
         """Have each worker get what it needs: one for all wrapped apps, by the options of the
         last.
         """
-        server, now = self.context.server, self.process
-        if now is not None and now.options == options and now.server is server:
+        server = self.context.server
+        if self._wanted == (options, server):
             return
         self.uninstall()
         running.budget = budget
-        self.process = Process(options, server, watching=_watching(options, budget))
-        server.on_worker_serving(self.process.start)
-        server.on_worker_stop(self.process.stop)
+        self._wanted = options, server
+        if server.name != "plain":
+            # imported in the master, whose memory the workers share; a script or a management
+            # command, which serves no requests, has no use for it
+            self._made(options, server)
+        server.on_worker_serving(self._start)
+        server.on_worker_stop(self._stop)
+
+    def _start(self) -> None:
+        if self._wanted is not None:
+            self._made(*self._wanted).start()
+
+    def _stop(self) -> None:
+        if self.process is not None:
+            self.process.stop()
+
+    def _made(self, options: settings.Request, server: Server) -> Process:
+        if self.process is None:
+            from .process import Process
+
+            watching = _watching(options, Budget(options, server))
+            self.process = Process(options, server, watching=watching)
+        return self.process
 
     def _stacks(self, options: settings.Request) -> str:
         """Return how stacks can be seen in this process, or why they cannot."""
         server = self.context.server
         reason = frames.why_not()
         if reason:
+            from .process import NO_FRAMES
+
             return f"{NO_FRAMES}: {reason}"
         if server.identity().role == PROCESS:
             return "no stacks on demand: this process is no worker of uWSGI or gunicorn"
@@ -155,6 +178,8 @@ def _with_deadline(
 
 
 def _last_resort(options: settings.Request, server: Server) -> str:
+    from .on_demand import usable
+
     name = options.stacks_signal
     try:
         if name is not None and usable(name, server):

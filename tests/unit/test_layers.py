@@ -14,7 +14,7 @@ COMPONENTS = ("outbound", "stderr", "threads", "readiness", "request", "overload
 # from the bottom to the top; parts of one floor may import each other, components may not
 FLOORS = (
     ("errors", "core"),
-    ("events", "settings", "host", "deadline", "interruptible"),
+    ("events", "settings", "host", "deadline"),
     ("servers",),
     ("shm",),
     ("component",),

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
+from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
 from resilient_wsgi.events.announcer import WAITING, Announcer
-from resilient_wsgi.interruptible import Interruptible
 from resilient_wsgi.request import stacks
 from resilient_wsgi.request.recycling import Recycling
 from resilient_wsgi.request.running import RequestDeadline, Running, Slot
