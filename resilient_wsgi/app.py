@@ -165,8 +165,9 @@ def load(spec: str) -> WSGIApplication:
     successor pauses and loads again.
     """
     from .readiness.loader import find
+    from .servers.gunicorn import Boot
 
-    boot = servers.detect().boot()
+    boot = Boot.current()
     if boot is None:
         return _wrap(find(spec), wants_install=False)
     from .readiness.gunicorn_worker import attempt

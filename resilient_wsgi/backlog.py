@@ -41,7 +41,9 @@ class Backlog(Component[settings.Backlog]):
         identity = server.identity()
         if identity.role != WORKER or identity.worker == 1:
             allowed = sockets.somaxconn()
-            for event in check(queues, server.asked_backlog(), allowed, options.minimum):
+            for event in check(
+                queues, server.configuration.asked_backlog(), allowed, options.minimum
+            ):
                 self._report(event)
         return [f"{queue.name}: room for {queue.limit}" for queue in queues]
 
@@ -62,6 +64,6 @@ def check(
 
 
 def _queues(server: Server) -> Iterator[sockets.Listener]:
-    for fd in server.listening():
+    for fd in server.connections.listening():
         with contextlib.suppress(OSError):  # a datagram socket has no queue
             yield sockets.listener(fd)

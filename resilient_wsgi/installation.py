@@ -297,7 +297,7 @@ def _tell_probes(why_not: str) -> None:
     master.
     """
     server = servers.detect()
-    if server.name == "uwsgi" and not server.identity().worker and server.first_interpreter():
+    if server.name == "uwsgi" and not server.identity().worker and server.is_first_interpreter():
         from .readiness import unwatched
 
         unwatched.mark.put(why_not)

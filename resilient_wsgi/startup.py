@@ -41,14 +41,14 @@ class Startup:
         """
         self._states, self._settings = states, settings
         server = servers.detect()
-        (server.on_worker_ready if in_master else server.on_worker_serving)(self.log)
+        (server.hooks.ready.add if in_master else server.hooks.serving.add)(self.log)
         # a later install() may come when this worker serves already
         if self._logged:
             self.log()
 
     def cancel(self) -> None:
         """Log nothing any more; what was logged is not logged again when everything is put back."""
-        servers.detect().forget(self.log)
+        servers.detect().hooks.forget(self.log)
 
     def log(self) -> None:
         """Log the line, in the first worker of an instance; not in a script or a test, whose output
@@ -58,7 +58,7 @@ class Startup:
             return
         reason = frames.why_not()  # which only a worker can tell
         text = line(self._states, self._settings) + (f"; no stacks: {reason}" if reason else "")
-        if text != self._logged and servers.detect().first_worker():
+        if text != self._logged and servers.detect().is_first_worker():
             self._logged = text
             say(text)
 
@@ -78,7 +78,7 @@ def _killed_first(settings: Settings) -> str:
     had their time.
     """
     server = servers.detect()
-    kills = server.kills_after()
+    kills = server.harakiri.kills_after()
     if kills is None or settings.outbound.mode == OFF:
         return ""
     from .outbound.policy import Policy

@@ -31,8 +31,8 @@ def _load_application() -> None:
 
 if VARIABLE in os.environ:
     _server = servers.detect()
-    if _server.loads_in_worker() and not _server.identity().worker:
+    if _server.configuration.loads_in_worker() and not _server.identity().worker:
         # after readiness has paused and set its traps: it was added before
-        _server.on_worker_start(_load_application)
+        _server.hooks.start.add(_load_application)
     else:
         _load_application()

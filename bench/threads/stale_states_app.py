@@ -144,7 +144,7 @@ def in_mules_and_spoolers() -> None:
         threading.Thread(target=churn_often, daemon=True).start()
 
 
-servers.detect().on_child_start(in_mules_and_spoolers)
+servers.detect().hooks.child.add(in_mules_and_spoolers)
 
 
 def app(environ: Any, start_response: Any) -> Any:

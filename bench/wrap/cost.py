@@ -36,6 +36,7 @@ from resilient_wsgi.request.records import Region
 from resilient_wsgi.request.running import running
 from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.servers import Server
+from resilient_wsgi.servers.facts import Connections, Harakiri
 from resilient_wsgi.settings.options import Request, Settings
 from resilient_wsgi.shm.directory import open_private
 
@@ -50,26 +51,37 @@ SECONDS = 2
 CONNECTIONS = 8
 
 
+class Waiting(Connections):
+    """Connections behind the uwsgi protocol, whose client waits."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def client_fd(self, _environ: WSGIEnvironment) -> int:
+        """Return the descriptor of the pair."""
+        return self._fd
+
+    def client_may_half_close(self, _environ: WSGIEnvironment) -> bool:
+        """Return False, as behind nginx."""
+        return False
+
+
+class UsualHarakiri(Harakiri):
+    """A harakiri of the usual length."""
+
+    def seconds(self) -> float:
+        """Return it."""
+        return 30.0
+
+
 class Connected(Server):
     """A server behind the uwsgi protocol, whose client waits."""
 
+    harakiri = UsualHarakiri()
+
     def __init__(self, fd: int) -> None:
         super().__init__()
-        self._fd = fd
-
-    def client_fd(self, environ: WSGIEnvironment) -> int:
-        """Return the descriptor of the pair."""
-        del environ
-        return self._fd
-
-    def client_may_half_close(self, environ: WSGIEnvironment) -> bool:
-        """Return False, as behind nginx."""
-        del environ
-        return False
-
-    def harakiri(self) -> float:
-        """Return a usual one."""
-        return 30.0
+        self.connections = Waiting(fd)
 
 
 @contextlib.contextmanager

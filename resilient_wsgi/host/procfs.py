@@ -27,8 +27,8 @@ _WRITES = ("pipe_write", "sock_alloc_send_pskb", "unix_wait_for_peer", "sk_strea
 class Stat:
     """The fields of proc(5)'s /proc/PID/stat that are of use here; times are in clock ticks.
 
-    `start` counts since the machine was booted: with its pid, it identifies a process. `stack_start`
-    is the same in all forks of a program, and another after each exec; 0 where it is hidden.
+    `start` counts since boot; with the pid it identifies a process. `stack_start` is the same in
+    all forks of a program and changes with each exec; 0 if it is hidden.
     """
 
     __slots__ = ("name", "ppid", "stack_start", "start", "state", "stime", "threads", "utime")
@@ -69,7 +69,7 @@ def pids() -> List[int]:
 
 
 def stat(pid: Pid, tid: Pid = "") -> Optional[Stat]:
-    """Return the fields of a process, or of one of its threads; None if there is no such process."""
+    """Return the fields of a process, or of one of its threads; None if it is gone."""
     text = read(f"{_folder(pid, tid)}/stat")
     return Stat(text) if text else None
 
@@ -188,7 +188,7 @@ def links(pid: Pid = SELF) -> Dict[int, str]:
 
 
 def socket_inodes(pid: Pid = SELF) -> List[int]:
-    """Return the inodes of the sockets of a process, ordered by descriptor. Raises as `fds` does."""
+    """Return the inodes of a process's sockets, ordered by descriptor. Raises as `fds` does."""
     targets = links(pid).values()
     return [int(target[len(_SOCKET) : -1]) for target in targets if target.startswith(_SOCKET)]
 

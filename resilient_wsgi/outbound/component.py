@@ -36,8 +36,8 @@ class Outbound(Component[settings.Outbound]):
         are under way keep the limits they began with.
         """
         policy.replace(Policy(options))
-        self.context.server.forget(_save)
-        self.context.server.on_worker_stop(_save)
+        self.context.server.hooks.forget(_save)
+        self.context.server.hooks.stop.add(_save)
         for client in ALL:
             if client.MODULE not in self._hooked:
                 # a hook cannot be taken away, so it is set once and asks whether it is wanted
@@ -53,7 +53,7 @@ class Outbound(Component[settings.Outbound]):
         Calls under way end within the limits they began with.
         """
         policy.replace(Policy(settings.Outbound(mode=OFF)))
-        self.context.server.forget(_save)
+        self.context.server.hooks.forget(_save)
         super().uninstall()
         self._patched.clear()
         report.forget()

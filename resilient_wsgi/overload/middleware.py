@@ -62,7 +62,7 @@ class QueueMiddleware(Gate):
         self._wall_time = system.wall_time
         self._reports = REPORT in (options.mode, options.shed)
         self._never = matcher([*options.critical, *OWN_PROBES])
-        self._probes = Allowance(server.workers(), memory)
+        self._probes = Allowance(server.configuration.workers(), memory)
         self._first = matcher(options.sheddable)
         self._waited = Calibration().waited
         self._shedding = Shedding(options)
@@ -133,7 +133,7 @@ class QueueMiddleware(Gate):
     def _ask(self, now: float) -> int:
         asked, depth = self._depth
         if now - asked >= ASK_EVERY:
-            depth = sockets.queue_depth(self._server.listening()) or 0
+            depth = sockets.queue_depth(self._server.connections.listening()) or 0
             self._depth = now, depth
         return depth
 

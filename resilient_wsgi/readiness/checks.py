@@ -88,14 +88,15 @@ class WorkerStatus:
         """Return how many connections wait in this server's listen queues, 0 where that is not
         known.
         """
-        return sockets.queue_depth(servers.detect().listening()) or 0
+        return sockets.queue_depth(servers.detect().connections.listening()) or 0
 
     def _app_loaded(self) -> bool:
         # asked once a process: uWSGI describes all of its workers to say it, and an app that is
         # loaded stays
         if self._has_app.get():
             return True
-        loaded = servers.detect().loaded()
+        supervision = servers.detect().supervision
+        loaded = None if supervision is None else supervision.has_app()
         if loaded:
             self._has_app.set(True)
         return loaded is not False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence, cast
 
 from ..component import Component, Context, Layer
 from ..errors import Unavailable
@@ -12,7 +12,7 @@ from .checks import status
 from .middleware import ReadinessMiddleware
 
 if TYPE_CHECKING:
-    from ..servers import Server
+    from ..servers.uwsgi.server import UwsgiServer
     from .uwsgi_worker import Worker
 
 
@@ -34,18 +34,19 @@ class Readiness(Component[settings.Readiness]):
         server = self.context.server
         if self._worker is not None:
             self._worker.options = options
-        elif server.name != "uwsgi":
+        elif server.supervision is None:
             msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
             raise Unavailable(msg)
-        elif not server.first_interpreter():
+        elif not server.is_first_interpreter():
             msg = "only the app that is mounted first is watched; for the others set `single-interpreter = true`"
             raise Unavailable(msg)
         elif server.identity().worker:
             msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
             raise Unavailable(msg)
         else:
-            self._worker = _put(server, options)
-        return ["a worker without an app leaves before it accepts", *server.readiness_means()]
+            self._worker = _put(cast("UwsgiServer", server), options)
+        how = () if server.supervision is None else server.supervision.status()
+        return ["a worker without an app leaves before it accepts", *how]
 
     def uninstall(self) -> None:
         """Leave workers alone."""
@@ -60,13 +61,13 @@ class Readiness(Component[settings.Readiness]):
         return Layer(gate=functools.partial(ReadinessMiddleware, options=options))
 
 
-def _put(server: Server, options: settings.Readiness) -> Worker:
+def _put(server: UwsgiServer, options: settings.Readiness) -> Worker:
     # ctypes, mmap: only where they are used
     from . import history
     from .board import Board
     from .uwsgi_worker import Worker
 
-    status.board = Board(server.workers())
+    status.board = Board(server.configuration.workers())
     worker = Worker(server, status.board, options, past=history.read(reloaded=server.reloaded()))
     worker.install()
     return worker

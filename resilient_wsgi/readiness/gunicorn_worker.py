@@ -23,7 +23,7 @@ from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, one_line, printable
 from ..errors import Unavailable
 from ..host import procfs
-from ..servers import Boot
+from ..servers.gunicorn import Boot
 from ..settings.options import OFF, REPORT, Readiness
 from ..shm import instance
 from ..shm.space import allocate

@@ -160,14 +160,14 @@ class LoadTimer:
             self._runs = True
             frames.end_later(seconds, 2)
             # in case the dump itself gets stuck
-            self._server.set_fuse(math.ceil(seconds) + GRACE_SECONDS)
+            self._server.set_kill_timer(math.ceil(seconds) + GRACE_SECONDS)
 
     def cancel(self) -> None:
         """Stop it: the load is over."""
         if self._runs:
             self._runs = False
             frames.cancel_end()
-            self._server.set_fuse(0)
+            self._server.set_kill_timer(0)
 
 
 def limit_load_in_master(seconds: float) -> None:

@@ -5,17 +5,19 @@ exit when the instance drains, and reports or recycles stuck peers.
 from __future__ import annotations
 
 import threading
-from typing import Optional, Set
+from typing import TYPE_CHECKING, Optional, Set
 
 from .. import events
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..events.lifecycle import StuckBy
-from ..servers import Server
 from ..settings.options import ENFORCE
 from . import checks
 from .board import LOADING, SERVING, STARTED, UNWATCHED, Board, Slot
 from .load_policy import LoadPolicy
+
+if TYPE_CHECKING:
+    from ..servers.uwsgi.server import UwsgiServer
 
 SOON_SECONDS = 1.0
 IDLE_SECONDS = 5.0
@@ -29,10 +31,10 @@ class Monitor:
     """One for each worker, started when the worker is ready."""
 
     def __init__(
-        self, policy: LoadPolicy, server: Server, board: Board, system: System = SYSTEM
+        self, policy: LoadPolicy, server: UwsgiServer, board: Board, system: System = SYSTEM
     ) -> None:
         self._policy = policy
-        self._server = server
+        self._supervision = server.supervision
         self._board = board
         self._system = system
         self._number = server.identity().worker
@@ -95,7 +97,7 @@ class Monitor:
         """
         if slot.ready or not any(other.ready and other.alive() for other in self._board.slots()):
             self._accepts = True
-            self._server.set_accepting(True)
+            self._supervision.set_accepting(True)
 
     def _drain(self) -> None:
         options = self._policy.options
@@ -106,7 +108,7 @@ class Monitor:
             self._draining = True
             pid = self._system.getpid()
             events.emit(events.WorkerExited(self._number, pid, "draining"))
-            self._server.recycle(pid)
+            self._supervision.recycle(pid)
 
     def _leads(self) -> bool:
         """Return whether this worker watches over the others: the first one that serves does, so
@@ -144,11 +146,11 @@ class Monitor:
             )
         )
         if heals:
-            self._server.recycle(peer.pid, kill=peer.state == LOADING)
+            self._supervision.recycle(peer.pid, kill=peer.state == LOADING)
 
     def _stuck(self, number: int, peer: Slot) -> Optional[StuckBy]:
         if self._system.monotonic() - peer.since < self._policy.options.peer_stuck_after:
             return None
         if peer.state == LOADING:
             return "loading"
-        return "no_app" if self._server.peer_has_app(number) is False else None
+        return "no_app" if self._supervision.peer_has_app(number) is False else None

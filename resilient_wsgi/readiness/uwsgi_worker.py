@@ -9,13 +9,12 @@ import contextlib
 import math
 import sys
 import threading
-from typing import Callable, NoReturn, Optional
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional
 
 from .. import events
 from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, printable
 from ..events.lifecycle import AT_RELOAD, DRY_RUN, PAUSED
-from ..servers import Server
 from ..settings.options import ENFORCE, REPORT, Readiness
 from . import checks, history
 from .board import (
@@ -34,6 +33,9 @@ from .last_error import LAST_ERROR, crashing
 from .load_policy import GRACE_SECONDS, LoadPolicy, LoadTimer, limit_load_in_master, release_signal
 from .monitor import Monitor
 
+if TYPE_CHECKING:
+    from ..servers.uwsgi.server import UwsgiServer
+
 EXITED_BY_APP = "its load ended the process, as sys.exit() does"
 POLL_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
@@ -50,7 +52,7 @@ class Worker:
 
     def __init__(
         self,
-        server: Server,
+        server: UwsgiServer,
         board: Board,
         options: Readiness,
         system: System = SYSTEM,
@@ -59,9 +61,12 @@ class Worker:
         self._past = past = past or History()
         board.head.ever_served = past.served
         self._server = server
+        self._supervision = supervision = server.supervision
         self._board = board
         self._system = system
-        self.policy = LoadPolicy(board, options, respawns=server.respawns, clock=system.monotonic)
+        self.policy = LoadPolicy(
+            board, options, respawns=supervision.respawns, clock=system.monotonic
+        )
         self._timer = LoadTimer(server)
         self._remove_trap: Callable[[], object] = lambda: None
         self._wrong_urls = ""  # while other apps can be served
@@ -82,13 +87,13 @@ class Worker:
 
     def install(self) -> None:
         """Have this run in each worker that is forked from now on."""
-        server, options = self._server, self.options
+        server, options, supervision = self._server, self.options, self._supervision
         LAST_ERROR.watch()
-        server.on_worker_start(self.start)
-        server.on_worker_loaded(self.loaded)
-        server.fail_exit_when(self.instance_failed, need_app=not self._past.served)
-        if options.mode == ENFORCE and server.loads_in_worker():
-            server.keep_master_awake()
+        server.hooks.start.add(self.start)
+        server.hooks.loaded.add(self.loaded)
+        supervision.fail_exit_when(self.instance_failed, need_app=not self._past.served)
+        if options.mode == ENFORCE and server.configuration.loads_in_worker():
+            supervision.keep_master_awake()
         elif options.mode == ENFORCE and options.startup_timeout:
             limit_load_in_master(options.startup_timeout)
 
@@ -97,7 +102,7 @@ class Worker:
         the app's own settings while it loads.
         """
         for callback in (self.start, self.loaded):
-            self._server.forget(callback)
+            self._server.hooks.forget(callback)
         if self._server.identity().worker:
             self._disarm()
             self.policy.enter(self._slot(), UNWATCHED)
@@ -109,7 +114,11 @@ class Worker:
         Called when the master exits.
         """
         history.forget()
-        if LAST_ERROR.text and not self._board.started() and not self._server.loads_in_worker():
+        if (
+            LAST_ERROR.text
+            and not self._board.started()
+            and not self._server.configuration.loads_in_worker()
+        ):
             # `need-app`: nothing was forked, and uWSGI logs no more than "GAME OVER"
             events.emit(events.InstanceEnded(1, printable(LAST_ERROR.text, REASON_LIMIT)))
         return bool(self._board.head.ending)
@@ -124,10 +133,10 @@ class Worker:
         killed = self.policy.begin(slot, self._system.getpid())
         if self.options.mode == REPORT:
             return
-        self._server.leave_while_starting(lambda: self._exit(EXITED))
+        self._supervision.leave_while_starting(lambda: self._exit(EXITED))
         self._note_not_served()
         self._stay_drained(slot)
-        if not self._server.loads_in_worker():
+        if not self._server.configuration.loads_in_worker():
             release_signal()
             return
         if killed:
@@ -163,8 +172,8 @@ class Worker:
         """
         register = getattr(threading, "_register_atexit", atexit.register)
         register(lambda: self._load_exited(EXITED_BY_APP))
-        self._remove_trap = self._server.trap_exit(
-            lambda: self._load_exited(self._server.load_problem())
+        self._remove_trap = self._supervision.trap_exit(
+            lambda: self._load_exited(self._supervision.load_problem())
         )
         self._timer.start(self.policy.limit())
 
@@ -172,7 +181,7 @@ class Worker:
         slot = self._slot()
         if slot.state == LOADING and slot.pid == self._system.getpid():
             slot.crash = crashing()
-            if slot.crash and self._server.respawns():
+            if slot.crash and self._supervision.respawns():
                 # Python may have been anywhere: the successor logs it
                 self._server.leave()
             self._failed_and_exit(slot, LAST_ERROR.text or how)
@@ -192,12 +201,12 @@ class Worker:
             if self.options.mode != REPORT:
                 # uWSGI has just set this flag, by which a chain reload would go on over a bad
                 # deploy
-                self._server.set_accepting(False)
+                self._supervision.set_accepting(False)
             self._decide(self._slot())
         except MemoryError:  # a worker that cannot log cannot serve either
             self._server.leave()
         except Exception:  # a mistake of this library must not hold up a chain reload
-            self._server.set_accepting(True)
+            self._supervision.set_accepting(True)
             raise
 
     def _decide(self, slot: Slot) -> None:
@@ -208,7 +217,7 @@ class Worker:
         elif self.options.mode == REPORT:
             error = printable(problem, REASON_LIMIT)
             events.emit(events.LoadFailed(self._number(), error, 1, 0.0, DRY_RUN))
-        elif self._server.loads_in_worker():
+        elif self._server.configuration.loads_in_worker():
             self._failed_and_exit(slot, problem)
         elif self._past.served:
             self._await_reload(slot, problem)
@@ -227,9 +236,9 @@ class Worker:
         mend that.
         """
         # uWSGI's own handlers do not end a hook
-        self._server.leave_while_starting(lambda: self._exit(EXITED))
+        self._supervision.leave_while_starting(lambda: self._exit(EXITED))
         failures = self._past.failures + 1
-        waits = bool(self._server.reload_harms())
+        waits = bool(self._supervision.reload_harms())
         pause = math.inf if waits else self.policy.pause(failures)
         slot.failures, slot.error = failures, printable(problem, REASON_LIMIT)
         slot.next_try = self._system.monotonic() + pause
@@ -239,13 +248,13 @@ class Worker:
             events.emit(events.LoadFailed(1, slot.error, failures, seconds, when))
             self._sleep(pause)
             history.write(History(served=True, failures=failures))
-            self._server.reload_instance()
+            self._supervision.reload_instance()
         while True:
             self._sleep(POLL_SECONDS)
 
     def _problem(self) -> str:
         """Return why this worker has no app, "" if it has one."""
-        problem = self._server.load_problem()
+        problem = self._supervision.load_problem()
         if problem:
             return LAST_ERROR.text or problem
         # an app whose URLconf cannot be imported answers every request with 500: Django imports it
@@ -254,7 +263,7 @@ class Worker:
             from ..django import readiness
 
             wrong = readiness.urlconf_problem()
-            if self._server.apps() < 2:
+            if self._supervision.apps() < 2:
                 return wrong
             self._wrong_urls = wrong
         return ""
@@ -270,7 +279,7 @@ class Worker:
 
     def _name_missing(self, slot: Slot) -> None:
         missing = printable(
-            "; ".join(filter(None, (self._server.missing_apps(), self._wrong_urls)))
+            "; ".join(filter(None, (self._supervision.missing_apps(), self._wrong_urls)))
         )
         slot.degraded = missing
         if missing:
@@ -283,7 +292,7 @@ class Worker:
         """
         checks.start()
         if checks.passed():
-            self._server.set_accepting(True)
+            self._supervision.set_accepting(True)
             return  # otherwise the monitor does that
         end = self._system.monotonic() + self.options.warm_up
         while not checks.passed() and self._system.monotonic() < end:
@@ -300,7 +309,7 @@ class Worker:
     def _failed_and_exit(self, slot: Slot, error: str) -> NoReturn:
         # without any memory even CPython has loops that never end (3.11: the dictionary of a log
         # record)
-        self._server.set_fuse(GRACE_SECONDS)
+        self._server.set_kill_timer(GRACE_SECONDS)
         try:
             self._failed(slot, error)
             self._exit(FAILED)
@@ -312,7 +321,7 @@ class Worker:
             first, self._board.head.ending = not self._board.head.ending, 1
         if first:
             events.emit(events.InstanceEnded(tries, error))
-            self._server.end_instance()
+            self._supervision.end_instance()
         self._system.sleep(POLL_SECONDS)  # the master's signal comes, or it does not
         self._exit(FAILED)
 

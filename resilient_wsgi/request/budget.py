@@ -54,8 +54,8 @@ class Budget:
     def __init__(self, options: Request, server: Server) -> None:
         self._options = options
         self._server = server
-        self._leaves = harakiri_leaves(server.harakiri(), options.reserve)
-        self._harakiri_of = server.harakiri_by_request()
+        self._leaves = harakiri_leaves(server.harakiri.seconds(), options.reserve)
+        self._harakiri_of = server.harakiri.by_request()
         self._by_path = [
             (matcher([pattern]), math.inf if seconds is None else seconds)
             for pattern, seconds in options.paths.items()
@@ -75,14 +75,14 @@ class Budget:
         """Return what deadline requests have, or how to get one, for `status()` and the startup
         line.
         """
-        options, harakiri = self._options, self._server.harakiri()
+        options, harakiri = self._options, self._server.harakiri.seconds()
         if self._harakiri_of is not None:
             of = (
                 "deadline: by the harakiri of each request, which routes and buffered bodies change"
             )
             return of if options.timeout is None else f"{of}, at most {options.timeout:g} s"
         if self.usual == math.inf:
-            return f"no deadline: set {self._server.deadline_remedy()} to get one"
+            return f"no deadline: set {self._server.harakiri.remedy()} to get one"
         by = "REQUEST.TIMEOUT" if self.usual == self._timeout else f"harakiri {harakiri:g} s"
         return f"deadline {self.usual:g} s ({by})"
 
@@ -97,7 +97,7 @@ class Budget:
 
     def most(self, request: RequestDeadline, elapsed: float) -> float:
         """Return how long a request that runs may take in all, as far as harakiri lets it."""
-        left = self._server.harakiri_left()
+        left = self._server.harakiri.left()
         if left is not None:
             return elapsed + self._before(left)
         # of that of a request that has begun nothing is known but where all have the same
@@ -105,7 +105,7 @@ class Budget:
 
     def now(self, request: RequestDeadline, elapsed: float) -> float:
         """Return the limit of a request that runs, by the harakiri that is in force now."""
-        left = self._server.harakiri_left()
+        left = self._server.harakiri.left()
         if left is None:
             return request.limit
         seconds = min(self.asked(request.environ), elapsed + self._before(left))
@@ -119,7 +119,7 @@ class Budget:
         if self._harakiri_of is None:
             return self._leaves
         left = self._harakiri_of(environ)
-        if left == self._server.harakiri():
+        if left == self._server.harakiri.seconds():
             return self._leaves
         return math.inf if left is None else self._before(left)
 

@@ -89,8 +89,8 @@ class ClientGoneMiddleware(Gate):
     def __init__(self, app: WSGIApplication, options: Request, server: Server) -> None:
         super().__init__(app)
         # names of methods looked up once: this is in the way of every request
-        self._client_fd = server.client_fd
-        self._may_half_close = server.client_may_half_close
+        self._client_fd = server.connections.client_fd
+        self._may_half_close = server.connections.client_may_half_close
         self._everywhere = options.client_gone == ON
         self._report = options.mode == REPORT
 
@@ -129,14 +129,11 @@ def client_gone() -> bool:
     request = None if slot is None else slot.request
     if request is None:
         return False
-    server = detect()
+    connections = detect().connections
     with _guard:
         if request.client_gone:
             return True
-        fd = (
-            None
-            if server.client_may_half_close(request.environ)
-            else server.client_fd(request.environ)
-        )
+        may_half_close = connections.client_may_half_close(request.environ)
+        fd = None if may_half_close else connections.client_fd(request.environ)
         return fd is not None and hung_up(fd)
     return False

@@ -68,8 +68,8 @@ class Request(Component[settings.Request]):
         Middleware stays around the app that it was put around.
         """
         if self._wanted is not None:
-            self.context.server.forget(self._start)
-            self.context.server.forget(self._stop)
+            self.context.server.hooks.forget(self._start)
+            self.context.server.hooks.forget(self._stop)
             self._stop()
             running.budget = None
         self.process = self._wanted = None
@@ -79,7 +79,7 @@ class Request(Component[settings.Request]):
         server = self.context.server
         budget = Budget(options, server)
         looks = options.client_gone == ON or (
-            options.client_gone != OFF and not server.all_clients_may_half_close()
+            options.client_gone != OFF and not server.connections.all_clients_may_half_close()
         )
         self.wrapped = True
         self._watch(options, budget)
@@ -124,8 +124,8 @@ class Request(Component[settings.Request]):
             # imported in the master, whose memory the workers share; a script or a management
             # command, which serves no requests, has no use for it
             self._made(options, server)
-        server.on_worker_serving(self._start)
-        server.on_worker_stop(self._stop)
+        server.hooks.serving.add(self._start)
+        server.hooks.stop.add(self._stop)
 
     def _start(self) -> None:
         if self._wanted is not None:

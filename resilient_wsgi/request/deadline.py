@@ -106,8 +106,9 @@ class DeadlineMiddleware:
 
 
 def _client_fd(environ: WSGIEnvironment) -> int:
-    server = servers.detect()
-    fd = None if server.client_may_half_close(environ) else server.client_fd(environ)
+    connections = servers.detect().connections
+    may_half_close = connections.client_may_half_close(environ)
+    fd = None if may_half_close else connections.client_fd(environ)
     return -1 if fd is None else fd
 
 

@@ -98,7 +98,7 @@ def in_worker(server: Server) -> bool:
 
 def usable(name: str, server: Server) -> bool:
     """Return whether a signal is free. Raises `Unavailable`, with its use, if it is not."""
-    use = server.uses_signal(on_signal.number(name))
+    use = server.configuration.uses_signal(on_signal.number(name))
     if use:
         msg = f"{name} is not free: the server has it for {use}"
         raise Unavailable(msg)

@@ -96,13 +96,13 @@ class Process:
         elif self.stacks is not None:
             with _guard:
                 self.stacks.start_thread()
-        self.server.on_harakiri_set(self._harakiri_set)
+        self.server.harakiri.on_set(self._harakiri_set)
 
     def stop(self) -> None:
         """Take it all away, in an orderly end of this process."""
         if self._pid != os.getpid():
             return
-        self.server.on_harakiri_set(None)
+        self.server.harakiri.on_set(None)
         if self.watchdog is not None:
             self.watchdog.stop()
         self.announcer.wait(0.5)
@@ -187,7 +187,7 @@ class Process:
         wanted = (
             self.options.soft_timeout == ON
             and name != self.options.stacks_signal
-            and self.server.threads() == 1
+            and self.server.configuration.threads() == 1
         )
         if wanted and name is not None and usable(name, self.server):
             self._soft = SoftTimeout(on_signal.number(name))

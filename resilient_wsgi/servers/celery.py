@@ -1,9 +1,9 @@
 """A Celery worker: the main process and, with the prefork pool, its children, seen from inside the
 app.
 
-Celery's own signals say when a process begins and ends to work. `atexit` would not do: a child of
+Celery's own signals say when a process starts and stops working. `atexit` would not do: a child of
 the prefork pool ends by `os._exit` (billiard/pool.py, `Worker._do_exit`), and CPython 3.12 starts
-no thread once its end has begun.
+no threads once it shuts down.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from ..core.imports import when_imported
 from ..core.system import SYSTEM, System
-from . import callers
+from . import call_stack
 from .base import MASTER, PROCESS, WORKER, Identity
 from .plain import PlainServer
 
@@ -27,8 +27,8 @@ PREFORK = ("prefork", "processes")  # the names of the pool, and the end of its 
 class CeleryServer(PlainServer):
     """`celery worker`.
 
-    With the prefork pool the main process is a master, and its children work; with others it works
-    itself.
+    With the prefork pool the main process is a master and its children work; with other pools it
+    works itself.
     """
 
     name = "celery"
@@ -67,15 +67,15 @@ class CeleryServer(PlainServer):
         self.stopping()
 
     def started(self) -> None:
-        """Note that this process works from now on; the main process of a prefork pool, and what
-        others fork, does not.
+        """Note that this process works from now on; the main process of a prefork pool and
+        processes that tasks fork do not.
         """
         if self.identity().role == WORKER:
             super().started()
 
     def identity(self) -> Identity:
-        """Return who this process is; children of the prefork pool have the numbers of their places
-        in it.
+        """Return who this process is; children of the prefork pool are numbered by their place in
+        it.
         """
         pid = self._system.getpid()
         if pid == self._worker:
@@ -93,7 +93,7 @@ class CeleryServer(PlainServer):
 
     def calls_app(self, code: CodeType) -> Optional[bool]:
         """Return, for Celery's own functions, whether they run a task."""
-        return self.serving() if self.owns(code.co_filename) else None
+        return self.serving() if self.is_server_code(code.co_filename) else None
 
     def serving(self) -> bool:
         """Return whether the calling thread runs a task."""
@@ -105,8 +105,8 @@ class CeleryServer(PlainServer):
         """Return whether this process is neither the main one nor one of its pool."""
         return self.identity().role == PROCESS
 
-    def owns(self, path: str) -> bool:
-        """Return whether a file is Celery's or of the two libraries that it is made of."""
+    def is_server_code(self, path: str) -> bool:
+        """Return whether a file belongs to Celery or to the two libraries it is built on."""
         folders = (
             os.path.dirname(getattr(sys.modules.get(name), "__file__", None) or "")
             for name in PACKAGES
@@ -124,13 +124,13 @@ def running() -> bool:
     """Return whether a worker runs here: `celery … worker`, `python -m celery … worker`, or
     `app.worker_main()`.
 
-    The program imports the app before it knows that it is to be a worker; the others are on the
+    The program imports the app before it knows that it will be a worker; the other two are on the
     stack when they import it.
     """
     if "celery" not in sys.modules:
         return False
-    folder = callers.folder("celery")
-    if callers.inside(
+    folder = call_stack.folder_of("celery")
+    if call_stack.is_inside(
         os.path.join(folder, "apps", "worker.py"), os.path.join(folder, "worker", "")
     ):
         return True
@@ -142,7 +142,7 @@ def running() -> bool:
 
 
 def when_a_worker_begins(begins: Callable[[], object]) -> None:
-    """Have `begins` called when a worker is made in this process, though it did not look like one
+    """Call `begins` when a worker is made in this process although it did not look like one
     (`app.worker_main()`).
     """
 

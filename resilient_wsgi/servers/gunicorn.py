@@ -1,8 +1,8 @@
 """gunicorn: sync and gthread workers, seen from inside the app.
 
-gunicorn's own hooks can only be set in its configuration file. What the app can know by itself is
-enough: it is loaded in the worker (or, with `preload_app`, before a real `os.fork`), its worker is
-the parent's child, and the interpreter's exit functions run when it stops.
+gunicorn's own hooks can only be set in its configuration file. What the app can find out is enough:
+it is loaded in the worker (or, with `preload_app`, before a real `os.fork`), its worker is a child
+of the arbiter, and the interpreter's exit functions run when it stops.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any, FrozenSet, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, FrozenSet, NoReturn, Optional, Tuple
 
-from ..core.system import SYSTEM, System
+from ..core.system import SYSTEM, PerProcess, System
 from ..host import procfs, sockets
-from . import callers
-from .base import MASTER, PROCESS, WORKER, Boot, Identity
-from .hooks import Callback
+from . import call_stack
+from .base import MASTER, PROCESS, WORKER, Callback, Identity
+from .facts import Connections, Harakiri
 from .plain import PlainServer
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "gunicorn"
 SYNC = "gunicorn.workers.sync"
-# of the functions of gunicorn that call code of the app, those that do it for other reasons than a
-# request
+# gunicorn's functions that call the app's code for another reason than a request
 LOADING = frozenset(
     {
         "load",
@@ -44,11 +44,47 @@ LOADING = frozenset(
         "init_process",
     }
 )
-# socket.socket's property of this name makes an enum of it, which takes a microsecond; here it is
-# the number alone
+# socket.socket's property of this name makes an enum, which takes a microsecond; this is the plain
+# number
 _family = socket.socket.__base__.family.__get__  # type: ignore[union-attr]
-# any but 3 and 4, at which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
+# any but 3 and 4, on which the arbiter halts (arbiter.py, reap_workers); the same as under uWSGI
 LEFT_CODE = 29
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A worker that is about to load its app: if that fails, gunicorn would halt the instance.
+
+    `notify` tells the arbiter that the worker lives, `wanted` whether it is still to; `exit_code`
+    means "start another"; `shows_syntax_errors`: the server shows them to the developer, and loads
+    the app again when its files change.
+    """
+
+    arbiter: int
+    worker: int
+    workers: int
+    exit_code: int
+    notify: Callable[[], object]
+    wanted: Callable[[], bool]
+    shows_syntax_errors: bool = False
+
+    @classmethod
+    def current(cls) -> Optional[Boot]:
+        """Return the boot of this worker; None in the arbiter, where `preload_app` loads, and if
+        this is not gunicorn.
+        """
+        worker = _worker() if running() else None
+        if worker is None:
+            return None
+        return cls(
+            arbiter=os.getppid(),
+            worker=worker.age,
+            workers=worker.cfg.workers,
+            exit_code=LEFT_CODE,
+            notify=worker.notify,
+            wanted=lambda: bool(worker.alive),
+            shows_syntax_errors=bool(worker.cfg.reload),  # workers/base.py, load_wsgi
+        )
 
 
 class GunicornServer(PlainServer):
@@ -59,41 +95,34 @@ class GunicornServer(PlainServer):
     def __init__(
         self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None
     ) -> None:
-        self._folder = callers.folder(PACKAGE) or "/nowhere/"
+        self._folder = call_stack.folder_of(PACKAGE) or "/nowhere/"
         # the arbiter itself imports the app with preload_app, and must not be taken for a worker
         self._arbiter = 0 if _inside_worker(self._folder) else system.getpid()
         # found out in the child of the fork, in which nothing else has run yet
         if predecessor is not None:
             self._arbiter = os.getppid()
         self._first_worker = 0 if self._arbiter else system.getpid()
-        self._heartbeat: Tuple[int, int] = (
-            0,
-            -1,
-        )  # the process, and its own descriptor of what it notifies the arbiter by
-        self._inodes: Tuple[int, FrozenSet[int]] = (0, frozenset())
+        # this worker's own descriptor of the file by which the arbiter sees that it lives
+        self._heartbeat: PerProcess[int] = PerProcess(_heartbeat)
+        self._inodes: PerProcess[FrozenSet[int]] = PerProcess(_listening_inodes)
         super().__init__(system, predecessor=predecessor)
-        self._listening: Tuple[int, ...] = ()
-        self._listening_of = 0
-        # whether that is all that this worker listens to
-        self._http_over_tcp: Optional[bool] = None
+        self.connections = _Connections(self)
+        self.harakiri = _Harakiri(self)
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
-        """Note that this worker has started; the arbiter, and what a worker forks, is none."""
+        """Note that this worker has started; neither the arbiter nor a worker's child is one."""
         if self.identity().role == WORKER:
             super().started()
             _after_load(self.ready)
 
-    def first_worker(self) -> bool:
+    def is_first_worker(self) -> bool:
         """Return whether this is the first worker that the arbiter has started."""
         worker = _worker()
         return worker is None or worker.age == 1
 
     def identity(self) -> Identity:
-        """Return who this process is.
-
-        The number of the worker is not known: gunicorn gives none.
-        """
+        """Return who this process is; gunicorn does not number its workers."""
         pid, parent = self._system.getpid(), os.getppid()
         if pid == self._arbiter:
             return Identity(MASTER, 0, pid, pid)
@@ -105,40 +134,21 @@ class GunicornServer(PlainServer):
         """Return whether this process is neither the arbiter nor one of its workers."""
         return self.identity().role == PROCESS
 
-    def owns(self, path: str) -> bool:
+    def is_server_code(self, path: str) -> bool:
         """Return whether a file is gunicorn's."""
         return path.startswith(self._folder)
 
-    def boot(self) -> Optional[Boot]:
-        """Return the boot of this worker; None in the arbiter, where `preload_app` loads.
-
-        The worker is found as the owner of its own handler of SIGTERM, which it sets before it
-        loads (workers/base.py).
-        """
-        worker = _worker()
-        if worker is None:
-            return None
-        return Boot(
-            os.getppid(),
-            worker.age,
-            worker.cfg.workers,
-            LEFT_CODE,
-            worker.notify,
-            lambda: bool(worker.alive),
-            bool(worker.cfg.reload),  # workers/base.py, load_wsgi
-        )
-
     def calls_app(self, code: CodeType) -> Optional[bool]:
         """Return, for gunicorn's own functions, whether they are on the way to a request."""
-        return code.co_name not in LOADING if self.owns(code.co_filename) else None
+        return code.co_name not in LOADING if self.is_server_code(code.co_filename) else None
 
     def mercy(self) -> Optional[float]:
-        """Return `graceful_timeout` where the arbiter stops, else `timeout`: in its loop it only
-        kills who does not notify it.
+        """Return `graceful_timeout` if the arbiter is stopping, else `timeout`: in its loop it only
+        kills workers that do not notify it.
 
-        With that, this worker notifies the arbiter for the last time. It closes its own descriptor
-        when it leaves its loop (arbiter.py, spawn_worker), so only one that has background work,
-        and therefore has another, can.
+        This notifies the arbiter for the last time. gunicorn closes the worker's descriptor for
+        that when the worker exits its loop (arbiter.py, spawn_worker), so only a worker that has
+        background work, for which a duplicate is kept, can.
         """
         worker = _worker() if self.identity().role == WORKER else None
         if worker is None:
@@ -153,16 +163,9 @@ class GunicornServer(PlainServer):
             return None if stops is False else graceful
         return timeout - silent if stops is False else min(graceful, timeout - silent)
 
-    def kills_after(self) -> Optional[float]:
-        """Return `timeout` in a sync worker, which notifies the arbiter between requests alone."""
-        worker = _worker() if self.identity().role == WORKER else None
-        if worker is None or not any(each.__module__ == SYNC for each in type(worker).__mro__):
-            return None
-        return float(worker.cfg.timeout) or None
-
     def _arbiter_stops(self) -> Optional[bool]:
-        """Return whether the arbiter has closed its sockets, which it does first of all; None where
-        that cannot be seen.
+        """Return whether the arbiter has closed its sockets, which it does first; None if that
+        cannot be seen.
         """
         inodes = self._listens_to()
         try:
@@ -172,28 +175,23 @@ class GunicornServer(PlainServer):
         return inodes.isdisjoint(open_there) if inodes else None
 
     def _listens_to(self) -> FrozenSet[int]:
-        pid = self._system.getpid()
-        if self._inodes[0] != pid:  # gthread closes its sockets before it ends
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                found = frozenset(os.fstat(sock.fileno()).st_ino for sock in _worker().sockets)
-                self._inodes = (pid, found)
-        return self._inodes[1] if self._inodes[0] == pid else frozenset()
+        found = self._inodes.peek() or _listening_inodes()
+        if found:  # gthread closes its sockets before it ends
+            self._inodes.set(found)
+        return found
 
     def work_begins(self) -> None:
         """Keep what the end of this worker will need: the file by which the arbiter sees that it
         lives, and what it listens to.
         """
-        pid = self._system.getpid()
-        if self._heartbeat[0] == pid:
-            return
-        worker = _worker()
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            self._heartbeat = (pid, os.dup(worker.tmp.fileno()))
-            self._listens_to()
+        if self._heartbeat.peek() is None:
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                self._heartbeat.get()
+                self._listens_to()
 
     def _notify(self) -> bool:
-        pid, fd = self._heartbeat
-        if pid != self._system.getpid():
+        fd = self._heartbeat.peek()
+        if fd is None:
             return False
         now = time.monotonic()  # workers/workertmp.py, since gunicorn 21
         try:
@@ -203,27 +201,43 @@ class GunicornServer(PlainServer):
         return True
 
     def drain(self) -> bool:
-        """Do what the arbiter does to stop a worker: it closes its listeners and waits for what
-        runs (`graceful_timeout`).
+        """Do what the arbiter does to stop a worker: it closes its listeners and waits for the
+        requests that run (`graceful_timeout`).
         """
         os.kill(self._system.getpid(), signal.SIGTERM)
         return True
 
     def leave(self) -> NoReturn:
-        """End this worker at once; the arbiter starts another one. (3 and 4 would end the instance:
-        gunicorn/arbiter.py).
-        """
+        """End this worker at once; the arbiter starts another."""
         self._system.exit(0)
         raise AssertionError  # a test's System may return
 
+
+class _Harakiri(Harakiri):
+    """gunicorn has none, but a sync worker that is busy for too long is killed as well."""
+
+    def __init__(self, server: GunicornServer) -> None:
+        self._server = server
+
+    def kills_after(self) -> Optional[float]:
+        """Return `timeout` in a sync worker, which notifies the arbiter only between requests."""
+        worker = _worker() if self._server.identity().role == WORKER else None
+        if worker is None or not any(each.__module__ == SYNC for each in type(worker).__mro__):
+            return None
+        return float(worker.cfg.timeout) or None
+
+
+class _Connections(Connections):
+    """gunicorn does not expose its sockets: they are found among the process's descriptors."""
+
+    def __init__(self, server: GunicornServer) -> None:
+        self._server = server
+        self._listening = PerProcess(sockets.listening_descriptors)
+        self._http_over_tcp: Optional[bool] = None  # whether a worker listens to that alone
+
     def listening(self) -> Tuple[int, ...]:
-        """Return the listening descriptors, which gunicorn tells nobody: found among those of this
-        process.
-        """
-        pid = self._system.getpid()
-        if self._listening_of != pid:
-            self._listening, self._listening_of = sockets.listening_descriptors(), pid
-        return self._listening
+        """Return the listening descriptors of this process."""
+        return self._listening.get()
 
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""
@@ -232,7 +246,7 @@ class GunicornServer(PlainServer):
 
     def all_clients_may_half_close(self) -> bool:
         """Return True in a worker that listens to TCP alone."""
-        if self._http_over_tcp is None and self.identity().role == WORKER:
+        if self._http_over_tcp is None and self._server.identity().role == WORKER:
             families = sockets.families(self.listening())
             self._http_over_tcp = bool(families) and socket.AF_UNIX not in families
         return self._http_over_tcp or False
@@ -252,10 +266,10 @@ class GunicornServer(PlainServer):
 
 
 def _after_load(callback: Callback) -> None:
-    """Have `callback` called when this worker has loaded its app, after the hook of the
-    configuration.
+    """Have `callback` called when this worker has loaded its app, after the configured hook.
 
-    In the child of `preload_app`, SIGTERM is still the arbiter's (arbiter.py, spawn_worker).
+    With `preload_app`, the child still has the arbiter's SIGTERM handler here (arbiter.py,
+    spawn_worker).
     """
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     settings = getattr(getattr(owner, "cfg", None), "settings", None) or {}
@@ -273,26 +287,36 @@ def _after_load(callback: Callback) -> None:
 
 
 def _worker() -> Any:
-    """Return gunicorn's worker, the owner of its own handler of SIGTERM; None where there is none."""
+    """Return gunicorn's worker, the owner of the SIGTERM handler; None if there is none."""
     worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return worker if hasattr(worker, "notify") and hasattr(worker, "booted") else None
 
 
+def _heartbeat() -> int:
+    return os.dup(_worker().tmp.fileno())
+
+
+def _listening_inodes() -> FrozenSet[int]:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return frozenset(os.fstat(sock.fileno()).st_ino for sock in _worker().sockets)
+    return frozenset()
+
+
 def _inside_worker(folder: str) -> bool:
-    return _worker() is not None or callers.inside(os.path.join(folder, "workers", ""))
+    return _worker() is not None or call_stack.is_inside(os.path.join(folder, "workers", ""))
 
 
 def running() -> bool:
     """Return whether gunicorn runs in this process: as a program, `python -m gunicorn`, or a custom
     application.
 
-    Where the app is loaded, gunicorn's own code is on the stack; in threads it is not, but its
-    worker handles SIGTERM.
+    While the app loads, gunicorn's own code is on the stack; in threads it is not, but its worker
+    handles SIGTERM.
     """
     if "gunicorn.arbiter" not in sys.modules:
         return False
     return (
         os.path.basename(sys.argv[0] or "") == PACKAGE
         or _worker() is not None
-        or callers.inside(callers.folder(PACKAGE))
+        or call_stack.is_inside(call_stack.folder_of(PACKAGE))
     )

@@ -23,6 +23,7 @@ from ..core.system import SYSTEM, PerProcess
 from ..errors import Unavailable
 from ..host import procfs
 from ..servers.base import MASTER
+from ..servers.gunicorn import Boot
 from . import instance
 from .directory import Directory, as_user
 from .layout import (
@@ -343,9 +344,9 @@ def _make_or_open() -> Scoreboard:
 
 def _geometry(server: servers.Server) -> Geometry:
     """Return how many workers and threads the instance has, as far as that is known."""
-    workers, boot = server.workers(), server.boot()
+    workers, boot = server.configuration.workers(), Boot.current()
     if workers:
-        return Geometry(workers, SPARE, server.concurrency())
+        return Geometry(workers, SPARE, server.configuration.concurrency())
     # at a reload new ones come before the old ones go
     claimed = CLAIMED if boot is None else 2 * boot.workers + SPARE
     return Geometry(0, claimed, USUAL_THREADS)
@@ -355,7 +356,7 @@ def _make_in_master(server: servers.Server) -> Scoreboard:
     """Make the scoreboard of a program, before its first fork."""
     geometry = _geometry(server)
     try:
-        directory = instance.of_workers(server.worker_uid())
+        directory = instance.of_workers(server.configuration.worker_uid())
         with as_user(directory.owner):
             old = _before_reload(directory) if server.reloaded() else None
             fd = directory.create(NAME, geometry.size, head=_head(geometry), replace=True)

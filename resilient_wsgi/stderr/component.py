@@ -101,7 +101,11 @@ def uninstall() -> None:
 def _ignore_sigpipe(what: str) -> List[str]:
     # a reopened pipe is open for reading as well, so it always has a reader
     has_reader = [each.fd for each in taken() if each.mechanism == REOPENED]
-    if what in ("pipe", "socket") and FD not in has_reader and servers.detect().ignore_sigpipe():
+    if (
+        what in ("pipe", "socket")
+        and FD not in has_reader
+        and servers.detect().configuration.ignore_sigpipe()
+    ):
         return ["ignore-sigpipe (set)"]
     return []
 
@@ -160,7 +164,7 @@ def _follow_stalls() -> None:
                 writer.when_stalled = partial(set_stalled, each.fd)
                 # a worker that was killed during a stall could not restore the timeout; and uWSGI
                 # writes much when it is reloaded
-                servers.detect().on_worker_start(partial(_check_stall, each.fd))
+                servers.detect().hooks.start.add(partial(_check_stall, each.fd))
                 _check_stall(each.fd)
 
 

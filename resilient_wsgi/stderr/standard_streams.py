@@ -47,7 +47,7 @@ class StandardStreams:
                 os.register_at_fork(after_in_child=self._after_fork)
             stream = self._by_fd.setdefault(fd, self._make(fd))
             self.attach()
-            servers.detect().on_worker_start(partial(_inherit, stream))
+            servers.detect().hooks.start.add(partial(_inherit, stream))
         return stream
 
     def _make(self, fd: int) -> NonBlockingStream:
@@ -67,9 +67,9 @@ class StandardStreams:
         if server is self._server:
             return
         is_late, self._server = self._server is not None, server
-        server.on_worker_stop(self.flush)
+        server.hooks.stop.add(self.flush)
         for stream in self.all() if is_late else ():
-            server.on_worker_start(partial(_inherit, stream))
+            server.hooks.start.add(partial(_inherit, stream))
 
     def configure(self, options: Stderr) -> None:
         """Give these options to every stream, including those made later."""

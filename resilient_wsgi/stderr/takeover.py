@@ -131,7 +131,7 @@ def reports_for_instance() -> bool:
     That is the master, or the first worker when it starts.
     """
     server = servers.known()
-    return server is None or server.identity().role != WORKER or server.first_worker()
+    return server is None or server.identity().role != WORKER or server.is_first_worker()
 
 
 def _take_socket(fd: int, share: bool, system: System) -> Takeover:

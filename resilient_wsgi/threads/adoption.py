@@ -108,7 +108,9 @@ def alive() -> List[threading.Thread]:
     return [
         thread
         for thread in listed()
-        if thread is not mine and _runs_here(thread, tasks) and not server.owns(_starter(thread))
+        if thread is not mine
+        and _runs_here(thread, tasks)
+        and not server.is_server_code(_starter(thread))
     ]
 
 

@@ -57,7 +57,7 @@ class Fuse:
             return
         # it may come up to 1 s early, and a master that has not reaped us yet would speak of
         # harakiri
-        server.set_fuse(math.ceil(self._plan.gone_at - time.monotonic()) + OUTER_SECONDS)
+        server.set_kill_timer(math.ceil(self._plan.gone_at - time.monotonic()) + OUTER_SECONDS)
         self._signal = _free_signal()
         # two threads, both started now: whoever hangs may have the lock of logging
         late.begin(self._say)

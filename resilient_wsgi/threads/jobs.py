@@ -114,7 +114,7 @@ def _note(pool: Any, future: Any) -> None:
 
     frame = sys._getframe(2)
     server = servers.detect()
-    if server.owns(frame.f_code.co_filename):  # gthread's pool handles the requests
+    if server.is_server_code(frame.f_code.co_filename):  # gthread's pool handles the requests
         return
     if not (deadline.in_request() or work.is_begun_by(frame)):
         return

@@ -30,7 +30,7 @@ class Placement:
         if role is None or (colon and not (number or (kind == "farm" and name))):
             msg = f"where={where!r} is not known: it takes {NAMES}"
             raise ValueError(msg)
-        if colon and servers.detect().has_place(kind, name) is False:
+        if colon and servers.detect().configuration.has_place(kind, name) is False:
             msg = f"where={where!r}: this instance has no {kind} {name}, so it would run nowhere"
             raise ValueError(msg)
         self.where = where
@@ -49,7 +49,7 @@ class Placement:
         if identity.role == MASTER or identity.role != self._role:
             return False
         if self._farm:
-            return servers.detect().in_farm(self._farm)
+            return servers.detect().configuration.in_farm(self._farm)
         return self._number in (0, identity.number)
 
     def enter(self, name: str, stop: threading.Event) -> bool:

@@ -37,8 +37,8 @@ def hook_into_server() -> None:
     Doing it again does nothing.
     """
     server = servers.detect()
-    server.on_child_start(_child_started)
-    server.on_worker_stop(stop)
+    server.hooks.child.add(_child_started)
+    server.hooks.stop.add(stop)
 
 
 def bound(options: Threads, *, bounding: bool) -> None:
@@ -65,7 +65,7 @@ def _child_started() -> None:
     with _guard:
         if _bounding:
             finalization.belongs_here()
-            servers.detect().obey()
+            servers.detect().end_when_signalled()
             ghosts.lay()
         elif _options.mode == settings.REPORT:
             ghosts.name()

@@ -260,13 +260,6 @@ def test_an_app_that_no_variable_names_is_asked_for_by_that_variable(tmp_path):
         assert "did you mean" not in running.log()
 
 
-class Respawning(PlainServer):
-    """A server whose workers come again."""
-
-    def respawns(self):
-        return True
-
-
 def test_a_worker_whose_tries_are_used_up_does_not_promise_another_one():
     board = Board(2)
     policy = LoadPolicy(board, Readiness(attempts=3))

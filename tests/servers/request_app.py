@@ -115,7 +115,7 @@ if "RUN_AS" in os.environ:
         os.setgid(int(os.environ["RUN_AS"]))
         os.setuid(int(os.environ["RUN_AS"]))
 
-    servers.detect().on_child_start(drop)
+    servers.detect().hooks.child.add(drop)
 
 
 installation = resilient_wsgi.install()

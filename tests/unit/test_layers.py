@@ -201,7 +201,7 @@ def test_few_modules_lie_loose_at_the_root():
 
 # files of servers and of the standard library, which are not ours to rename
 FOREIGN_FILES = {"socketserver.py", "worker.py", "__main__.py", ".py"}
-NAMED_FILES = {"servers.uwsgi.server: uwsgi_hooks.py"}
+NAMED_FILES: Set[str] = set()
 
 
 def test_nothing_is_decided_by_the_name_of_a_file_of_this_package():

@@ -15,20 +15,22 @@ from resilient_wsgi.app import Wrapped
 from resilient_wsgi.events import ClientGone
 from resilient_wsgi.request.running import RequestDeadline
 from resilient_wsgi.servers import Server, use
+from resilient_wsgi.servers.facts import Connections, Harakiri
 from resilient_wsgi.settings.options import Readiness, Request, Settings, Stderr
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.testing import captured_events
 
 
-class Behind(Server):
+class Behind(Server, Connections, Harakiri):
     """A server whose clients are on one end of a socket pair."""
 
     def __init__(self, half_close=False):
         super().__init__()
+        self.connections = self.harakiri = self
         self.client, self.accepted = socket.socketpair()
         self.half_close = half_close
         self.started = []
-        self.on_worker_ready(lambda: self.started.append("ready"))
+        self.hooks.ready.add(lambda: self.started.append("ready"))
 
     def client_fd(self, environ):
         return self.accepted.fileno()
@@ -39,7 +41,7 @@ class Behind(Server):
     def all_clients_may_half_close(self):
         return self.half_close
 
-    def harakiri(self):
+    def seconds(self):
         return 30.0
 
 

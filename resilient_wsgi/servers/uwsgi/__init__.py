@@ -1,1 +1,1 @@
-"""uWSGI: what its own API, its memory and its C functions tell and let us do."""
+"""uWSGI, through its Python module, its C functions, and the memory its processes share."""

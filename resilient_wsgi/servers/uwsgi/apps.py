@@ -1,4 +1,4 @@
-"""What uWSGI's options ask to be loaded, and what of it a worker has."""
+"""Which apps uWSGI's options name, and which of them a worker has."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from . import native as uwsgi_native
 Options = Mapping[str, Any]
 Apps = Iterable[Mapping[str, Any]]
 PYTHON_APP = (".py", ".wsgi")
-# names the app that `module = resilient_wsgi.uwsgi:application` serves
+# the variable that names the app that `module = resilient_wsgi.uwsgi:application` serves
 VARIABLE = f"{PREFIX}_APPLICATION"
 OURS = ("resilient_wsgi.uwsgi", "application")
-# each has uWSGI load a Python app (plugins/python/python_plugin.c); `mount` does for some of its
-# values
-NAMING_AN_APP = ("module", "wsgi", "wsgi-file", "file", "eval", "pecan", "paste", "ini-paste", "ini-paste-logged",
-                 "web3", "pump", "wsgi-lite")  # fmt: skip
-# by these an instance has processes beside its workers that a reload ends, a spooler in the middle
-# of its task
+# each has uWSGI load a Python app (plugins/python/python_plugin.c); some values of `mount` do, too
+NAMING_AN_APP = (
+    "module", "wsgi", "wsgi-file", "file", "eval", "pecan", "paste", "ini-paste",
+    "ini-paste-logged", "web3", "pump", "wsgi-lite",
+)  # fmt: skip
+# these give an instance processes beside its workers that a reload ends, a spooler in the middle of
+# its task
 OTHER_PROCESSES = re.compile(r"mules?$|farm$|spooler|(legion-)?(smart-)?attach-")
 
 
 def is_true(value: object) -> bool:
-    """Return whether uWSGI takes this value of `uwsgi.opt` for true: everything but four words
+    """Return whether uWSGI takes this value of `uwsgi.opt` for true: all but four words are
     (core/config.c).
     """
     return value is not None and value not in (b"false", b"off", b"no", b"0")
 
 
 def configured(options: Options) -> bool:
-    """Return whether any of the options names a Python app: a spooler, mules, static files, or an
-    emperor need none.
+    """Return whether an option names a Python app: spoolers, mules, static files and emperors need
+    none.
     """
     return bool(mountpoints(options)) or any(options.get(name) for name in NAMING_AN_APP)
 
 
 def problem(apps: Apps, options: Options) -> str:
-    """Return why a worker with these apps (from `uwsgi.workers()`) can serve nothing, in words.
-
-    "" if it can serve one of them, or none was configured.
+    """Return why a worker with these apps (from `uwsgi.workers()`) can serve nothing; "" if it can
+    serve one of them, or none is configured.
     """
     if not configured(options):
         return ""
@@ -56,7 +56,7 @@ def problem(apps: Apps, options: Options) -> str:
 
 
 def missing(apps: Apps, options: Options) -> str:
-    """Return what is missing or wrong in the apps of a worker that has others; "" if nothing is."""
+    """Return which apps a worker that has others is missing, or has wrong; "" if it has all."""
     loaded = _mountpoints_of(apps)
     without = sorted(mountpoints(options) - loaded) if loaded else []
     lines = [f"no app for mount {', '.join(without)}"] if without else []
@@ -81,11 +81,12 @@ def _mounts(options: Options) -> List[Tuple[str, str]]:
 
 
 def _why_not(options: Options) -> str:
-    """Say why a module has no app, if that was not an exception."""
+    """Return why a module has no app although importing it raised nothing."""
     for _, module, attribute in _callables(options):
         if attribute not in vars(module):
             if (module.__name__, attribute) == OURS and VARIABLE not in os.environ:
-                return f"set {VARIABLE}=module:attribute: it names the app that {':'.join(OURS)} serves"
+                served = ":".join(OURS)
+                return f"set {VARIABLE}=module:attribute: it names the app that {served} serves"
             public = [name for name in vars(module) if not name.startswith("_")]
             close = difflib.get_close_matches(attribute, public, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -94,10 +95,9 @@ def _why_not(options: Options) -> str:
 
 
 def _not_callable(options: Options) -> Iterator[Tuple[str, str]]:
-    """Return the mount points, and in words what was taken for an app there, that cannot be called.
+    """Yield each mount point whose app cannot be called, and what it is, in words.
 
-    uWSGI looks at the callable of a file before it takes it, not at that of a module
-    (plugins/python/pyloader.c).
+    uWSGI checks the callable of a file, not that of a module (plugins/python/pyloader.c).
     """
     for point, module, attribute in _callables(options):
         app = vars(module).get(attribute)
@@ -109,11 +109,11 @@ def _not_callable(options: Options) -> Iterator[Tuple[str, str]]:
 
 
 def _callables(options: Options) -> Iterator[Tuple[str, ModuleType, str]]:
-    """Return each mount point, the module that is to have its app and was imported, and the name
-    that the app has in it.
+    """Yield each mount point, the imported module that should have its app, and the app's name in
+    it.
 
-    Apps that are mounted after the first live in interpreters of their own (without
-    `single-interpreter`): not these.
+    Leaves out apps in interpreters of their own: without `single-interpreter`, all that are mounted
+    after the first.
     """
     specs = [("", _text(options.get("module") or options.get("wsgi")))]
     specs += [(point, app) for point, app in _mounts(options) if not app.endswith(PYTHON_APP)]

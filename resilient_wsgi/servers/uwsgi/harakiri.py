@@ -1,10 +1,10 @@
-"""When uWSGI's master will end this worker: read where uWSGI notes it, in memory that they share.
+"""When uWSGI's master will kill this worker: read from the memory in which uWSGI keeps it.
 
-The option `harakiri` is not all: a route or the app may set another one for a request, and
-`post-buffering` adds to it for each piece of a body that it reads. Both times are fields of a
+The option `harakiri` is not the whole story: a route or the app may set another one for a request,
+and `post-buffering` extends it for each piece of a body that it reads. Both times are fields of a
 struct whose head is the same in all of 2.0 (uwsgi.h, `struct uwsgi_worker`), in a mapping of its
-own (core/init.c, `uwsgi_calloc_shared`). It is found by what `uwsgi.workers()` says of it and then
-tried out; where any of that does not fit, there is nothing to read.
+own (core/init.c, `uwsgi_calloc_shared`). The struct is found by what `uwsgi.workers()` reports, and
+then tried out; if anything does not fit, nothing is read.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import ctypes
 import math
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Tuple
 
-from ...core.system import SYSTEM, System
+from ...core.system import SYSTEM, PerProcess, System
 from ...host import procfs
-from ..base import HarakiriOf
-from ..hooks import Callback
+from .. import facts
+from ..base import Callback
+from ..facts import HarakiriOf
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -32,43 +33,61 @@ Area = Tuple[int, int]
 SetUser = Callable[[int], object]
 
 
-class Harakiri:
-    """Harakiri as it is in force in this process. `module` is uWSGI's own."""
+class Harakiri(facts.Harakiri):
+    """Harakiri as it is in force in this process.
 
-    def __init__(self, module: Any, system: System = SYSTEM) -> None:
+    `module` is uWSGI's own, `number` returns the number that an option is set to.
+    """
+
+    def __init__(self, module: Any, number: Callable[[str], int], system: System = SYSTEM) -> None:
         self._uwsgi = module
+        self._number = number
         self._system = system
-        self._fields: Optional[WorkerHarakiri] = None
-        self._pid = 0
+        self._fields = PerProcess(self._find)
         self._notifier: Optional[_Notifier] = None
 
-    def by_request(self, option: Optional[float], post_buffering: int) -> Optional[HarakiriOf]:
-        """Return a function that returns the seconds until harakiri for a request that begins.
+    def seconds(self) -> Optional[float]:
+        """Return the option `harakiri`, None if it is not set or not always in force."""
+        return None if self._depends() else float(self._number("harakiri")) or None
 
-        None where all requests have the option's: without routes and buffered bodies.
-        """
+    def by_request(self) -> Optional[HarakiriOf]:
+        """Return a function if routes may set it, or bodies that are buffered add to it."""
+        if self._depends():
+            return None
+        option = self.seconds()
         routed = any("route" in name for name in self._uwsgi.opt)
-        if not routed and not (post_buffering and option):
+        if not routed and not (self._number("post-buffering") and option):
             return None
 
         def of(environ: WSGIEnvironment) -> Optional[float]:
             if not routed and environ.get("CONTENT_LENGTH", "") in ("", "0"):
                 return option
-            left = self.left()
+            left = self._left()
             # the end of another thread's request clears it (core/utils.c, uwsgi_close_request)
             return option if option and left == math.inf and self._uwsgi.cores > 1 else left
 
         return of
 
     def left(self) -> Optional[float]:
-        """Return the seconds until the master ends this worker as things are; None if unknown."""
-        if self._pid != self._system.getpid():
-            self._pid = self._system.getpid()
-            self._fields = self._find()
-        return None if self._fields is None else self._fields.left()
+        """Return the seconds until the master ends this worker, if it works on one request."""
+        return self._left() if self._uwsgi.cores == 1 and not self._depends() else None
+
+    def remedy(self) -> str:
+        """Return which settings give requests a deadline here."""
+        if self._depends():
+            return "REQUEST.TIMEOUT (harakiri depends on harakiri-queue-threshold)"
+        return "REQUEST.TIMEOUT or harakiri"
+
+    def _depends(self) -> bool:
+        """Return whether harakiri depends on the listen queue (core/master_checks.c)."""
+        return self._number("harakiri-queue-threshold") > 0
+
+    def _left(self) -> Optional[float]:
+        fields = self._fields.get()
+        return None if fields is None else fields.left()
 
     def on_set(self, callback: Optional[Callback]) -> None:
-        """Call `callback` after each `uwsgi.set_user_harakiri()` of the app; None: no longer."""
+        """Call `callback` after each `uwsgi.set_user_harakiri()`; with None, no longer."""
         module, notifier = self._uwsgi, self._notifier
         if callback is not None:
             original = module.set_user_harakiri if notifier is None else notifier.original
@@ -112,9 +131,7 @@ def _nothing() -> None:
 
 
 class WorkerHarakiri:
-    """The two times at which the master ends this worker, in seconds of the wall clock, 0 for
-    never.
-    """
+    """The times at which the master kills this worker, in seconds of the wall clock; 0: never."""
 
     __slots__ = ("_option", "_system", "_user")
 
@@ -137,7 +154,7 @@ class WorkerHarakiri:
         )
 
     def _obeys(self, set_user: SetUser) -> bool:
-        """Return whether the field follows what uWSGI is told. One that is set already stays."""
+        """Return whether the field follows `set_user_harakiri`. One that is set is left alone."""
         if self._user.value:
             return True
         set_user(_TRIAL_SECONDS)
@@ -152,8 +169,7 @@ def find(
     set_user: SetUser,
     system: System = SYSTEM,
 ) -> Optional[WorkerHarakiri]:
-    """Return the fields of the worker that `uwsgi.workers()` describes so, None where they cannot
-    be had.
+    """Return the fields of a worker that `uwsgi.workers()` describes, None if they are not found.
 
     `set_user` is `uwsgi.set_user_harakiri`.
     """
@@ -169,7 +185,7 @@ def find(
 
 
 def _shared_areas(maps: str) -> Iterator[Area]:
-    """Yield where the shared memory without a name is that this process may read and write."""
+    """Yield start and length of each anonymous shared mapping that this process may write to."""
     for line in maps.splitlines():
         fields = line.split()
         if fields[1] == "rw-s" and fields[5:6] == ["/dev/zero"]:
@@ -178,9 +194,9 @@ def _shared_areas(maps: str) -> Iterator[Area]:
 
 
 def _worker_in(start: int, length: int, worker: Mapping[str, Any], master_pid: int) -> int:
-    """Return the address of a worker in the area of all of them, 0 if this is another area.
+    """Return the address of a worker's struct, 0 if this is not the array of them.
 
-    The first of the array is the master's, with number 0; the size of each is the build's.
+    The first element is the master's, with number 0; the size of an element depends on the build.
     """
     number = int(worker["id"])
     if _int(start) != 0 or _int(start + 4) != master_pid:

@@ -1,5 +1,4 @@
-"""Share the attributes `uwsgi.post_fork_hook` and `uwsgi.atexit` with everybody else who wants
-them.
+"""Share `uwsgi.post_fork_hook` and `uwsgi.atexit` with other libraries that want them.
 
 uWSGI looks each up as one attribute of its module. Libraries assign to it, some without calling
 what was there (`uwsgidecorators` does so on import), and in prefork that happens between
@@ -9,7 +8,7 @@ chain instead.
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Callable, Dict, Optional
 
 from ...core.guard import Guard
@@ -21,7 +20,7 @@ _links: Dict[str, _Link] = {}
 
 
 class _Link:
-    """What uWSGI calls: ours first, then what somebody else has set."""
+    """What uWSGI calls: ours first, then what another library has set."""
 
     __slots__ = ("_mine", "_running", "theirs")
 
@@ -63,3 +62,8 @@ def chain(module: ModuleType, attribute: str, mine: Hook) -> None:
         setattr(module, attribute, link)
     if not isinstance(module, _SharedModule):
         module.__class__ = _SharedModule
+
+
+def runs_hooks(code: CodeType) -> bool:
+    """Return whether a function is the one that runs the hooks of other libraries."""
+    return code is _Link.__call__.__code__

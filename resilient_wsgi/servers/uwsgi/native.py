@@ -1,8 +1,8 @@
-"""What uWSGI's Python module does not offer, reached in the program itself through ctypes.
+"""What uWSGI's Python module does not offer, called in the program itself through ctypes.
 
-All of it is optional: where a symbol is missing (pyuwsgi loads uWSGI as a module, whose symbols are
-not global; musl has no working `__cxa_finalize`) the functions return False, and the caller says in
-`status()` what cannot be had.
+All of it is optional: if a symbol is missing (pyuwsgi loads uWSGI as a module, whose symbols are
+not global; musl has no working `__cxa_finalize`) the functions return False or None, and `status()`
+reports what is unavailable.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ CAN_TRAP_EXIT = hasattr(_program, "gnu_get_libc_version")
 
 
 def set_option(name: str, value: str) -> bool:
-    """Set an option of this process's uWSGI as its configuration would; return whether that could
-    be done.
+    """Set an option of uWSGI in this process as its configuration would; return whether it worked.
 
     In the master, before the first fork, it holds for the whole instance (core/config.c,
     `uwsgi_manage_opt`).
@@ -25,7 +24,7 @@ def set_option(name: str, value: str) -> bool:
     manage = getattr(_program, "uwsgi_manage_opt", None)
     if manage is None:
         return False
-    # buffers that can be written to: hooks cut their value in pieces while they run (core/hooks.c,
+    # writable buffers: hooks cut their value into pieces while they run (core/hooks.c,
     # uwsgi_hooks_run)
     key, text = (
         ctypes.create_string_buffer(name.encode()),
@@ -64,10 +63,9 @@ class _Option(ctypes.Structure):
 
 
 def values(name: str) -> Optional[List[str]]:
-    """Return all values of an option that may be given several times, None where they cannot be
-    had.
+    """Return all values of an option that may be given several times, None if they are unknown.
 
-    `uwsgi.opt` has only the last one. Only for options that uWSGI keeps in a list, as `mount` and
+    `uwsgi.opt` has only the last one. Only for options that uWSGI keeps in a list, like `mount` and
     `hook-accepting`.
     """
     get = getattr(_program, "uwsgi_opt_get", None)
@@ -85,7 +83,7 @@ def values(name: str) -> Optional[List[str]]:
 
 
 def has_mule(number: int) -> Optional[bool]:
-    """Return whether there is a mule of this number, None if that cannot be known."""
+    """Return whether there is a mule of this number, None if that is unknown."""
     get = getattr(_program, "get_mule_by_id", None)
     if get is None:
         return None
@@ -94,7 +92,7 @@ def has_mule(number: int) -> Optional[bool]:
 
 
 def has_farm(name: str) -> Optional[bool]:
-    """Return whether there is a farm of mules of this name, None if that cannot be known."""
+    """Return whether there is a farm of mules of this name, None if that is unknown."""
     get = getattr(_program, "get_farm_by_name", None)
     if get is None:
         return None
@@ -103,19 +101,19 @@ def has_farm(name: str) -> Optional[bool]:
 
 
 def exit_again(code: int) -> None:
-    """Give an exit that is under way another code. glibc goes on with the exit functions that are
-    left; others need not.
+    """Give an exit that is under way another code.
+
+    glibc continues with the remaining exit functions; other C libraries need not.
     """
     _program.exit(code)
 
 
 class ExitTrap:
-    """Have a function called when this process calls libc's `exit()`, until the trap is taken away
-    again.
+    """Calls a function when this process calls libc's `exit()`, until the trap is removed.
 
     uWSGI ends a worker whose load failed by `exit(22)` (with `need-app`, and always for a mounted
-    file), and with lazy-apps its mules, without running any Python: this is the only way to get
-    there first. It must be gone before the interpreter is finalized.
+    file), and with lazy-apps its mules, without running any Python: nothing else gets there first.
+    It must be removed before the interpreter is finalized.
     """
 
     def __init__(self, callback: Callable[[], object]) -> None:
@@ -124,14 +122,14 @@ class ExitTrap:
         self._handle = ctypes.c_int()  # its address tells this registration from all others
 
     def set(self) -> bool:
-        """Set the trap; return whether that could be done."""
+        """Set the trap; return whether it worked."""
         return (
             CAN_TRAP_EXIT
             and _program["__cxa_atexit"](self._function, None, ctypes.byref(self._handle)) == 0
         )
 
     def remove(self) -> None:
-        """Take it away. libc has no other way than to call it."""
+        """Remove it. libc offers no other way than to call it."""
         if self._callback is not None:
             self._callback = None
             _program["__cxa_finalize"](ctypes.byref(self._handle))

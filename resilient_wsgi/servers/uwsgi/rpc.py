@@ -1,9 +1,9 @@
-"""Register an RPC function of uWSGI's in an instance with several interpreters.
+"""Register an RPC function with uWSGI in an instance that has several interpreters.
 
 Several mounts have an interpreter each, and each imports the library for itself. uWSGI keeps one
-function for a name, the last that was registered, and always calls it in the first interpreter: one
-of another is then run by the wrong interpreter, and on 3.13 its objects are taken for those of
-other classes. So only the first interpreter registers.
+function for each name, the last that was registered, and always calls it in the first interpreter:
+a function of another one then runs in the wrong interpreter, and on 3.13 its objects are taken for
+those of other classes. So only the first interpreter registers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ REGISTERED = b"resilient_wsgi.rpc"
 
 
 def register(name: str, function: Callable[[], bytes]) -> bool:
-    """Register it, unless the library's copy in the first interpreter has; return whether this one
-    did.
+    """Register a function, unless the library's copy in the first interpreter has; return whether
+    it was registered here.
 
-    A worker that loads its app itself finds the functions of the worker before it still in the list
+    A worker that loads its app itself finds the functions of its predecessor still in the list
     (core/rpc.c), at addresses of a process that is gone: there it is always registered again.
     """
     try:

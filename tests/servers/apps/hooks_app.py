@@ -30,6 +30,6 @@ uwsgi.atexit = chained_by_hand
 def application(environ, start_response):
     server = servers.detect()
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [
-        f"{server.identity().role} {server.identity().worker} {server.harakiri()} {server.threads()} {server.loaded()}".encode()
-    ]
+    me, harakiri = server.identity(), server.harakiri.seconds()
+    threads, has_app = server.configuration.threads(), server.supervision.has_app()
+    return [f"{me.role} {me.worker} {harakiri} {threads} {has_app}".encode()]

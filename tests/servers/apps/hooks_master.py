@@ -9,12 +9,12 @@ server = servers.detect()
 
 def say(what):
     me = server.identity()
-    loaded = server.loaded()
+    loaded = server.supervision.has_app()
     sys.stderr.write(f"HOOK {what} role={me.role} worker={me.worker} loaded={loaded}\n")
     sys.stderr.flush()
 
 
 say("import")
-server.on_worker_start(lambda: say("start"))
-server.on_worker_ready(lambda: say("ready"))
-server.on_worker_stop(lambda: say("stop"))
+server.hooks.start.add(lambda: say("start"))
+server.hooks.ready.add(lambda: say("ready"))
+server.hooks.stop.add(lambda: say("stop"))

@@ -14,9 +14,9 @@ def say(what):
     sys.stderr.flush()
 
 
-server.on_worker_start(lambda: say("start"))
-server.on_worker_ready(lambda: say("ready"))
-server.on_worker_stop(lambda: say("stop"))
+server.hooks.start.add(lambda: say("start"))
+server.hooks.ready.add(lambda: say("ready"))
+server.hooks.stop.add(lambda: say("stop"))
 
 
 class Streamed:
@@ -40,4 +40,6 @@ def application(environ, start_response):
         return environ["wsgi.file_wrapper"](open(__file__, "rb"))
     if path == "/errors":
         environ["wsgi.errors"].write("a short message\n")
-    return [f"{server.name} {server.client_fd(environ)} {deadline.remaining()}".encode()]
+    return [
+        f"{server.name} {server.connections.client_fd(environ)} {deadline.remaining()}".encode()
+    ]

@@ -17,16 +17,27 @@ from resilient_wsgi.readiness.last_error import LAST_ERROR, RESERVE_BYTES
 from resilient_wsgi.readiness.board import LOADING, Board
 from resilient_wsgi.readiness.uwsgi_worker import Worker
 from resilient_wsgi.servers.base import WORKER, Identity, Server
+from resilient_wsgi.servers.facts import Configuration
 from resilient_wsgi.settings.options import Readiness
 
-class OneWorker(Server):
-    def identity(self):
-        return Identity(WORKER, 1, os.getpid(), os.getppid(), 1)
+class Lazy(Configuration):
     def loads_in_worker(self):
         return True
+
+class Failing:
+    def __getattr__(self, name):
+        return lambda *_: (lambda: None)
     def load_problem(self):
         return "no app was loaded"
-    def set_fuse(self, seconds):  # that of uWSGI's master kills from outside
+    def respawns(self):
+        return True
+
+class OneWorker(Server):
+    configuration = Lazy()
+    supervision = Failing()
+    def identity(self):
+        return Identity(WORKER, 1, os.getpid(), os.getppid(), 1)
+    def set_kill_timer(self, seconds):  # that of uWSGI's master kills from outside
         signal.setitimer(signal.ITIMER_REAL, seconds and 0.5)
         return True
     def leave(self):

@@ -8,20 +8,22 @@ import pytest
 
 from resilient_wsgi.request.budget import Budget
 from resilient_wsgi.servers import Server
+from resilient_wsgi.servers.facts import Harakiri
 from resilient_wsgi.settings.options import Request
 
 
-class Harakiri(Server):
+class WithHarakiri(Server, Harakiri):
     def __init__(self, seconds):
         super().__init__()
+        self.harakiri = self
         self._seconds = seconds
 
-    def harakiri(self):
+    def seconds(self):
         return self._seconds
 
 
 def granted(environ, harakiri=None, **options):
-    budget = Budget(Request(**options), Harakiri(harakiri))
+    budget = Budget(Request(**options), WithHarakiri(harakiri))
     return budget.usual if budget.by_request is None else budget.by_request(environ)
 
 

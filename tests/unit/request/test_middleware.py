@@ -17,6 +17,7 @@ from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, cli
 from resilient_wsgi.request.client_gone import hung_up
 from resilient_wsgi.request.running import running
 from resilient_wsgi.servers import Server, use
+from resilient_wsgi.servers.facts import Connections
 from resilient_wsgi.settings.options import Request
 from resilient_wsgi.testing import captured_events
 
@@ -140,11 +141,12 @@ def test_an_environ_without_the_usual_keys_reaches_the_app():
     assert DeadlineMiddleware(lambda e, s: [b"x"], 5)({}, start_response) == [b"x"]
 
 
-class Connected(Server):
+class Connected(Server, Connections):
     """A server whose client is one end of a socket pair."""
 
     def __init__(self, half_close=False):
         super().__init__()
+        self.connections = self
         self.client, self.accepted = socket.socketpair()
         self._half_close = half_close
 
@@ -222,11 +224,13 @@ def test_an_app_can_ask_whether_its_client_is_still_there():
 
 
 def test_a_failure_of_our_own_never_reaches_the_app(caplog):
-    class Broken(Server):
+    class Broken(Connections):
         def client_may_half_close(self, environ):
             raise RuntimeError("ours")
 
-    assert called(Broken())
+    server = Server()
+    server.connections = Broken()
+    assert called(server)
     assert "error inside resilient_wsgi" in caplog.text
 
 

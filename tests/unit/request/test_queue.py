@@ -14,6 +14,7 @@ from resilient_wsgi.overload.exempt import Allowance
 from resilient_wsgi.overload.middleware import QueueMiddleware
 from resilient_wsgi.overload.queue_time import Calibration, parse
 from resilient_wsgi.servers import Server
+from resilient_wsgi.servers.facts import Configuration, Connections
 from resilient_wsgi.settings.options import Request
 from resilient_wsgi.testing import FakeClock, captured_events
 
@@ -150,7 +151,7 @@ def test_what_was_learned_stays_where_there_are_few_requests():
     assert calibration.waited(now - 110, now) == 10
 
 
-class Queued(Server):
+class Queued(Server, Configuration, Connections):
     """A server whose listen queue is a real one, as long as the test wants it."""
 
     def workers(self):
@@ -158,6 +159,7 @@ class Queued(Server):
 
     def __init__(self):
         super().__init__()
+        self.configuration = self.connections = self
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=10)
         self._waiting = []
 
@@ -220,7 +222,7 @@ def scene():
 
 def test_the_length_of_the_queue_is_the_kernel_s(scene):
     made = scene(depth=3)
-    assert sockets.queue_depth(made.server.listening()) == 3
+    assert sockets.queue_depth(made.server.connections.listening()) == 3
 
 
 def test_a_request_that_waited_too_long_is_answered_503_with_retry_after(scene):

@@ -13,6 +13,7 @@ from resilient_wsgi.host import procfs
 from resilient_wsgi.request import on_signal
 from resilient_wsgi.request.on_demand import usable
 from resilient_wsgi.servers import Server
+from resilient_wsgi.servers.facts import Configuration
 from resilient_wsgi.shm import instance
 from tests.unit.request.process import python
 
@@ -25,15 +26,17 @@ def test_a_signal_that_this_system_does_not_have_is_said():
 
 
 def test_a_signal_that_the_server_has_is_refused_by_name():
-    class Busy(Server):
+    class Busy(Configuration):
         def uses_signal(self, number):
             return "harakiri-graceful-signal"
 
+    server = Server()
+    server.configuration = Busy()
     with pytest.raises(
         Unavailable,
         match=r"SIGRTMIN\+10 is not free: the server has it for harakiri-graceful-signal",
     ):
-        usable("SIGRTMIN+10", Busy())
+        usable("SIGRTMIN+10", server)
 
 
 HEARTBEAT = """

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_wsgi.core.system import System
-from resilient_wsgi.servers.base import Server
-from resilient_wsgi.servers.hooks import Phase
+from resilient_wsgi.servers.base import Phase, Server
 
 
 class Forked(System):
@@ -57,8 +56,8 @@ def test_a_callback_that_raises_does_not_keep_the_others_from_running(system, ca
 def test_ready_implies_start_and_is_done_once(system):
     ran = []
     server = Server(system)
-    server.on_worker_ready(lambda: ran.append("ready"))
-    server.on_worker_start(lambda: ran.append("start"))
+    server.hooks.ready.add(lambda: ran.append("ready"))
+    server.hooks.start.add(lambda: ran.append("start"))
     server.ready()
     server.ready()
     assert ran == ["start", "ready"]
@@ -68,7 +67,7 @@ def test_a_callback_that_is_forgotten_does_not_run(system):
     ran = []
     server = Server(system)
     callback = lambda: ran.append(1)  # noqa: E731
-    server.on_worker_stop(callback)
-    server.forget(callback)
+    server.hooks.stop.add(callback)
+    server.hooks.forget(callback)
     server.stopping()
     assert ran == []

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from resilient_wsgi.servers import runserver
+from resilient_wsgi.servers import plain
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_of_the_two_processes_of_runserver_one_starts(monkeypatch, arguments, en
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
-    assert runserver.running()
+    assert plain.is_runserver()
     monkeypatch.setattr(threading, "_register_atexit", lambda *_: None)
     ran = []
-    server = runserver.RunserverServer()
-    server.on_child_start(lambda: ran.append(1))
+    server = plain.RunserverServer()
+    server.hooks.child.add(lambda: ran.append(1))
     assert server.identity().role == role
     assert bool(ran) == (role == "process")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 
 import pytest
@@ -47,3 +48,11 @@ def test_somebody_who_chains_by_hand_does_not_call_us_twice(module):
     module.atexit()
     module.atexit()
     assert ran == ["ours", "theirs"] * 2
+
+
+def test_the_function_that_runs_the_hooks_is_known_by_its_code(module):
+    codes = []
+    module.post_fork_hook = lambda: codes.append(sys._getframe(1).f_code)
+    uwsgi_hooks.chain(module, "post_fork_hook", lambda: codes.append(sys._getframe(0).f_code))
+    module.post_fork_hook()
+    assert [uwsgi_hooks.runs_hooks(code) for code in codes] == [False, True]

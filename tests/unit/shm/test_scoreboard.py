@@ -18,6 +18,7 @@ from resilient_wsgi import servers
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.host import procfs
 from resilient_wsgi.servers.base import MASTER, WORKER, Identity, Server
+from resilient_wsgi.servers.facts import Configuration
 from resilient_wsgi.shm import instance, scoreboard
 from resilient_wsgi.shm.layout import (
     DUMP_BLOCK_BYTES,
@@ -35,13 +36,14 @@ from resilient_wsgi.shm.snapshot import Snapshot, drain
 from .conftest import open_to_all
 
 
-class Instance(Server):
+class Instance(Server, Configuration):
     """A worker, or the master, of an instance of uWSGI whose master is this process."""
 
     name = "uwsgi"
 
     def __init__(self, number=1, role=WORKER, workers=4, threads=2):
         super().__init__()
+        self.configuration = self
         self.number, self.role, self.sizes = number, role, (workers, threads)
         self.master_pid = os.getpid()
         self.again = False

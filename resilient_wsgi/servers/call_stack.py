@@ -1,4 +1,6 @@
-"""Who calls us: the one trace that a server leaves in its process however it was started."""
+"""Whose code the calling thread runs: the one trace that a server leaves in its process, however
+it was started.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +10,24 @@ from types import FrameType
 from typing import Iterator, Optional
 
 
-def folder(package: str) -> str:
-    """Return the folder of an imported package with a slash at its end, "" for one that is not
-    imported.
-    """
+def folder_of(package: str) -> str:
+    """Return the folder of a package, with a slash at its end; "" if it is not imported."""
     file = getattr(sys.modules.get(package), "__file__", None)
     return os.path.join(os.path.dirname(file), "") if file else ""
 
 
-def files() -> Iterator[str]:
+def _files() -> Iterator[str]:
     """Yield the files of the functions that the calling thread is in, innermost first."""
-    frame: Optional[FrameType] = sys._getframe(1)  # noqa: SLF001 - cheaper than a traceback, and nothing else is needed
+    # cheaper than a traceback, and nothing else is needed
+    frame: Optional[FrameType] = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
         yield frame.f_code.co_filename
         frame = frame.f_back
 
 
-def inside(*places: str) -> bool:
+def is_inside(*places: str) -> bool:
     """Return whether the calling thread is in a function of one of these files, or of files in
     these folders.
     """
     known = tuple(place for place in places if place)
-    return bool(known) and any(file.startswith(known) for file in files())
+    return bool(known) and any(file.startswith(known) for file in _files())
