@@ -105,9 +105,9 @@ class GunicornServer(PlainServer):
         # this worker's own descriptor of the file by which the arbiter sees that it lives
         self._heartbeat: PerProcess[int] = PerProcess(_heartbeat)
         self._inodes: PerProcess[FrozenSet[int]] = PerProcess(_listening_inodes)
-        super().__init__(system, predecessor=predecessor)
         self.connections = _Connections(self)
         self.harakiri = _Harakiri(self)
+        super().__init__(system, predecessor=predecessor)
         os.register_at_fork(after_in_child=self.started)
 
     def started(self) -> None:
