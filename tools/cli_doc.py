@@ -35,7 +35,7 @@ Run it as the user of the instance, or as root, on the same host and in the same
 ## Use it in scripts
 
 - Exit code 0: well. 1: not well. 2: could not look (no such process, no permission, not an instance with this library, wrong usage).
-- With `--json` the answer is one JSON object on one line of standard output. Fields may be added in later versions; those below stay.
+- With `--json` the answer is JSON, in one line of standard output. Fields may be added in later versions; those below stay.
 - If it could not look, standard output stays empty, and standard error says why, with or without `--json`.
 - Texts that come from the instance (paths, command lines, errors) are escaped, and what looks like a secret is removed.
 """

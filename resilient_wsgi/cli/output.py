@@ -14,15 +14,13 @@ from ..core.text import printable, redacted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Mapping, Sequence
+    from typing import Sequence
 
 LINE_LIMIT = 1 << 20
 
 
-def answer(
-    arguments: argparse.Namespace, fields: Mapping[str, object], lines: Sequence[str]
-) -> None:
-    """Print the answer of a verb: the fields as one JSON object with --json, else the lines."""
+def answer(arguments: argparse.Namespace, fields: object, lines: Sequence[str]) -> None:
+    """Print the answer of a verb: the fields as JSON in one line with --json, else the lines."""
     if arguments.json:
         import json
 

@@ -23,12 +23,11 @@ EXIT_CODES = {
     2: "the instance cannot be looked at, or runs without the library",
 }
 JSON = {
-    "pid": "the master",
-    "sites[].site": "file:line of the app",
-    "sites[].host": "that it called",
-    "sites[].problem": "",
-    "sites[].count": "calls",
-    "sites[].worst": "seconds, at worst",
+    "[].site": "file:line of the app",
+    "[].host": "that it called",
+    "[].problem": "",
+    "[].count": "calls",
+    "[].worst": "seconds, at worst",
 }
 
 
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise target.CannotLook(msg) from None
         complain(f"resilient-wsgi report: {error}")
     if sites or arguments.json:
-        answer(arguments, {"pid": pid, "sites": [asdict(each) for each in sites]}, render(sites))
+        answer(arguments, [asdict(each) for each in sites], render(sites))
     return 0 if sites else 1
 
 

@@ -45,7 +45,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with that pid: the server's own option `pidfile`, `--pid`",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print JSON, in one line")
 
 
 def given(arguments: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ def test_each_verb_of_a_running_instance():
             code, answer = ask(name, server.pid)
             assert (code, answer["pid"]) == (0, server.pid)
             check(name, answer)
-        assert ask("report", server.pid) == (1, {"pid": server.pid, "sites": []})
+        assert ask("report", server.pid) == (1, [])
         code, answer = ask("unstick", server.pid)
         assert (code, answer["stuck"], answer["logs"]) == (0, False, [])
         check("unstick", answer, ["logs[]"])
