@@ -5,19 +5,36 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded
-from . import exceptions as native, policy, report
+from . import exceptions, report
 from .exceptions import TimedOut
 from .exchange import Exchange, Target, active
+from .policy import installed
 
 guard = report.guard
 
 Translate = Callable[[Exception, TimedOut, Exchange], Optional[Exception]]
-"""Returns the client's own exception for one that a limit of ours has caused; None if it is that, by now."""
+"""Returns the client's own exception for one that a limit of ours has caused, None if it is that by
+now.
+"""
 
 
-def begin(target: Target, none_given: bool = False, flagged: bool = True) -> Optional[Exchange]:
-    """Return a new exchange, None where nothing is installed."""
-    return Exchange(target, none_given, flagged) if policy.policy.on else None
+def admit(
+    target: Target, none_given: bool = False, has_stream_flag: bool = True
+) -> Optional[Exchange]:
+    """Let a call to an upstream begin; return its exchange, or None if OUTBOUND is off.
+
+    The only way to an upstream: the call is the next hop of the exchange that is under way in this
+    context, or begins one. Raises `TimedOut` if the one that is under way is out of time.
+    """
+    exchange = active.get()
+    if exchange is None:
+        if not installed.policy.on:
+            return None
+        return Exchange(target, none_given, has_stream_flag)
+    exchange.visit(target)
+    if exchange.dry_run is None:
+        exchange.check("redirect")
+    return exchange
 
 
 def around(
@@ -30,7 +47,7 @@ def around(
     none_given: bool = False,
     timeout_given: bool = True,
     streams: bool = False,
-    flagged: bool = True,
+    has_stream_flag: bool = True,
     method: Any = "",
     path: Any = "",
 ) -> Any:
@@ -39,15 +56,17 @@ def around(
 
     With `streams` the caller reads the body itself afterwards, and the total ends with the call.
     """
-    exchange = active.get()
-    if exchange is not None:
-        return joined(function, args, kwargs, exchange, target, translate)
-    if not policy.policy.on:
+    outer = active.get()
+    exchange = admit(target, none_given, has_stream_flag) if outer is None else outer
+    if exchange is None:
         return function(*args, **kwargs)
-    exchange = Exchange(target, none_given, flagged)
-    exchange.method, exchange.path = method, path
+    if outer is None:
+        exchange.method, exchange.path = method, path
+    before = None if outer is None else outer.visited()
     token = active.set(exchange)
     try:
+        if before is not None:  # the next hop of a redirect, or what a hook of the app calls
+            admit(target)
         return function(*args, **kwargs)
     except Exception as error:
         ours = translated(error, exchange, translate)
@@ -55,44 +74,20 @@ def around(
             raise
     finally:
         active.reset(token)
-        if streams:
-            exchange.release()
-        if policy.policy.curious:
-            observe(exchange, timeout_given, none_given)
+        if before is not None:
+            exchange.revisit(before)
+        else:
+            if streams:
+                exchange.release()
+            if installed.policy.notes_calls:
+                observe(exchange, timeout_given, none_given)
     # from outside of the `except`: it stands for what was raised there, not for something that came
     # of it
     raise ours
 
 
-def joined(
-    function: Callable[..., Any],
-    args: Any,
-    kwargs: Any,
-    exchange: Exchange,
-    target: Target,
-    translate: Translate,
-) -> Any:
-    """Call the next hop of a redirect, or whatever a hook of the app calls meanwhile."""
-    if exchange.watch is not None:
-        return function(*args, **kwargs)
-    before = exchange.visited()
-    try:
-        exchange.visit(target)
-        exchange.check("redirect")
-        return function(*args, **kwargs)
-    except Exception as error:
-        ours = translated(error, exchange, translate)
-        if ours is None:
-            raise
-    finally:
-        exchange.revisit(before)
-    raise ours
-
-
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
-    """Note a call that is over where somebody wants to know: in report mode, or of an explicit
-    None.
-    """
+    """Note a call that is over, in report mode or of an explicit None."""
     with guard:
         report.observe(exchange, timeout_given, none_given)
 
@@ -108,7 +103,7 @@ def translated(error: Exception, exchange: Exchange, translate: Translate) -> Op
     let this one pass.
     """
     with guard:
-        failure = native.failure(error)
+        failure = exceptions.failure(error)
         if failure is not None and (failure is error or not isinstance(error, DeadlineExceeded)):
             return translate(error, failure, exchange)
     return None

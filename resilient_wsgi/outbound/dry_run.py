@@ -15,7 +15,7 @@ _readinto = socket.SocketIO.readinto
 _close = socket.SocketIO.close
 
 
-class Watch:
+class DryRun:
     """What an exchange has taken: the limits that it went beyond, by how many seconds each, at
     worst.
     """
@@ -69,17 +69,17 @@ class Watch:
         return found
 
 
-class WatchedSocketIO(socket.SocketIO):
+class MeasuredSocketIO(socket.SocketIO):
     """The raw stream of a response whose reads are measured. When it closes, `_over` is called."""
 
-    _watch: Watch
+    _dry_run: DryRun
     _limit: Limit
     _over: Optional[Callable[[], None]] = None
     _sock: Any
 
     def readinto(self, buffer: Any) -> Optional[int]:
         """Read as the base does."""
-        with self._watch.wait(self._limit, self._sock and self._sock.gettimeout()):
+        with self._dry_run.wait(self._limit, self._sock and self._sock.gettimeout()):
             return _readinto(self, buffer)
 
     def close(self) -> None:
@@ -90,9 +90,9 @@ class WatchedSocketIO(socket.SocketIO):
             over()
 
 
-def watch_reads(response: Any, watch: Watch, limit: Limit, over: Callable[[], None]) -> None:
+def measure_reads(response: Any, dry_run: DryRun, limit: Limit, over: Callable[[], None]) -> None:
     """Have the reads of an `http.client.HTTPResponse` that was just made measured."""
     raw = getattr(response.fp, "raw", None)
     if type(raw) is socket.SocketIO:
-        raw.__class__ = WatchedSocketIO
-        raw._watch, raw._limit, raw._over = watch, limit, over  # type: ignore[attr-defined]  # noqa: SLF001
+        raw.__class__ = MeasuredSocketIO
+        raw._dry_run, raw._limit, raw._over = dry_run, limit, over  # type: ignore[attr-defined]  # noqa: SLF001

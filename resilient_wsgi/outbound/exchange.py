@@ -21,9 +21,9 @@ from ..deadline import Deadline
 from ..events.types import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy, report
-from .dry_run import Watch
+from .dry_run import DryRun
 from .exceptions import TimedOut
-from .policy import Limit, Limits
+from .policy import DEFAULTS, Limit, Limits, installed
 
 active: ContextVar[Optional[Exchange]] = ContextVar(
     "resilient_wsgi.outbound.exchange", default=None
@@ -59,7 +59,7 @@ class Exchange:
     # call
     phase: Phase = "connect"
     connecting = False
-    watch: Optional[Watch] = None  # in report mode
+    dry_run: Optional[DryRun] = None  # in report mode
     method = ""
     path = ""  # where the target has none
     head: Any = b""  # what http.client has sent first
@@ -77,34 +77,36 @@ class Exchange:
     _total: Tuple[float, Why]
     _whole: Tuple[float, Limit]  # the total, whatever the deadline is
 
-    def __init__(self, target: Target, none_given: bool = False, flagged: bool = True) -> None:
+    def __init__(
+        self, target: Target, none_given: bool = False, has_stream_flag: bool = True
+    ) -> None:
         self.start = SYSTEM.monotonic()
         # the client has a flag for streaming: where it is set, the total ends with the headers
-        self.flagged = flagged
+        self.has_stream_flag = has_stream_flag
         self._none_given = none_given
         self._scope = scope = deadline.CURRENT.get()
         self._request = request = deadline.request_of(scope)
-        now = policy.policy
+        now = installed.policy
         if now.by_host or none_given or policy.block() is not None:
             self.visit(target)
         else:  # the same, quickly
             self._target, self.limits = target, now.elsewhere if request is None else now.in_request
         total = self.limits.total
         self._whole = self.end, self.why = self.start + total.seconds, total
-        if total.by_default:
+        if total.by in DEFAULTS:
             self.stretches_above = total.seconds
         self._deadline = last = deadline.in_force(scope)
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
-            self.watch = Watch(self.host)
+            self.dry_run = DryRun(self.host)
 
     def visit(self, target: Target) -> None:
         """Take the connect and read limits of the host that is called now: the first one, or that
         of a redirect.
         """
         self._target = target
-        now, block = policy.policy, policy.block()
+        now, block = installed.policy, policy.block()
         if block is None and not now.by_host:
             self.limits = now.elsewhere if self._request is None else now.in_request
         else:

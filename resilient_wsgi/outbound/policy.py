@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import ConfigurationError
 from ..events.base import LimitedBy, limit_source
@@ -17,6 +17,9 @@ from ..settings.options import AUTO, OFF, ON, REPORT, Outbound
 from ..settings.types import Seconds
 
 _CACHED_HOSTS = 1024
+
+
+DEFAULTS: FrozenSet[LimitedBy] = frozenset(("default", "default_in_request", "nothing"))
 
 
 class Limit(NamedTuple):
@@ -34,7 +37,7 @@ class Limit(NamedTuple):
     @property
     def by_default(self) -> bool:
         """Return whether it is a default: what the caller asks for comes before it."""
-        return self.by in ("default", "default_in_request", "nothing")
+        return self.by in DEFAULTS
 
 
 class Limits(NamedTuple):
@@ -84,8 +87,8 @@ class Policy:
         self.on = options.mode != OFF
         self.report = options.mode == REPORT
         self.pass_deadline = options.pass_deadline == ON
-        # whether anybody wants to know afterwards what the caller said about timeouts
-        self.curious = self.report or options.explicit_none == REPORT
+        # whether `report` is to list what the caller said about timeouts
+        self.notes_calls = self.report or options.explicit_none == REPORT
         self.explicit_none = options.explicit_none
         self._hosts = {pattern.lower(): limits for pattern, limits in options.hosts.items()}
         self.by_host = bool(options.hosts)  # whether the host must be known
@@ -146,19 +149,24 @@ def _patterns(host: str, port: Optional[int]) -> List[str]:
     return [pattern for name in names for pattern in (f"{name}:{port}", name)]
 
 
-# a plain name, rebound by `replace` alone: every outbound call reads it several times
-policy = Policy(Outbound(mode=OFF))
+class Installed:
+    """Holds the policy that is in force; its `on` is False where nothing is installed."""
+
+    def __init__(self) -> None:
+        self.policy = Policy(Outbound(mode=OFF))
+
+
+installed = Installed()
 
 
 def current() -> Policy:
-    """Return the policy that is in force; its `on` is False where nothing is installed."""
-    return policy
+    """Return the policy that is in force."""
+    return installed.policy
 
 
 def replace(new: Policy) -> None:
     """Put another policy in force, for calls that begin from now on."""
-    global policy
-    policy = new
+    installed.policy = new
 
 
 _block: ContextVar[Optional[Block]] = ContextVar("resilient_wsgi.outbound.block", default=None)

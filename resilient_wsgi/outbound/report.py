@@ -14,10 +14,10 @@ from ..core.guard import Guard
 from ..core.system import SYSTEM, PerProcess
 from ..events.types import PROBLEMS, Problem
 from ..settings.options import REPORT
-from . import ledger, policy
+from . import ledger
 from .callers import Caller, caller
-from .dry_run import Watch
-from .policy import Limit
+from .dry_run import DryRun
+from .policy import Limit, installed
 from .sites import MOST_SITES, Site, Sites, count
 
 if TYPE_CHECKING:
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 guard = Guard("outbound")
 
 SAVING_AT_MOST = 0.05
-"""The share of its time that a process spends on telling its instance what it has noticed. What is new it tells at once."""
+"""The share of its time that a process spends on saving what it has noticed for its instance; what
+is new is saved at once.
+"""
 
 LOGGED_EVERY = 60.0
-"""Seconds between two lines about the same line of the app; what comes in between is counted in the next one."""
+"""Seconds between two log lines about the same line of the app; the next one counts what came in
+between.
+"""
 
 _MOST_LINES = 1000
 
@@ -118,14 +122,14 @@ def forget() -> None:
 
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     """Note a call that has ended, if it had no timeout or took longer than it may."""
-    watch = exchange.watch
-    if watch is None and not (none_given and policy.policy.explicit_none == REPORT):
+    dry_run = exchange.dry_run
+    if dry_run is None and not (none_given and installed.policy.explicit_none == REPORT):
         return
-    site, elapsed = (watch and watch.line) or caller().line, SYSTEM.monotonic() - exchange.start
-    if watch is not None:
-        watch.site = site
-        watch.compare(watch.total(exchange.limits.total), elapsed)
-        if _note_overruns(exchange, watch):
+    site, elapsed = (dry_run and dry_run.line) or caller().line, SYSTEM.monotonic() - exchange.start
+    if dry_run is not None:
+        dry_run.site = site
+        dry_run.compare(dry_run.total(exchange.limits.total), elapsed)
+        if _note_overruns(exchange, dry_run):
             return
     if timeout_given:
         return
@@ -140,19 +144,19 @@ def observe_body(exchange: Exchange) -> None:
     """Note what was read of a response after the call that `observe` has seen, if that took longer
     than it may.
     """
-    watch = exchange.watch
-    if watch is not None and watch.site:
-        if not exchange.flagged:  # the total covers the body
-            watch.compare(watch.total(exchange.limits.total), watch.last - exchange.start)
-        _note_overruns(exchange, watch)
+    dry_run = exchange.dry_run
+    if dry_run is not None and dry_run.site:
+        if not exchange.has_stream_flag:  # the total covers the body
+            dry_run.compare(dry_run.total(exchange.limits.total), dry_run.last - exchange.start)
+        _note_overruns(exchange, dry_run)
 
 
-def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
-    found = watch.take()
+def _note_overruns(exchange: Exchange, dry_run: DryRun) -> bool:
+    found = dry_run.take()
     for limit, seconds in found.items():
         event = events.OutboundUnbounded(
             exchange.host,
-            watch.site,
+            dry_run.site,
             "beyond_limit",
             seconds,
             limit.seconds,
@@ -160,7 +164,7 @@ def _note_overruns(exchange: Exchange, watch: Watch) -> bool:
             limit.setting,
         )
         problem = f"beyond {limit.seconds:g} s ({limit.source})"
-        note(Site(watch.site, exchange.host, problem, 1, seconds), event)
+        note(Site(dry_run.site, exchange.host, problem, 1, seconds), event)
     return bool(found)
 
 

@@ -19,11 +19,15 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ..core.system import SYSTEM, PerProcess
 
 MOST_THREADS = 32
-"""Stuck lookups beyond this are no longer given up on: they run in the threads that ask, as without the library."""
+"""Stuck lookups beyond this are no longer given up on: they run in the threads that ask, as without
+the library.
+"""
 
 MOST_OF_A_NAME = 4
 SHARED_FOR = 0.5
-"""How old a lookup may be for another asker to wait for its answer. An older one may have lost its packet."""
+"""How old a lookup may be for another asker to wait for its answer: an older one may have lost its
+packet.
+"""
 
 _GONE_WITHIN = 0.005
 

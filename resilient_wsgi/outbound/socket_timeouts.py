@@ -54,7 +54,7 @@ class BoundedSocketIO(socket.SocketIO):
         exchange, sock = self._exchange, self._sock
         if exchange is None or sock is None:
             return _readinto(self, buffer)
-        if exchange.flagged:
+        if exchange.has_stream_flag:
             return self._read(exchange, sock, buffer)
         exchange.resume()
         try:

@@ -194,7 +194,7 @@ def test_where_there_is_no_directory_calls_go_on(monkeypatch, upstream):
 
     monkeypatch.setattr(instance, "directory", refuse)
     install(Outbound(mode="report"))
-    monkeypatch.setattr(pending, "_pending", None)
+    pending._pending.clear()
     assert requests.get(f"{upstream.url}/ok").content == b"ok"
 
 

@@ -14,12 +14,13 @@ from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
-from .. import call, policy, socket_timeouts as clamp
+from .. import call, socket_timeouts
 from ..connect import create_connection
-from ..dry_run import watch_reads
+from ..dry_run import measure_reads
 from ..exceptions import TimedOut
 from ..exchange import SLACK, Exchange, active, as_number
 from ..originals import is_original
+from ..policy import installed
 
 MODULE = "http.client"
 
@@ -30,7 +31,7 @@ Method = Callable[..., Any]
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the connections and the response."""
-    if policy.policy.pass_deadline:
+    if installed.policy.pass_deadline:
         patches.wrap(module.HTTPConnection, "endheaders", _endheaders)
     patches.wrap(module.HTTPConnection, "send", _send)
     patches.wrap(module.HTTPConnection, "getresponse", _getresponse)
@@ -47,11 +48,11 @@ def connect(original: Method) -> Method:
     """
 
     def wrapper(conn: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _begin(conn)
+        exchange = active.get() or conn.__dict__.get(_ATTRIBUTE) or _admit(conn)
         if exchange is None or exchange.connecting:
             return original(conn, *args, **kwargs)
-        if exchange.watch is not None:
-            with exchange.watch.wait(exchange.limits.connect, _own_timeout(conn.timeout)):
+        if exchange.dry_run is not None:
+            with exchange.dry_run.wait(exchange.limits.connect, _own_timeout(conn.timeout)):
                 return original(conn, *args, **kwargs)
         asked, own = conn.timeout, _own_timeout(conn.timeout)
         exchange.begin_connect(own)
@@ -78,8 +79,8 @@ def connect(original: Method) -> Method:
             conn.timeout = asked
             if uses_ours:
                 conn._create_connection = theirs
-            if clamp.has_timeout(conn.sock):
-                clamp.restore_timeout(conn.sock, own)
+            if socket_timeouts.has_timeout(conn.sock):
+                socket_timeouts.restore_timeout(conn.sock, own)
 
     return wrapper
 
@@ -94,7 +95,7 @@ def _endheaders(original: Method) -> Method:
     """Send what is left of the request's deadline along, unless the caller has done so."""
 
     def endheaders(conn: Any, *args: Any, **kwargs: Any) -> Any:
-        if policy.policy.pass_deadline:  # it may have been asked for at first, and not any more
+        if installed.policy.pass_deadline:  # it may have been asked for at first, and not any more
             with call.guard:
                 left = to_pass_on()
                 named = PASSED_ON.lower().encode()
@@ -129,20 +130,20 @@ def _send(original: Method) -> Method:
 
 
 def _send_within(original: Method, conn: Any, data: Any, exchange: Exchange) -> Any:
-    if exchange.watch is not None:
-        with exchange.watch.wait(exchange.limits.read, _own_timeout(conn.timeout)):
+    if exchange.dry_run is not None:
+        with exchange.dry_run.wait(exchange.limits.read, _own_timeout(conn.timeout)):
             return original(conn, data)
     if conn.sock is None and conn.auto_open:
         conn.connect()
-    if not clamp.has_timeout(conn.sock):
+    if not socket_timeouts.has_timeout(conn.sock):
         return original(conn, data)
     if isinstance(data, (bytes, bytearray, memoryview)):
-        return clamp.send(original, conn, data, exchange)
+        return socket_timeouts.send(original, conn, data, exchange)
     blocks = conn._read_readable(data) if hasattr(data, "read") else data
     if isinstance(blocks, str) or not hasattr(blocks, "__iter__"):
         return original(conn, data)  # which says what is wrong with it
     for block in blocks:
-        clamp.send(original, conn, block, exchange)
+        socket_timeouts.send(original, conn, block, exchange)
     return None
 
 
@@ -156,7 +157,7 @@ def _getresponse(original: Method) -> Method:
         exchange.phase = "headers"
         response = original(conn)
         exchange.phase = "body"
-        if not exchange.flagged:
+        if not exchange.has_stream_flag:
             _keep_silence_only(response, exchange)
         return response
 
@@ -176,7 +177,7 @@ def _getresponse_alone(original: Method, conn: Any) -> Any:
         _keep_silence_only(response, exchange)
     finally:
         active.reset(token)
-        if policy.policy.curious:
+        if installed.policy.notes_calls:
             call.observe(
                 exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None
             )
@@ -204,11 +205,11 @@ def _init_response(original: Method) -> Method:
         exchange = active.get()
         if exchange is not None:
             try:
-                if exchange.watch is None:
-                    clamp.bound_reads(response, exchange)
+                if exchange.dry_run is None:
+                    socket_timeouts.bound_reads(response, exchange)
                 else:
                     over = functools.partial(call.observe_body, exchange)
-                    watch_reads(response, exchange.watch, exchange.limits.read, over)
+                    measure_reads(response, exchange.dry_run, exchange.limits.read, over)
             except Exception as error:
                 call.guard.report(error)
 
@@ -218,13 +219,13 @@ def _init_response(original: Method) -> Method:
 def _own_exchange(conn: Any) -> Optional[Exchange]:
     exchange: Optional[Exchange] = conn.__dict__.get(_ATTRIBUTE)
     if exchange is None:
-        exchange = conn.__dict__[_ATTRIBUTE] = _begin(conn)
+        exchange = conn.__dict__[_ATTRIBUTE] = _admit(conn)
     return exchange
 
 
-def _begin(conn: Any) -> Optional[Exchange]:
+def _admit(conn: Any) -> Optional[Exchange]:
     host = getattr(conn, "_tunnel_host", None) or conn.host
-    return call.begin((host, conn.port), none_given=conn.timeout is None, flagged=False)
+    return call.admit((host, conn.port), none_given=conn.timeout is None, has_stream_flag=False)
 
 
 def _keep_silence_only(response: Any, exchange: Exchange) -> None:
@@ -234,7 +235,7 @@ def _keep_silence_only(response: Any, exchange: Exchange) -> None:
     with call.guard:
         if response.status == 101:
             exchange.release()
-            if isinstance(getattr(response.fp, "raw", None), clamp.BoundedSocketIO):
+            if isinstance(getattr(response.fp, "raw", None), socket_timeouts.BoundedSocketIO):
                 response.fp.raw.restore()  # whoever asked for the upgrade uses the socket itself
         elif response.headers.get_content_type() == "text/event-stream":
             exchange.release()

@@ -14,12 +14,12 @@ from typing import Any, Callable, Optional
 from ...core.patching import Patches
 from ...core.system import SYSTEM
 from ...deadline import interruptible
-from .. import socket_timeouts as clamp
 from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active
 from ..originals import is_clients_own, is_original
 from ..policy import Limit
+from ..socket_timeouts import SLICE_BYTES, cut
 
 MODULE = "httpcore"
 
@@ -68,8 +68,8 @@ class _Httpcore:
             exchange = active.get()
             if exchange is None:
                 return original(stream, max_bytes, timeout)
-            if exchange.watch is not None:
-                with exchange.watch.wait(exchange.limits.read, timeout):
+            if exchange.dry_run is not None:
+                with exchange.dry_run.wait(exchange.limits.read, timeout):
                     return original(stream, max_bytes, timeout)
             if exchange.phase != "body" and not exchange.connecting:
                 exchange.phase = "headers"
@@ -82,8 +82,7 @@ class _Httpcore:
             except (TimedOut, self._module.ReadTimeout) as error:
                 if not isinstance(error, TimedOut) and exchange.outlived():
                     return read(stream, max_bytes, timeout)
-                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.ReadTimeout, ours, error)  # noqa: B904 - it has its cause
+                raise _ended(self._module.ReadTimeout, error, exchange, timeout)  # noqa: B904
 
         return read
 
@@ -95,8 +94,8 @@ class _Httpcore:
             if exchange is None:
                 original(stream, buffer, timeout)
                 return
-            if exchange.watch is not None:
-                with exchange.watch.wait(exchange.limits.read, timeout):
+            if exchange.dry_run is not None:
+                with exchange.dry_run.wait(exchange.limits.read, timeout):
                     original(stream, buffer, timeout)
                 return
             # a request to a proxy; what follows on the connection is TLS
@@ -110,14 +109,17 @@ class _Httpcore:
             if silence.seconds > exchange.stretches_above and timeout is not None:
                 exchange.stretch(timeout)
             try:
-                for start in range(0, len(buffer), clamp.SLICE_BYTES):
+                for start in range(0, len(buffer), SLICE_BYTES):
                     wait = _finite(exchange.wait(silence.seconds))
                     _registered(
-                        original, stream, buffer[start : start + clamp.SLICE_BYTES], wait, exchange
+                        original,
+                        stream,
+                        buffer[start : start + SLICE_BYTES],
+                        wait,
+                        exchange,
                     )
             except (TimedOut, self._module.WriteTimeout) as error:
-                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.WriteTimeout, ours, error)  # noqa: B904 - it has its cause
+                raise _ended(self._module.WriteTimeout, error, exchange, timeout)  # noqa: B904
 
         return write
 
@@ -126,15 +128,14 @@ class _Httpcore:
 
         def wait_for_connection(request: Any, timeout: Optional[float] = None) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.watch is not None:
+            if exchange is None or exchange.dry_run is not None:
                 return original(request, timeout)
             exchange.phase = "pool"
             silence = _silence(timeout, Limit(math.inf, "", "nothing"))
             try:
                 return original(request, _finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                ours = error if isinstance(error, TimedOut) else exchange.silent(timeout)
-                raise _as(self._module.PoolTimeout, ours, error)  # noqa: B904 - it has its cause
+                raise _ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
 
         return wait_for_connection
 
@@ -143,7 +144,7 @@ class _Httpcore:
 
         def enter(lock: Any) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.watch is not None:
+            if exchange is None or exchange.dry_run is not None:
                 return original(lock)
             if not lock._lock.acquire(timeout=_shared_wait(exchange)):
                 if exchange.phase != "body":
@@ -158,7 +159,7 @@ class _Httpcore:
 
         def acquire(semaphore: Any) -> None:
             exchange = active.get()
-            if exchange is None or exchange.watch is not None:
+            if exchange is None or exchange.dry_run is not None:
                 original(semaphore)
             elif not semaphore._semaphore.acquire(timeout=_shared_wait(exchange)):
                 exchange.phase = "pool"
@@ -174,8 +175,8 @@ class _Httpcore:
             exchange = active.get()
             if exchange is None:
                 return original(backend, *args, **kwargs)
-            if exchange.watch is not None:
-                with exchange.watch.wait(exchange.limits.connect, kwargs.get("timeout")):
+            if exchange.dry_run is not None:
+                with exchange.dry_run.wait(exchange.limits.connect, kwargs.get("timeout")):
                     return original(backend, *args, **kwargs)
             if not (own and is_original(socket.create_connection)):
                 return self._connect_as_ever(original, backend, exchange, *args, **kwargs)
@@ -236,7 +237,7 @@ class _Httpcore:
             timeout: Optional[float] = None,
         ) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.watch is not None:
+            if exchange is None or exchange.dry_run is not None:
                 return original(stream, ssl_context, server_hostname, timeout)
             exchange.resume_connect()
             exchange.phase = "tls"
@@ -246,7 +247,7 @@ class _Httpcore:
                 )
             except (TimedOut, self._module.ConnectTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
-                raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904 - it has its cause
+                raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904
             finally:
                 exchange.end_connect()
 
@@ -268,7 +269,7 @@ def _registered(
     """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
     if not exchange.in_request or hasattr(stream, _SHARED):
         return original(stream, what, wait)
-    with interruptible(functools.partial(clamp.cut, stream._sock), exchange) as ours:
+    with interruptible(functools.partial(cut, stream._sock), exchange) as ours:
         try:
             result = original(stream, what, wait)
         except Exception:
@@ -285,6 +286,15 @@ def _silence(asked: Optional[float], default: Limit) -> Limit:
 
 def _finite(wait: float) -> Optional[float]:
     return None if wait == math.inf else wait
+
+
+def _ended(kind: Any, error: Any, exchange: Exchange, asked: Optional[float]) -> Any:
+    """Return the exception for a wait that a limit of ours, or of the caller's, has ended.
+
+    It brings its cause along.
+    """
+    ours = error if isinstance(error, TimedOut) else exchange.silent(asked)
+    return _as(kind, ours, error)
 
 
 def _as(kind: Any, reason: socket.timeout, error: Any = None) -> Any:

@@ -8,9 +8,10 @@ from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
-from .. import call, exceptions as native, policy
+from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active
+from ..policy import installed
 
 MODULE = "httpx"
 
@@ -47,12 +48,12 @@ class _Httpx:
     ) -> Optional[Exception]:
         """Return a timeout of httpx's that is also ours."""
         if isinstance(error, self._timeout):
-            native.become(error, type(error), failure)
+            exceptions.become(error, type(error), failure)
             return None
         if isinstance(error, self._http_error):
             return None
         kind = self._kinds.get(failure.phase, self._kind)
-        return native.instead(kind, failure, error, _request=None)
+        return exceptions.instead(kind, failure, error, _request=None)
 
     def send(self, original: Method) -> Method:
         """One exchange over everything that one call sends."""
@@ -107,7 +108,7 @@ class _Httpx:
         """Begin with a hop of the exchange, and give the exchange to the response."""
 
         def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            if policy.policy.pass_deadline:
+            if installed.policy.pass_deadline:
                 with call.guard:
                     left = to_pass_on()
                     if left is not None:
@@ -115,18 +116,13 @@ class _Httpx:
             exchange = active.get()
             if exchange is None:
                 return original(client, request, *args, **kwargs)
-            if exchange.watch is None and exchange.expired():
-                self._check(exchange, request)
-            exchange.visit(request.url)
+            try:
+                call.admit(request.url)
+            except TimedOut as failure:
+                raise self._kind(str(failure), request=request) from failure
             response = original(client, request, *args, **kwargs)
             exchange.phase = "body"
             response.extensions[_EXTENSION] = exchange
             return response
 
         return send_single
-
-    def _check(self, exchange: Exchange, request: Any) -> None:
-        try:
-            exchange.check("redirect")
-        except TimedOut as failure:
-            raise self._kind(str(failure), request=request) from failure

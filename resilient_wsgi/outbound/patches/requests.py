@@ -7,9 +7,10 @@ from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
 from ...errors import DeadlineExceeded
-from .. import call, exceptions as native, policy
+from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
+from ..policy import installed
 
 MODULE = "requests"
 
@@ -45,14 +46,14 @@ class _Requests:
         errors = self._errors
         kind = self._kinds.get(failure.phase, errors.ReadTimeout)
         if isinstance(error, errors.Timeout):
-            native.become(error, type(error), failure)
+            exceptions.become(error, type(error), failure)
         elif isinstance(
             error, errors.ConnectionError
         ):  # as requests calls what times out in a body
-            native.become(error, kind, failure)
+            exceptions.become(error, kind, failure)
             return error  # type: ignore[no-any-return]
         elif not isinstance(error, errors.RequestException):
-            return native.instead(kind, failure, error, request=None, response=None)
+            return exceptions.instead(kind, failure, error, request=None, response=None)
         return None
 
     def adapter_send(self, original: Method) -> Method:
@@ -71,7 +72,7 @@ class _Requests:
                 return call.around(
                     original, (adapter, request, *args), kwargs, url, self.translate, streams=streams,
                     method=getattr(request, "method", ""),
-                    timeout_given=not policy.policy.curious or _is_given(timeout),
+                    timeout_given=not installed.policy.notes_calls or _is_given(timeout),
                 )  # fmt: skip
             except Exception as error:
                 ours = (
@@ -96,7 +97,7 @@ class _Requests:
                     original, (session, request), kwargs, url, self.translate, streams=streams,
                     method=getattr(request, "method", ""),
                     none_given=_none_said.get() if timeout is None else is_none(timeout),
-                    timeout_given=not policy.policy.curious or _is_given(timeout),
+                    timeout_given=not installed.policy.notes_calls or _is_given(timeout),
                 )  # fmt: skip
             except DeadlineExceeded as error:
                 _add_request(error, request)
@@ -118,9 +119,9 @@ class _Requests:
             yield from chunks
         except Exception as error:
             with call.guard:
-                failure = native.failure(error)
+                failure = exceptions.failure(error)
                 if failure is not None and isinstance(error, self._errors.ConnectionError):
-                    native.become(error, type(error), failure)
+                    exceptions.become(error, type(error), failure)
                     _add_request(error, response.request)
             raise
 

@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
-from .. import call, exceptions as native, policy
+from .. import call, exceptions
 from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
 from ..originals import is_clients_own
+from ..policy import installed
 from . import http_client
 
 MODULE = "urllib3"
@@ -41,7 +42,7 @@ def patch(module: Any, patches: Patches) -> None:
     patches.wrap(retry, "get_backoff_time", _pause)
     response = import_module("urllib3.response").HTTPResponse
     patches.wrap(response, "read", client.read)
-    patches.wrap(response, "read1", client.read1)
+    patches.wrap(response, "read1", client.read)
     patches.wrap(response, "read_chunked", client.read_chunked)
 
 
@@ -61,13 +62,13 @@ class _Urllib3:
             reason = error.reason
             return self.translate(reason, failure, exchange) or reason
         if isinstance(error, (errors.TimeoutError, errors.MaxRetryError)):
-            native.become(error, type(error), failure)
+            exceptions.become(error, type(error), failure)
             return None
         kind = self._kind(failure)
         if isinstance(error, errors.HTTPError):
-            native.become(error, kind, failure, pool=None, url=None)
+            exceptions.become(error, kind, failure, pool=None, url=None)
             return error  # type: ignore[no-any-return]  # urllib3 has types that are not followed
-        return native.instead(kind, failure, error, pool=None, url=None)
+        return exceptions.instead(kind, failure, error, pool=None, url=None)
 
     def inner(self, failure: TimedOut, pool: Any, url: Any) -> Exception:
         """Return what urllib3 itself raises for a timeout that has come between two of its tries:
@@ -139,7 +140,7 @@ class _Urllib3:
 
         def urlopen(pool: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            if exchange is None or exchange.watch is not None or len(args) > _POOL_TIMEOUT:
+            if exchange is None or exchange.dry_run is not None or len(args) > _POOL_TIMEOUT:
                 return original(pool, *args, **kwargs)
             asked = kwargs.get("pool_timeout")
             wait = exchange.wait(math.inf if asked is None else asked)
@@ -163,7 +164,7 @@ class _Urllib3:
             if (
                 exchange is not None
                 and exchange.expired()
-                and native.failure(kwargs.get("error")) is not None
+                and exceptions.failure(kwargs.get("error")) is not None
             ):
                 retry = retry.new(total=0) if retry.total is not False else retry
             result = original(retry, *args, **kwargs)
@@ -176,30 +177,14 @@ class _Urllib3:
     def read(self, original: Method) -> Method:
         """Have the timeout of a read be both kinds of exception."""
 
-        # the arguments are written out, and handed on by position: it is called for each piece of a
-        # download
-        def read(
-            response: Any, amt: Any = None, decode_content: Any = None, cache_content: Any = False
-        ) -> Any:
-            try:
-                return original(response, amt, decode_content, cache_content)
-            except Exception as error:
-                self._make_ours(error)
-                raise
-
-        return read
-
-    def read1(self, original: Method) -> Method:
-        """Have the timeout of a read of what is there be both kinds of exception."""
-
-        def read1(response: Any, *args: Any, **kwargs: Any) -> Any:
+        def read(response: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return original(response, *args, **kwargs)
             except Exception as error:
                 self._make_ours(error)
                 raise
 
-        return read1
+        return read
 
     def read_chunked(self, original: Method) -> Method:
         """Have the timeout of a chunk be both kinds of exception."""
@@ -221,14 +206,14 @@ class _Urllib3:
         exchange = active.get()
         if exchange is None:
             with call.guard:
-                failure = native.failure(error)
+                failure = exceptions.failure(error)
                 if failure is not None and isinstance(error, self._errors.TimeoutError):
-                    native.become(error, type(error), failure)
+                    exceptions.become(error, type(error), failure)
 
 
 def _is_given(timeout: Any) -> bool:
     """Return whether the caller limits anything. Looked at only where that is of interest."""
-    if not policy.policy.curious:
+    if not installed.policy.notes_calls:
         return True
     if hasattr(timeout, "connect_timeout"):
         return bool(as_number(timeout.connect_timeout) or as_number(timeout.total))
@@ -294,7 +279,7 @@ def _pause(original: Method) -> Method:
             seconds
             and exchange is not None
             and exchange.phase == "retry-sleep"
-            and exchange.watch is None
+            and exchange.dry_run is None
         ):
             left = exchange.wait(math.inf)
             if seconds > left:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from ...core.patching import Patches
-from .. import call, exceptions as native
+from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, as_number
 
@@ -35,7 +35,7 @@ def _open(original: Callable[..., Any]) -> Callable[..., Any]:
             _translate,
             none_given=timeout is None,
             timeout_given=(as_number(timeout) or 0) > 0,
-            flagged=False,
+            has_stream_flag=False,
             method=_method(asked, args, kwargs),
         )
 
@@ -53,4 +53,4 @@ def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> None
     it is none.
     """
     if error is not failure:
-        native.become(error, type(error), failure)
+        exceptions.become(error, type(error), failure)
