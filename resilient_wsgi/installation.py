@@ -5,17 +5,15 @@ again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import re
 import sys
-import textwrap
-from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import servers
 from .component import Component, Layer
 from .core.log import named
+from .core.record import Record
 from .core.turns import Turns
 from .errors import ConfigurationError, Unavailable
 from .settings import sources
@@ -40,8 +38,7 @@ LONGEST_REASON = 100
 _logger = named("installation")
 
 
-@dataclass(frozen=True)
-class ComponentStatus:
+class ComponentStatus(Record):
     """Whether a component is on, in which mode and how, and if it is off, why."""
 
     name: str
@@ -64,6 +61,8 @@ class ComponentStatus:
 def _in_short(text: str) -> str:
     """Return a reason that fits into a line of several: without what is in brackets."""
     if len(text) > LONGEST_REASON:
+        import textwrap
+
         outside = re.sub(r"\s*\([^()]*\)", "", text)
         text = textwrap.shorten(outside, LONGEST_REASON, placeholder=" [...]")
     return text
@@ -289,7 +288,7 @@ def _now(status: ComponentStatus) -> ComponentStatus:
     if not status.on:  # and perhaps cannot even be imported
         return status
     lines = _component(_paths()[status.name]).status()
-    return dataclasses.replace(status, means=tuple(lines)) if lines else status
+    return status._replace(means=tuple(lines)) if lines else status
 
 
 def _tell_probes(why_not: str) -> None:
