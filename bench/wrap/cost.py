@@ -10,13 +10,11 @@ because what it keeps lies elsewhere in memory.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import timeit
 import urllib.request
@@ -32,13 +30,12 @@ from lab.processes.uwsgi import Option
 from resilient_wsgi import servers, stderr
 from resilient_wsgi.app import Wrapped
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, QueueMiddleware
-from resilient_wsgi.request.records import Region
 from resilient_wsgi.request.running import running
-from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Connections, Harakiri
 from resilient_wsgi.settings.options import Request, Settings
-from resilient_wsgi.shm.directory import open_private
+from resilient_wsgi.shm.layout import Geometry
+from resilient_wsgi.shm.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -86,15 +83,11 @@ class Connected(Server):
 
 @contextlib.contextmanager
 def scene() -> Iterator[Connected]:
-    """Have a connection and shared memory, as a worker has them."""
+    """Have a connection and a row of a scoreboard, as a worker has them."""
     client, accepted = socket.socketpair()
-    with client, accepted, tempfile.TemporaryDirectory() as folder:
-        directory = open_private(folder, os.geteuid())
-        assert directory is not None
+    with client, accepted:
         running.forget()
-        running.records = Region(
-            Shared(directory.create("requests", SIZE_BYTES), directory), 0
-        ).records()
+        running.rows = Scoreboard(-1, Geometry(1, 0, 1)).worker(1).threads
         server = Connected(accepted.fileno())
         servers.use(server)
         try:

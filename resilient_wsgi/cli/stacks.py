@@ -18,9 +18,10 @@ from typing import Dict, List, Mapping, NoReturn, Optional
 
 from ..errors import Unavailable
 from ..host import procfs
-from ..request.records import Found, regions
-from ..request.shared import view
 from ..shm import instance
+from ..shm.directory import Directory
+from ..shm.layout import Request
+from ..shm.snapshot import NotAScoreboard, Snapshot
 from . import absence, target
 from .output import answer
 from .worker_stacks import PATIENCE, Worker, ask, signal_silent, workers
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         none(pid)
     ask(found)
     signal_silent([each for each in found if not each.answer], allowed=not arguments.no_signal)
-    requests = running(pid)
+    requests = running(directory)
     others = [each for each in family[1:] if each not in found]
     report = {
         "pid": pid,
@@ -101,18 +102,15 @@ def none(pid: int) -> NoReturn:
     raise target.CannotLook(msg)
 
 
-Requests = Mapping[int, List[Found]]
+Requests = Mapping[int, List[Request]]
 """The requests that run, the oldest first, by the pid of their worker in its own namespace."""
 
 
-def running(pid: int) -> Requests:
-    """Return the requests that run in the instance of a process, as its workers have noted them."""
-    found: Dict[int, List[Found]] = {}
-    with suppress(OSError, Unavailable):
-        for region in regions(view(pid)):
-            if region.owner[0]:
-                found[region.owner[0]] = sorted(region.requests(), key=lambda each: each.begun)
-    return found
+def running(directory: Directory) -> Requests:
+    """Return the requests that run in an instance, as its workers have noted them."""
+    with suppress(OSError, Unavailable, NotAScoreboard), Snapshot(directory) as seen:
+        return {row.pid: row.requests() for row in seen.rows if row.pid and not row.released}
+    return {}
 
 
 def render(worker: Worker, requests: Requests) -> List[str]:
@@ -135,7 +133,7 @@ def _problem(worker: Worker) -> str:
     return worker.problem or f"within {PATIENCE:g} s"
 
 
-def _request_lines(requests: Optional[List[Found]]) -> List[str]:
+def _request_lines(requests: Optional[List[Request]]) -> List[str]:
     if requests is None:
         return []
     now = time.monotonic()
@@ -160,10 +158,11 @@ def _fields(worker: Worker, requests: Requests) -> Dict[str, object]:
     }
 
 
-def _request(found: Found) -> Dict[str, object]:
-    method, _, path = found.what.partition(" ")
+def _request(found: Request) -> Dict[str, object]:
     seconds = round(time.monotonic() - found.begun, 3)
-    return {"method": method, "path": path, "seconds": seconds, "waits_for": found.doing}
+    return {
+        "method": found.method, "path": found.path, "seconds": seconds, "waits_for": found.doing,
+    }  # fmt: skip
 
 
 def _lines(data: bytes) -> List[str]:

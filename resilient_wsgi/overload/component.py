@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import Optional, Sequence
 
 from ..component import Component, Layer
 from ..settings import options as settings
 from ..settings.options import OFF
 from .middleware import QueueMiddleware
-
-if TYPE_CHECKING:
-    from mmap import mmap
 
 
 class Overload(Component[settings.Request]):
@@ -30,17 +27,9 @@ class Overload(Component[settings.Request]):
         if not _is_wanted(options):
             return None
         server = self.context.server
-        make = functools.partial(QueueMiddleware, options=options, server=server, memory=_memory)
+        make = functools.partial(QueueMiddleware, options=options, server=server)
         return Layer(gate=make)
 
 
 def _is_wanted(options: settings.Request) -> bool:
     return options.shed != OFF or options.router_timeout is not None
-
-
-def _memory() -> Optional[mmap]:
-    from ..request.component import Request
-
-    process = Request.here().process
-    shared = None if process is None else process.shared
-    return None if shared is None else shared.memory

@@ -17,7 +17,7 @@ from ..request.paths import matcher, path_of
 from ..request.running import named
 from ..servers import Server
 from ..settings.options import OFF, REPORT, Request
-from .exempt import Allowance, Memory, looks_like_a_probe
+from .exempt import Allowance, looks_like_a_probe
 from .queue_time import Calibration, parse
 from .shedding import Shedding, Spell
 
@@ -53,7 +53,6 @@ class QueueMiddleware(Gate):
         options: Request,
         server: Server,
         system: System = SYSTEM,
-        memory: Memory = lambda: None,
     ) -> None:
         super().__init__(app)
         self._header = "HTTP_" + options.queue_header.upper().replace("-", "_")
@@ -62,7 +61,7 @@ class QueueMiddleware(Gate):
         self._wall_time = system.wall_time
         self._reports = REPORT in (options.mode, options.shed)
         self._never = matcher([*options.critical, *OWN_PROBES])
-        self._probes = Allowance(server.configuration.workers(), memory)
+        self._probes = Allowance(server.configuration.workers())
         self._first = matcher(options.sheddable)
         self._waited = Calibration().waited
         self._shedding = Shedding(options)

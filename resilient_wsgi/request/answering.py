@@ -20,6 +20,7 @@ from typing import Callable, Optional
 from ..core.guard import Guard
 from ..errors import Unavailable
 from ..shm.directory import Directory
+from .alarm import Alarm
 
 MOST_BYTES = 1 << 19
 BACKLOG = 8
@@ -73,24 +74,27 @@ class StacksSocket:
         """
         return _identity(self._socket.fileno()) == self._identity
 
-    def wait(self, seconds: Optional[float] = None) -> bool:
+    def wait(self, seconds: Optional[float] = None, alarm: Optional[Alarm] = None) -> bool:
         """Wait so long (None: for ever), and answer who comes; return whether it is worth to wait
         here again.
 
-        It returns at the first answer, and at once after `wake()`.
+        It returns at the first answer, when the alarm rings, and at once after `wake()`.
         """
         poll = select.poll()  # gevent's, where that has replaced it
         try:
             poll.register(self._socket.fileno(), select.POLLIN)
-            events = poll.poll(None if seconds is None else seconds * 1000)
+            if alarm is not None:
+                poll.register(alarm.fd, select.POLLIN)
+            ready = dict(poll.poll(None if seconds is None else seconds * 1000))
         except (OSError, ValueError):
             return False
         if not self.open:
             return False
-        if events and events[0][1] == select.POLLIN:
+        event = ready.get(self._socket.fileno(), 0)
+        if event == select.POLLIN:
             with _guard:
                 self._answer()
-        return not events or events[0][1] == select.POLLIN
+        return event in (0, select.POLLIN)
 
     def serve(self) -> None:
         """Answer until `close()`, in a thread of its own."""

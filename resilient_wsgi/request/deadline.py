@@ -76,11 +76,10 @@ class DeadlineMiddleware:
             request.client_fd = -1
             request._system = SYSTEM  # noqa: SLF001
             slot = self._slots.get(get_ident()) or running.add_thread()
-            record = slot.record
-            if record is not None:
-                record.begin(
-                    now, environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode(), b""
-                )
+            row = slot.row
+            if row is not None:
+                method, path = environ["REQUEST_METHOD"].encode(), environ["PATH_INFO"].encode()
+                row.begin(now, request.at, method, path, now)
             if self._watch_client:
                 request.client_fd = _client_fd(environ)
             slot.request = request  # last: what fails before this leaves nothing behind
@@ -99,9 +98,9 @@ class DeadlineMiddleware:
             if over:
                 request.finished = True
                 slot.request = None
-                record = slot.record  # it may have come meanwhile
-                if record is not None:
-                    record.clear()
+                row = slot.row  # it may have come meanwhile
+                if row is not None:
+                    row.clear()
             _reset(before)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from threading import get_ident
-from typing import List, Optional
+from typing import Optional
 
 from ..core import frames
 from ..core.guard import Guard
@@ -21,15 +21,15 @@ from ..events import WorkerKilled
 from ..events.announcer import Announcer
 from ..servers import Server
 from ..settings.options import ON, REPORT, Request
-from ..shm import instance
-from ..shm.directory import Directory
+from ..shm import instance, layout, scoreboard
+from ..shm.layout import cut
+from ..shm.rows import OwnRow, Predecessor
+from ..shm.scoreboard import Scoreboard
 from . import on_signal
 from .heartbeat import Heartbeat
 from .on_demand import StacksOnDemand, in_worker, usable
-from .records import Found, Region, cut, regions
 from .recycling import Recycling
 from .running import running
-from .shared import Shared, open_shared
 from .soft import SoftTimeout
 from .watchdog import Watchdog
 
@@ -53,9 +53,9 @@ class Process:
         self._clear()
 
     def _clear(self) -> None:
-        self.shared: Optional[Shared] = None
+        self.board: Optional[Scoreboard] = None
         self.unshared = ""  # why not
-        self.region: Optional[Region] = None
+        self.row: Optional[OwnRow] = None
         self.watchdog: Optional[Watchdog] = None
         self.announcer = Announcer()
         self.stacks: Optional[StacksOnDemand] = None
@@ -112,7 +112,7 @@ class Process:
             if self.stacks is not None:
                 self.stacks.close()
         with _guard:
-            instance.leave()
+            scoreboard.leave()
         if self._soft is not None:
             self._soft.close()
         self._pid = 0
@@ -126,7 +126,7 @@ class Process:
     def _harakiri_set(self) -> None:
         """Follow the harakiri that the app has set for the request of this thread."""
         with _guard:
-            slot, budget = running.slots.get(get_ident()), running.budget
+            slot, budget = running.slot_of(get_ident()), running.budget
             request = None if slot is None else slot.request
             if request is None or budget is None:
                 return
@@ -142,44 +142,31 @@ class Process:
             self.options.record != ON and not self.options.recycles_per_minute
         ):
             return
-        self.shared = shared = open_shared()
-        with shared.lock():
-            if self.options.record == ON:
-                self.region = self._claim(shared, identity.worker)
-        if self.region is not None:
-            running.give(self.region.records())
-            self._open_beat_file(shared.directory)
+        self.board = board = Scoreboard.of_this_instance()
+        if self.options.record != ON:
+            return
+        self.row = board.mine()
+        if self.row is not None:
+            self._report_killed(board.predecessor, self.row)
+            running.give(self.row.threads[::-1])  # taken from the end: the first one first
+            self._open_beat_file(self.row)
 
-    def _claim(self, shared: Shared, worker: int) -> Optional[Region]:
-        """Return a free region, made ours, and tell what those were doing whose workers were
-        killed.
-        """
-        free: List[Region] = []
-        for region in regions(shared):
-            if region.orphaned():
-                self._tell(region, _take_text(shared.directory, _beat_name(region)))
-                region.give_back()
-            if not region.owner[0]:
-                free.append(region)
-        if not free:
-            return None
-        free[0].take(os.getpid(), worker)
-        return free[0]
+    def _report_killed(self, killed: Optional[Predecessor], row: OwnRow) -> None:
+        """Report what the worker was doing that had this row before and was killed."""
+        if killed is None:
+            return
+        last_words, reported = _take_text(_beat_name(row)), False
+        for request in killed.requests:
+            elapsed = max(0.0, killed.seen - request.begun)
+            stacks = "" if reported else last_words or _stacks_of(request, killed)
+            reported = reported or bool(stacks)
+            what = request.method, request.path, elapsed, request.doing, stacks
+            self.announcer(WorkerKilled(killed.worker, killed.pid, *what))
 
-    def _tell(self, region: Region, last_words: str) -> None:
-        pid, worker = region.owner
-        told = False
-        for found in region.requests():
-            elapsed = max(0.0, region.last_seen - found.begun)
-            stacks = "" if told else last_words or _stacks_of(found, region)
-            told = told or bool(stacks)
-            method, _, path = found.what.partition(" ")
-            self.announcer(WorkerKilled(worker, pid, method, path, elapsed, found.doing, stacks))
-
-    def _open_beat_file(self, directory: Directory) -> None:
-        if self.options.gil_timeout is not None and self.region is not None:
-            self._beat_file = directory.open(
-                _beat_name(self.region), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    def _open_beat_file(self, row: OwnRow) -> None:
+        if self.options.gil_timeout is not None:
+            self._beat_file = instance.directory().open(
+                _beat_name(row), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             )
 
     def _set_soft_timeout(self) -> None:
@@ -194,9 +181,9 @@ class Process:
 
     def _make_watchdog(self) -> Watchdog:
         options, recycling, heartbeat = self.options, None, None
-        if self.shared is not None and options.recycles_per_minute:
+        if self.board is not None and options.recycles_per_minute:
             recycling = Recycling(
-                options, self.server, self.shared, self.announcer, self._before_leaving
+                options, self.server, self.board, self.announcer, self._before_leaving
             )
         if options.gil_timeout is not None and options.mode != REPORT:
             heartbeat = Heartbeat(
@@ -206,7 +193,7 @@ class Process:
             options,
             self.announcer,
             recycling=recycling,
-            region=self.region,
+            row=self.row,
             soft=self._soft,
             heartbeat=heartbeat,
             answering=self.stacks.socket if self.stacks is not None else None,
@@ -217,40 +204,37 @@ class Process:
         self._give_back()
 
     def _give_back(self) -> None:
-        region, shared = self.region, self.shared
-        self.region = None
-        if shared is None:
+        row, board = self.row, self.board
+        self.row = None
+        if row is None or board is None:
             return
         running.take_back()
-        with shared.lock():
-            if region is not None:
-                region.give_back()
-                if self._beat_file is not None:
-                    shared.directory.unlink(_beat_name(region))
-            if not any(other.owner[0] for other in regions(shared)):
-                shared.remove()
+        board.release()
+        if self._beat_file is not None:
+            instance.directory(make=False).unlink(_beat_name(row))
 
 
-def _stacks_of(found: Found, region: Region) -> str:
+def _stacks_of(request: layout.Request, killed: Predecessor) -> str:
     """Return the last stacks of a worker, and how old they were, if this request ran when they were
     taken.
     """
-    dump = region.dump()
+    dump = killed.stacks
     # what another version of the library has left there may be any number
-    if not dump.text or not found.begun <= dump.taken <= region.last_seen:
+    if not dump.text or not request.begun <= dump.taken <= killed.seen:
         return ""
-    return f"stacks taken {max(0.0, region.last_seen - dump.taken):.1f} s earlier:\n{dump.text}"
+    return f"stacks taken {max(0.0, killed.seen - dump.taken):.1f} s earlier:\n{dump.text}"
 
 
-def _beat_name(region: Region) -> str:
-    return f"gil-{region.number}"
+def _beat_name(row: OwnRow) -> str:
+    return f"gil-{row.index}"
 
 
-def _take_text(directory: Directory, name: str) -> str:
+def _take_text(name: str) -> str:
     """Return what a worker wrote when it ended because of the GIL, and remove it; `""` if there is
     nothing.
     """
     try:
+        directory = instance.directory(make=False)
         fd = directory.open(name, os.O_RDONLY)
         try:
             data = os.read(fd, BEAT_BYTES + 1)

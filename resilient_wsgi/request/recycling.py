@@ -14,9 +14,8 @@ from ..events import Event, WorkerRecycled
 from ..events.types import Outcome
 from ..servers import Server
 from ..settings.options import REPORT, Request
-from . import rate
+from ..shm.scoreboard import Scoreboard
 from .running import RequestDeadline, named
-from .shared import Shared
 
 # the worker ends when it was seen twice with nothing to do: a request may be between the server and
 # us
@@ -30,13 +29,13 @@ class Recycling:
         self,
         options: Request,
         server: Server,
-        shared: Shared,
+        board: Scoreboard,
         announce: Callable[[Event], object],
         before_leaving: Callable[[], object],
     ) -> None:
         self._options = options
         self._server = server
-        self._shared = shared
+        self._board = board
         self._announce = announce
         self._before_leaving = before_leaving
         self._said_of: Optional[RequestDeadline] = None
@@ -52,7 +51,7 @@ class Recycling:
             return
         if self._options.mode == REPORT:
             self._say(request, now, limit, "dry_run")
-        elif not rate.take(self._shared, self._options.recycles_per_minute):
+        elif not self._board.recycle(self._options.recycles_per_minute, now):
             self._say(request, now, limit, "rate_limited")
         elif self._server.drain():
             self.under_way = True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from threading import get_ident
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ..core.system import SYSTEM, System
 from ..core.text import printable
@@ -21,7 +21,7 @@ from .budget import WAITED, Budget
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from .records import Record
+    from ..shm.rows import ThreadRow
 
 
 class RequestDeadline(Deadline):
@@ -101,48 +101,75 @@ class ReportedDeadline(RequestDeadline):
 
 
 class Slot:
-    """What one thread works on: `request` is None between requests. `record` is its place in shared
-    memory, if it has one.
+    """What one thread works on: `request` is None between requests. `row` is its place in the
+    scoreboard, if it has one.
     """
 
-    __slots__ = ("pid", "record", "request", "thread")
+    __slots__ = ("pid", "request", "row", "thread")
 
-    def __init__(self, thread: int, record: Optional[Record]) -> None:
+    def __init__(self, thread: int, row: Optional[ThreadRow]) -> None:
         self.thread = thread
         self.pid = os.getpid()
         self.request: Optional[RequestDeadline] = None
-        self.record = record
+        self.row = row
 
     def finish(self, request: RequestDeadline) -> None:
         """Note that a request is over, unless the thread has begun another one since."""
         request.finished = True
         if self.request is request:
             self.request = None
-            if self.record is not None:
-                self.record.clear()
+            if self.row is not None:
+                self.row.clear()
 
 
 class Running:
-    """The slots of this process's threads."""
+    """The slots of this process's threads.
+
+    While the watchdog rests, they are put aside: a thread finds none then, asks for it, and that
+    wakes the watchdog. So a request pays nothing for it, except the first one after a rest.
+    """
 
     def __init__(self) -> None:
         self.slots: Dict[int, Slot] = {}
-        self.records: List[Record] = []  # places in shared memory that no thread has taken yet
+        self.rows: List[ThreadRow] = []  # places in the scoreboard that no thread has taken yet
         self.budget: Optional[Budget] = None
+        self._resting: Dict[int, Slot] = {}
+        self._wake: Optional[Callable[[], object]] = None
         self._pid = 0
 
     def add_thread(self) -> Slot:
-        """Return a new slot for the calling thread.
+        """Return the slot of the calling thread, a new one if it has none.
 
         Threads that are no more leave theirs to the next of the same name.
         """
         thread = get_ident()
-        try:
-            record: Optional[Record] = self.records.pop()
-        except IndexError:
-            record = None
-        slot = self.slots[thread] = Slot(thread, record)
+        slot = self._resting.pop(thread, None) or Slot(thread, self._free_row())
+        self.slots[thread] = slot
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
         return slot
+
+    def _free_row(self) -> Optional[ThreadRow]:
+        try:
+            return self.rows.pop()
+        except IndexError:
+            return None
+
+    def rest(self, wake: Callable[[], object]) -> None:
+        """Have `wake` called, once, when the next request begins in any thread.
+
+        A thread that has looked up its slot just now goes on without: look at `requests()` once
+        more before you rest.
+        """
+        self._wake = wake
+        for thread in list(self.slots):
+            slot = self.slots.pop(thread, None)
+            if slot is not None:
+                self._resting[thread] = slot
+
+    def _all(self) -> List[Slot]:
+        return [*list(self.slots.values()), *list(self._resting.values())]
 
     def requests(self) -> List[Tuple[int, RequestDeadline]]:
         """Return thread and request of all that run, the oldest first.
@@ -150,11 +177,13 @@ class Running:
         For the watchdog: the table may change meanwhile.
         """
         found = [
-            (slot.thread, request)
-            for slot in list(self.slots.values())
-            if (request := slot.request) is not None
+            (slot.thread, request) for slot in self._all() if (request := slot.request) is not None
         ]
         return sorted(found, key=lambda pair: pair[1].start)
+
+    def slot_of(self, thread: int) -> Optional[Slot]:
+        """Return the slot of a thread, None if it has none."""
+        return self.slots.get(thread) or self._resting.get(thread)
 
     def begin(self, pid: int) -> None:
         """Drop what a parent process had.
@@ -163,7 +192,8 @@ class Running:
         """
         if self._pid != pid:
             self._pid = pid
-            self.records = []
+            self.rows = []
+            self._resting = {}
             for thread, slot in list(self.slots.items()):
                 if slot.pid != pid:
                     self.slots.pop(thread, None)
@@ -172,43 +202,46 @@ class Running:
         """Let a process that the app has forked in a request be in no request: nothing ends that
         here.
         """
-        for slot in self.slots.values():
+        self._wake = None
+        for slot in self._all():
             if slot.request is not None:
                 slot.request.finished = True
-            slot.request = slot.record = None
+            slot.request = slot.row = None
 
-    def give(self, records: List[Record]) -> None:
-        """Hand out places in shared memory: to the threads that are known, and to those that come."""
-        fresh = frozenset(records)
-        self.records = records  # first: a thread that comes just now takes one itself
-        for slot in list(self.slots.values()):
-            if slot.record not in fresh:
-                slot.record = record = records.pop() if records else None
-                if record is not None:
-                    _note_begun(slot, record)
+    def give(self, rows: List[ThreadRow]) -> None:
+        """Hand out places in the scoreboard: to the threads that are known, and to those that come."""
+        fresh = frozenset(rows)
+        self.rows = rows  # first: a thread that comes just now takes one itself
+        for slot in self._all():
+            if slot.row not in fresh:
+                slot.row = row = self._free_row()
+                if row is not None:
+                    _note_begun(slot, row)
 
     def take_back(self) -> None:
-        """Have nobody write into shared memory any more: it may be another worker's."""
+        """Have nobody write into the scoreboard any more: the row may be another worker's."""
         self.give([])
 
     def forget(self) -> None:
         """Forget all threads, as if there had been no requests."""
+        self._wake = None
         self.slots.clear()
-        self.records = []
+        self._resting.clear()
+        self.rows = []
 
     def __repr__(self) -> str:
-        return f"<Running {len(self.requests())} requests in {len(self.slots)} threads>"
+        return f"<Running {len(self.requests())} requests in {len(self._all())} threads>"
 
 
-def _note_begun(slot: Slot, record: Record) -> None:
-    """Write down a request that had begun before its thread had a record: it ends without one, too."""
+def _note_begun(slot: Slot, row: ThreadRow) -> None:
+    """Write down a request that had begun before its thread had a row: it ends without one, too."""
     request = slot.request
     if request is None:
         return
     method, path = named(request.environ)
-    record.begin(request.start, method.encode(), path.encode(), b"")
+    row.begin(request.start, request.at, method.encode(), path.encode(), request.start)
     if slot.request is not request:
-        record.clear()
+        row.clear()
 
 
 # one for the process, whatever the number of wrapped apps

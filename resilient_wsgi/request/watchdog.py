@@ -9,6 +9,7 @@ are told by another thread.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -18,10 +19,11 @@ from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import OFF, ON, REPORT, Request
+from ..shm.rows import OwnRow
 from . import left, stacks
+from .alarm import Alarm
 from .answering import StacksSocket
 from .heartbeat import Heartbeat
-from .records import Region
 from .recycling import Recycling
 from .running import RequestDeadline, Running, named, running
 from .soft import SoftTimeout
@@ -30,6 +32,11 @@ from .soft import SoftTimeout
 # upon this much late
 TICK = 0.25
 SHORTEST_SLEEP = 0.01
+# After so many looks in a row at which nothing ran it has the next request wake it; looks twice
+# more, for one that began just then; and rests.
+IDLE_LOOKS = 4
+LAST_LOOKS = 2
+REST = 60.0  # whatever is missed
 # between two dumps: in an incident all requests become slow at the same time
 STACKS_EVERY = 1.0
 # where SLOW_AFTER is not set
@@ -61,7 +68,7 @@ class Watchdog:
         announce: Callable[[Event], object],
         *,
         recycling: Optional[Recycling] = None,
-        region: Optional[Region] = None,
+        row: Optional[OwnRow] = None,
         soft: Optional[SoftTimeout] = None,
         heartbeat: Optional[Heartbeat] = None,
         answering: Optional[StacksSocket] = None,
@@ -72,7 +79,7 @@ class Watchdog:
         self._report = options.mode == REPORT
         self._announce = announce
         self._recycling = recycling
-        self._region = region
+        self._row = row
         self._soft = soft if options.soft_timeout == ON else None
         self._heartbeat = heartbeat
         self._answering = answering
@@ -82,6 +89,8 @@ class Watchdog:
         self._last_stacks = -math.inf
         self._stop = threading.Event()
         self._thread: Optional[threading.Thread] = None
+        self._alarm: Optional[Alarm] = None
+        self._idle_looks = 0
 
     def start(self) -> None:
         """Begin to look, in a thread of its own.
@@ -93,6 +102,11 @@ class Watchdog:
         )
         self._thread.start()
 
+    def _wake(self) -> None:
+        """End the rest; if the app has closed the pipe meanwhile, by another thread."""
+        if self._alarm is not None and not self._alarm.ring():
+            self.start()
+
     def stop(self, patience: float = 1.0) -> None:
         """End the thread, unless it is about to replace this worker: then it is what lets the
         process go.
@@ -100,6 +114,8 @@ class Watchdog:
         if self._recycling is not None and self._recycling.under_way:
             return
         self._stop.set()
+        if self._alarm is not None:
+            self._alarm.ring()
         if self._answering is not None:
             self._answering.wake()
         thread = self._thread
@@ -109,20 +125,45 @@ class Watchdog:
             self._heartbeat.stop()
 
     def _run(self) -> None:
-        pid = os.getpid()
+        pid, me = os.getpid(), threading.current_thread()
         sleep = 0.0
-        while not self._sleep(sleep) and os.getpid() == pid:
+        if self._alarm is None:
+            with contextlib.suppress(OSError):  # no descriptor left: then it never rests
+                self._alarm = Alarm()
+        while not self._sleep(sleep) and os.getpid() == pid and self._thread is me:
             sleep = TICK
             with _guard:
-                sleep = self.look()
+                sleep = self._rest(self.look())
+        if self._alarm is not None and os.getpid() == pid:
+            self._alarm.close()
+
+    def _rest(self, sleep: float) -> float:
+        """Return how long to sleep: much longer if nothing has run for a while."""
+        under_way = self._recycling is not None and self._recycling.under_way
+        if self._watched or under_way or self._alarm is None or not self._alarm.works:
+            self._idle_looks = 0
+            return sleep
+        self._idle_looks += 1
+        if self._idle_looks == IDLE_LOOKS:
+            self._table.rest(self._wake)
+        if self._idle_looks < IDLE_LOOKS + LAST_LOOKS:
+            return sleep
+        # C code that holds the GIL may run outside of requests, too
+        beats = self._options.gil_timeout if self._heartbeat is not None else None
+        return REST if beats is None else min(REST, beats / 4)
 
     def _sleep(self, seconds: float) -> bool:
         """Sleep, and meanwhile answer `resilient-wsgi stacks`; return whether the thread is to end."""
-        if self._answering is not None and not self._answering.wait(seconds):
+        alarm = self._alarm if self._alarm is not None and self._alarm.works else None
+        if self._answering is not None and not self._answering.wait(seconds, alarm):
             self._answering = None  # its descriptor was closed
-        elif self._answering is not None:
-            return self._stop.is_set()
-        return self._stop.wait(seconds)
+        elif self._answering is None and alarm is not None:
+            alarm.wait(seconds)
+        elif self._answering is None:
+            return self._stop.wait(seconds)
+        if alarm is not None and alarm.rang():
+            self._idle_looks = 0
+        return self._stop.is_set()
 
     def look(self) -> float:
         """Look once at all requests, do what is due, and return how long to sleep."""
@@ -130,8 +171,8 @@ class Watchdog:
         if self._heartbeat is not None:
             self._heartbeat.beat(now)
         requests = self._table.requests()
-        if self._region is not None:
-            self._region.seen(now)
+        if self._row is not None:
+            self._row.seen = now
         next_due = now + TICK
         for thread, request in requests:
             next_due = min(next_due, self._see(thread, request, now, requests))
@@ -191,9 +232,9 @@ class Watchdog:
         return max(asked, request.limit)
 
     def _note(self, thread: int, request: RequestDeadline) -> None:
-        slot = self._table.slots.get(thread)
-        if slot is not None and slot.record is not None and slot.request is request:
-            slot.record.write_doing(request.doing())
+        slot = self._table.slot_of(thread)
+        if slot is not None and slot.row is not None and slot.request is request:
+            slot.row.note(request.doing())
 
     def _say_slow(
         self, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]
@@ -211,8 +252,8 @@ class Watchdog:
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
         text = stacks.render(stacks.working(requests, now), without=threading.get_ident())
-        if self._region is not None:
-            self._region.write_dump(text, now)
+        if self._row is not None:
+            self._row.write_stacks(text, now)
         return text
 
     def _end_waits(self, thread: int, watched: Watched, now: float) -> None:

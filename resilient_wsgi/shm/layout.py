@@ -313,15 +313,21 @@ class WorkerRow(View):
 class Request:
     """A request that stands in a thread row, and what it waits for: in words, and by name."""
 
-    __slots__ = ("begun", "deadline", "doing", "waiting_since", "waits_for", "what")
+    __slots__ = ("begun", "deadline", "doing", "method", "path", "waiting_since", "waits_for")
 
-    def __init__(self, what: str, begun: float, deadline: float, doing: str) -> None:
-        self.what = what
+    def __init__(self, method: str, path: str, begun: float, deadline: float, doing: str) -> None:
+        self.method = method
+        self.path = path
         self.begun = begun
         self.deadline = deadline
         self.doing = doing
         self.waits_for = 0
         self.waiting_since = 0.0
+
+    @property
+    def what(self) -> str:
+        """Method and path."""
+        return f"{self.method} {self.path}"
 
     def __repr__(self) -> str:
         return f"<Request {self.what} since {self.begun:.2f}>"
@@ -340,10 +346,11 @@ def read_request(memory: Any, at: int) -> Optional[Request]:
     start, deadline, method, path, end = REQUEST.unpack_from(memory, at)
     if not start:
         return None
-    what = f"{_text(method)} {_text(path)}" if start == end else "? (its end came while it began)"
+    if start != end:  # its worker was killed just when it began
+        return Request("?", "?", start, deadline, "")
     of, before, doing, after = DOING.unpack_from(memory, at + DOING_AT)
     known = of == start and before == after
-    return Request(what, start, deadline, _text(doing) if known else "")
+    return Request(_text(method), _text(path), start, deadline, _text(doing) if known else "")
 
 
 def request_settled(memory: Any, at: int) -> bool:

@@ -362,7 +362,7 @@ def _make_in_master(server: servers.Server) -> Scoreboard:
             fd = directory.create(NAME, geometry.size, head=_head(geometry), replace=True)
         board = Scoreboard(fd, geometry, _path(directory))
     except (OSError, Unavailable) as error:
-        return _without_name(geometry, str(error))
+        board, old = _without_name(geometry, str(error)), None
     if old is not None:
         with contextlib.suppress(OSError):
             board.remember(old)

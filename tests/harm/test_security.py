@@ -146,12 +146,12 @@ servers.use(Worker())
 from resilient_wsgi.outbound import ledger
 from resilient_wsgi.outbound.sites import Site
 from resilient_wsgi.readiness.gunicorn_worker import Tally
-from resilient_wsgi.request.shared import open_shared
+from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.stderr import handover
 from resilient_wsgi.stderr.buffer import Dropped
 
 path = instance.directory().path
-open_shared().memory[5000] = 7
+Scoreboard.of_this_instance()
 ledger.add([Site("app.py:1", "host", "without a timeout", 1, 1.0)])
 handover.leave(2, Dropped(3, 300))
 tally = Tally(os.getpid())
@@ -200,7 +200,7 @@ def test_a_name_that_another_user_has_taken_is_passed_over_without_a_wait_and_no
         path, names, left, seconds = json.loads(done.communicate(timeout=30)[0])
         assert Path(path).parent == base
         assert Path(path).name.startswith(name_of(master) + "-")  # not the one that was taken
-        assert names == [f"dropped-2-{done.pid}-0", "loads", "outbound", "requests"]
+        assert names == [f"dropped-2-{done.pid}-0", "loads", "outbound", "scoreboard"]
         assert left == [3, 300]
         assert seconds < 10
         assert list(target.iterdir()) == []
@@ -218,7 +218,7 @@ def test_nothing_inside_the_directory_can_be_read_made_held_or_removed_by_anothe
 path = sys.argv[2]
 try: print(os.listdir(path))
 except PermissionError: pass
-for name in ("requests", "outbound", "loads", "dropped-2-9-9"):
+for name in ("scoreboard", "outbound", "loads", "dropped-2-9-9"):
     for flags in (os.O_RDONLY, os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_TRUNC):
         try: os.open(f"{{path}}/{{name}}", flags, 0o666); print("opened", name)
         except PermissionError: pass
@@ -354,7 +354,7 @@ def test_of_two_pid_namespaces_that_share_a_folder_neither_sweeps_what_the_other
             )
             other = json.loads(done.stdout)[0]
             assert Path(other).name.split("-")[2] != Path(kept).name.split("-")[2]
-            assert sorted(os.listdir(kept)) == ["loads", "outbound", "requests"]
+            assert sorted(os.listdir(kept)) == ["loads", "outbound", "scoreboard"]
         # the first of the two is held by nobody any more: the second has swept it
         assert {path.name for path in base.iterdir()} == {Path(kept).name, Path(other).name}
     finally:
@@ -560,4 +560,4 @@ def test_the_directory_belongs_to_the_user_of_the_workers_and_is_found_by_the_ma
         made = [path for path in base.iterdir() if path.name.startswith("resilient_wsgi-")]
         assert [path.stat().st_uid for path in made] == [NOBODY]
         assert instance.find(server.pid).path == str(made[0])
-        assert "requests" in instance.find(server.pid).names()
+        assert "scoreboard" in instance.find(server.pid).names()

@@ -16,6 +16,8 @@ from resilient_wsgi.overload.queue_time import Calibration, parse
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration, Connections
 from resilient_wsgi.settings.options import Request
+from resilient_wsgi.shm.layout import Geometry
+from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.testing import FakeClock, captured_events
 
 NOW = 1_700_000_000.125
@@ -315,8 +317,8 @@ def test_our_own_probes_and_what_is_configured_are_never_shed(scene):
 
 
 def test_the_workers_of_an_instance_share_what_may_pass_in_a_second():
-    memory = bytearray(4096)
-    workers = [Allowance(4, lambda: memory) for _ in range(4)]
+    board = Scoreboard(-1, Geometry(4, 0, 1))
+    workers = [Allowance(4, lambda: board) for _ in range(4)]
     for second in (10.0, 11.2, 99.0):
         assert sum(worker.take(second + n / 100) for n in range(10) for worker in workers) == 5
 

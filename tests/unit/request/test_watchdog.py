@@ -6,20 +6,22 @@ import gc
 import os
 import socket
 import threading
+import time
 
 import pytest
 
 from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
 from resilient_wsgi.events.announcer import WAITING, Announcer
-from resilient_wsgi.request import stacks
+from resilient_wsgi.request import stacks, watchdog
+from resilient_wsgi.request.alarm import Alarm
 from resilient_wsgi.request.recycling import Recycling
 from resilient_wsgi.request.running import RequestDeadline, Running, Slot
-from resilient_wsgi.request.shared import SIZE_BYTES, Shared
 from resilient_wsgi.request.watchdog import Watchdog
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings.options import Request
-from resilient_wsgi.shm.directory import open_private
+from resilient_wsgi.shm.layout import Geometry
+from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.testing import FakeClock, captured_events
 
 
@@ -47,20 +49,23 @@ def clock():
 
 
 @pytest.fixture
-def shared(tmp_path):
-    directory = open_private(str(tmp_path), os.geteuid())
-    shared = Shared(directory.create("requests", SIZE_BYTES), directory)
-    yield shared
-    shared.close()
+def board():
+    return Scoreboard(memfd(), Geometry(1, 0, 4))
+
+
+def memfd():
+    fd = os.memfd_create("scoreboard")
+    os.ftruncate(fd, Geometry(1, 0, 4).size)
+    return fd
 
 
 class Scene:
     """A table with requests, a watchdog that looks at it, and what it said and did."""
 
-    def __init__(self, clock, shared, **options):
+    def __init__(self, clock, board, **options):
         self.clock, self.table, self.said, self.server = clock, Running(), [], Replaceable()
         options = Request(**options)
-        recycling = Recycling(options, self.server, shared, self.said.append, lambda: None)
+        recycling = Recycling(options, self.server, board, self.said.append, lambda: None)
         self.watchdog = Watchdog(
             options, self.said.append, recycling=recycling, table=self.table, system=clock
         )
@@ -97,9 +102,9 @@ def another_thread():
 
 
 def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(
-    clock, shared, another_thread
+    clock, board, another_thread
 ):
-    scene = Scene(clock, shared)
+    scene = Scene(clock, board)
     request = scene.request()
     request.waits[type("Wait", (), {"doing": "api.example (body)"})()] = None
     scene.after(7.9)
@@ -120,8 +125,8 @@ def test_a_slow_request_is_said_once_with_what_it_waits_for_and_the_stacks(
     )
 
 
-def test_slow_after_can_be_set_also_where_there_is_no_deadline(clock, shared):
-    scene = Scene(clock, shared, slow_after=2.0)
+def test_slow_after_can_be_set_also_where_there_is_no_deadline(clock, board):
+    scene = Scene(clock, board, slow_after=2.0)
     scene.request(limit=float("inf"))
     scene.after(2.1)
     scene.after(1000)
@@ -129,9 +134,9 @@ def test_slow_after_can_be_set_also_where_there_is_no_deadline(clock, shared):
 
 
 def test_stacks_are_written_once_a_second_though_many_requests_become_slow(
-    clock, shared, another_thread
+    clock, board, another_thread
 ):
-    scene = Scene(clock, shared)
+    scene = Scene(clock, board)
     for thread in range(3):
         scene.request(thread=thread)
     scene.after(8.1)
@@ -146,9 +151,9 @@ def test_stacks_are_written_once_a_second_though_many_requests_become_slow(
 
 
 def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_begins_later(
-    clock, shared
+    clock, board
 ):
-    scene = Scene(clock, shared)
+    scene = Scene(clock, board)
     request, ended = scene.request(), []
 
     class Wait:
@@ -171,9 +176,9 @@ def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_
 
 
 def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
-    clock, shared, in_app
+    clock, board, in_app
 ):
-    scene = Scene(clock, shared, grace=5.0)
+    scene = Scene(clock, board, grace=5.0)
     scene.request("/stuck", thread=1)
     scene.after(14.9)
     scene.request("/other", thread=2)
@@ -195,8 +200,8 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     )
 
 
-def test_the_others_do_not_hold_it_up_for_ever(clock, shared, in_app):
-    scene = Scene(clock, shared, grace=5.0, drain=10.0)
+def test_the_others_do_not_hold_it_up_for_ever(clock, board, in_app):
+    scene = Scene(clock, board, grace=5.0, drain=10.0)
     scene.request(thread=1)
     scene.after(15.1)
     scene.request(limit=100.0, thread=2)
@@ -206,26 +211,26 @@ def test_the_others_do_not_hold_it_up_for_ever(clock, shared, in_app):
     assert scene.server.did == ["drain", "leave"]
 
 
-def test_a_worker_whose_thread_is_not_in_the_app_is_not_replaced(clock, shared):
+def test_a_worker_whose_thread_is_not_in_the_app_is_not_replaced(clock, board):
     """The server sends the answer to a slow client, or nobody has closed the response."""
-    scene = Scene(clock, shared)
+    scene = Scene(clock, board)
     scene.request()
     scene.after(100)
     assert scene.server.did == []
 
 
-def test_no_more_workers_of_the_instance_are_replaced_than_the_rate_allows(clock, shared, in_app):
+def test_no_more_workers_of_the_instance_are_replaced_than_the_rate_allows(clock, board, in_app):
     outcomes = []
     for _ in range(4):
-        scene = Scene(clock, shared, recycles_per_minute=2)
+        scene = Scene(clock, board, recycles_per_minute=2)
         scene.request()
         scene.after(15.1)
         outcomes += [e.outcome for e in scene.said if type(e) is WorkerRecycled]
     assert outcomes == ["recycled", "recycled", "rate_limited", "rate_limited"]
 
 
-def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared, in_app):
-    scene = Scene(clock, shared, mode="report")
+def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, board, in_app):
+    scene = Scene(clock, board, mode="report")
     request = scene.request()
     request.waits[object()] = None
     request.waits = {
@@ -244,8 +249,8 @@ def test_report_mode_does_nothing_and_says_what_it_would_have_done(clock, shared
     assert scene.server.did == []
 
 
-def test_nothing_is_said_or_done_in_a_thousand_requests_that_end_in_time(clock, shared):
-    scene = Scene(clock, shared)
+def test_nothing_is_said_or_done_in_a_thousand_requests_that_end_in_time(clock, board):
+    scene = Scene(clock, board)
     for _ in range(1000):
         scene.request()
         scene.after(5)
@@ -255,8 +260,8 @@ def test_nothing_is_said_or_done_in_a_thousand_requests_that_end_in_time(clock, 
     assert scene.watchdog._watched == {}
 
 
-def test_a_thousand_firings_leave_nothing_behind(clock, shared):
-    scene = Scene(clock, shared)
+def test_a_thousand_firings_leave_nothing_behind(clock, board):
+    scene = Scene(clock, board)
     for _ in range(1000):
         request = scene.request()
         with Interruptible(lambda: None, "x", request.waits) as wait:
@@ -273,8 +278,8 @@ def test_a_thousand_firings_leave_nothing_behind(clock, shared):
 
 
 @pytest.mark.parametrize(("method", "ended"), [("GET", True), ("HEAD", True), ("POST", False)])
-def test_a_client_that_leaves_ends_what_may_be_ended(clock, shared, method, ended):
-    scene = Scene(clock, shared, client_left="end")
+def test_a_client_that_leaves_ends_what_may_be_ended(clock, board, method, ended):
+    scene = Scene(clock, board, client_left="end")
     request, interrupted = scene.request(method=method), []
     request.waits[
         type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})()
@@ -292,8 +297,8 @@ def test_a_client_that_leaves_ends_what_may_be_ended(clock, shared, method, ende
     assert (request.remaining() <= 0) is ended
 
 
-def test_it_sleeps_until_something_is_due_and_never_long(clock, shared):
-    scene = Scene(clock, shared)
+def test_it_sleeps_until_something_is_due_and_never_long(clock, board):
+    scene = Scene(clock, board)
     assert scene.after(0) == 0.25
     scene.request()
     assert scene.after(7.9) == pytest.approx(0.1)
@@ -321,9 +326,114 @@ def test_events_are_told_by_another_thread_and_what_is_too_much_is_counted():
     assert len(happened) == WAITING + 1
 
 
-def test_the_thread_ends_when_it_is_told_to(clock, shared):
-    scene = Scene(clock, shared)
+def test_the_thread_ends_when_it_is_told_to(clock, board):
+    scene = Scene(clock, board)
     before = threading.active_count()
     scene.watchdog.start()
     scene.watchdog.stop()
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def resting(clock, board):
+    """A watchdog whose thread rests, and how often it looks."""
+    scene = Scene(clock, board, slow_after=None)
+    looks, look = [], scene.watchdog.look
+
+    def counted():
+        looks.append(1)
+        return look()
+
+    scene.watchdog.look = counted
+    scene.looks = looks
+    scene.watchdog.start()
+    assert wait_until(lambda: rests(scene))
+    yield scene
+    scene.watchdog.stop()
+
+
+def rests(scene):
+    """Whether it has not looked for longer than it ever does while a request runs."""
+    before = len(scene.looks)
+    time.sleep(3 * watchdog.TICK)
+    return len(scene.looks) == before and before >= watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS
+
+
+def test_it_rests_while_nothing_runs_and_the_next_request_of_any_thread_wakes_it(resting):
+    for _ in range(2):
+        before, table = len(resting.looks), resting.table
+        slot = in_thread(table.add_thread)
+        assert table.slots == {slot.thread: slot}
+        assert wait_until(lambda before=before: len(resting.looks) > before)
+        assert wait_until(lambda: rests(resting))
+        assert table.slots == {}
+        assert table.slot_of(slot.thread) is slot
+
+
+def test_it_does_not_rest_while_a_request_runs(resting):
+    slot = resting.table.add_thread()
+    slot.request = RequestDeadline(resting.clock.monotonic(), 1e9, {}, system=resting.clock)
+    assert not any(rests(resting) for _ in range(4))
+    assert resting.table.requests() == [(slot.thread, slot.request)]
+    slot.request = None
+    assert wait_until(lambda: rests(resting))
+
+
+def test_a_request_that_began_just_when_it_went_to_rest_is_seen(clock, board):
+    scene = Scene(clock, board)
+    slot = scene.table.add_thread()
+    scene.watchdog._alarm = Alarm()
+    for _ in range(watchdog.IDLE_LOOKS):
+        assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+    assert scene.table.slots == {}
+    # its thread had looked up the slot before
+    slot.request = RequestDeadline(clock.monotonic(), 10.0, {}, system=clock)
+    assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+    for _ in range(9):
+        assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+    slot.finish(slot.request)
+    for _ in range(watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS):
+        sleep = scene.watchdog._rest(scene.watchdog.look())
+    assert sleep == watchdog.REST
+
+
+def test_it_never_rests_for_longer_than_the_timer_of_the_gil_allows(clock, board):
+    scene = Scene(clock, board, gil_timeout=8.0)
+    scene.watchdog._alarm = Alarm()
+    scene.watchdog._heartbeat = type("Beats", (), {"beat": lambda *_: None})()
+    for _ in range(watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS):
+        sleep = scene.watchdog._rest(scene.watchdog.look())
+    assert sleep == 2.0
+
+
+def test_without_its_pipe_it_goes_on_looking(resting):
+    alarm = resting.watchdog._alarm
+    os.close(alarm.fd)  # as apps do that make a daemon of themselves
+    os.close(alarm._write)
+    read, write = os.pipe()  # which has their numbers
+    assert {read, write} == {alarm.fd, alarm._write}
+    in_thread(resting.table.add_thread)
+    assert wait_until(lambda: not rests(resting))
+    resting.watchdog.stop()
+    os.set_blocking(read, False)
+    with pytest.raises(BlockingIOError):  # nothing of ours came to it
+        os.read(read, 1)
+    os.close(read)
+    os.close(write)
+
+
+def in_thread(function):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def wait_until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False

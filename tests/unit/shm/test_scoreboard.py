@@ -541,9 +541,9 @@ def test_rows_are_never_read_torn():
             texts.add(row.error)
             for request in row.requests():
                 digit = str(int(request.begun) % 10)
-                assert request.what in ("GET " + 80 * digit, "? (its end came while it began)")
+                assert request.what in ("GET " + 80 * digit, "? ?")
                 assert request.doing in ("", 70 * digit)
-                requests += request.what != "? (its end came while it began)"
+                requests += request.what != "? ?"
         assert texts <= {"", *(300 * str(digit) for digit in range(10))}
         assert requests > 10
     finally:
@@ -561,7 +561,7 @@ def test_a_writer_that_was_killed_in_the_middle_does_not_stop_the_reader():
     start = time.perf_counter()
     found = seen().worker(1)
     assert found.error == "bef"
-    assert [request.what for request in found.requests()] == ["? (its end came while it began)"]
+    assert [request.what for request in found.requests()] == ["? ?"]
     assert time.perf_counter() - start < 0.2
     row.error = "after"
     assert seen().worker(1).error == "after"
