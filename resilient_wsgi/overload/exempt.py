@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, Optional
 
 from ..request.paths import matcher
-from ..shm.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+    from ..shm.scoreboard import Scoreboard
 
 PATHS = ("*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz", "*/ready", "*/ping",
          "*/status", "*/-/healthy", "*/-/live", "*/-/ready", "*/up", "*/heartbeat", "*/__heartbeat__",
@@ -36,6 +37,12 @@ def looks_like_a_probe(path: str, environ: WSGIEnvironment) -> bool:
     return bool(_is_path(path)) or str(environ.get("HTTP_USER_AGENT", "")).startswith(AGENTS)
 
 
+def _scoreboard() -> Optional[Scoreboard]:
+    from ..shm.scoreboard import Scoreboard  # only where there is something to shed
+
+    return Scoreboard.known()
+
+
 class Allowance:
     """How many probes may pass in a second: `PER_SECOND` of the whole instance, a share of it where
     nothing is shared.
@@ -44,7 +51,7 @@ class Allowance:
     """
 
     def __init__(
-        self, workers: int, board: Callable[[], Optional[Scoreboard]] = Scoreboard.known
+        self, workers: int, board: Callable[[], Optional[Scoreboard]] = _scoreboard
     ) -> None:
         self._share = PER_SECOND / max(1, workers)
         self._board = board

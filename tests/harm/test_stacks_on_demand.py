@@ -80,24 +80,26 @@ def test_all_requests_that_begin_together_in_a_new_worker_are_listed():
 
 
 def test_a_thread_that_was_faster_than_the_start_of_its_worker_keeps_its_entry_and_gets_a_place():
-    class Record:
+    class Row:
         def __init__(self):
             self.noted = []
             self.begin = lambda *request: self.noted.append(request)
             self.clear = self.noted.clear
 
-    table, records = Running(), [Record(), Record()]
+    table, rows = Running(), [Row(), Row()]
     slot = table.add_thread()
     slot.request = type(
-        "Request", (), {"environ": {"REQUEST_METHOD": "GET", "PATH_INFO": "/first"}, "start": 5.0}
+        "Request",
+        (),
+        {"environ": {"REQUEST_METHOD": "GET", "PATH_INFO": "/first"}, "start": 5.0, "at": 35.0},
     )()
     table.begin(os.getpid())
     assert list(table.slots.values()) == [slot]
-    table.give(records)
-    assert slot.record.noted == [(5.0, b"GET", b"/first", b"")]
-    assert len(table.records) == 1
+    table.give(rows)
+    assert slot.row.noted == [(5.0, 35.0, b"GET", b"/first", 5.0)]
+    assert len(table.rows) == 1
     table.take_back()
-    assert slot.record is None
+    assert slot.row is None
 
 
 READS_ONLY = """

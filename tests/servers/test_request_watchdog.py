@@ -177,9 +177,9 @@ def test_harakiri_is_told_of_and_an_orderly_end_is_not():
 
 
 def worker_in(server, what):
-    for pid in server.workers():
-        if what in stacks(pid)[0]:
-            return pid
+    for part in stacks(server.pid)[0].split("=== ")[1:]:
+        if what in part:
+            return int(part.split()[0])
     return 0
 
 

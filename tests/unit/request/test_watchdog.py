@@ -406,7 +406,12 @@ def test_it_never_rests_for_longer_than_the_timer_of_the_gil_allows(clock, board
     assert sleep == 2.0
 
 
-def test_without_its_pipe_it_goes_on_looking(resting):
+@pytest.fixture
+def short_rest(monkeypatch):
+    monkeypatch.setattr(watchdog, "REST", 3.0)
+
+
+def test_without_its_pipe_it_goes_on_looking(short_rest, resting):
     alarm = resting.watchdog._alarm
     os.close(alarm.fd)  # as apps do that make a daemon of themselves
     os.close(alarm._write)
@@ -420,6 +425,11 @@ def test_without_its_pipe_it_goes_on_looking(resting):
         os.read(read, 1)
     os.close(read)
     os.close(write)
+    # the thread that rested ends when it has
+    assert wait_until(lambda: not any(each.name == WATCHDOG for each in threading.enumerate()))
+
+
+WATCHDOG = "resilient_wsgi watchdog"
 
 
 def in_thread(function):
