@@ -10,14 +10,16 @@
 
 Each byte has one writer: the process that has the row, in a thread row the thread itself, in what a
 request waits for the watchdog. What several processes write, they write under a lock. Readers take
-none: what is longer than a number stands between two equal stamps, so they see when it was being
-written (`settled`), and look again.
+none: they read twice, until both times are the same, so that nothing was being written meanwhile.
+What is longer than a number stands between two stamps, which differ (not `settled`) where the
+writer was killed, or is stopped, in the middle.
 
 Exec probes import this every few seconds, each in a process of its own: `struct` and `os`, no more.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 
 from ..host import procfs
@@ -347,10 +349,15 @@ def read_request(memory: Any, at: int) -> Optional[Request]:
     if not start:
         return None
     if start != end:  # its worker was killed just when it began
-        return Request("?", "?", start, deadline, "")
+        return unreadable(start, deadline)
     of, before, doing, after = DOING.unpack_from(memory, at + DOING_AT)
     known = of == start and before == after
     return Request(_text(method), _text(path), start, deadline, _text(doing) if known else "")
+
+
+def unreadable(start: float, deadline: float = math.inf) -> Request:
+    """Return a request of which no more is known than that there is one."""
+    return Request("?", "?", start, deadline, "")
 
 
 def request_settled(memory: Any, at: int) -> bool:

@@ -19,6 +19,7 @@ from .layout import (
     NAME_BYTES,
     NAMES,
     ROW_BYTES,
+    START,
     THREAD_BYTES,
     Dump,
     Header,
@@ -29,6 +30,7 @@ from .layout import (
     read_request,
     request_settled,
     total,
+    unreadable,
 )
 
 __all__ = ["NotAScoreboard", "Snapshot", "drain"]
@@ -36,7 +38,7 @@ __all__ = ["NotAScoreboard", "Snapshot", "drain"]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mmap import mmap
-    from typing import Dict, Iterator, List, Tuple
+    from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
     from .layout import Geometry
 
@@ -105,26 +107,25 @@ class Snapshot:
 
     def look(self) -> None:
         """Read the header and the rows of the workers again. Raises `NotAScoreboard`."""
-        self.header = Header(self._read(0, HEADER_BYTES))
-        for _ in range(LOOKS):
-            if self.header.settled():
-                break
-            self.header = Header(self._read(0, HEADER_BYTES))
+        head, _ = self._settled(0, HEADER_BYTES, lambda data: Header(data).settled())
+        self.header = Header(head)
         self._geometry = geometry = self.header.geometry()
         if os.fstat(self._fd).st_size < geometry.size:
             msg = "has a scoreboard that was cut short"
             raise NotAScoreboard(msg)
-        data = self._read(geometry.rows_at, geometry.rows * ROW_BYTES)
+        size = geometry.rows * ROW_BYTES
+        data, again = self._read(geometry.rows_at, size), self._read(geometry.rows_at, size)
         # not the views themselves: they refer to this, and it is to go with its last reference
-        self._places = [self._settled(data, n) for n in range(geometry.rows)]
+        self._places = [self._place(data, again, n) for n in range(geometry.rows)]
 
-    def _settled(self, data: bytes, index: int) -> Tuple[bytes, int]:
+    def _place(self, data: bytes, again: bytes, index: int) -> Tuple[bytes, int]:
         at = index * ROW_BYTES
-        for _ in range(LOOKS):
-            if WorkerRow(data, at, index).settled():
-                break
-            data, at = self._read(self._geometry.rows_at + index * ROW_BYTES, ROW_BYTES), 0
-        return data, at
+        same = data[at : at + ROW_BYTES] == again[at : at + ROW_BYTES]
+        if same and WorkerRow(data, at, index).settled():
+            return data, at
+        at += self._geometry.rows_at
+        row, _ = self._settled(at, ROW_BYTES, lambda data: WorkerRow(data, 0, index).settled())
+        return row, 0
 
     def row(self, index: int) -> WorkerView:
         """Return a row by its place in the file."""
@@ -165,15 +166,17 @@ class Snapshot:
         first = self._geometry.threads_at + index * threads * THREAD_BYTES
         data = self._read(first, threads * THREAD_BYTES)
         for n in range(threads):
-            piece = data[n * THREAD_BYTES : (n + 1) * THREAD_BYTES]
-            for _ in range(LOOKS):
-                if request_settled(piece, 0):
-                    break
-                piece = self._read(first + n * THREAD_BYTES, THREAD_BYTES)
-            found = read_request(piece, 0)
-            if found is not None:
-                found.waits_for, found.waiting_since = names[n], since[n]
-                yield found
+            if START.unpack_from(data, n * THREAD_BYTES)[0]:
+                found = self._request(first + n * THREAD_BYTES)
+                if found is not None:
+                    found.waits_for, found.waiting_since = names[n], since[n]
+                    yield found
+
+    def _request(self, at: int) -> Optional[Request]:
+        data, whole = self._settled(at, THREAD_BYTES, lambda data: request_settled(data, 0))
+        found = read_request(data, 0)
+        # one that begins and ends faster than it can be read
+        return found if found is None or whole else unreadable(found.begun)
 
     def _waits(self, index: int) -> Tuple[Tuple[int, ...], Tuple[float, ...]]:
         threads = self._geometry.threads
@@ -184,7 +187,8 @@ class Snapshot:
     def dump(self, index: int) -> Dump:
         """Return the dump of a row."""
         at = self._geometry.dumps_at + index * DUMP_BLOCK_BYTES
-        return Dump.read(self._read(at, DUMP_BLOCK_BYTES), 0)
+        data, _ = self._settled(at, DUMP_BLOCK_BYTES, lambda _: True)
+        return Dump.read(data, 0)
 
     def copy_to(self, memory: mmap, geometry: Geometry) -> None:
         """Copy the rows by number, with what their threads did and their counters, into the memory
@@ -205,6 +209,16 @@ class Snapshot:
             ):  # fmt: skip
                 at = to + n * step_to
                 memory[at : at + size] = self._read(start + n * step, size)
+
+    def _settled(self, at: int, size: int, settled: Callable[[bytes], bool]) -> Tuple[bytes, bool]:
+        """Return a part of the file, and whether nothing of it was being written meanwhile."""
+        before = self._read(at, size)
+        for _ in range(LOOKS):
+            data = self._read(at, size)
+            if data == before and settled(data):
+                return data, True
+            before = data
+        return before, False
 
     def _read(self, at: int, size: int) -> bytes:
         # cut short meanwhile: what is missing is nothing
