@@ -248,9 +248,11 @@ def layers(settings: Settings) -> Iterator[Layer]:
 
 def verbs() -> Dict[str, str]:
     """Return the verbs of the command line that components have, each with its module."""
-    return {
-        verb: module for path in COMPONENTS for verb, module in _component(path).verbs().items()
-    }
+    found: Dict[str, str] = {}
+    for path in COMPONENTS:
+        with contextlib.suppress(ImportError):
+            found.update(_component(path).verbs())
+    return found
 
 
 def _install(*, in_master: bool = False, **given: Optional[Mapping[str, Any]]) -> Installation:

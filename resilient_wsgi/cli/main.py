@@ -28,7 +28,8 @@ if TYPE_CHECKING:
             """Do it; return the exit code. Raises `CannotLook`, `OSError`, `ValueError`: code 2."""
 
 
-# by name, the module within the package
+# by name, the module within the package; those of components, too, so that none of them has to be
+# imported for a verb that is known
 VERBS = {
     "drain": "cli.drain",
     "exec": "cli.exec",
@@ -52,7 +53,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _main(arguments: List[str]) -> int:
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in known(arguments[0]):
         output.complain(
             f"resilient-wsgi: unknown verb {arguments[0]!r}{_nearest(arguments[0])}",
             *_overview().splitlines(),
@@ -77,7 +78,7 @@ def _parser(arguments: List[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     # only the one that is wanted is imported: an exec probe is a process of its own every few
     # seconds
-    for name in arguments[:1] if arguments[0] in VERBS else VERBS:
+    for name in arguments[:1] if arguments[0] in known(arguments[0]) else known():
         module = verb(name)
         module.add_arguments(
             verbs.add_parser(name, help=summary(module), description=module.__doc__)
@@ -85,9 +86,20 @@ def _parser(arguments: List[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def known(name: str = "") -> Mapping[str, str]:
+    """Return the verbs, each with its module: also those that components add, unless `name` is one
+    that is known without them.
+    """
+    if name in VERBS:
+        return VERBS
+    from ..installation import verbs
+
+    return {**verbs(), **VERBS}
+
+
 def verb(name: str) -> Verb:
     """Import and return the module of a verb."""
-    module: Verb = importlib.import_module(f"resilient_wsgi.{VERBS[name]}")
+    module: Verb = importlib.import_module(f"resilient_wsgi.{known(name)[name]}")
     return module
 
 
@@ -97,13 +109,14 @@ def summary(module: Verb) -> str:
 
 
 def _overview() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {name:<{width}}  {summary(verb(name))}" for name in VERBS]
+    names = known()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {summary(verb(name))}" for name in sorted(names)]
     return "\n".join(["usage: resilient-wsgi VERB [PID | --pidfile FILE] ...", *lines])
 
 
 def _nearest(word: str) -> str:
     import difflib
 
-    close = difflib.get_close_matches(word.lower(), VERBS, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), known(), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from types import TracebackType
-from typing import Optional, Type
+from typing import List, Optional, Type
+
+from .system import PerProcess
 
 LONGEST_WAIT = 2.0  # an import lock may be held by who waits, and wanted by who has the turn
+
+
+class _Held(threading.local):
+    """What each thread has taken, the latest last; None for a turn that it did not wait for."""
+
+    def __init__(self) -> None:
+        self.locks: List[Optional[threading.RLock]] = []
 
 
 class Turns:
@@ -18,15 +26,12 @@ class Turns:
 
     def __init__(self, longest_wait: float = LONGEST_WAIT) -> None:
         self._longest_wait = longest_wait
-        self._pid = 0
-        self._lock = threading.RLock()
-        self._mine = threading.local()
+        self._locks = PerProcess(threading.RLock)
+        self._mine = PerProcess(_Held)
 
     def __enter__(self) -> None:
-        if self._pid != os.getpid():  # forked, by uWSGI without Python's fork callbacks
-            self._pid, self._lock, self._mine = os.getpid(), threading.RLock(), threading.local()
-        held = vars(self._mine).setdefault("held", [])
-        held.append(self._lock if self._lock.acquire(timeout=self._longest_wait) else None)
+        held, lock = self._mine.get().locks, self._locks.get()
+        held.append(lock if lock.acquire(timeout=self._longest_wait) else None)
 
     def __exit__(
         self,
@@ -34,9 +39,8 @@ class Turns:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        held = vars(self._mine).get("held")
-        lock = (
-            held.pop() if held else None
-        )  # nothing in the child of a fork that was made in between
+        held = self._mine.get().locks
+        # there is nothing in the child of a fork that was made in between
+        lock = held.pop() if held else None
         if lock is not None:
             lock.release()

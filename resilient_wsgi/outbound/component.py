@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, List, Optional, Sequence, Set
+from typing import Any, List, Mapping, Optional, Sequence, Set
 
 from ..component import Component, Context
 from ..core.imports import when_imported
@@ -72,6 +72,10 @@ class Outbound(Component[settings.Outbound]):
                 "gevent's sockets: they wait cooperatively, and try one address after the other"
             )
         return found + [str(site) for site in report.sites()[:_MOST_SITES_SHOWN]]
+
+    def verbs(self) -> Mapping[str, str]:
+        """Return the verbs of the command line that belong to it."""
+        return {"report": "cli.report"}
 
     def _loaded(self, client: Any, module: Any) -> None:
         if policy.current().on:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Optional, Sequence, cast
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, cast
 
 from ..component import Component, Context, Layer
 from ..errors import Unavailable
@@ -59,6 +59,10 @@ class Readiness(Component[settings.Readiness]):
         if not options.probe_paths:
             return None
         return Layer(gate=functools.partial(ReadinessMiddleware, options=options))
+
+    def verbs(self) -> Mapping[str, str]:
+        """Return the verbs of the command line that belong to it."""
+        return {"drain": "cli.drain", "ready": "cli.ready"}
 
 
 def _put(server: UwsgiServer, options: settings.Readiness) -> Worker:

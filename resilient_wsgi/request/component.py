@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple
 
 from ..component import Component, Context, Layer
 from ..core import frames
@@ -99,6 +99,10 @@ class Request(Component[settings.Request]):
         if self.process.unshared:
             lines.append(f"killed workers are not reported: {self.process.unshared}")
         return lines
+
+    def verbs(self) -> Mapping[str, str]:
+        """Return the verbs of the command line that belong to it."""
+        return {"stacks": "cli.stacks"}
 
     def expect_apps(self) -> None:
         """Have workers get what is beside apps although none is wrapped yet: Django's handler is,

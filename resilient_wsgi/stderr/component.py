@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from typing import List, Optional
+from typing import List, Mapping, Optional
 
 from .. import servers
 from ..component import Component, Context, Layer
@@ -76,6 +76,10 @@ class Stderr(Component[settings.Stderr]):
         """Return the layer that gives each request a `wsgi.errors` that cannot block."""
         del options
         return Layer(errors=ErrorsMiddleware)
+
+    def verbs(self) -> Mapping[str, str]:
+        """Return the verbs of the command line that belong to it."""
+        return {"exec": "cli.exec", "unstick": "cli.unstick"}
 
     def _report(self, what: str) -> None:
         """Report what would be taken over, once for each kind (dry run)."""
