@@ -14,14 +14,14 @@ _CUT = "..."
 REASON_LIMIT = 500  # of an exception that may list several mistakes
 
 # user and password of a URL; a query string; what DSNs and headers call a secret. Quotes end them,
-# so that JSON stays JSON
-_USERINFO = re.compile(r"""([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@""", re.IGNORECASE)
-_QUERY = re.compile(r"""\?[\w.%\[\]-]+=[^\s"'<>)\\]*""")
-_NAMED = re.compile(
-    r"""((?:password|passwd|pwd|secret|token|api_?key)=)(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)""",
-    re.IGNORECASE,
+# so that JSON stays JSON. `re` compiles them when they are first used
+_USERINFO = r"""(?i)([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@"""
+_QUERY = r"""\?[\w.%\[\]-]+=[^\s"'<>)\\]*"""
+_NAMED = (
+    r"""(?i)((?:password|passwd|pwd|secret|token|api_?key)=)"""
+    r"""(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)"""
 )
-_CREDENTIALS = re.compile(r"""\b((?:Bearer|Basic) +)[^\s"'\\,;]+""")
+_CREDENTIALS = r"""\b((?:Bearer|Basic) +)[^\s"'\\,;]+"""
 
 
 def printable(text: str, limit: int = LIMIT) -> str:
@@ -69,10 +69,10 @@ def redacted(text: str) -> str:
     is not recognised.
     """
     if "=" in text:
-        text = _NAMED.sub(r"\1***", _QUERY.sub("?***", text))
+        text = re.sub(_NAMED, r"\1***", re.sub(_QUERY, "?***", text))
     if "://" in text:
-        text = _USERINFO.sub(r"\1***@", text)
-    return _CREDENTIALS.sub(r"\1***", text)
+        text = re.sub(_USERINFO, r"\1***@", text)
+    return re.sub(_CREDENTIALS, r"\1***", text)
 
 
 def _escape(character: str) -> str:
