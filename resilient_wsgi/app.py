@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, Optional, Tuple
 
 from . import installation, servers, startup
 from .core.callers import calls_the_app
-from .core.middleware import QUEUE_START, REQUEST_START
+from .core.environ import QUEUE_START, REQUEST_START
 from .settings import sources
 from .settings.options import OFF, Settings
 

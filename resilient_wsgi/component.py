@@ -25,6 +25,7 @@ from . import servers
 from .core.guard import Guard
 from .core.patching import Patches
 from .core.system import SYSTEM, PerProcess, System
+from .settings.section import Settings
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -126,6 +127,8 @@ class Component(Generic[Options]):
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        # of all sections, for a layer that depends on another one; set before `layer` is called
+        self.settings = Settings()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.context.server.name}>"

@@ -115,7 +115,7 @@ class Installation:
         for front_door in _process.front_doors:
             _open(front_door, settings)
         for name, path in _paths().items():
-            self._status[name] = self._put(name, path, _options(settings, name))
+            self._status[name] = self._put(name, path, getattr(settings, name))
         _tell_probes(self._status["readiness"].why_not)
         states = [status.in_short() for status in self._status.values()]
         self._startup.prepare(states, settings, in_master=in_master)
@@ -234,11 +234,13 @@ def layers(settings: Settings) -> Iterator[Layer]:
     One that fails is logged and left out.
     """
     for name, path in _paths().items():
-        options = _options(settings, name)
-        if options.mode == OFF:
+        options = getattr(settings, name)
+        if not options.in_apps(settings):
             continue
         try:
-            layer = _component(path).layer(options)
+            component = _component(path)
+            component.settings = settings
+            layer = component.layer(options)
         except Exception:  # the app must start without it rather than not at all
             _logger.exception("%s could not be put around an app", name)
             continue
@@ -302,10 +304,6 @@ def _tell_probes(why_not: str) -> None:
         from .readiness import unwatched
 
         unwatched.mark.put(why_not)
-
-
-def _options(settings: Settings, name: str) -> Any:
-    return getattr(settings, "request" if name == "overload" else name)
 
 
 def _paths() -> Dict[str, str]:

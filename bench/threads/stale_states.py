@@ -71,7 +71,7 @@ ENVIRONMENT = {
     "stacks": {},
     "exit": {"THREADS_GRACE": "0.2"},
     "gil": {"REQUEST_GIL_TIMEOUT": "1.5"},
-    "fuse": {"THREADS_FUSE": "3"},
+    "fuse": {"THREADS_EXIT_TIMEOUT": "3"},
     "all": {"REQUEST_SLOW_AFTER": "0.2", "THREADS_GRACE": "0.2"},
 }
 

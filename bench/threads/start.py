@@ -38,7 +38,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         threads.uninstall()
         plain.append(deep(FRAMES, starts))
-        threads.install(Threads(adopt="on"))
+        threads.install(Threads(adopt=True))
         adopted.append(deep(FRAMES, starts))
     threads.uninstall()
     without, with_ = statistics.median(plain), statistics.median(adopted)

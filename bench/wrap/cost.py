@@ -33,7 +33,7 @@ from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, Que
 from resilient_wsgi.request.running import running
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Connections, Harakiri
-from resilient_wsgi.settings.options import Request, Settings
+from resilient_wsgi.settings.options import Overload, Request, Settings
 from resilient_wsgi.shm.layout import Geometry
 from resilient_wsgi.shm.scoreboard import Scoreboard
 
@@ -121,8 +121,8 @@ def rows(server: Server) -> Iterator[tuple[str, WSGIApplication, Dict[str, Any]]
     options = Request()
     yield "the app alone", application, environ
     yield "client gone", ClientGoneMiddleware(application, options, server), environ
-    yield "queue, no header", QueueMiddleware(application, options, server), environ
-    yield "queue, with its header", QueueMiddleware(application, options, server), stamped
+    yield "queue, no header", QueueMiddleware(application, Overload(), server), environ
+    yield "queue, with its header", QueueMiddleware(application, Overload(), server), stamped
     yield "deadline, watchdog's table, record", DeadlineMiddleware(application, 28.5), environ
     yield "`wsgi.errors`", stderr.ErrorsMiddleware(application), environ
     whole = Wrapped(application, Settings())

@@ -30,7 +30,7 @@ SECONDS = 12.0
 FILLED = 2 * PATIENCE
 # what an operator adds to nginx.conf, and to the environment
 STAMP = {"HTTP_X_REQUEST_START": "t=${msec}"}
-TARGET: Dict[str, str | None] = {"RESILIENT_WSGI_REQUEST_QUEUE_TARGET": "0.3"}
+TARGET: Dict[str, str | None] = {"RESILIENT_WSGI_OVERLOAD_QUEUE_TARGET": "0.3"}
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ LOG_MASTER = {"log-master": True}
 THREADED = {"log-master": True, "threaded-logger": True}
 THREADS = {"threads": 8}
 LAZY = {"lazy-apps": True}
-ON = {"RESILIENT_WSGI_STDERR_TAKE_OVER": "on"}
+ON = {"RESILIENT_WSGI_STDERR_TAKE_OVER": "true"}
 CONFIGURATIONS: Dict[str, Configuration] = {
     "prefork": Configuration(),
     "prefork, 8 threads": Configuration(THREADS),

@@ -9,9 +9,6 @@ from .callers import calls_the_app
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# the headers in which a router says when it got a request
-REQUEST_START, QUEUE_START = "HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START"
-
 
 class Gate:
     """The base of what looks at a request before the app does: a subclass says in `answer` what it

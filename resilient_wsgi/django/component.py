@@ -8,7 +8,7 @@ import sys
 from typing import Sequence
 
 from ..component import Component
-from ..settings.options import ENFORCE, OFF, ON, Settings
+from ..settings.options import ENFORCE, OFF, Settings
 from . import handler
 
 
@@ -29,7 +29,7 @@ class Django(Component[Settings]):
             from ..request.component import Request
 
             Request.here().expect_apps()
-        if options.request.mode == ENFORCE and options.request.database_timeout == ON:
+        if options.request.mode == ENFORCE and options.request.database_timeout:
             from . import database
 
             database.install()

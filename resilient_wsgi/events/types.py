@@ -142,7 +142,7 @@ class WorkerRecycled(Event):
     template = (
         "worker %(worker)d (pid %(pid)d) %(what)s: %(method)s %(path)s has run for %(elapsed).1f s;"
         " its limit of %(limit)g s (REQUEST.TIMEOUT or PATHS) and %(grace)g s more"
-        " (GRACE) are over. Fix: if it may take longer, raise that limit"
+        " (OVERDUE_GRACE) are over. Fix: if it may take longer, raise that limit"
     )
     label_fields = ("outcome",)
     worker: int
@@ -186,7 +186,7 @@ class WorkerKilled(Event):
 class RequestShed(Event):
     """A request was answered 503 because it had waited too long (in a dry run: would have been)."""
 
-    component = "request"
+    component = "overload"
     level = logging.DEBUG
     template = (
         "%(shed)s %(method)s %(path)s: it had waited %(waited).2f s, %(allowed).2f s are allowed; "
@@ -207,7 +207,7 @@ class RequestShed(Event):
 class SheddingBegan(Event):
     """The first request in a while was shed; the others are not logged by default."""
 
-    component = "request"
+    component = "overload"
     template = (
         "overloaded: requests that wait longer than %(allowed).2f s %(are)s answered 503 "
         "(%(depth)d in the queue)"
@@ -224,7 +224,7 @@ class SheddingBegan(Event):
 class SheddingEnded(Event):
     """No request had to be shed for a while."""
 
-    component = "request"
+    component = "overload"
     template = "overload over: %(shed)d requests %(were)s answered 503 in %(seconds).0f s"
     label_fields = ("dry_run",)
     shed: int

@@ -13,7 +13,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tu
 
 from ..errors import ConfigurationError
 from ..events.base import LimitedBy, limit_source
-from ..settings.options import AUTO, OFF, ON, REPORT, Outbound
+from ..settings.options import AUTO, OFF, REPORT, Outbound
 from ..settings.types import Seconds
 
 _CACHED_HOSTS = 1024
@@ -86,7 +86,7 @@ class Policy:
         self.options = options
         self.on = options.mode != OFF
         self.report = options.mode == REPORT
-        self.pass_deadline = options.pass_deadline == ON
+        self.pass_deadline = options.pass_deadline
         # whether `report` is to list what the caller said about timeouts
         self.notes_calls = self.report or options.explicit_none == REPORT
         self.explicit_none = options.explicit_none

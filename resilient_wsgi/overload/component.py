@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import Optional, Sequence
+from typing import Sequence
 
 from ..component import Component, Layer
 from ..settings import options as settings
-from ..settings.options import OFF
 from .middleware import QueueMiddleware
 
 
-class Overload(Component[settings.Request]):
+class Overload(Component[settings.Overload]):
     """Requests that have waited too long are answered with 503 instead of being run."""
 
     name = "overload"
 
-    def install(self, options: settings.Request) -> Sequence[str]:
+    def install(self, options: settings.Overload) -> Sequence[str]:
         """Return what is done in the apps that are wrapped."""
-        if not _is_wanted(options):
-            return ["time in the queue: not looked at"]
         return [f"time in the queue: by {options.queue_header}, which the router must set"]
 
-    def layer(self, options: settings.Request) -> Optional[Layer]:
-        """Look at how long a request has waited, if anything depends on it."""
-        if not _is_wanted(options):
-            return None
-        server = self.context.server
-        make = functools.partial(QueueMiddleware, options=options, server=server)
-        return Layer(gate=make)
-
-
-def _is_wanted(options: settings.Request) -> bool:
-    return options.shed != OFF or options.router_timeout is not None
+    def layer(self, options: settings.Overload) -> Layer:
+        """Measure how long a request has waited, and shed it if that was too long."""
+        return Layer(
+            gate=functools.partial(
+                QueueMiddleware,
+                options=options,
+                server=self.context.server,
+                measures=options.measures(self.settings),
+            )
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ..request.paths import matcher
+from ..core.environ import matcher
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -7,16 +7,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
 
+from ..core.environ import WAITED, matcher, method_and_path, path_of
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..core.system import SYSTEM, System
 from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
 from ..host import sockets
-from ..request.budget import WAITED
-from ..request.paths import matcher, path_of
-from ..request.running import named
 from ..servers import Server
-from ..settings.options import OFF, REPORT, Request
+from ..settings.options import OFF, REPORT, Overload
 from .exempt import Allowance, looks_like_a_probe
 from .queue_time import Calibration, parse
 from .shedding import Shedding, Spell
@@ -33,7 +31,7 @@ ASK_EVERY = 0.02
 CALM_SHARE = 0.1
 CALM_SECONDS = 0.005
 
-_guard = Guard("request")
+_guard = Guard("overload")
 
 
 class QueueMiddleware(Gate):
@@ -50,27 +48,27 @@ class QueueMiddleware(Gate):
     def __init__(
         self,
         app: WSGIApplication,
-        options: Request,
+        options: Overload,
         server: Server,
         system: System = SYSTEM,
+        *,
+        measures: bool = False,
     ) -> None:
         super().__init__(app)
         self._header = "HTTP_" + options.queue_header.upper().replace("-", "_")
         self._server = server
         self._now = system.monotonic
         self._wall_time = system.wall_time
-        self._reports = REPORT in (options.mode, options.shed)
+        self._reports = options.mode == REPORT
         self._never = matcher([*options.critical, *OWN_PROBES])
         self._probes = Allowance(server.configuration.workers())
         self._first = matcher(options.sheddable)
         self._waited = Calibration().waited
         self._shedding = Shedding(options)
-        self._surely_passes = math.inf if options.shed == OFF else self._shedding.surely_passes
+        self._surely_passes = math.inf if options.mode == OFF else self._shedding.surely_passes
         # the queue is first come, first served: who is picked up just after one that hardly waited
         # has hardly waited either
-        self._calm = (
-            -math.inf if options.router_timeout is not None else CALM_SHARE * self._surely_passes
-        )
+        self._calm = -math.inf if measures else CALM_SHARE * self._surely_passes
         self._look_again = -math.inf
         self._spell = Spell(self._shedding)
         self._depth: Tuple[float, int] = (-math.inf, 0)
@@ -123,7 +121,7 @@ class QueueMiddleware(Gate):
             return None
         if not self._shedding.may_shed():
             return None
-        event = RequestShed(*named(environ), waited, allowed, depth, self._reports)
+        event = RequestShed(*method_and_path(environ), waited, allowed, depth, self._reports)
         if self._spell.shed(now):
             emit(SheddingBegan(allowed, depth, self._reports))
         emit(event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Optional, Tuple
 
-from ..settings.options import Request
+from ..settings.options import Overload
 
 INTERVAL = 1.0
 # a request that may be shed first, and one that is shed in an overload, in shares of the threshold
@@ -39,7 +39,7 @@ class Shedding:
         "watchful",
     )
 
-    def __init__(self, options: Request) -> None:
+    def __init__(self, options: Overload) -> None:
         self._limit = math.inf if options.max_queue_wait is None else options.max_queue_wait
         self._target = options.queue_target
         self._share = options.max_shed_share

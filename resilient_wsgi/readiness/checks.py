@@ -102,9 +102,9 @@ class WorkerStatus:
         return loaded is not False
 
     def _queue(self) -> str:
-        mark = self.options.queue_mark
+        mark = self.options.queue_limit
         depth = self.queue_depth() if mark else 0
-        return f"{depth} connections wait, QUEUE_MARK is {mark}" if mark and depth >= mark else ""
+        return f"{depth} connections wait, QUEUE_LIMIT is {mark}" if mark and depth >= mark else ""
 
 
 status = WorkerStatus()

@@ -22,7 +22,7 @@ from ..core.system import SYSTEM
 from ..core.text import REASON_LIMIT, printable
 from ..events.lifecycle import LAST, PAUSED, WAITS, NextTry
 from ..servers import Server
-from ..settings.options import Readiness
+from ..settings.options import AUTO, Readiness
 from .board import LOADING, PAUSING, STARTED, Board, Slot
 
 JITTER = 0.2
@@ -63,7 +63,9 @@ class LoadPolicy:
     def limit(self) -> float:
         """Return how many seconds a load in a worker may take, 0 for no limit."""
         limit = self.options.startup_timeout
-        return WORKER_LIMIT if limit is None else limit
+        if limit == AUTO:
+            return WORKER_LIMIT
+        return 0.0 if limit is None else float(limit)
 
     def pause(self, failures: int) -> float:
         """Return the pause after this many failures in a row: it doubles up to MAX_PAUSE, minus a

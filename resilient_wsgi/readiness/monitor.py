@@ -75,7 +75,7 @@ class Monitor:
         """
         options = self._policy.options
         waits = not self._accepts or checks.running() or self._board.head.draining
-        if waits or options.queue_mark:
+        if waits or options.queue_limit:
             return SOON_SECONDS
         return max(SOON_SECONDS, min(IDLE_SECONDS, options.drain_delay, options.peer_stuck_after))
 

@@ -94,7 +94,7 @@ class Worker:
         supervision.fail_exit_when(self.instance_failed, need_app=not self._past.served)
         if options.mode == ENFORCE and server.configuration.loads_in_worker():
             supervision.keep_master_awake()
-        elif options.mode == ENFORCE and options.startup_timeout:
+        elif options.mode == ENFORCE and isinstance(options.startup_timeout, (int, float)):
             limit_load_in_master(options.startup_timeout)
 
     def uninstall(self) -> None:

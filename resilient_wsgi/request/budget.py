@@ -8,9 +8,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Callable, List, Optional
 
+from ..core.environ import WAITED, matcher, path_of
 from ..servers import Server
 from ..settings.options import Request
-from .paths import matcher, path_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Granted = Callable[["WSGIEnvironment"], float]
 Limit = Callable[["WSGIEnvironment"], Optional[float]]
-
-WAITED = "resilient_wsgi.waited"  # seconds in the queue, put there by QueueMiddleware
 
 # the master looks once a second at whole seconds, so harakiri comes up to one second early
 # (core/utils.c, set_harakiri)

@@ -7,12 +7,13 @@ import socket
 from threading import get_ident
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Tuple
 
+from ..core.environ import method_and_path
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..events import ClientGone, emit
 from ..servers import Server, detect
-from ..settings.options import ON, REPORT, Request
-from .running import named, running
+from ..settings.options import REPORT, Request
+from .running import running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -91,7 +92,7 @@ class ClientGoneMiddleware(Gate):
         # names of methods looked up once: this is in the way of every request
         self._client_fd = server.connections.client_fd
         self._may_half_close = server.connections.client_may_half_close
-        self._everywhere = options.client_gone == ON
+        self._everywhere = options.client_gone is True
         self._report = options.mode == REPORT
 
     def answer(
@@ -111,7 +112,7 @@ class ClientGoneMiddleware(Gate):
             left = False
         if not left:
             return None
-        emit(ClientGone(*named(environ), dry_run=self._report))
+        emit(ClientGone(*method_and_path(environ), dry_run=self._report))
         if self._report:
             return None
         start_response(STATUS, [("Content-Length", "0")])

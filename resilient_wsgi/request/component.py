@@ -10,7 +10,7 @@ from ..core import frames
 from ..errors import Unavailable
 from ..servers.base import PROCESS
 from ..settings import options as settings
-from ..settings.options import OFF, ON, REPORT
+from ..settings.options import AUTO, OFF, REPORT
 from .budget import Budget
 from .client_gone import ClientGoneMiddleware
 from .deadline import DeadlineMiddleware
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..servers import Server
     from .process import Process
 
+_GONE = {AUTO: AUTO, True: "on", False: "off"}
 NO_APP = "no app is wrapped (INSTALLED_APPS or wrap())"
 
 
@@ -56,7 +57,7 @@ class Request(Component[settings.Request]):
         self._how = (
             "in wrapped apps",
             budget.in_words(),
-            f"clients that are gone: {options.client_gone}",
+            f"clients that are gone: {_GONE[options.client_gone]}",
             f"watchdog: {'on' if _watching(options, budget) else 'not needed'}",
             self._stacks(options),
         )
@@ -78,8 +79,8 @@ class Request(Component[settings.Request]):
         """Give each request its deadline; each worker gets what that needs beside it."""
         server = self.context.server
         budget = Budget(options, server)
-        looks = options.client_gone == ON or (
-            options.client_gone != OFF and not server.connections.all_clients_may_half_close()
+        looks = options.client_gone is True or (
+            options.client_gone == AUTO and not server.connections.all_clients_may_half_close()
         )
         self.wrapped = True
         self._watch(options, budget)
@@ -164,7 +165,7 @@ class Request(Component[settings.Request]):
 
 
 def _watching(options: settings.Request, budget: Budget) -> bool:
-    watched = options.slow_after is not None or options.gil_timeout is not None
+    watched = isinstance(options.slow_after, (int, float)) or options.gil_timeout is not None
     return budget.limited or watched or options.client_left != OFF
 
 
@@ -177,7 +178,7 @@ def _with_deadline(
         granted=budget.by_request,
         enforced=options.mode != REPORT,
         watch_client=options.client_left != OFF,
-        soft=options.soft_timeout == ON,
+        soft=options.soft_timeout,
     ).__call__  # the method, bound: Python calls it three times as fast as the object
 
 

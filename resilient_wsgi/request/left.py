@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Callable
 
+from ..core.environ import method_and_path
 from ..events import ClientLeft, Event
 from .client_gone import hung_up
-from .running import RequestDeadline, named
+from .running import RequestDeadline
 
 # what may be ended half done: the others' effects must be finished
 SAFE_METHODS = ("GET", "HEAD")
@@ -25,7 +26,7 @@ def look(
     if request.client_gone or not hung_up(request.client_fd):
         return
     request.client_gone = True
-    method, path = named(request.environ)
+    method, path = method_and_path(request.environ)
     ended = 0
     if not report and method in SAFE_METHODS:
         request.at = now

@@ -20,7 +20,7 @@ from ..errors import Unavailable
 from ..events import WorkerKilled
 from ..events.announcer import Announcer
 from ..servers import Server
-from ..settings.options import ON, REPORT, Request
+from ..settings.options import REPORT, Request
 from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
 from ..shm.rows import OwnRow, Predecessor
@@ -139,11 +139,11 @@ class Process:
     def _share(self) -> None:
         identity = self.server.identity()
         if not identity.master_pid or (
-            self.options.record != ON and not self.options.recycles_per_minute
+            not self.options.record and not self.options.recycles_per_minute
         ):
             return
         self.board = board = Scoreboard.of_this_instance()
-        if self.options.record != ON:
+        if not self.options.record:
             return
         self.row = board.mine()
         if self.row is not None:
@@ -172,7 +172,7 @@ class Process:
     def _set_soft_timeout(self) -> None:
         name = self.options.soft_signal
         wanted = (
-            self.options.soft_timeout == ON
+            self.options.soft_timeout
             and name != self.options.stacks_signal
             and self.server.configuration.threads() == 1
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from typing import Callable, List, Optional, Tuple
 
+from ..core.environ import method_and_path
 from ..events import Event, WorkerRecycled
 from ..events.types import Outcome
 from ..servers import Server
 from ..settings.options import REPORT, Request
 from ..shm.scoreboard import Scoreboard
-from .running import RequestDeadline, named
+from .running import RequestDeadline
 
 # the worker ends when it was seen twice with nothing to do: a request may be between the server and
 # us
@@ -55,14 +56,16 @@ class Recycling:
             self._say(request, now, limit, "rate_limited")
         elif self._server.drain():
             self.under_way = True
-            self._until = now + self._options.drain
+            self._until = now + self._options.recycle_drain
             self._say(request, now, limit, "recycled")
 
     def go_on(self, now: float, requests: List[Tuple[int, RequestDeadline]]) -> None:
         """End the process when all others are done, or their time is up."""
         if not self.under_way:
             return
-        others = [request for _, request in requests if now < request.due + self._options.grace]
+        others = [
+            request for _, request in requests if now < request.due + self._options.overdue_grace
+        ]
         self._idle = 0 if others else self._idle + 1
         if self._idle >= IDLE_LOOKS or now >= self._until:
             self._before_leaving()
@@ -73,7 +76,7 @@ class Recycling:
             return
         self._said_of = request
         identity = self._server.identity()
-        method, path = named(request.environ)
+        method, path = method_and_path(request.environ)
         elapsed = now - request.start
         self._announce(
             WorkerRecycled(
@@ -84,6 +87,6 @@ class Recycling:
                 elapsed,
                 outcome,
                 limit,
-                self._options.grace,
+                self._options.overdue_grace,
             )
         )

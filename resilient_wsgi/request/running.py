@@ -13,10 +13,11 @@ import os
 from threading import get_ident
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
+from ..core.environ import WAITED, method_and_path
 from ..core.system import SYSTEM, System
 from ..core.text import printable
 from ..deadline import Deadline
-from .budget import WAITED, Budget
+from .budget import Budget
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -57,7 +58,7 @@ class RequestDeadline(Deadline):
     @property
     def name(self) -> str:  # type: ignore[override]
         """Return method and path of the request, for messages."""
-        return printable("{} {}".format(*named(self.environ)))
+        return printable("{} {}".format(*method_and_path(self.environ)))
 
     @property
     def source(self) -> str:  # type: ignore[override]
@@ -238,7 +239,7 @@ def _note_begun(slot: Slot, row: ThreadRow) -> None:
     request = slot.request
     if request is None:
         return
-    method, path = named(request.environ)
+    method, path = method_and_path(request.environ)
     row.begin(request.start, request.at, method.encode(), path.encode(), request.start)
     if slot.request is not request:
         row.clear()
@@ -248,10 +249,3 @@ def _note_begun(slot: Slot, row: ThreadRow) -> None:
 running = Running()
 # os.fork() and multiprocessing; uWSGI forks without it, from a master that has no requests
 os.register_at_fork(after_in_child=running.forked)
-
-
-def named(environ: WSGIEnvironment) -> Tuple[str, str]:
-    """Return method and path of a request, for messages: without the query, which may hold secrets."""
-    return environ.get("REQUEST_METHOD", "?"), environ.get("SCRIPT_NAME", "") + environ.get(
-        "PATH_INFO", ""
-    )

@@ -9,8 +9,9 @@ from types import FrameType
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..core import callers, frames
+from ..core.environ import method_and_path
 from ..core.text import printable
-from .running import RequestDeadline, named
+from .running import RequestDeadline
 
 FRAMES = 40
 Requests = Sequence[Tuple[int, RequestDeadline]]
@@ -33,7 +34,9 @@ def _line(request: RequestDeadline, now: float) -> str:
 
 
 def _words(request: RequestDeadline, now: float) -> str:
-    return printable("{} {} for {:.2f} s".format(*named(request.environ), now - request.start))
+    return printable(
+        "{} {} for {:.2f} s".format(*method_and_path(request.environ), now - request.start)
+    )
 
 
 def render(requests: Mapping[int, str], without: int = 0) -> str:

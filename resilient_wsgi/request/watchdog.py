@@ -15,17 +15,18 @@ import os
 import threading
 from typing import Callable, Dict, List, Optional, Tuple
 
+from ..core.environ import method_and_path
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..events import Event, RequestOverdue, RequestSlow
-from ..settings.options import OFF, ON, REPORT, Request
+from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
 from . import left, stacks
 from .alarm import Alarm
 from .answering import StacksSocket
 from .heartbeat import Heartbeat
 from .recycling import Recycling
-from .running import RequestDeadline, Running, named, running
+from .running import RequestDeadline, Running, running
 from .soft import SoftTimeout
 
 # a request that begins while the thread sleeps may have a deadline as short as any: it is acted
@@ -39,7 +40,7 @@ LAST_LOOKS = 2
 REST = 60.0  # whatever is missed
 # between two dumps: in an incident all requests become slow at the same time
 STACKS_EVERY = 1.0
-# where SLOW_AFTER is not set
+# where SLOW_AFTER is auto
 SLOW_SHARE = 0.8
 
 _guard = Guard("request")
@@ -80,7 +81,7 @@ class Watchdog:
         self._announce = announce
         self._recycling = recycling
         self._row = row
-        self._soft = soft if options.soft_timeout == ON else None
+        self._soft = soft if options.soft_timeout else None
         self._heartbeat = heartbeat
         self._answering = answering
         self._table = table
@@ -195,7 +196,7 @@ class Watchdog:
         if watched is None or watched.request is not request:
             watched = self._watched[thread] = Watched(request)
         self._note(thread, request)
-        slow_at = request.start + (self._options.slow_after or SLOW_SHARE * request.limit)
+        slow_at = request.start + self._slow_after(request)
         if now >= slow_at and not watched.slow:
             watched.slow = True
             self._say_slow(request, now, requests)
@@ -204,7 +205,7 @@ class Watchdog:
         if now >= request.at:
             self._end_waits(thread, watched, now)
             limit = self._limit(request)
-            late = now >= request.start + limit + self._options.grace
+            late = now >= request.start + limit + self._options.overdue_grace
             if self._recycling is not None and late and stacks.in_request(thread):
                 self._recycling.begin(request, now, limit)
         elif self._options.client_left != OFF and request.client_fd >= 0:
@@ -212,6 +213,12 @@ class Watchdog:
                 request, now, self._options.client_left == REPORT or self._report, self._announce
             )
         return min(at for at in (slow_at, request.at, now + TICK) if at > now)
+
+    def _slow_after(self, request: RequestDeadline) -> float:
+        seconds = self._options.slow_after
+        if seconds == AUTO:
+            return SLOW_SHARE * request.limit
+        return math.inf if seconds is None else float(seconds)
 
     def _follow_harakiri(self, request: RequestDeadline, now: float) -> None:
         """Give a request more time if harakiri does by now: the app may have set another one."""
@@ -243,7 +250,7 @@ class Watchdog:
         if now - self._last_stacks >= STACKS_EVERY:
             self._last_stacks = now
             text = self._stacks(requests, now)
-        method, path = named(request.environ)
+        method, path = method_and_path(request.environ)
         elapsed = now - request.start
         limit = request.limit if math.isfinite(request.limit) else None
         self._announce(
@@ -264,7 +271,7 @@ class Watchdog:
         raised = soft is not None and not self._report and soft.interrupt(thread, request)
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
-            method, path = named(request.environ)
+            method, path = method_and_path(request.environ)
             self._announce(
                 RequestOverdue(
                     method,

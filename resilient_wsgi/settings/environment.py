@@ -8,12 +8,14 @@ import difflib
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from .options import OFF, ON, PREFIX, REPORT, SECTIONS, Option, table
+from .hints import option_like, section_like
+from .section import OFF, PREFIX, REPORT, SECTIONS, Option, options_of, table
 
 Environ = Mapping[str, str]
 Values = Dict[Tuple[str, str], Any]
 Read = Callable[[Option, Any, str, Values, List[str]], None]
 
+ON = "on"
 _WORDS = {
     **dict.fromkeys(("off", "0", "false", "no"), OFF),
     **dict.fromkeys(("on", "1", "true", "yes", "enforce", ""), ON),
@@ -90,25 +92,21 @@ def _meant(variable: str, known: Mapping[str, Option]) -> str:
         return (
             f"; {PREFIX}=report is a dry run of everything, {PREFIX}_<section>_MODE of one section"
         )
+    section, _, name = variable[len(PREFIX) + 1 :].partition("_")
+    if section in SECTIONS:
+        return _of_section(section, name)
     # compared without what all of them begin with, or everything would be near
-    name = variable[len(PREFIX) + 1 :]
     names = [each[len(PREFIX) + 1 :] for each in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    close = difflib.get_close_matches(f"{section}_{name}", names, n=1, cutoff=0.8)
     if close:
         return f"; did you mean {f'{PREFIX}_{close[0]}'!r}?"
-    section, _, option = name.partition("_")
-    return _of_section(option, section) if section in SECTIONS else _other_section(section)
-
-
-def _of_section(name: str, section: str) -> str:
-    options = [option.name for option in table() if option.section == section]
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {f'{PREFIX}_{section}_{near[0]}'!r}?"
-    return f"; the options of {section} are {', '.join(options)}"
-
-
-def _other_section(name: str) -> str:
-    near = difflib.get_close_matches(name, SECTIONS, n=1)
-    hint = f"; did you mean section {near[0]!r}?" if near else ""
+    near = section_like(section)
+    hint = f"; did you mean section {near!r}?" if near else ""
     return f"{hint}; the sections are {', '.join(SECTIONS)}"
+
+
+def _of_section(section: str, name: str) -> str:
+    near = option_like(section, name)
+    if near is not None:
+        return f"; did you mean {near.variable!r}?"
+    return f"; the options of {section} are {', '.join(o.name for o in options_of(section))}"

@@ -4,14 +4,14 @@ the errors in them.
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..errors import ConfigurationError
 from . import environment
-from .options import OFF, PREFIX, SECTIONS, Option, Settings, table
-from .types import Wrong
+from .hints import option_like, section_like
+from .options import OFF, PREFIX, SECTIONS, Option, Settings
+from .section import options_of
+from .types import InvalidPart
 
 Raw = Mapping[str, Any]
 Values = Dict[Tuple[str, str], Any]
@@ -58,23 +58,6 @@ def find(
     return Found(_build(values), tuple(in_environment), tuple(in_django), tuple(in_arguments))
 
 
-def read(
-    arguments: Optional[Raw] = None,
-    django: Optional[Raw] = None,
-    environ: Optional[Mapping[str, str]] = None,
-) -> Settings:
-    """Return the settings that result from the three sources, as `find` does.
-
-    Raises `ConfigurationError`, which lists all mistakes of all sources: for where nothing is at
-    stake. In a process that is to serve, a mistake of whoever operates it must not end the service,
-    as it would not without this library: see `find`.
-    """
-    found = find(arguments, django, environ)
-    if found.mistakes():
-        raise ConfigurationError(found.mistakes())
-    return found.settings
-
-
 def switched_off_by(section: str, environ: Optional[Mapping[str, str]] = None) -> str:
     """Return what has switched a section off, in words."""
     variable = environment.switch_of(os.environ if environ is None else environ, section)
@@ -82,11 +65,11 @@ def switched_off_by(section: str, environ: Optional[Mapping[str, str]] = None) -
 
 
 def _build(values: Values) -> Settings:
-    sections: Dict[str, Dict[str, Any]] = {name: {} for name in SECTIONS}
+    sections: Dict[str, Dict[str, Any]] = {}
     for (section, name), value in values.items():
-        sections[section][name.lower()] = value
+        sections.setdefault(section, {})[name.lower()] = value
     return Settings(
-        **{name.lower(): SECTIONS[name](**options) for name, options in sections.items()}
+        **{section.lower(): SECTIONS[section](**options) for section, options in sections.items()}
     )
 
 
@@ -101,9 +84,9 @@ def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values
         return values
     for section, options in raw.items():
         if section not in SECTIONS:
-            mistakes.append(
-                f"{where}: section {section!r} is not known{_nearest(section, SECTIONS)}"
-            )
+            near = section_like(section)
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(SECTIONS)}"
+            mistakes.append(f"{where}: section {section!r} is not known; {hint}")
         elif isinstance(options, Mapping):
             _section(section, options, where, values, mistakes)
         elif isinstance(options, (str, bool)):
@@ -116,28 +99,26 @@ def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values
 
 
 def _section(section: str, options: Raw, where: str, values: Values, mistakes: List[str]) -> None:
-    known = {option.name: option for option in table() if option.section == section}
+    known = {option.name: option for option in options_of(section)}
     for name, value in options.items():
         if name in known:
             _read(known[name], value, f"{where}[{section!r}][{name!r}]", values, mistakes)
+            continue
+        near = option_like(section, name)
+        if near is None:
+            hint = f"known are {', '.join(known)}"
         else:
-            mistakes.append(
-                f"{where}: option {name!r} of {section} is not known{_nearest(name, known)}"
-            )
+            hint = f"did you mean {(near.name if near.section == section else near.path)!r}?"
+        mistakes.append(f"{where}: option {name!r} of {section} is not known; {hint}")
 
 
 def _read(option: Option, value: Any, where: str, values: Values, mistakes: List[str]) -> None:
     try:
         values[option.section, option.name] = option.kind.read(value)
     except ValueError as error:
-        detail = f" ({error})" if isinstance(error, Wrong) else ""
+        detail = f" ({error})" if isinstance(error, InvalidPart) else ""
         mistakes.append(f"{where} is {value!r}{detail}: it takes {option.kind.accepts}")
 
 
 def _mode_of(section: str) -> Option:
-    return next(option for option in table() if option.section == section and option.name == "MODE")
-
-
-def _nearest(name: Any, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(name).upper(), known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    return next(option for option in options_of(section) if option.name == "MODE")

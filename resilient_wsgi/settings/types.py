@@ -1,7 +1,6 @@
-"""The kinds of values that settings have: what each accepts, and how a value given in any of the
-sources is read.
+"""The types of options: what each accepts, and how a value given in any of the sources is read.
 
-A string is always accepted where it can be read, because the environment has nothing else.
+A string is accepted wherever it can be read as a value, because the environment has only strings.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
+AUTO = "auto"
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
-class Kind:
-    """Base: `accepts` is the form in words, `read` returns the value or raises `ValueError` with
-    what is wrong.
-    """
+
+class OptionType:
+    """Base of the types of options."""
 
     @property
     def accepts(self) -> str:
@@ -24,77 +24,73 @@ class Kind:
         raise NotImplementedError
 
     def read(self, value: Any) -> Any:
-        """Return the value in its proper type."""
+        """Return the value in its proper type; raise `ValueError` if it is not accepted."""
         raise NotImplementedError
 
 
+class InvalidPart(ValueError):
+    """A `ValueError` whose message says which part of a larger value is wrong."""
+
+
 @dataclass(frozen=True)
-class Seconds(Kind):
-    """A time in seconds: an int or a float, finite; None where `none` says what that means."""
+class _Number(OptionType):
+    """A number; None where `none` says what that means, `auto` where `auto` says it."""
+
+    none: str = ""
+    auto: str = ""
+
+    def read(self, value: Any) -> Any:
+        """Return the number, None, or AUTO."""
+        word = str(value).strip().lower()
+        if self.auto and word == AUTO:
+            return AUTO
+        if self.none and word in ("none", ""):
+            return None
+        return self.number(value)
+
+    def number(self, value: Any) -> Any:
+        """Return the number; raise `ValueError` if it is none that is accepted."""
+        raise NotImplementedError
+
+    def _with_words(self, number: str) -> str:
+        auto = f"auto ({self.auto}), or " if self.auto else ""
+        return auto + number + (f", or None ({self.none})" if self.none else "")
+
+
+@dataclass(frozen=True)
+class Seconds(_Number):
+    """A time in seconds: an int or a float, finite, 0 or more, or above `above`."""
 
     above: Optional[float] = None
-    none: str = ""
 
     @property
     def accepts(self) -> str:
         """Return what is accepted."""
         bound = "above 0" if self.above == 0 else "0 or more"
-        return f"a number of seconds, {bound}" + (f", or None ({self.none})" if self.none else "")
+        return self._with_words(f"a number of seconds, {bound}")
 
-    def read(self, value: Any) -> Optional[float]:
-        """Return seconds as a float, or None."""
-        if self.none and (value is None or str(value).lower() in ("none", "")):
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError(type(value).__name__)
-        number = float(value)
-        if (
-            not math.isfinite(number)
-            or number < 0
-            or (self.above is not None and number <= self.above)
-        ):
+    def number(self, value: Any) -> float:
+        """Return seconds as a float."""
+        number = as_float(value)
+        too_small = self.above is not None and number <= self.above
+        if not math.isfinite(number) or number < 0 or too_small:
             raise ValueError(number)
         return number
 
 
 @dataclass(frozen=True)
-class SecondsByScope(Kind):
-    """A time in seconds above 0, None for no limit, or `auto`: what `auto` says, in a request and
-    elsewhere.
-    """
-
-    auto: str
-
-    @property
-    def accepts(self) -> str:
-        """Return what is accepted."""
-        return f"auto ({self.auto}), {Seconds(above=0, none='no limit').accepts}"
-
-    def read(self, value: Any) -> Union[float, str, None]:
-        """Return seconds as a float, None for no limit, or "auto"."""
-        if str(value).strip().lower() == "auto":
-            return "auto"
-        return Seconds(above=0, none="no limit").read(value)
-
-
-@dataclass(frozen=True)
-class Whole(Kind):
-    """A whole number; None where `none` says what that means."""
+class Integer(_Number):
+    """An integer, `at_least` or more."""
 
     at_least: int = 0
-    none: str = ""
 
     @property
     def accepts(self) -> str:
         """Return what is accepted."""
-        return f"a whole number, {self.at_least} or more" + (
-            f", or None ({self.none})" if self.none else ""
-        )
+        return self._with_words(f"an integer, {self.at_least} or more")
 
-    def read(self, value: Any) -> Optional[int]:
-        """Return the number, or None."""
-        if self.none and (value is None or str(value).lower() in ("none", "")):
-            return None
+    def number(self, value: Any) -> int:
+        """Return the integer."""
         if isinstance(value, (bool, float)) or not isinstance(value, (int, str)):
             raise ValueError(type(value).__name__)
         number = int(value)
@@ -103,22 +99,20 @@ class Whole(Kind):
         return number
 
 
-class Share(Kind):
+class Fraction(OptionType):
     """A part of a whole."""
 
     accepts = "a number from 0 to 1"
 
     def read(self, value: Any) -> float:
         """Return the number."""
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError(type(value).__name__)
-        number = float(value)
+        number = as_float(value)
         if not 0 <= number <= 1:
             raise ValueError(number)
         return number
 
 
-class Names(Kind):
+class Names(OptionType):
     """Several words: a sequence of strings, or one string with commas between them."""
 
     accepts = "a list of names, or names with commas between them"
@@ -144,11 +138,11 @@ class Paths(Names):
         for pattern in patterns:
             if not pattern.startswith(("/", "*")):
                 msg = f"{pattern!r} matches no path: it begins with neither / nor *"
-                raise Wrong(msg)
+                raise InvalidPart(msg)
         return patterns
 
 
-class PathLimits(Kind):
+class PathLimits(OptionType):
     """Seconds by pattern of path; JSON in the environment."""
 
     accepts = '{"/path/pattern*": seconds or None (no other limit than harakiri)}'
@@ -163,11 +157,11 @@ class PathLimits(Kind):
         return {pattern: seconds.read(limit) for pattern, limit in zip(patterns, table.values())}
 
 
-class Signal(Kind):
+class Signal(OptionType):
     """The name of a real-time signal, counted from SIGRTMIN because its number differs between C
     libraries.
 
-    All others are refused by name: the server uses them, or the interpreter does.
+    All others are rejected, naming the conflict: the server uses them, or the interpreter does.
     """
 
     accepts = "SIGRTMIN+N with N from 0 to 30, or None (not used)"
@@ -180,11 +174,11 @@ class Signal(Kind):
         if re.fullmatch(r"SIGRTMIN(\+([12]?\d|30))?", name):
             return name
         if name.startswith("SIG") or name.lstrip("-").isdigit():
-            raise Wrong(_refused(name))
+            raise InvalidPart(_conflict(name))
         raise ValueError(value)
 
 
-def _refused(name: str) -> str:
+def _conflict(name: str) -> str:
     if not name.startswith("SIG"):
         return f"{name} is a number: signals are named here, because numbers differ between systems"
     use = SERVER_SIGNALS.get(name, "the interpreter, the C library or an app may use it")
@@ -196,7 +190,7 @@ SERVER_SIGNALS = {
     "SIGINT": "uWSGI and gunicorn stop by it",
     "SIGTERM": "uWSGI reloads or stops by it, gunicorn stops",
     "SIGQUIT": "uWSGI stops or reloads by it, gunicorn stops",
-    "SIGUSR1": "uWSGI prints its statistics at it, gunicorn opens its logs anew",
+    "SIGUSR1": "uWSGI prints its statistics at it, gunicorn reopens its logs",
     "SIGUSR2": "uWSGI prints a worker's state at it, gunicorn upgrades itself",
     "SIGWINCH": "uWSGI wakes idle workers by it, gunicorn stops its workers",
     "SIGTSTP": "uWSGI pauses by it",
@@ -213,10 +207,10 @@ SERVER_SIGNALS = {
 }
 
 
-class Choice(Kind):
+class Choice(OptionType):
     """One of a few words.
 
-    `True` and `False` are read as `on`/`enforce` and `off` where those are among them.
+    `False` is read as `off`, `True` as `enforce`, where those are among them.
     """
 
     def __init__(self, *words: str) -> None:
@@ -230,17 +224,17 @@ class Choice(Kind):
     def read(self, value: Any) -> str:
         """Return the word."""
         word = str(value).strip().lower()
-        if word in ("false", "0", "no", "none") and "off" in self.words:
+        if word in (*FALSE, "none"):
             word = "off"
-        if word in ("true", "1", "yes", "on"):
-            word = "on" if "on" in self.words else "enforce"
+        if word in TRUE:
+            word = "enforce"
         for known in self.words:
             if known.lower() == word:
                 return known
         raise ValueError(value)
 
 
-class Yes(Kind):
+class Boolean(OptionType):
     """True or False."""
 
     accepts = "true | false"
@@ -248,14 +242,24 @@ class Yes(Kind):
     def read(self, value: Any) -> bool:
         """Return the truth."""
         word = str(value).strip().lower()
-        if word in ("true", "1", "yes", "on"):
+        if word in TRUE:
             return True
-        if word in ("false", "0", "no", "off"):
+        if word in FALSE:
             return False
         raise ValueError(value)
 
 
-class Text(Kind):
+class AutoBoolean(OptionType):
+    """True, False, or `auto`: as it suits the place."""
+
+    accepts = f"{AUTO} | true | false"
+
+    def read(self, value: Any) -> Union[bool, str]:
+        """Return the truth, or AUTO."""
+        return AUTO if str(value).strip().lower() == AUTO else Boolean().read(value)
+
+
+class Text(OptionType):
     """Any text."""
 
     accepts = "a text"
@@ -268,16 +272,10 @@ class Text(Kind):
 
 
 HOST_OPTIONS = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "TOTAL_TIMEOUT")
-
-
 HOST_PATTERN = re.compile(r"^((\*\.)?[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:\d{1,5})?$")
 
 
-class Wrong(ValueError):
-    """A `ValueError` whose message says which part of a larger value is wrong."""
-
-
-class Hosts(Kind):
+class Hosts(OptionType):
     """Limits by pattern of host: a mapping of mappings; JSON in the environment."""
 
     accepts = (
@@ -299,16 +297,23 @@ class Hosts(Kind):
         text = pattern.lower() if isinstance(pattern, str) else ""
         if not HOST_PATTERN.match(text):
             msg = f"{pattern!r} is not a host pattern"
-            raise Wrong(msg)
+            raise InvalidPart(msg)
         return text
 
     def _limits(self, pattern: str, limits: Any) -> Dict[str, float]:
         if not isinstance(limits, Mapping) or not limits:
             msg = f"{pattern!r} has no limits"
-            raise Wrong(msg)
+            raise InvalidPart(msg)
         for name in limits:
             if name not in HOST_OPTIONS:
                 msg = f"{pattern!r} has the unknown option {name!r}"
-                raise Wrong(msg)
+                raise InvalidPart(msg)
         seconds = Seconds(above=0, none="no limit")
         return {name.lower(): seconds.read(limit) or math.inf for name, limit in limits.items()}
+
+
+def as_float(value: Any) -> float:
+    """Return a number, given as one or as a string, as a float; raise `ValueError` for others."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(type(value).__name__)
+    return float(value)

@@ -16,7 +16,7 @@ from ..events import DescriptorTakenOver, emit
 from ..host.descriptors import kind_of
 from ..servers.base import MASTER, WORKER
 from ..settings import options as settings
-from ..settings.options import OFF, ON, REPORT
+from ..settings.options import REPORT
 from . import children
 from .middleware import ErrorsMiddleware
 from .standard_streams import replacements, shared, streams
@@ -143,10 +143,12 @@ def _kind() -> str:
 def _take_over(options: settings.Stderr) -> List[str]:
     server = servers.detect()
     role = server.identity().role
-    if options.take_over == OFF or (options.take_over != ON and server.name != "uwsgi"):
+    if options.take_over is False or (options.take_over is not True and server.name != "uwsgi"):
         return [str(each) for each in taken()]
     try:
-        take_over(share=options.take_over == ON, log_fds=server.name == "uwsgi" and role == MASTER)
+        take_over(
+            share=options.take_over is True, log_fds=server.name == "uwsgi" and role == MASTER
+        )
     except Unavailable as reason:
         _warn(str(reason))
         return [f"not taken over: {reason}"]
@@ -185,7 +187,7 @@ def _warn(reason: str) -> None:
     if not already and servers.detect().identity().worker in (0, 1):
         _logger.warning(
             "what uWSGI itself logs (requests, the master) can block every worker: %s. Fix: "
-            "RESILIENT_WSGI_STDERR_TAKE_OVER=on if no other service shares it, else "
+            "RESILIENT_WSGI_STDERR_TAKE_OVER=true if no other service shares it, else "
             "disable-logging; after `uid =`, start uWSGI behind `resilient-wsgi exec --`, which "
             "opens the log before the user changes",
             reason,

@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 from .. import servers
 from ..component import Component, Context
 from ..settings import options as settings
-from ..settings.options import AUTO, ON, REPORT
+from ..settings.options import AUTO, REPORT
 from . import adoption, finalization, fork, shutdown
 
 
@@ -25,13 +25,13 @@ class Threads(Component[settings.Threads]):
         """Bound the exit of this process and its children, and adopt threads.
 
         Celery's worker and Django's runserver are servers, too. In a process without one nothing of
-        the interpreter is touched unless THREADS.ADOPT is `on`: there a non-daemon thread may well
+        the interpreter is touched unless THREADS.ADOPT is True: there a non-daemon thread may well
         be the one that does the work. Registered threads are stopped everywhere.
         """
         self._options = options
         servers.on_change(self._install_again)
         in_server = self.context.server.name != "plain"
-        adopting = options.adopt == ON or (options.adopt == AUTO and in_server)
+        adopting = options.adopt is True or (options.adopt == AUTO and in_server)
         bounding = options.mode != REPORT and (adopting or in_server)
         if adopting:
             adoption.install()
@@ -61,7 +61,7 @@ def _how(options: settings.Threads, *, adopting: bool, bounding: bool) -> List[s
     how = ["threading.Thread.start"] if adopting else []
     if bounding and finalization.missing():
         how.append(f"exit NOT bounded: this Python has no {finalization.missing()}")
-    elif bounding and options.grace is None:
+    elif bounding and options.grace == AUTO:
         how.append(
             "exit bounded to 1 s and what the server's mercy allows for the work of requests"
         )

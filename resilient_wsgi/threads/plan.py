@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Optional
 
-from ..settings.options import Threads
+from ..settings.options import AUTO, Threads
 
-GRACE = 1.0  # of background threads, where THREADS.GRACE is not set
+GRACE = 1.0  # of background threads, where THREADS.GRACE is auto
 MERCY = 60.0  # where the server has no limit of its own: uWSGI's default
 MARGIN = 1.0  # masters count in whole seconds
 CUT = 2.0  # kept for the exit functions after one that hangs
@@ -22,7 +22,7 @@ class Plan:
     Short mercies are divided in proportion: of 4 s, 2 s are for work, 0.5 s each for background
     threads and for the exit functions of others, and 1 s is a margin; what is kept for background
     threads is work's where there are none. An explicit GRACE is what all threads get together, an
-    explicit FUSE the limit of the whole exit; neither is longer than what the server grants.
+    explicit EXIT_TIMEOUT the limit of the whole exit; neither is longer than what the server grants.
     """
 
     def __init__(
@@ -36,15 +36,16 @@ class Plan:
         self.begun = time.monotonic() if begun is None else begun
         self.mercy = MERCY if mercy is None else mercy
         total = self.mercy - min(MARGIN, self.mercy / 4)
-        if options.fuse is not None:
-            total = min(total, options.fuse)
+        if options.exit_timeout != AUTO:
+            total = min(total, float(options.exit_timeout))
         callbacks = min(CALLBACKS, total / 6)
         self.gone_at = self.begun + total
         # as late as the others allow: it may be about to end
         self.cut_at = self.gone_at - min(CUT, total / 6)
         self._callbacks_at = self.gone_at - callbacks
-        self._shared = options.grace is not None
-        self._grace = min(GRACE if options.grace is None else options.grace, total - callbacks)
+        self._shared = options.grace != AUTO
+        grace = float(options.grace) if self._shared else GRACE
+        self._grace = min(grace, total - callbacks)
         kept = min(GRACE, total / 6) if background else 0.0
         own = self._grace if self._shared else total - callbacks - kept
         self.work_until = self.begun + own

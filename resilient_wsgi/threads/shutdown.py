@@ -161,7 +161,7 @@ def _await(told: List[threading.Thread], until: float) -> List[threading.Thread]
     return who is left.
     """
     ends = dict.fromkeys(told, until)
-    untold_end = min(until, time.monotonic() + _options.untold_grace)
+    untold_end = min(until, time.monotonic() + _options.unsignalled_grace)
     while True:
         left = adopt.holding(told)
         waited_for = [t for t in left if time.monotonic() < ends.get(t, untold_end)]

@@ -93,8 +93,8 @@ def test_every_part_of_an_exit_has_its_time_and_all_of_it_ends_before_the_server
     [
         ({"grace": 5.0}, 60, 5.0, 59),  # an explicit GRACE is for all threads
         ({"grace": 50.0}, 30, 27.0, 29),  # and never more than the server grants
-        ({"fuse": 10}, 60, 22 / 3, 10),  # an explicit FUSE is the limit of the whole exit
-        ({"fuse": 100}, 30, 26.0, 29),
+        ({"exit_timeout": 10}, 60, 22 / 3, 10),  # an explicit FUSE is the limit of the whole exit
+        ({"exit_timeout": 100}, 30, 26.0, 29),
     ],
 )
 def test_what_the_operator_has_set_keeps_its_meaning_within_the_mercy(options, mercy, work, gone):
@@ -215,7 +215,7 @@ def test_a_thread_that_has_run_ten_times_as_long_as_the_mercy_is_taken_for_one_t
 @pytest.mark.parametrize("end", ["sys.exit(3)", "raise SystemExit(7)", "raise ValueError", "pass"])
 def test_a_process_that_leaves_threads_behind_ends_with_its_own_code(ending, left, end):
     done = ending(f"""
-        threads.install(Threads(adopt="on", grace=0.2, untold_grace=0.1))
+        threads.install(Threads(adopt=True, grace=0.2, unsignalled_grace=0.1))
         class Plainly(PlainServer):
             pass
         atexit.register(say, "atexit")

@@ -193,7 +193,7 @@ def test_the_fuse_of_a_worker_that_ended_does_not_fire_in_the_place_it_has_left(
         "cheaper_algo": "manual",
         "master_fifo": str(tmp_path / "fifo"),
     }
-    with uwsgi(processes=2, env={"RESILIENT_WSGI_THREADS_FUSE": "2"}, **options) as server:
+    with uwsgi(processes=2, env={"RESILIENT_WSGI_THREADS_EXIT_TIMEOUT": "2"}, **options) as server:
         serving(server)
         (tmp_path / "fifo").write_text("-")
         server.wait_for_log("cheaped")

@@ -19,7 +19,7 @@ from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings.options import Outbound
 from tests.harm.clients import by_httpx, by_requests, by_urllib3, by_urllib_request
 
-THE_REST = ("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG")
+THE_REST = ("STDERR", "THREADS", "READINESS", "REQUEST", "OVERLOAD", "BACKLOG")
 
 
 class Blocked(RuntimeError):

@@ -503,7 +503,7 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
     )
     assert b"descriptor 2 (socket)" in line
     assert b"`resilient-wsgi exec --`" in line
-    assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=on" in line
+    assert b"RESILIENT_WSGI_STDERR_TAKE_OVER=true" in line
 
 
 @pytest.mark.servers

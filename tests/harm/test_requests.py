@@ -22,7 +22,7 @@ from resilient_wsgi.app import Wrapped
 from resilient_wsgi.request import DeadlineMiddleware
 from resilient_wsgi.request.client_gone import hung_up
 from resilient_wsgi.request.running import running
-from resilient_wsgi.settings.options import Outbound, Readiness, Request, Settings, Stderr
+from resilient_wsgi.settings.options import Outbound, Overload, Readiness, Request, Settings, Stderr
 
 
 def environ():
@@ -187,7 +187,7 @@ def test_a_request_is_over_when_the_app_has_returned_or_raised(outcome):
     [
         Settings(),
         Settings(request=Request(mode="off")),
-        Settings(request=Request(record="off", client_left="off")),
+        Settings(request=Request(record=False, client_left="off")),
         Settings(request=Request(mode="report"), outbound=Outbound(mode="report")),
     ],
     ids=["defaults", "request off", "nothing to watch", "report"],
@@ -207,7 +207,7 @@ def test_with_everything_off_nothing_is_put_around_the_app():
     found = []
     off = Settings(
         request=Request(mode="off"), outbound=Outbound(mode="off"), stderr=Stderr(mode="off"),
-        readiness=Readiness(mode="off"),
+        readiness=Readiness(mode="off"), overload=Overload(mode="off"),
     )  # fmt: skip
     Wrapped(app, off)(environ(), start_response)
     assert found == [(False, False)]

@@ -17,7 +17,7 @@ import pytest
 
 import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
-from resilient_wsgi import ConfigurationError, startup
+from resilient_wsgi import startup
 from resilient_wsgi.app import wrap
 from resilient_wsgi.request.running import Running
 from resilient_wsgi.settings import sources
@@ -28,7 +28,7 @@ NAMES = [name.lower() for name in SECTIONS]
 
 
 def modes(environ, django=None, arguments=None):
-    settings = sources.read(arguments, django, environ)
+    settings = sources.find(arguments, django, environ).settings
     return {name: getattr(settings, name).mode for name in NAMES}
 
 
@@ -83,16 +83,14 @@ def test_what_switched_a_section_off_is_named():
         (
             "RESILIENT_WSGI_LOGGING",
             "off",
-            "the sections are OUTBOUND, STDERR, THREADS, READINESS, REQUEST, BACKLOG",
+            "the sections are OUTBOUND, STDERR, THREADS, READINESS, REQUEST, OVERLOAD, BACKLOG",
         ),
         ("RESILIENT_WSGI_REQUEST_QQQQ", "1", "the options of REQUEST are MODE, "),
     ],
 )
 def test_a_mistake_in_a_variable_names_what_is_near(variable, value, hint):
-    with pytest.raises(ConfigurationError) as raised:
-        sources.read(environ={variable: value})
-    assert hint in str(raised.value)
-    assert len(raised.value.mistakes) == 1
+    (mistake,) = sources.find(environ={variable: value}).environment
+    assert hint in mistake
 
 
 def test_a_service_of_that_name_in_kubernetes_is_no_setting():
@@ -100,7 +98,7 @@ def test_a_service_of_that_name_in_kubernetes_is_no_setting():
         "RESILIENT_WSGI_SERVICE_HOST": "10.0.0.1", "RESILIENT_WSGI_SERVICE_PORT": "80", "RESILIENT_WSGI_PORT": "tcp://10.0.0.1:80",
         "RESILIENT_WSGI_SERVICE_PORT_HTTP": "80", "RESILIENT_WSGI_PORT_80_TCP_ADDR": "10.0.0.1", "RESILIENT_WSGI_PORT_80_TCP": "x",
     }  # fmt: skip
-    assert sources.read(environ=service) == sources.read(environ={})
+    assert sources.find(environ=service) == sources.find(environ={})
 
 
 def test_wrap_without_install_is_logged_at_the_first_request(caplog):

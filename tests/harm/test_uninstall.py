@@ -149,7 +149,7 @@ DJANGO = """
 import django, sys
 from django.conf import settings
 settings.configure(
-    INSTALLED_APPS=["resilient_wsgi.django"], RESILIENT_WSGI={"REQUEST": {"DATABASE_TIMEOUT": "on"}},
+    INSTALLED_APPS=["resilient_wsgi.django"], RESILIENT_WSGI={"REQUEST": {"DATABASE_TIMEOUT": True}},
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
 )
 from django.core.handlers.wsgi import WSGIHandler

@@ -29,15 +29,21 @@ HOOKS = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilie
 @contextlib.contextmanager
 def running(options=(), environment=(), env_more=(), **more):
     """A uWSGI instance of which nothing is left in shared memory either."""
-    env = {
-        f"RESILIENT_WSGI_REQUEST_{name}": str(value) for name, value in dict(environment).items()
-    }
+    env = variables(environment)
     env.update(env_more)
     try:
         with Server({**COMMON, **dict(options)}, env=env, **more) as server:
             yield server
     finally:
         instance.sweep()
+
+
+def variables(options):
+    """Return the environment of options of REQUEST, or of another section that they name."""
+    return {
+        f"RESILIENT_WSGI_{name.replace('.', '_') if '.' in name else f'REQUEST_{name}'}": str(value)
+        for name, value in dict(options).items()
+    }
 
 
 def get(server, path, patience=20.0):

@@ -10,11 +10,11 @@ import pytest
 
 from lab.processes import Gunicorn, ToolMissing, wait_until
 from resilient_wsgi.host import sockets
-from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running
+from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, variables
 
 pytestmark = pytest.mark.servers
 
-SHED = {"MAX_QUEUE_WAIT": 1, "TIMEOUT": 30}
+SHED = {"OVERLOAD.MAX_QUEUE_WAIT": 1, "TIMEOUT": 30}
 
 
 def ask(server, waited, path="/", family=socket.AF_INET):
@@ -86,7 +86,7 @@ def test_an_app_is_told_that_its_client_has_left(name):
 
 
 def test_a_read_is_ended_when_its_client_leaves_if_that_is_asked_for():
-    with server_of("uwsgi", {"CLIENT_LEFT": "end", "TIMEOUT": 30}, unix=True) as server:
+    with server_of("uwsgi", {"CLIENT_LEFT": "enforce", "TIMEOUT": 30}, unix=True) as server:
         for method in ("GET", "POST"):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(server.socket_path)
@@ -112,10 +112,8 @@ def test_a_trusted_header_and_a_table_of_paths_shorten_the_deadline():
 def server_of(name, environment, unix=False):
     if name == "uwsgi":
         return running(HOOKS, environment, **({"listen_on": "http-unix"} if unix else {}))
-    env = {f"RESILIENT_WSGI_REQUEST_{key}": str(value) for key, value in environment.items()}
-    return WithGunicorn(
-        (OnUnixSocket if unix else Gunicorn)(APP, env={**env, "PYTHONPATH": str(ROOT)})
-    )
+    env = {**variables(environment), "PYTHONPATH": str(ROOT)}
+    return WithGunicorn((OnUnixSocket if unix else Gunicorn)(APP, env=env))
 
 
 class WithGunicorn:

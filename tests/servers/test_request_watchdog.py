@@ -108,7 +108,7 @@ def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
 
 @pytest.mark.parametrize("kind", ["uwsgi", "gunicorn"])
 def test_a_soft_timeout_answers_503_and_the_worker_lives(kind):
-    soft = {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}
+    soft = {"TIMEOUT": 0.5, "SOFT_TIMEOUT": True}
     with running({}, soft) if kind == "uwsgi" else gunicorn_running(soft) as server:
         pid = body(server, "/pid")
         for _ in range(2):
@@ -122,7 +122,7 @@ def test_a_soft_timeout_does_not_hit_a_server_that_waits_for_its_client():
     after the deadline.
     """
     with gunicorn_running(
-        {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on", "RECYCLES_PER_MINUTE": 0}
+        {"TIMEOUT": 0.5, "SOFT_TIMEOUT": True, "RECYCLES_PER_MINUTE": 0}
     ) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /pieces/40 HTTP/1.0\r\n\r\n")
@@ -134,7 +134,7 @@ def test_a_soft_timeout_does_not_hit_a_server_that_waits_for_its_client():
 
 
 def test_a_soft_timeout_is_not_done_where_a_worker_has_threads():
-    with running({"threads": 2}, {"TIMEOUT": 0.5, "SOFT_TIMEOUT": "on"}) as server:
+    with running({"threads": 2}, {"TIMEOUT": 0.5, "SOFT_TIMEOUT": True}) as server:
         assert body(server, "/sleep/1") == "slept"
 
 

@@ -16,7 +16,7 @@ from resilient_wsgi.events import ClientGone
 from resilient_wsgi.request.running import RequestDeadline
 from resilient_wsgi.servers import Server, use
 from resilient_wsgi.servers.facts import Connections, Harakiri
-from resilient_wsgi.settings.options import Readiness, Request, Settings, Stderr
+from resilient_wsgi.settings.options import Overload, Readiness, Request, Settings, Stderr
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.testing import captured_events
 
@@ -96,7 +96,7 @@ def test_probes_are_answered_without_the_app(server):
 @pytest.mark.parametrize("header", ["X-Request-Start", "X-Queue-Start"])
 def test_the_time_in_the_queue_is_taken_from_the_header_that_is_configured(server, header):
     inner = App()
-    app = Wrapped(inner, Settings(request=Request(queue_header=header)))
+    app = Wrapped(inner, Settings(overload=Overload(queue_header=header)))
     for name in ("X-Request-Start", "X-Queue-Start"):
         for _ in range(3):  # what the clocks differ by takes a few to be known
             ask(app, **{f"HTTP_{name.upper().replace('-', '_')}": f"t={time.time() - 5:.3f}"})
@@ -128,9 +128,13 @@ def test_what_writes_to_standard_error_is_replaced_whatever_came_before(server):
 
 def test_with_all_off_the_app_is_called_as_it_is(server):
     inner = App()
-    app = Wrapped(
-        inner, Settings(readiness=Readiness("off"), stderr=Stderr("off"), request=Request("off"))
+    off = Settings(
+        readiness=Readiness("off"),
+        stderr=Stderr("off"),
+        request=Request("off"),
+        overload=Overload("off"),
     )
+    app = Wrapped(inner, off)
     server.client.close()
     assert ask(app, "/-/live", HTTP_X_REQUEST_START="t=1") == ("200 OK", b"the app")
     assert inner.environs[0]["wsgi.errors"] is sys.__stderr__

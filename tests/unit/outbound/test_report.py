@@ -99,7 +99,9 @@ def test_in_report_mode_nothing_is_enforced_and_each_call_site_is_counted(brief,
 
 def test_the_status_of_the_installation_lists_the_call_sites(brief):
     settings = {
-        **dict.fromkeys(("STDERR", "THREADS", "READINESS", "REQUEST", "BACKLOG"), "off"),
+        **dict.fromkeys(
+            ("STDERR", "THREADS", "READINESS", "REQUEST", "OVERLOAD", "BACKLOG"), "off"
+        ),
         "OUTBOUND": "report",
     }
     installation = resilient_wsgi.install(settings)

@@ -45,7 +45,7 @@ class OneWorker(Server):
 
 LAST_ERROR.watch()
 servers.use(OneWorker())
-worker = Worker(servers.detect(), Board(2), Readiness(startup_timeout=0))
+worker = Worker(servers.detect(), Board(2), Readiness(startup_timeout=None))
 worker.start()
 """
 STARVED = """

@@ -68,7 +68,7 @@ def test_the_pause_doubles_up_to_its_bound_with_a_little_chance(make_board, fail
 
 
 def test_a_load_in_a_worker_is_limited_unless_that_is_switched_off(board, clock):
-    limits = [policy(board, clock, startup_timeout=limit).limit() for limit in (None, 0, 7)]
+    limits = [policy(board, clock, startup_timeout=limit).limit() for limit in ("auto", None, 7)]
     assert limits == [WORKER_LIMIT, 0, 7]
 
 

@@ -54,8 +54,8 @@ def test_a_later_install_changes_it():
     installed = resilient_wsgi.install({"REQUEST": {"TIMEOUT": 5}})
     try:
         ask(resilient_wsgi.wrap(lambda e, s: []))
-        resilient_wsgi.install({"REQUEST": {"TIMEOUT": 5, "GRACE": 1}})
-        assert Request.here().process.options.grace == 1
+        resilient_wsgi.install({"REQUEST": {"TIMEOUT": 5, "OVERDUE_GRACE": 1}})
+        assert Request.here().process.options.overdue_grace == 1
         assert len(watchdogs()) == 1
         resilient_wsgi.install({"REQUEST": "off"})
         assert watchdogs() == []

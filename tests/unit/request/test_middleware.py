@@ -190,11 +190,11 @@ def test_a_client_that_has_only_half_closed_on_raw_http_is_served():
     with Connected(half_close=True) as server:
         server.client.shutdown(socket.SHUT_WR)
         assert called(server)
-        assert called(server, client_gone="on")  # a UNIX socket, where that is seen
+        assert called(server, client_gone=True)  # a UNIX socket, where that is seen
         server.client.close()
         assert called(server)
         # another thread that looks at all descriptors may hold it for a moment longer
-        assert wait_until(lambda: not called(server, client_gone="on"), 5)
+        assert wait_until(lambda: not called(server, client_gone=True), 5)
 
 
 def test_in_report_mode_a_gone_client_is_said_and_the_app_is_called():

@@ -71,7 +71,7 @@ def installed():
 
 @pytest.mark.parametrize("ask", CLIENTS)
 def test_what_is_left_is_sent_along_where_that_is_asked_for(partner, installed, ask):
-    installed(pass_deadline="on")
+    installed(pass_deadline=True)
     assert ask(partner, {}) == ""
     with limit(20):
         assert 15_000 < int(ask(partner, {})) <= 20_000

@@ -15,7 +15,7 @@ from resilient_wsgi.overload.middleware import QueueMiddleware
 from resilient_wsgi.overload.queue_time import Calibration, parse
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration, Connections
-from resilient_wsgi.settings.options import Request
+from resilient_wsgi.settings.options import Overload
 from resilient_wsgi.shm.layout import Geometry
 from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.testing import FakeClock, captured_events
@@ -187,11 +187,13 @@ def scene():
     made = []
 
     class Scene:
-        def __init__(self, depth=3, offset=0.0, **options):
+        def __init__(self, depth=3, offset=0.0, measures=False, **options):
             self.server, self.clock, self.calls = Queued(), Clock(), 0
             made.append(self)
             self.server.let_wait(depth)
-            self.middleware = QueueMiddleware(self.app, Request(**options), self.server, self.clock)
+            self.middleware = QueueMiddleware(
+                self.app, Overload(**options), self.server, self.clock, measures=measures
+            )
             for _ in range(30):
                 self.ask(offset)  # shows what the clocks differ by
 
@@ -265,7 +267,7 @@ def test_after_one_that_hardly_waited_the_next_few_milliseconds_are_not_looked_a
     assert not made.ask(7)
 
 
-@pytest.mark.parametrize("option", [{"router_timeout": 60.0}, {"queue_target": 1.0}])
+@pytest.mark.parametrize("option", [{"measures": True}, {"queue_target": 1.0}])
 def test_every_one_is_looked_at_where_each_wait_counts(scene, option):
     made = scene(**option)
     assert made.ask(0.001)
@@ -353,9 +355,8 @@ def test_a_share_of_nothing_sheds_none(scene):
     assert all(made.ask(100) for _ in range(200))
 
 
-@pytest.mark.parametrize("how", [{"shed": "report"}, {"mode": "report"}])
-def test_report_says_what_would_be_shed_and_sheds_nothing(scene, how):
-    made = scene(max_queue_wait=5.0, **how)
+def test_report_says_what_would_be_shed_and_sheds_nothing(scene):
+    made = scene(max_queue_wait=5.0, mode="report")
     with captured_events() as happened:
         assert made.ask(7)
     assert [type(event) for event in happened] == [SheddingBegan, RequestShed]

@@ -178,7 +178,7 @@ def test_at_the_deadline_the_request_s_waits_are_ended_and_so_are_those_that_it_
 def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     clock, board, in_app
 ):
-    scene = Scene(clock, board, grace=5.0)
+    scene = Scene(clock, board, overdue_grace=5.0)
     scene.request("/stuck", thread=1)
     scene.after(14.9)
     scene.request("/other", thread=2)
@@ -196,12 +196,12 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     assert (
         str(event)
         == "worker 3 (pid 4711) is draining and will be replaced: GET /stuck has run for 15.1 s; its limit of 10 s "
-        "(REQUEST.TIMEOUT or PATHS) and 5 s more (GRACE) are over. Fix: if it may take longer, raise that limit"
+        "(REQUEST.TIMEOUT or PATHS) and 5 s more (OVERDUE_GRACE) are over. Fix: if it may take longer, raise that limit"
     )
 
 
 def test_the_others_do_not_hold_it_up_for_ever(clock, board, in_app):
-    scene = Scene(clock, board, grace=5.0, drain=10.0)
+    scene = Scene(clock, board, overdue_grace=5.0, recycle_drain=10.0)
     scene.request(thread=1)
     scene.after(15.1)
     scene.request(limit=100.0, thread=2)
@@ -279,7 +279,7 @@ def test_a_thousand_firings_leave_nothing_behind(clock, board):
 
 @pytest.mark.parametrize(("method", "ended"), [("GET", True), ("HEAD", True), ("POST", False)])
 def test_a_client_that_leaves_ends_what_may_be_ended(clock, board, method, ended):
-    scene = Scene(clock, board, client_left="end")
+    scene = Scene(clock, board, client_left="enforce")
     request, interrupted = scene.request(method=method), []
     request.waits[
         type("Wait", (), {"doing": "", "interrupt": lambda self: interrupted.append(1) or True})()

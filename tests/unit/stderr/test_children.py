@@ -6,7 +6,7 @@ import pytest
 
 CHILDREN = """
 if {guarded}:
-    stderr.install(Stderr(take_over="on"))
+    stderr.install(Stderr(take_over=True))
 else:
     reopened = os.open("/proc/self/fd/2", os.O_RDWR | os.O_NONBLOCK)
     os.dup2(reopened, 1); os.dup2(reopened, 2)
@@ -60,7 +60,7 @@ def test_children_lose_nothing_to_a_slow_reader(child, pipe, guarded):
 def test_os_system_returns_what_it_always_does(child, pipe):
     said = child(
         """
-        stderr.install(Stderr(take_over="on"))
+        stderr.install(Stderr(take_over=True))
         import signal
         os.putenv("PUT", "there")  # os.environ does not show it
         codes = [os.system(c) for c in ("exit 3", b"kill -s TERM $$", "echo $PUT >&2")]

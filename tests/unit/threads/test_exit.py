@@ -22,7 +22,7 @@ from resilient_wsgi import servers, threads
 from resilient_wsgi.settings.options import Threads
 
 def install(**options):
-    threads.install(Threads(**{"adopt": "on", "grace": 0.4, "untold_grace": 0.2, **options}))
+    threads.install(Threads(**{"adopt": True, "grace": 0.4, "unsignalled_grace": 0.2, **options}))
 
 class Leaves(servers.Server):
     "A server that replaces a process which ends by itself, and says so before the interpreter's end, as uWSGI does."
@@ -113,7 +113,7 @@ def test_in_a_process_without_a_server_threads_are_waited_for_as_ever(ending):
 
 def test_a_timer_is_cancelled_and_a_queue_of_work_too(ending):
     done = ending("""
-        install(grace=5.0, untold_grace=5.0)
+        install(grace=5.0, unsignalled_grace=5.0)
         threading.Timer(60, hang).start()
         pool = concurrent.futures.ThreadPoolExecutor(1)
         pool.submit(time.sleep, 0.2)
@@ -180,7 +180,7 @@ def test_what_was_opted_into_is_told_by_its_event_or_method(ending):
 def test_a_thread_that_holds_the_lock_of_logging_does_not_hold_up_the_exit(ending):
     done = ending("""
         servers.use(Leaves())
-        install(fuse=3)
+        install(exit_timeout=3)
         handler = logging.StreamHandler()
         logging.getLogger().addHandler(handler)
         def hog():
@@ -194,7 +194,7 @@ def test_a_thread_that_holds_the_lock_of_logging_does_not_hold_up_the_exit(endin
 def test_an_exit_function_that_hangs_is_cut_short_by_the_fuse_and_named(ending):
     done = ending("""
         servers.use(Leaves())
-        install(fuse=2)
+        install(exit_timeout=2)
         threading.Thread(target=hang).start()
         def last_words():
             hang()
@@ -211,7 +211,7 @@ def test_an_exit_function_that_hangs_is_cut_short_by_the_fuse_and_named(ending):
 def test_what_was_cut_short_is_said_in_a_line_and_looks_like_no_fault(ending):
     done = ending("""
         servers.use(Leaves())
-        install(fuse=3)
+        install(exit_timeout=3)
         def words():
             hang()
         atexit.register(print, "the last one ran")
@@ -307,7 +307,7 @@ def test_report_names_what_holds_up_the_exit_and_changes_nothing(ending):
 
 def test_uninstall_gives_threading_back():
     start, shutdown = threading.Thread.start, threading._shutdown
-    threads.install(Threads(adopt="on"))
+    threads.install(Threads(adopt=True))
     assert threading.Thread.start is not start
     assert threading._shutdown is not shutdown
     threads.uninstall()
@@ -317,17 +317,17 @@ def test_uninstall_gives_threading_back():
 
 def test_installing_twice_is_installing_once_and_changes_the_options():
     shutdown = threading._shutdown
-    threads.install(Threads(adopt="on"))
-    assert threads.install(Threads(adopt="on", grace=7.0)) == [
+    threads.install(Threads(adopt=True))
+    assert threads.install(Threads(adopt=True, grace=7.0)) == [
         "threading.Thread.start",
         "exit bounded to 7 s",
     ]
-    assert threads.install(Threads(adopt="off")) == ["registered threads only"]
+    assert threads.install(Threads(adopt=False)) == ["registered threads only"]
     assert threading._shutdown is shutdown
 
 
 def test_a_wrapper_of_somebody_else_around_start_survives_uninstall(monkeypatch):
-    threads.install(Threads(adopt="on"))
+    threads.install(Threads(adopt=True))
     ours = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: ours(self))  # noqa: PLW0108 - not ours itself
     theirs = threading.Thread.start
@@ -339,7 +339,7 @@ def test_a_wrapper_of_somebody_else_around_start_survives_uninstall(monkeypatch)
 
 
 def test_stop_tells_the_process_and_says_what_was_left(happened, server):
-    threads.install(Threads(adopt="on", grace=0.3, untold_grace=0.1))
+    threads.install(Threads(adopt=True, grace=0.3, unsignalled_grace=0.1))
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait, name="stubborn")
     thread.start()
@@ -357,7 +357,7 @@ def test_stop_tells_the_process_and_says_what_was_left(happened, server):
 
 
 def test_registered_threads_get_their_grace_where_nothing_is_adopted(server):
-    threads.install(Threads(adopt="off", grace=5.0))
+    threads.install(Threads(adopt=False, grace=5.0))
     ended = []
 
     def work():

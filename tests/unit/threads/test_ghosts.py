@@ -280,7 +280,7 @@ def test_an_executor_that_was_used_before_a_fork_of_python_s_own_is_usable_after
         from resilient_wsgi import threads
         from resilient_wsgi.settings.options import Threads
         from resilient_wsgi.threads import fork as ghosts
-        threads.install(Threads(adopt="on"))
+        threads.install(Threads(adopt=True))
         pool = concurrent.futures.ThreadPoolExecutor(1)
         pool.submit(int).result()
         threading.Thread(target=time.sleep, args=(60,), name="left", daemon=True).start()
