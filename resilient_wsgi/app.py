@@ -191,7 +191,7 @@ def _parts(app: WSGIApplication, settings: Settings) -> Parts:
             inner = layer.around(inner)
     if settings.request.mode == OFF and settings.outbound.mode != OFF:
         # limits of outbound calls depend on whether a request makes them
-        from .request.deadline import DeadlineMiddleware
+        from .request.middleware import DeadlineMiddleware
 
         inner = DeadlineMiddleware(inner).__call__
     always = any(gate.always for gate in gates)

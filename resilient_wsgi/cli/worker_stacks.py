@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..host import procfs
-from ..request import on_signal
+from ..request import stack_dumps
 from ..request.answering import socket_name
 from ..shm.directory import Directory
 
@@ -52,7 +52,7 @@ class Worker:
         uids = status.get("Uid", "").split()
         self.uid = int(uids[1]) if uids else -1
         self.socket_name = socket_name(self.inner_pid)
-        self.signal = on_signal.named(names, self.inner_pid)
+        self.signal = stack_dumps.file_of(names, self.inner_pid)
         self.present = self.socket_name in names or self.signal is not None
         self.answer = b""
         self.dump = b""

@@ -1,17 +1,17 @@
-"""Waits of and for clients: each request has a deadline, a watchdog looks after it, and no work is
-done for clients that are gone.
+"""Waits in requests: each has a deadline, a watchdog sees to it, and a request whose client has hung
+up is not worked on.
 """
 
 from __future__ import annotations
 
 from ..core.lazy import names
-from .client_gone import ClientGoneMiddleware, client_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..overload.middleware import QueueMiddleware
+    from .client import ClientGoneMiddleware, client_gone
     from .component import install, status_lines, uninstall
-    from .deadline import DeadlineMiddleware
+    from .middleware import DeadlineMiddleware
     from .watchdog import Watchdog
 
 __all__ = [
@@ -28,9 +28,11 @@ __all__ = [
 __getattr__ = names(
     __name__,
     {
-        "DeadlineMiddleware": "deadline",
+        "ClientGoneMiddleware": "client",
+        "DeadlineMiddleware": "middleware",
         "QueueMiddleware": "..overload.middleware",
         "Watchdog": "watchdog",
+        "client_gone": "client",
         "install": "component",
         "status_lines": "component",
         "uninstall": "component",

@@ -3,7 +3,7 @@ thread of Python that waits.
 
 Python looks at the frames with the GIL held, which is safe while the other threads run. The dump
 that faulthandler makes at a signal is not: so that is for the command to ask for where no thread of
-Python answers (on_signal.py).
+Python answers (stack_dumps.py).
 """
 
 from __future__ import annotations

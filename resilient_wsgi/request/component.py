@@ -12,8 +12,8 @@ from ..servers.base import PROCESS
 from ..settings import options as settings
 from ..settings.options import AUTO, OFF, REPORT
 from .budget import Budget
-from .client_gone import ClientGoneMiddleware
-from .deadline import DeadlineMiddleware
+from .client import ClientGoneMiddleware
+from .middleware import DeadlineMiddleware
 from .running import running
 
 if TYPE_CHECKING:

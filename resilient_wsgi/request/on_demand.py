@@ -17,10 +17,10 @@ from ..servers.base import WORKER
 from ..settings.options import Request
 from ..shm import instance
 from ..shm.directory import Directory
-from . import on_signal, stacks
+from . import stack_dumps
 from .answering import StacksSocket
-from .on_signal import OnSignal
 from .running import Running, running
+from .stack_dumps import OnSignal
 
 _guard = Guard("request")
 
@@ -48,7 +48,7 @@ class StacksOnDemand:
             return
         try:
             if options.stacks_signal is not None and usable(options.stacks_signal, server):
-                self._signal = OnSignal(on_signal.number(options.stacks_signal), directory)
+                self._signal = OnSignal(stack_dumps.number(options.stacks_signal), directory)
         except (OSError, Unavailable) as reason:
             self.no_signal = str(reason)
 
@@ -68,7 +68,7 @@ class StacksOnDemand:
         """
         if self._signal is not None:
             self._signal.trim()
-        return stacks.report(
+        return stack_dumps.report(
             self._table.requests(), self._system.monotonic(), without=threading.get_ident()
         )
 
@@ -98,7 +98,7 @@ def in_worker(server: Server) -> bool:
 
 def usable(name: str, server: Server) -> bool:
     """Return whether a signal is free. Raises `Unavailable`, with its use, if it is not."""
-    use = server.configuration.uses_signal(on_signal.number(name))
+    use = server.configuration.uses_signal(stack_dumps.number(name))
     if use:
         msg = f"{name} is not free: the server has it for {use}"
         raise Unavailable(msg)

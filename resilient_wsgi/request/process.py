@@ -25,12 +25,11 @@ from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
-from . import on_signal
-from .heartbeat import Heartbeat
+from . import stack_dumps
+from .last_resort import GilWatchdog, SoftTimeout
 from .on_demand import StacksOnDemand, in_worker, usable
 from .recycling import Recycling
 from .running import running
-from .soft import SoftTimeout
 from .watchdog import Watchdog
 
 _guard = Guard("request")
@@ -177,7 +176,7 @@ class Process:
             and self.server.configuration.threads() == 1
         )
         if wanted and name is not None and usable(name, self.server):
-            self._soft = SoftTimeout(on_signal.number(name))
+            self._soft = SoftTimeout(stack_dumps.number(name))
 
     def _make_watchdog(self) -> Watchdog:
         options, recycling, heartbeat = self.options, None, None
@@ -186,7 +185,7 @@ class Process:
                 options, self.server, self.board, self.announcer, self._before_leaving
             )
         if options.gil_timeout is not None and options.mode != REPORT:
-            heartbeat = Heartbeat(
+            heartbeat = GilWatchdog(
                 options.gil_timeout, 2 if self._beat_file is None else self._beat_file
             )
         return Watchdog(

@@ -21,13 +21,12 @@ from ..core.system import SYSTEM, System
 from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
-from . import left, stacks
+from . import client, stack_dumps
 from .alarm import Alarm
 from .answering import StacksSocket
-from .heartbeat import Heartbeat
+from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import RequestDeadline, Running, running
-from .soft import SoftTimeout
 
 # a request that begins while the thread sleeps may have a deadline as short as any: it is acted
 # upon this much late
@@ -71,7 +70,7 @@ class Watchdog:
         recycling: Optional[Recycling] = None,
         row: Optional[OwnRow] = None,
         soft: Optional[SoftTimeout] = None,
-        heartbeat: Optional[Heartbeat] = None,
+        heartbeat: Optional[GilWatchdog] = None,
         answering: Optional[StacksSocket] = None,
         table: Running = running,
         system: System = SYSTEM,
@@ -206,10 +205,10 @@ class Watchdog:
             self._end_waits(thread, watched, now)
             limit = self._limit(request)
             late = now >= request.start + limit + self._options.overdue_grace
-            if self._recycling is not None and late and stacks.in_request(thread):
+            if self._recycling is not None and late and stack_dumps.in_request(thread):
                 self._recycling.begin(request, now, limit)
         elif self._options.client_left != OFF and request.client_fd >= 0:
-            left.look(
+            client.check(
                 request, now, self._options.client_left == REPORT or self._report, self._announce
             )
         return min(at for at in (slow_at, request.at, now + TICK) if at > now)
@@ -258,7 +257,7 @@ class Watchdog:
         )
 
     def _stacks(self, requests: List[Tuple[int, RequestDeadline]], now: float) -> str:
-        text = stacks.render(stacks.working(requests, now), without=threading.get_ident())
+        text = stack_dumps.render(stack_dumps.working(requests, now), without=threading.get_ident())
         if self._row is not None:
             self._row.write_stacks(text, now)
         return text

@@ -21,7 +21,7 @@ from resilient_wsgi import deadline
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, policy, timeouts, uninstall
 from resilient_wsgi.outbound.policy import Limit, Limits, Policy
-from resilient_wsgi.request.deadline import DeadlineMiddleware
+from resilient_wsgi.request.middleware import DeadlineMiddleware
 from resilient_wsgi.settings.options import Outbound
 
 SHORT, LONG = 0.2, 0.4  # silence and total in a request

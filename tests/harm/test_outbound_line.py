@@ -23,7 +23,7 @@ from lab.processes import Server, wait_until
 from resilient_wsgi import events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, pending, report, sites, uninstall
-from resilient_wsgi.request.deadline import DeadlineMiddleware
+from resilient_wsgi.request.middleware import DeadlineMiddleware
 from resilient_wsgi.settings.options import Outbound
 from resilient_wsgi.shm import instance
 

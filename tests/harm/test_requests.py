@@ -20,7 +20,7 @@ from lab.processes.base import find_tool
 from resilient_wsgi import deadline
 from resilient_wsgi.app import Wrapped
 from resilient_wsgi.request import DeadlineMiddleware
-from resilient_wsgi.request.client_gone import hung_up
+from resilient_wsgi.request.client import hung_up
 from resilient_wsgi.request.running import running
 from resilient_wsgi.settings.options import Outbound, Overload, Readiness, Request, Settings, Stderr
 

@@ -111,7 +111,7 @@ for _ in range(30):
 
 
 WHERE_NOBODY_HAS_CLEANED = """
-from resilient_wsgi.request import on_signal, stacks
+from resilient_wsgi.request import stack_dumps
 from resilient_wsgi.threads.origin import stack_of
 import faulthandler
 def forbidden(*_, **__):
@@ -121,8 +121,8 @@ threading.Thread(target=time.sleep, args=(30,), daemon=True).start()  # not alon
 reason = "threads were lost in the fork"
 assert reason in frames.why_not()
 assert frames.frames() == {} and frames.frame_of(threading.get_ident()) is None
-assert not stacks.in_request(threading.get_ident())
-assert reason in stacks.render({})
+assert not stack_dumps.in_request(threading.get_ident())
+assert reason in stack_dumps.render({})
 assert reason in stack_of(threading.current_thread())
 assert frames.end_later(1, 2) is False
 assert reason in frames.dump_at_signal(signal.SIGRTMIN, 2)

@@ -15,7 +15,7 @@ import pytest
 from lab.processes import wait_until
 from resilient_wsgi.cli import worker_stacks
 from resilient_wsgi.host import procfs
-from resilient_wsgi.request import on_signal
+from resilient_wsgi.request import stack_dumps
 from resilient_wsgi.shm import instance
 from tests.servers.requests_common import HOOKS, body, get, running, stacks
 
@@ -113,7 +113,7 @@ def test_a_process_that_the_worker_has_started_is_neither_asked_nor_sent_the_sig
 
 
 def test_a_signal_that_harakiri_uses_is_refused_by_name():
-    number = on_signal.number("SIGRTMIN+10")
+    number = stack_dumps.number("SIGRTMIN+10")
     options = {
         **HOOKS,
         "harakiri": 30,

@@ -14,7 +14,7 @@ from resilient_wsgi import deadline
 from resilient_wsgi.app import wrap
 from resilient_wsgi.events import ClientGone
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, client_gone
-from resilient_wsgi.request.client_gone import hung_up
+from resilient_wsgi.request.client import hung_up
 from resilient_wsgi.request.running import running
 from resilient_wsgi.servers import Server, use
 from resilient_wsgi.servers.facts import Connections

@@ -10,7 +10,7 @@ import pytest
 
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.host import procfs
-from resilient_wsgi.request import on_signal
+from resilient_wsgi.request import stack_dumps
 from resilient_wsgi.request.on_demand import usable
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration
@@ -22,7 +22,7 @@ def test_a_signal_that_this_system_does_not_have_is_said():
     with pytest.raises(
         Unavailable, match=r"this system has no SIGRTMIN\+99: SIGRTMAX is SIGRTMIN\+\d+"
     ):
-        on_signal.number("SIGRTMIN+99")
+        stack_dumps.number("SIGRTMIN+99")
 
 
 def test_a_signal_that_the_server_has_is_refused_by_name():
@@ -41,8 +41,8 @@ def test_a_signal_that_the_server_has_is_refused_by_name():
 
 HEARTBEAT = """
 import os, time
-from resilient_wsgi.request.heartbeat import Heartbeat
-heartbeat = Heartbeat(0.5, 2)
+from resilient_wsgi.request.last_resort import GilWatchdog
+heartbeat = GilWatchdog(0.5, 2)
 """
 
 
@@ -69,7 +69,7 @@ def test_the_timer_is_off_in_a_fork_and_can_be_armed_there():
 heartbeat.beat(0.0)
 child = os.fork()
 if child == 0:
-    again = Heartbeat(30, 2)
+    again = GilWatchdog(30, 2)
     again.beat(0.0)
     time.sleep(0.8)
     again.stop()
@@ -84,14 +84,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_stacks_are_written_at_the_signal_into_a_file_in_the_private_directory():
     directory = instance.directory()
-    handler = on_signal.OnSignal(on_signal.number("SIGRTMIN+12"), directory)
+    handler = stack_dumps.OnSignal(stack_dumps.number("SIGRTMIN+12"), directory)
     try:
-        name, signum = on_signal.named(directory.names(), os.getpid())
+        name, signum = stack_dumps.file_of(directory.names(), os.getpid())
         assert procfs.handles_signal(os.getpid(), signum)
         os.kill(os.getpid(), signum)
         with open(directory.open(name, os.O_RDONLY), encoding="utf-8") as file:
             assert "test_stacks_are_written_at_the_signal" in file.read()
     finally:
         handler.close()
-    assert on_signal.named(directory.names(), os.getpid()) is None
+    assert stack_dumps.file_of(directory.names(), os.getpid()) is None
     assert not procfs.handles_signal(os.getpid(), signum)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 
-from resilient_wsgi.request import on_signal
-from resilient_wsgi.request.soft import SoftTimeout
+from resilient_wsgi.request import stack_dumps
+from resilient_wsgi.request.last_resort import SoftTimeout
 from tests.unit.request.process import python
 
 BEGIN = """
 import os, socket, sys, threading, time
 from resilient_wsgi.errors import RequestTimedOut
 from resilient_wsgi.request import DeadlineMiddleware
-from resilient_wsgi.request.on_signal import number
+from resilient_wsgi.request.stack_dumps import number
 from resilient_wsgi.request.running import running
-from resilient_wsgi.request.soft import SoftTimeout
+from resilient_wsgi.request.last_resort import SoftTimeout
 
 soft = SoftTimeout(number("SIGRTMIN+11"))
 me = threading.get_ident()
@@ -203,7 +203,7 @@ thread.join()
 
 
 def test_closing_restores_what_handled_the_signal_before():
-    signum = on_signal.number("SIGRTMIN+12")
+    signum = stack_dumps.number("SIGRTMIN+12")
     before = signal.getsignal(signum)
     soft = SoftTimeout(signum)
     assert signal.getsignal(signum) != before

@@ -13,7 +13,7 @@ import pytest
 from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
 from resilient_wsgi.events.announcer import WAITING, Announcer
-from resilient_wsgi.request import stacks, watchdog
+from resilient_wsgi.request import stack_dumps, watchdog
 from resilient_wsgi.request.alarm import Alarm
 from resilient_wsgi.request.recycling import Recycling
 from resilient_wsgi.request.running import RequestDeadline, Running, Slot
@@ -88,7 +88,7 @@ class Scene:
 @pytest.fixture
 def in_app(monkeypatch):
     """The test's thread counts as one in which an app runs."""
-    monkeypatch.setattr(stacks, "in_request", lambda thread: True)
+    monkeypatch.setattr(stack_dumps, "in_request", lambda thread: True)
 
 
 @pytest.fixture
