@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY      = $(VENV)/bin/python
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc cli-doc system databases debian-testing clean
+.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -36,11 +36,15 @@ endif
 
 docs: $(VENV)/.docs
 	$(PY) tools/settings_doc.py --check docs/settings.md
+	$(PY) tools/events_doc.py --check docs/events.md
 	$(PY) tools/cli_doc.py --check
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
 	$(PY) tools/settings_doc.py > docs/settings.md
+
+events-doc: $(STAMP)
+	$(PY) tools/events_doc.py > docs/events.md
 
 cli-doc: $(STAMP)
 	$(PY) tools/cli_doc.py > .cli.md && mv .cli.md docs/cli.md

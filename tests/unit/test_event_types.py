@@ -9,6 +9,7 @@ import pickle
 import re
 import string
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ from resilient_wsgi.events import (
     WorkerRecycled,
 )
 from resilient_wsgi.stderr import takeover
+from tools import events_doc
 
 HOSTILE = "/a\r\n2026-01-01 FAKE\x1b[2J\u202e"
 SECRET = "to postgres://shop:S3CRET@db/shop?password=S3CRET, password=S3CRET"
@@ -291,3 +293,38 @@ def test_messages_of_threads_and_workers():
     assert str(PeerStuck(2, 11, "no_app", 31.4, recycled=False)) == (
         "worker 2 (pid 11) serves without an app for 31 s; HEAL_PEERS is off, nothing is done"
     )
+
+
+def test_the_page_of_events_is_current():
+    page = Path(__file__).parents[2] / "docs" / "events.md"
+    assert events_doc.main(["--check", str(page)]) == 0
+
+
+def test_a_page_of_events_that_is_not_current_is_found_out(tmp_path, capsys):
+    page = tmp_path / "events.md"
+    page.write_text("old")
+    assert events_doc.main(["--check", str(page)]) == 1
+    assert "make events-doc" in capsys.readouterr().err
+
+
+def test_every_event_is_on_the_page_with_its_component():
+    assert {kind.component for kind in KINDS} == set(events_doc.PARTS)
+    page = events_doc.render()
+    assert not [kind for kind in KINDS if f"| `{kind.__name__}` |" not in page]
+
+
+def test_the_examples_of_the_page_work():
+    """Each is run as it stands, one after the other; what they subscribe is taken away again."""
+    before, found = events._bus.subscribers, {}
+    try:
+        for example in re.findall(r"```python\n(.*?)```", events_doc.HEAD, re.DOTALL):
+            exec(example, found)
+        event = OutboundTimedOut("api.example", "dns", 1.0, 1.0, "setting", "X")
+        events.emit(event)
+    finally:
+        events._bus.subscribers = before
+    assert found["timeouts"] == [("api.example", "dns", 1.0)]
+    labels = (("limited_by", "setting"), ("phase", "dns"))
+    assert found["counters"] == {("OutboundTimedOut", *labels): 1}
+    record = logging.makeLogRecord({"msg": str(event), "resilient_wsgi": {"host": "api.example"}})
+    assert json.loads(found["JsonFormatter"]().format(record))["host"] == "api.example"
