@@ -17,7 +17,8 @@ switch in the environment always wins: `{PREFIX}=off` for all (no other setting 
 stay off, and one that the environment names (`{PREFIX}_STDERR=enforce`) is as it says.
 
 ```python
-{PREFIX} = {{"OUTBOUND": {{"TOTAL_TIMEOUT": 20}}, "STDERR": "off"}}  # settings.py, or install({{...}})
+# settings.py, or install({{...}})
+{PREFIX} = {{"OUTBOUND": {{"TOTAL_TIMEOUT": 20}}, "STDERR": "off"}}
 ```
 ```ini
 ; uwsgi.ini (a comment of its own line: behind a value uWSGI takes it for part of the value)

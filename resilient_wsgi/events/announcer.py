@@ -1,8 +1,7 @@
-"""Events of the watchdog, told by a thread of their own: a log that blocks must not keep it from
-its work.
+"""Emit events from a thread of their own: a log that blocks must not hold up the caller.
 
-The thread is there while there is something to tell. If it hangs, in the write of a handler or for
-the lock of one, up to `WAITING` events wait for it, and the rest is counted by nobody but `lost`.
+The thread lives while there is something to emit. If it hangs, in the write of a log handler or
+waiting for its lock, up to `WAITING` events are queued, and the rest is only counted, in `lost`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ WAITING = 100
 
 
 class Announcer:
-    """Emits events in order, at some time soon, and never makes its caller wait.
-
-    For one process.
-    """
+    """Emits events in order, soon, without making its caller wait. Belongs to one process."""
 
     def __init__(self) -> None:
         self._events: Deque[Event] = deque()
@@ -29,7 +25,7 @@ class Announcer:
         self.lost = 0
 
     def __call__(self, event: Event) -> None:
-        """Have an event emitted."""
+        """Queue an event."""
         with self._lock:
             if len(self._events) >= WAITING:
                 self.lost += 1
@@ -38,15 +34,15 @@ class Announcer:
             if self._thread is not None:
                 return
             self._thread = threading.Thread(
-                target=self._tell, name="resilient_wsgi events", daemon=True
+                target=self._emit_all, name="resilient_wsgi events", daemon=True
             )
             thread = self._thread
         try:
             thread.start()
-        except RuntimeError:  # no thread to be had: the process is at its limit, or ends
+        except RuntimeError:  # no thread can be started: the process is at its limit, or ends
             self._thread = None
 
-    def _tell(self) -> None:
+    def _emit_all(self) -> None:
         while True:
             with self._lock:
                 if not self._events:
@@ -56,7 +52,7 @@ class Announcer:
             emit(event)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is told, at most `seconds`; return whether it is.
+        """Wait at most `seconds` until all events are emitted; return whether they are.
 
         For the end of a process, and tests.
         """

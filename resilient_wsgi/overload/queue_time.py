@@ -1,13 +1,11 @@
-"""How long a request has waited before it was picked up, from the time that the router has put into
-a header.
+"""How long a request has waited in the queue, from the time that the router has put into a header.
 
-Routers write it in seconds, milliseconds, microseconds or nanoseconds, with or without `t=`; which
-one is told by its size, as the agents of New Relic and Scout do it. Their clock may be another
-machine's.
+Routers write seconds, milliseconds, microseconds or nanoseconds, with or without `t=`; the size
+tells which, as in the agents of New Relic and Scout. Their clock may be another machine's.
 
-A client can send such a header, too. A router that sets it replaces what the client sent, one that
-appends puts its own value last; a client that gets around the router writes what it likes. So of
-several values the last one counts, and what a single request says moves nothing for the others.
+A client can send such a header, too. A router that sets it replaces the client's, one that appends
+puts its own value last; a client that bypasses the router writes what it likes. So of several
+values the last one counts, and what a single request says changes nothing for the others.
 """
 
 from __future__ import annotations
@@ -17,13 +15,13 @@ from bisect import insort
 from typing import List, Optional
 
 YEAR_2000 = 946_684_800.0
-# no clock is trusted that is further off than this
+# a clock that differs by more is not trusted
 PLAUSIBLE = 6 * 3600.0
-# nobody waits longer: who seems to was sent by another router than the others, with another clock
+# no request waits longer: one that seems to comes from another router, with another clock
 LONGEST = 600.0
 PERIOD = 60.0
 PERIODS = 5
-# how many requests have to say so, and one in how many, until the clocks are taken to differ by
+# how many requests have to show it, and one in how many, before the clocks are taken to differ by
 # less
 SUPPORT = 3
 SUPPORT_ONE_IN = 100
@@ -31,10 +29,9 @@ MOST_SMALLEST = 64
 
 
 def parse(text: str) -> Optional[float]:
-    """Return the point in time that a header tells, in seconds since 1970; None if it tells none
-    that could be meant.
+    """Return the time in a header, in seconds since 1970; None if there is no plausible one.
 
-    Of several values the last counts: it is that of the router which is nearest to us.
+    Of several values the last counts: it is that of the nearest router.
     """
     if "," in text:
         text = text.rpartition(",")[2].strip()
@@ -50,14 +47,14 @@ def parse(text: str) -> Optional[float]:
 
 
 class Calibration:
-    """What the router's clock is behind ours: the difference that hardly any request of the last
-    minutes was below.
+    """How far the router's clock is behind this host's: the difference that hardly any request of
+    the last minutes was below.
 
-    So a clock that is behind makes no request look old. The other side: in a new worker, or in a
-    queue that has not been empty for minutes, what all requests waited at least is taken for a
-    difference of the clocks, and they seem to have waited less than they did. A router whose clock
-    is ahead makes requests look younger than they are: a stamp of the future counts as no wait,
-    because that is what makes a forged one harmless.
+    So a clock that is behind makes no request look old. The price: in a new worker, or while the
+    queue has not been empty for minutes, the least wait of all requests is taken for a difference
+    of the clocks, and they seem to have waited less than they did. A router whose clock is ahead
+    makes requests look younger than they are: a stamp of the future counts as no wait, which makes
+    a forged one harmless.
     """
 
     __slots__ = (
@@ -80,10 +77,7 @@ class Calibration:
         self._count = 0
 
     def waited(self, stamp: float, wall: float) -> Optional[float]:
-        """Return how long a request has waited; `wall` is the clock of this machine.
-
-        None: not known.
-        """
+        """Return how long a request has waited, None if not known; `wall` is this host's clock."""
         difference = wall - stamp
         if not -PLAUSIBLE < difference < PLAUSIBLE:
             return None

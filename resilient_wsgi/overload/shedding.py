@@ -1,8 +1,8 @@
 """Which requests are answered 503: those that waited too long, by one threshold or by CoDel's two,
-and never too many.
+and never too many of them.
 
-CoDel (RFC 8289; for requests: Facebook's wangle) looks at the least wait of an interval: a burst
-makes some requests wait, an overload makes all of them wait.
+CoDel (RFC 8289; for requests: Facebook's wangle) uses the least wait of an interval: a burst makes
+some requests wait, an overload all of them.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Shedding:
         self._target = options.queue_target
         self._share = options.max_shed_share
         self._credit = BURST * self._share
-        # Who waited less is shed in no case, and nothing has to be noted of it. CoDel has to see
-        # every wait, because it is the least of them that tells: nothing surely passes.
+        # A request that waited less is never shed, and need not be noted. CoDel has to see every
+        # wait, because the least of them decides: with it, no request surely passes.
         self.surely_passes = SHEDDABLE_SHARE * self._limit if self._target is None else -math.inf
         self._least = math.inf
         self._interval_end = -math.inf
@@ -63,7 +63,7 @@ class Shedding:
 
     def _note(self, waited: float, now: float, target: float) -> None:
         if now >= self._interval_end:
-            # an interval without requests, or one that ended long ago, says nothing of now
+            # an interval without requests, or one that ended long ago, says nothing about now
             fresh = now < self._interval_end + INTERVAL
             self.overloaded = fresh and self._least != math.inf and self._least > target
             self._least = math.inf
@@ -71,7 +71,7 @@ class Shedding:
         self._least = min(self._least, waited)
 
     def passed(self) -> None:
-        """Note a request that was let through: it pays for those that may be shed."""
+        """Note a request that was let through: it earns credit for those that may be shed."""
         if self._share < 1:
             self._credit = min(BURST, self._credit + self._share / (1 - self._share))
 
@@ -86,7 +86,7 @@ class Shedding:
 
 
 class Spell:
-    """An overload from its first shed request until none was shed for a while, to be told in two
+    """An overload, from its first shed request until none was shed for a while: logged in two
     lines, not in thousands.
     """
 

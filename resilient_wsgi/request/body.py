@@ -22,17 +22,17 @@ _PLAIN = (
 def with_deadline(
     result: Any, environ: WSGIEnvironment, slot: Slot, request: RequestDeadline
 ) -> Tuple[Any, bool]:
-    """Return what the server gets for what the app returned, and whether the request is over.
+    """Return what the server gets for what the app has returned, and whether the request is over.
 
-    The very object is handed on where no code of the app is left to run, where the server knows it
-    by its address (uWSGI: `async_sendfile == async_result` in plugins/python/wsgi_subhandler.c), or
-    where it cannot be iterated over: then the request is over. A response of Django is handed on as
-    well, and ends the request in its `close()`. For anything else there is a stand-in.
+    The object itself is passed on if no code of the app is left to run, if the server knows it by
+    its address (uWSGI: `async_sendfile == async_result` in plugins/python/wsgi_subhandler.c), or if
+    it cannot be iterated over: then the request is over. A response of Django is passed on as well,
+    and ends the request in its `close()`. Anything else is replaced by a stand-in.
     """
     kind = type(result)
     what = _kinds.get(id(kind), _UNKNOWN)
     if what is _UNKNOWN:
-        what = _look_at(kind)
+        what = _examine(kind)
     if what is None or _is_file(result, environ):
         return result, True
     if what is _Close:
@@ -87,7 +87,7 @@ _SPECIAL = (
 
 
 class _Slots:
-    """What a stand-in knows. It is made as one of these: its own attributes are its result's."""
+    """What a stand-in holds. It is made as one of these, because its attributes are its result's."""
 
     __slots__ = ("_request", "_result", "_slot")
 
@@ -97,9 +97,9 @@ class _Slots:
 
 
 class Body(_Slots):
-    """Stands for what the app returned: its type, its attributes, its methods, all but the address.
+    """Stands for what the app has returned: its type, attributes and methods, all but the address.
 
-    Iterates and closes it as often and at the same time as the server does with this one.
+    Iterates over it and closes it as often, and when, the server does so with this one.
     """
 
     __slots__ = ()
@@ -128,7 +128,7 @@ class Body(_Slots):
             replace(before)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OWN:  # not there yet: a copy is being made
+        if name in _OWN:  # not set yet: a copy is being made
             raise AttributeError(name)
         return getattr(self._result, name)
 
@@ -199,14 +199,14 @@ class _Pieces:
 
 
 _UNKNOWN = object()
-# by the id of a result's type: the class of its stand-in, _Close, or None for what is handed on.
-# The types are not kept alive: an app may make them anew in each request, with closures over it
+# by the id of a result's type: the class of its stand-in, _Close, or None for what is passed on.
+# The types are not kept alive: an app may make one in each request, with closures over it
 _kinds: Dict[int, Any] = dict.fromkeys(map(id, _PLAIN))
 _alive: Dict[int, ref[Any]] = {}
 
 
-def _look_at(kind: Type[Any]) -> Any:
-    """Find out what is to be done with results of a type, and keep it as long as the type lives."""
+def _examine(kind: Type[Any]) -> Any:
+    """Return what to do with results of a type, and remember it as long as the type lives."""
     if _in_memory(kind):
         what: Any = _Close
     elif getattr(kind, "__iter__", None) is None and not hasattr(kind, "__getitem__"):
@@ -234,7 +234,7 @@ def _stand_in(made: Type[Body], result: Any, slot: Slot, request: RequestDeadlin
 
 
 def _stand_in_class(kind: Type[Any]) -> Type[Body]:
-    """Return the class of stand-ins for objects of a type: it has the special methods of that type."""
+    """Return the class of stand-ins for objects of a type, with the special methods of that type."""
     base = _Iterator if hasattr(kind, "__next__") else Body
     special = {
         name: _forwarded(name)

@@ -25,7 +25,7 @@ Limit = Callable[["WSGIEnvironment"], Optional[float]]
 HARAKIRI_EARLY = 1.0
 # a limit has moved if it is so much later than it was: less is what the master's clock differs by
 MOVED = 1.0
-# what is left when the time was up before we began: the app is called, but waits for nobody
+# what is left when the time was up before the start: the app is called, but waits for nothing
 LEAST = 0.01
 _MILLISECONDS = re.compile(r"\d{1,9}")
 # gRPC over HTTP2: TimeoutValue is at most 8 digits
@@ -34,19 +34,17 @@ _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9
 
 
 def harakiri_leaves(harakiri: Optional[float], reserve: float) -> float:
-    """Return the seconds that harakiri leaves a request: `harakiri - 1 - reserve`, at least a
-    quarter.
-
-    With `harakiri = 1` there would be nothing. Without harakiri it is infinity.
+    """Return the seconds that harakiri leaves a request: `harakiri - 1 - reserve`, but at least a
+    quarter of it, because with `harakiri = 1` there would be none. Infinity without harakiri.
     """
     return math.inf if harakiri is None else max(harakiri - HARAKIRI_EARLY - reserve, harakiri / 4)
 
 
 class Budget:
-    """The seconds of each request under a server, by the options.
+    """How many seconds each request gets, by the options and the server.
 
-    `usual` is what a request gets that nothing else is said about, infinity for no limit;
-    `by_request` a function where that differs between requests, None where it does not.
+    `usual` is for requests without a rule of their own, infinity for no limit; `by_request` is a
+    function where the seconds differ between requests, None where they do not.
     """
 
     def __init__(self, options: Request, server: Server) -> None:
@@ -70,9 +68,7 @@ class Budget:
         return self.usual != math.inf or self.by_request is not None
 
     def in_words(self) -> str:
-        """Return what deadline requests have, or how to get one, for `status()` and the startup
-        line.
-        """
+        """Return in words which deadline requests have, or how to get one."""
         options, harakiri = self._options, self._server.harakiri.seconds()
         if self._harakiri_of is not None:
             of = (
@@ -85,24 +81,22 @@ class Budget:
         return f"deadline {self.usual:g} s ({by})"
 
     def asked(self, environ: WSGIEnvironment) -> float:
-        """Return what the operator gives a request, by TIMEOUT or PATHS alone; infinity for no
-        limit.
-        """
+        """Return the seconds that TIMEOUT or PATHS gives a request, infinity for no limit."""
         if self._by_path:
             path = path_of(environ)
             return next((seconds for fits, seconds in self._by_path if fits(path)), self._timeout)
         return self._timeout
 
     def most(self, request: RequestDeadline, elapsed: float) -> float:
-        """Return how long a request that runs may take in all, as far as harakiri lets it."""
+        """Return how long a running request may take in all, as far as harakiri allows."""
         left = self._server.harakiri.left()
         if left is not None:
             return elapsed + self._before(left)
-        # of that of a request that has begun nothing is known but where all have the same
+        # the harakiri of a request that has begun is known only where all have the same
         return self._leaves if self._harakiri_of is None else max(self._leaves, request.limit)
 
     def now(self, request: RequestDeadline, elapsed: float) -> float:
-        """Return the limit of a request that runs, by the harakiri that is in force now."""
+        """Return the limit of a running request, by the harakiri that is in force now."""
         left = self._server.harakiri.left()
         if left is None:
             return request.limit

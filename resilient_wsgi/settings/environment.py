@@ -22,16 +22,14 @@ _WORDS = {
     "report": REPORT,
 }
 _OURS = (PREFIX, f"{PREFIX}_APPLICATION")
-# what Kubernetes and Docker give to containers beside a service that is called resilient-wsgi
+# what Kubernetes and Docker set in containers beside a service that is called resilient-wsgi
 _OF_A_SERVICE = re.compile(
     rf"{PREFIX}(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|_NAME|_ENV_\w+)"
 )
 
 
 def whole(environ: Environ) -> Optional[str]:
-    """Return what `RESILIENT_WSGI` says of everything: on, report or off; None for a word it does
-    not take.
-    """
+    """Return what `RESILIENT_WSGI` sets for everything: on, report or off; None for other words."""
     return _WORDS.get(environ.get(PREFIX, "").strip().lower())
 
 
@@ -47,8 +45,7 @@ def switch_of(environ: Environ, section: str) -> str:
 def overruled(environ: Environ, values: Values, given: Values) -> Values:
     """Return the modes that the environment sets whatever the code says: it can only do less.
 
-    `given` is what the environment itself says of each section, which is more than what
-    `RESILIENT_WSGI=report` says of all.
+    `given` is what the environment sets for each section, which overrules `RESILIENT_WSGI=report`.
     """
     modes: Values = {(section, "MODE"): OFF for section in SECTIONS if switch_of(environ, section)}
     if whole(environ) == REPORT:

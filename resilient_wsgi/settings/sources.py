@@ -1,5 +1,5 @@
 """Where settings come from: arguments, then Django, then the environment, then the defaults; and
-the errors in them.
+the mistakes in them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ Values = Dict[Tuple[str, str], Any]
 
 
 class Found(NamedTuple):
-    """The settings that result, with the default for what is wrong, and the mistakes by where they
-    are.
-    """
+    """The settings, with defaults in the place of mistakes, and the mistakes of each source."""
 
     settings: Settings
     environment: Tuple[str, ...] = ()
@@ -37,7 +35,7 @@ def find(
     django: Optional[Raw] = None,
     environ: Optional[Mapping[str, str]] = None,
 ) -> Found:
-    """Return what can be used of the three sources, and the mistakes in them. Raises nothing.
+    """Return the settings of the three sources, and the mistakes in them. Never raises.
 
     `arguments` and `django` are as in the docs: `{"OUTBOUND": {"TOTAL_TIMEOUT": 20}}`; a section
     may be the word of its mode (`{"OUTBOUND": "off"}`). An off switch in the environment wins over
