@@ -125,6 +125,12 @@ class Scoreboard:
         """The rows by number; where workers have none, all of them."""
         return [self.row(n) for n in range(self.geometry.workers or self.geometry.rows)]
 
+    def has_loads(self) -> bool:
+        """Return whether it holds how loads of the app went: under gunicorn a lone worker that is
+        replaced has nobody else who would keep it.
+        """
+        return bool(self.header.ever_served) or any(row.failures for row in self.workers)
+
     def started(self) -> List[OwnRow]:
         """Return the rows of the workers that were started at all."""
         return [row for row in self.workers if row.spawns]
@@ -311,13 +317,14 @@ def forget() -> None:
 
 def leave() -> None:
     """Let go of the scoreboard and of the directory of the instance, in an orderly end of this
-    process. The last one removes both.
+    process. The last one removes both, unless it has to be known to later workers what is in it.
     """
     board = _current.peek()
+    wanted = board is not None and board.has_loads()
     if board is not None:
         board.release()
     _current.forget()
-    instance.leave(NAME)
+    instance.leave(*(() if wanted else (NAME,)))
 
 
 def _master() -> Tuple[int, int]:

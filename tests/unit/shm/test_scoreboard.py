@@ -406,6 +406,18 @@ def test_the_last_one_that_leaves_removes_it(base):
     assert list(base.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["it has served", "its load has failed"])
+def test_a_lone_worker_leaves_what_its_successor_has_to_know(what):
+    board = worker(0, workers=0)
+    if what == "it has served":
+        board.header.ever_served = 1
+    else:
+        board.mine().failures = 3
+    scoreboard.leave()
+    again = worker(0, workers=0)
+    assert (again.header.ever_served, again.mine().failures) in ((1, 0), (0, 3))
+
+
 def test_one_that_is_left_stays_while_another_process_has_it(base):
     worker().mine()
     read, write = os.pipe()
