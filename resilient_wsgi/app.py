@@ -170,11 +170,11 @@ def load(spec: str) -> WSGIApplication:
     boot = Boot.current()
     if boot is None:
         return _wrap(find(spec), wants_install=False)
-    from .readiness.gunicorn_worker import attempt
+    from .readiness import gunicorn_worker
 
     installed = installation.current()
     settings = installed.settings if installed else sources.find().settings
-    app = attempt(lambda: find(spec), boot, settings.readiness)
+    app = gunicorn_worker.load(lambda: find(spec), boot, settings.readiness)
     return _wrap(app, wants_install=False)
 
 

@@ -296,14 +296,16 @@ def _now(status: ComponentStatus) -> ComponentStatus:
 
 
 def _tell_probes(why_not: str) -> None:
-    """Tell exec probes why readiness is not on in this instance, `""` if it is: they ask its
-    master.
+    """Note in the scoreboard why readiness is off in this instance, "" if it is on.
+
+    Without that an exec probe could not tell such an instance from one without the library, and
+    Kubernetes would end every pod because of a switch that is there to calm things down.
     """
     server = servers.detect()
     if server.name == "uwsgi" and not server.identity().worker and server.is_first_interpreter():
-        from .readiness import unwatched
+        from .shm.scoreboard import Scoreboard
 
-        unwatched.mark.put(why_not)
+        Scoreboard.of_this_instance().header.off_reason = why_not
 
 
 def _paths() -> Dict[str, str]:

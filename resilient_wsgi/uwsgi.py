@@ -16,8 +16,17 @@ import sys
 from . import servers
 from .app import load
 from .installation import install_in_master
+from .readiness.checks import framework_problems
 from .servers.uwsgi.apps import VARIABLE
 
+
+def _urlconf_problem() -> str:
+    from .django import readiness
+
+    return readiness.urlconf_problem()
+
+
+framework_problems["django"] = _urlconf_problem
 installation = install_in_master()
 
 

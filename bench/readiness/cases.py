@@ -9,13 +9,16 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Set
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Sequence, Set
 
 from lab.measuring import load
 from lab.processes import Server, wait_until
+from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.shm.snapshot import NotAScoreboard, Snapshot
 
 if TYPE_CHECKING:
     from lab.processes.uwsgi import Option
+    from resilient_wsgi.shm.layout import WorkerRow
 
 FOLDER = Path(__file__).resolve().parent
 APP = "readiness_app"
@@ -35,6 +38,8 @@ KINDS = (
     "import", "syntax", "configured", "memory", "short", "starved", "exit", "attribute", "callable", "hang", "killed", "crash",
 )  # fmt: skip
 STARTUP_TIMEOUT = 2
+# what reading the scoreboard fails with while a server is being started or reloaded
+NOT_NOW = (OSError, NotAScoreboard, Unavailable)
 
 
 class Instance:
@@ -75,6 +80,11 @@ class Instance:
         return {
             answer.worker for answer in load.burst(self.server.port, "/", 24, 10.0) if answer.good
         }
+
+    def rows(self) -> Sequence[WorkerRow]:
+        """Return what stands in the rows of the workers."""
+        with Snapshot.of_process(self.server.pid) as seen:
+            return seen.workers
 
     def full_strength(self, deadline: float = 20.0) -> bool:
         """Wait until all workers answer."""

@@ -22,8 +22,7 @@ from bench import report
 from bench.readiness.cases import GUARD, Instance, instance, options
 from lab.measuring import load, procfs
 from lab.processes import Nginx, wait_until
-from resilient_wsgi.readiness.board import PAUSING
-from resilient_wsgi.readiness.glance import Glance
+from resilient_wsgi.readiness.states import PAUSING
 
 if TYPE_CHECKING:
     from lab.processes.uwsgi import Option
@@ -84,8 +83,8 @@ def minute() -> Iterator[Row]:
         time.sleep(MINUTE)
         cpu = (procfs.cpu_seconds(pid) - before) / (time.monotonic() - begin)
         loads = (_buried_cpu_seconds(pid) - buried) / (time.monotonic() - begin)
-        slots = Glance(pid).slots
-        sizes = {slot.state == PAUSING: _resident_mb(slot.pid) for slot in slots}
+        rows = running.rows()
+        sizes = {row.state == PAUSING: _resident_mb(row.pid) for row in rows}
         respawns = running.server.log().count("Respawned")
         yield (
             respawns, f"{2 + 2 * PLANNED_FAILURES}", f"{cpu * 100:.2f} %", f"{loads * 100:.2f} %", f"{sizes.get(True, 0):.0f} MB",

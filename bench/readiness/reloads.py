@@ -17,10 +17,9 @@ from collections import Counter
 from typing import Dict, Iterator, List, Tuple
 
 from bench import report
-from bench.readiness.cases import KINDS, NAMINGS, Instance, instance, options
+from bench.readiness.cases import KINDS, NAMINGS, NOT_NOW, Instance, instance, options
 from lab.measuring import load
 from lab.processes import wait_until
-from resilient_wsgi.readiness.glance import Glance, NoBoard
 
 WORKERS = 3
 SECONDS = 6.0  # how long it is looked at with the broken app
@@ -112,11 +111,8 @@ def _reload(running: Instance, way: str, fifo: str) -> None:
 
 def _all_serve(running: Instance, guarded: bool) -> bool:
     if guarded:
-        with contextlib.suppress(OSError, NoBoard):
-            return (
-                all(slot.ready for slot in Glance(running.server.pid).slots)
-                and len(running.serving()) == WORKERS
-            )
+        with contextlib.suppress(*NOT_NOW):
+            return all(row.ready for row in running.rows()) and len(running.serving()) == WORKERS
         return False
     answers = load.burst(running.server.port, "/", 24, 2.0)
     return (

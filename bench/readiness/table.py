@@ -20,8 +20,7 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from bench.readiness.cases import KINDS, NAMINGS, STARTUP_TIMEOUT, Instance, instance, options
 from lab.measuring import load, procfs
 from lab.processes import ProcessError, wait_until
-from resilient_wsgi.readiness.board import SERVING
-from resilient_wsgi.readiness.glance import Glance
+from resilient_wsgi.readiness.states import SERVING
 
 WORKERS, SOME = 4, 2
 REQUESTS, CLIENTS = 60, 6
@@ -193,9 +192,9 @@ def _guarded(cell: Cell, running: Instance, recycled: int) -> Cell:
         running.clear()
     wait_until(lambda: running.tokens_left() == 0, 20)
     gone = time.monotonic()
-    slots = Glance(running.server.pid).slots
-    back = wait_until(lambda: all(slot.state == SERVING and slot.alive() for slot in slots), 40)
-    took = max(slot.since for slot in slots) - gone
+    rows = running.rows()
+    back = wait_until(lambda: all(row.state == SERVING and row.alive() for row in rows), 40)
+    took = max(row.since for row in rows) - gone
     cpu = (procfs.cpu_seconds(running.server.pid) - before) / (time.monotonic() - begin)
     asking.join()
     back = back and running.full_strength(5)

@@ -4,13 +4,13 @@ app is wrapped.
 
 from __future__ import annotations
 
-from ..readiness.board import DRAINED, LOADING, PAUSING, SERVING
+from ..readiness.states import DRAINED, LOADING, PAUSING, SERVING
 from ..settings.options import PREFIX
 from . import ready, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..readiness.glance import Glance
+    from ..shm.snapshot import Snapshot
 
 
 def of_stacks(pid: int) -> str:
@@ -18,21 +18,21 @@ def of_stacks(pid: int) -> str:
     be told.
     """
     try:
-        board = ready.board_of(target.master_of(pid))
+        seen = ready.scoreboard_of(target.master_of(pid))
     except ready.Unwatched as off:
         if off.why.startswith(f"{PREFIX}="):
             return f"resilient_wsgi is off there: {off.why}"
     except target.CannotLook:
         pass
     else:
-        return _by_states(board)
+        return _by_states(seen)
     return "is its app wrapped (INSTALLED_APPS under Django, or wrap()), has it served a request?"
 
 
 def runs_without(pid: int) -> bool:
     """Return whether nothing of this library can be seen in the master of a process."""
     try:
-        ready.board_of(target.master_of(pid))
+        ready.scoreboard_of(target.master_of(pid))
     except ready.Unwatched:
         return False
     except target.CannotLook:
@@ -40,8 +40,8 @@ def runs_without(pid: int) -> bool:
     return False
 
 
-def _by_states(board: Glance) -> str:
-    states = [slot.state for slot in board.slots if slot.spawns]
+def _by_states(seen: Snapshot) -> str:
+    states = [row.state for row in seen.workers if row.spawns]
     if DRAINED in states and SERVING not in states:
         return "the instance is drained: its workers serve nothing, and wait to be stopped"
     if SERVING in states:

@@ -1,7 +1,7 @@
-"""Empty a running uWSGI instance before it is stopped: readiness says no, what waits is served, the
-workers go.
+"""Drain a running uWSGI instance before it is stopped: readiness fails, the queued requests are
+served, the workers exit.
 
-For Kubernetes' preStop hook: SIGTERM comes when this has ended, and finds nothing left to lose.
+For Kubernetes' preStop hook: when this ends, SIGTERM finds nothing left to lose.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..readiness.board import LOADING, PAUSING, SERVING, UNWATCHED
-from ..readiness.glance import Glance
+from ..readiness.states import LOADING, PAUSING, SERVING, UNWATCHED
+from ..shm import snapshot
+from ..shm.snapshot import Snapshot
 from . import ready, target
 from .output import answer
 
 EXIT_CODES = {
     0: "no worker serves any more",
-    1: "some workers still served when the time was up",
-    2: "it could not be done",
+    1: "some workers still served when the timeout expired",
+    2: "the instance could not be drained",
 }
 JSON = {"pid": "the master", "serving": "how many workers still serve"}
-LOOK_EVERY = 0.1
+POLL_SECONDS = 0.1
+GUNICORN = "SIGTERM drains: the master ends when its workers have finished their requests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,22 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Start it, wait for it, return 0 or 1."""
-    pid = target.master(arguments)
-    board = ready.board_of(pid, to_drain=True)
-    if any(slot.state == UNWATCHED and slot.alive() for slot in board.slots):
+    """Begin to drain, wait until that is done, return 0 or 1."""
+    pid, seen = ready.master_and_scoreboard(arguments, GUNICORN)
+    if any(row.state == UNWATCHED and row.alive() for row in seen.workers):
         raise ready.Unwatched(pid, "the app's settings have switched it off")
-    board.drain(time.monotonic())
+    try:
+        snapshot.drain(seen.directory, time.monotonic())
+    except PermissionError:
+        target.no_permission(pid)
     end = time.monotonic() + arguments.timeout
-    serving = _serving(board)
+    serving = _serving(seen)
     while serving and time.monotonic() < end:
-        time.sleep(LOOK_EVERY)
-        board.look()
-        serving = _serving(board)
+        time.sleep(POLL_SECONDS)
+        seen.look()
+        serving = _serving(seen)
     line = f"{serving} workers still serve after {arguments.timeout:g} s" if serving else "drained"
     answer(arguments, {"pid": pid, "serving": serving}, [line])
     return 1 if serving else 0
 
 
-def _serving(board: Glance) -> int:
-    return sum(slot.state in (SERVING, LOADING, PAUSING) for slot in board.slots)
+def _serving(seen: Snapshot) -> int:
+    return sum(row.state in (SERVING, LOADING, PAUSING) for row in seen.workers)

@@ -1,7 +1,7 @@
-"""Say whether a running uWSGI instance is ready, from outside, without a request: an exec probe.
+"""Report whether a running uWSGI instance is ready, from outside, without a request: an exec probe.
 
-It reads the memory in which the workers keep what they know of themselves, so it does not wait
-behind the app's requests, however full the listen queue is.
+It reads what the workers have written about themselves into the instance's scoreboard, so it does
+not wait behind the app's requests, however full the listen queue is.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ import argparse
 import time
 
 from ..core.text import printable
+from ..errors import Unavailable
 from ..host import procfs
-from ..readiness import unwatched
-from ..readiness.board import DRAINED, SERVING, STATES, UNWATCHED, Slot
-from ..readiness.glance import Glance, NoBoard
+from ..readiness.states import DRAINED, SERVING, STATES, UNWATCHED
+from ..shm.layout import WorkerRow
+from ..shm.snapshot import NotAScoreboard, Snapshot
 from . import target
 from .output import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List
+    from typing import Callable, Dict, List, Optional, Tuple
+
+    Found = Tuple[int, Snapshot]
+    Report = List[Dict[str, object]]
 
 EXIT_CODES = {
     0: "ready (with --live: live)",
     1: "not ready (not live)",
-    2: "it cannot be told: no such process, no permission, not an instance with this library",
+    2: "unknown: no such process, no permission, not an instance with this library",
 }
 JSON = {
     "pid": "the master",
@@ -38,8 +42,9 @@ JSON = {
     "workers[].why": "why it is not ready",
     "workers[].degraded": "what it serves without",
 }
-MOST = 512  # characters of a reason
-STALE_SECONDS = 15.0  # a worker that has not looked at itself for so long is stuck
+GUNICORN = "ask /-/ready over HTTP"
+REASON_LIMIT = 512
+STALE_SECONDS = 15.0  # a worker that has not examined itself for so long is stuck
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live",
         action="store_true",
-        help="only: does the master run, and a worker that is not stuck",
+        help="ask only whether the master runs, and a worker that is not stuck",
     )
     parser.add_argument(
         "--workers",
@@ -60,174 +65,180 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Unwatched(target.CannotLook):
-    """Readiness is not on in the instance, for the reason `why`."""
+    """Readiness is off in the instance, for the reason `why`."""
 
     def __init__(self, pid: int, why: str) -> None:
         super().__init__(f"readiness is off in the instance of process {pid}: {why}")
+        self.pid = pid
         self.why = why
 
 
-def board_of(pid: int, *, to_drain: bool = False) -> Glance:
-    """Return the board of the instance with that master. Raises `target.CannotLook`."""
-    try:
-        # first: a board may be there all the same, which no worker writes
-        why = unwatched.read(pid)
-        if why:
-            raise Unwatched(pid, why)
-        return Glance(pid, to_drain=to_drain)
-    except PermissionError:
-        target.no_permission(pid)
-    except ProcessLookupError:
-        msg = f"there is no process {pid} any more"
-        raise target.CannotLook(msg) from None
-    except NoBoard as reason:
-        if not str(reason):
-            if to_drain:
-                target.not_ours(
-                    pid,
-                    gunicorn="SIGTERM drains: the master ends when its workers have finished their requests",
-                )
-            target.not_ours(pid)
-        msg = f"the instance of process {pid} {reason}"
-        raise target.CannotLook(msg) from None
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Say it in a line for each worker; return 0 or 1."""
-    pid = target.master(arguments)
+    """Print a line for each worker; return 0 or 1."""
     try:
-        board = board_of(pid)
+        pid, seen = master_and_scoreboard(arguments)
     except Unwatched as reason:
-        return _by_processes(arguments, pid, reason.why)
+        return _by_processes(arguments, reason.pid, reason.why)
     alive = _who_lives(pid)
-    report = [
-        worker(number, slot, alive(slot))
-        for number, slot in enumerate(board.slots, 1)
-        if slot.spawns
-    ]
+    rows = {number: row for number, row in enumerate(seen.workers, 1) if row.spawns}
+    living = {number for number, row in rows.items() if alive(row)}
+    report = [worker(number, row, number in living) for number, row in rows.items()]
     _note_full_log(pid, report)
+    draining = bool(seen.header.draining)
     if arguments.live:
-        good = any(alive(slot) and not _silent(slot) for slot in board.slots)
+        good = any(not _silent(rows[number]) for number in living)
     else:
-        good = (
-            not board.head.draining
-            and sum(bool(each["ready"]) for each in report) >= arguments.workers
-        )
+        ready = sum(bool(each["ready"]) for each in report)
+        good = not draining and ready >= arguments.workers
     degraded = any(each["degraded"] for each in report)
-    state = "draining" if board.head.draining else "degraded" if degraded else ""
-    _say(arguments, pid, _word(arguments, good=good), state, report)
+    state = "draining" if draining else "degraded" if degraded else ""
+    _print(arguments, pid, good, state, report)
     return 0 if good else 1
 
 
+def master_and_scoreboard(arguments: argparse.Namespace, gunicorn: str = GUNICORN) -> Found:
+    """Return the master that the arguments name, and the scoreboard of its instance.
+
+    `gunicorn` is what to do under gunicorn instead. Raises `target.CannotLook`.
+    """
+    pid = target.pid_of(arguments)
+    try:
+        master = target.master(arguments)
+    except target.CannotLook:
+        # the kernel hides what a process that has changed its user has open, but the scoreboard of
+        # its instance can be found by its name
+        seen = _found_by_name(pid)
+        if seen is None:
+            raise
+        return seen.header.master[0], seen
+    return master, scoreboard_of(master, gunicorn)
+
+
+def scoreboard_of(pid: int, gunicorn: str = GUNICORN) -> Snapshot:
+    """Return the scoreboard of the instance with that master. Raises `target.CannotLook`."""
+    try:
+        seen = Snapshot.of_process(pid)
+    except PermissionError:
+        target.no_permission(pid)
+    except ProcessLookupError:
+        msg = f"process {pid} has ended"
+        raise target.CannotLook(msg) from None
+    except NotAScoreboard as reason:
+        msg = f"the instance of process {pid} {reason}"
+        raise target.CannotLook(msg) from None
+    except (FileNotFoundError, Unavailable):
+        target.not_ours(pid, gunicorn)
+    if seen.header.off_reason:
+        raise Unwatched(pid, seen.header.off_reason)
+    if not _watches(seen):
+        target.not_ours(pid, gunicorn)
+    return seen
+
+
+def _found_by_name(pid: int) -> Optional[Snapshot]:
+    try:
+        return scoreboard_of(pid)
+    except Unwatched:
+        raise
+    except target.CannotLook:
+        return None
+
+
+def _watches(seen: Snapshot) -> bool:
+    """Return whether readiness watches over the workers, as far as any have started."""
+    return bool(seen.header.worker_count) and all(row.spawns or not row.pid for row in seen.workers)
+
+
 def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
-    """Say of an instance that does not watch itself which processes run: a probe is not to end it
-    for being switched off.
+    """Report which processes run in an instance that readiness does not watch: a probe must not end
+    it because readiness is switched off.
     """
     # without a master, the process itself serves
     workers = target.family(pid)[1:] or [pid]
     good = arguments.live or len(workers) >= arguments.workers
-    report: List[Dict[str, object]] = [
+    report: Report = [
         {
-            "worker": None,
-            "pid": each,
-            "state": "runs",
-            "ready": good,
-            "failures": 0,
-            "why": "",
+            "worker": None, "pid": each, "state": "runs", "ready": good, "failures": 0, "why": "",
             "degraded": "",
         }
         for each in workers
-    ]
-    _say(
-        arguments,
-        pid,
-        _word(arguments, good=good),
-        f"readiness is off: {printable(why, MOST)}",
-        report,
-    )
+    ]  # fmt: skip
+    _print(arguments, pid, good, f"readiness is off: {printable(why, REASON_LIMIT)}", report)
     return 0 if good else 1
 
 
-def _word(arguments: argparse.Namespace, *, good: bool) -> str:
-    return ("" if good else "not ") + ("live" if arguments.live else "ready")
-
-
-def _who_lives(master: int) -> Callable[[Slot], bool]:
-    """Return what tells whether the worker of a slot runs, which has its pid there as its own
-    namespace has it.
+def _who_lives(master: int) -> Callable[[WorkerRow], bool]:
+    """Return the function that tells whether the worker of a row runs: its pid there is that of its
+    own pid namespace.
     """
     if procfs.inner_pid(master) == master:
-        return Slot.alive
+        return WorkerRow.alive
     inner = {procfs.inner_pid(each) for each in target.family(master)}
-    return lambda slot: slot.pid in inner
+    return lambda row: row.pid in inner
 
 
-def worker(number: int, slot: Slot, alive: bool) -> Dict[str, object]:
-    """Return what is known of a worker."""
-    why = slot.problem or ("" if slot.state == SERVING else slot.error)
-    if slot.state == UNWATCHED:
+def worker(number: int, row: WorkerRow, alive: bool) -> Dict[str, object]:
+    """Return what is known about a worker."""
+    why = row.problem or ("" if row.state == SERVING else row.error)
+    if row.state == UNWATCHED:
         why = ""
-    elif (
-        slot.state == DRAINED
-    ):  # what is written there is its predecessor's, which was on its way out
+    elif row.state == DRAINED:  # the text is its predecessor's, which was on its way out
         why = "draining: serves nothing"
     else:
-        why = _silent(slot) or why
-    ready = (
-        alive
-        and not why
-        and (slot.state == UNWATCHED or (slot.state == SERVING and bool(slot.ready)))
-    )
+        why = _silent(row) or why
+    serves = row.state == UNWATCHED or (row.state == SERVING and bool(row.ready))
     return {
-        "worker": number, "pid": slot.pid, "state": STATES[slot.state], "ready": ready, "failures": slot.failures, "why": why,
-        "degraded": slot.degraded,
+        "worker": number, "pid": row.pid, "state": STATES[row.state],
+        "ready": alive and not why and serves, "failures": row.failures, "why": why,
+        "degraded": row.degraded,
     }  # fmt: skip
 
 
-def _note_full_log(master: int, report: List[Dict[str, object]]) -> None:
-    """Take for not ready those that are stuck in writing their log; all of them, if the master is."""
-    if not any(map(_may_be_writing, target.family(master))):
+def _silent(row: WorkerRow) -> str:
+    now = time.monotonic()
+    silent = now - row.checked_at
+    # `checked_at` may be its predecessor's, when it has just begun to serve
+    if row.state == SERVING and min(silent, now - row.since) > STALE_SECONDS:
+        return f"has not examined itself for {silent:.0f} s"
+    return ""
+
+
+def _note_full_log(master: int, report: Report) -> None:
+    """Mark those that are stuck writing their log as not ready; all of them, if the master is."""
+    family = target.family(master)
+    if not any(map(_may_be_writing, family)):
         return
     from ..host import pipes  # which imports much
 
-    outer = pipes.stuck_in_log(target.family(master))
+    outer = pipes.stuck_in_log(family)
     inner = {procfs.inner_pid(pid) for pid in outer}
     for each in report:
         if master in outer or each["pid"] in inner:
             whose = "its master's" if master in outer else "its"
-            stuck_in = f"{whose} log is full, and a thread is stuck in writing it (resilient-wsgi unstick {master})"
-            each.update(ready=False, why=each["why"] or stuck_in)
+            stuck = (
+                f"{whose} log is full, and a thread is stuck writing it "
+                f"(resilient-wsgi unstick {master})"
+            )
+            each.update(ready=False, why=each["why"] or stuck)
 
 
 def _may_be_writing(pid: int) -> bool:
     return any(procfs.sleeps_in_write(pid, tid) for tid in procfs.tasks(pid))
 
 
-def _silent(slot: Slot) -> str:
-    silent = time.monotonic() - slot.checked_at
-    # `looked` may be its predecessor's: it has just begun to serve
-    if (
-        slot.state == SERVING
-        and silent > STALE_SECONDS
-        and time.monotonic() - slot.since > STALE_SECONDS
-    ):
-        return f"has not looked at itself for {silent:.0f} s"
-    return ""
+def _print(arguments: argparse.Namespace, pid: int, good: bool, state: str, report: Report) -> None:
+    word = ("" if good else "not ") + ("live" if arguments.live else "ready")
+    lines = [f"{word}{f' ({state})' if state else ''}", *map(_line, report)]
+    answer(arguments, {"pid": pid, "status": word, "state": state, "workers": report}, lines)
 
 
-def _say(
-    arguments: argparse.Namespace, pid: int, word: str, state: str, report: List[Dict[str, object]]
-) -> None:
-    lines = [f"{word}{f' ({state})' if state else ''}"]
-    for each in report:
-        why = "; ".join(printable(str(each[key]), MOST) for key in ("why", "degraded") if each[key])
-        why = why and f": {why}"
-        # a number of none where it is not known whether it is a worker, as of a router or a mule
-        who = (
-            f"worker {each['worker']} (pid {each['pid']})"
-            if each["worker"]
-            else f"process {each['pid']}"
-        )
-        lines.append(f"{who} {each['state']}{why}")
-    fields = {"pid": pid, "status": word, "state": state, "workers": report}
-    answer(arguments, fields, lines)
+def _line(each: Dict[str, object]) -> str:
+    texts = [str(each[key]) for key in ("why", "degraded") if each[key]]
+    why = "; ".join([printable(text, REASON_LIMIT) for text in texts])
+    # a router or a mule has no number, and it may be one of them
+    who = (
+        f"worker {each['worker']} (pid {each['pid']})"
+        if each["worker"]
+        else f"process {each['pid']}"
+    )
+    return f"{who} {each['state']}{why and f': {why}'}"

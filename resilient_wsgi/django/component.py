@@ -8,8 +8,9 @@ import sys
 from typing import Sequence
 
 from ..component import Component
+from ..readiness.checks import framework_problems
 from ..settings.options import ENFORCE, OFF, Settings
-from . import handler
+from . import handler, readiness
 
 
 class Django(Component[Settings]):
@@ -22,6 +23,7 @@ class Django(Component[Settings]):
         if REQUEST.DATABASE_TIMEOUT has it.
         """
         self.uninstall()
+        framework_problems["django"] = readiness.urlconf_problem
         if not handler.wanted(options):
             return ()
         handler.patch(self.context.patches)

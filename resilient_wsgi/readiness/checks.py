@@ -29,10 +29,14 @@ from ..host import sockets
 from ..settings.options import Readiness
 
 if TYPE_CHECKING:
-    from .board import Board
+    from ..shm.scoreboard import Scoreboard
 
 Function = Callable[[], Union[bool, str, None]]
 _F = TypeVar("_F", bound=Function)
+
+# What can be wrong with an app that was loaded, by the framework's package: asked before a worker
+# accepts, where that package was imported. The front doors fill it in.
+framework_problems: Dict[str, Callable[[], str]] = {}
 
 TIMEOUT = 2.0
 INTERVAL = 10.0
@@ -44,7 +48,7 @@ class WorkerStatus:
     """Whether this worker is ready, and why not."""
 
     def __init__(self) -> None:
-        self.board: Optional[Board] = None
+        self.board: Optional[Scoreboard] = None
         self.options = Readiness()
         self._drains_alone = False
         self._has_app = PerProcess(lambda: False)
@@ -54,14 +58,14 @@ class WorkerStatus:
 
     def draining(self) -> bool:
         """Return whether the instance is draining."""
-        return bool(self._drains_alone if self.board is None else self.board.head.draining)
+        return bool(self._drains_alone if self.board is None else self.board.header.draining)
 
     def drain(self) -> None:
         """Begin to drain the instance, or, where there is no scoreboard, this process alone."""
         if self.board is None:
             self._drains_alone = True
         else:
-            self.board.head.draining = self.board.head.draining or SYSTEM.monotonic()
+            self.board.header.draining = self.board.header.draining or SYSTEM.monotonic()
 
     def report(self) -> List[Tuple[str, str]]:
         """Return everything that readiness depends on by name, with what is wrong with it, "" if
@@ -82,7 +86,7 @@ class WorkerStatus:
     def degraded(self) -> str:
         """Return which of its apps a worker that serves others lacks, "" if it has them all."""
         worker = servers.detect().identity().worker
-        return self.board.slot(worker).degraded if self.board is not None and worker else ""
+        return self.board.worker(worker).degraded if self.board is not None and worker else ""
 
     def queue_depth(self) -> int:
         """Return how many connections wait in this server's listen queues, 0 where that is not
@@ -102,9 +106,11 @@ class WorkerStatus:
         return loaded is not False
 
     def _queue(self) -> str:
-        mark = self.options.queue_limit
-        depth = self.queue_depth() if mark else 0
-        return f"{depth} connections wait, QUEUE_LIMIT is {mark}" if mark and depth >= mark else ""
+        limit = self.options.queue_limit
+        depth = self.queue_depth() if limit else 0
+        return (
+            f"{depth} connections wait, QUEUE_LIMIT is {limit}" if limit and depth >= limit else ""
+        )
 
 
 status = WorkerStatus()

@@ -41,12 +41,22 @@ class Readiness(Component[settings.Readiness]):
             msg = "only the app that is mounted first is watched; for the others set `single-interpreter = true`"
             raise Unavailable(msg)
         elif server.identity().worker:
-            msg = "this worker was started without it: it takes `shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
+            msg = (
+                "this worker was started without it. Fix: set `shared-import = resilient_wsgi.uwsgi` "
+                "in uWSGI's configuration"
+            )
             raise Unavailable(msg)
         else:
             self._worker = _put(cast("UwsgiServer", server), options)
         how = () if server.supervision is None else server.supervision.status()
-        return ["a worker without an app leaves before it accepts", *how]
+        return ["a worker without an app exits before it accepts", *how, *self._invisible()]
+
+    @staticmethod
+    def _invisible() -> Sequence[str]:
+        board = status.board
+        if board is None or not board.why_not_visible:
+            return ()
+        return (f"MISSING: what exec probes read ({board.why_not_visible})",)
 
     def uninstall(self) -> None:
         """Leave workers alone."""
@@ -66,13 +76,12 @@ class Readiness(Component[settings.Readiness]):
 
 
 def _put(server: UwsgiServer, options: settings.Readiness) -> Worker:
-    # ctypes, mmap: only where they are used
-    from . import history
-    from .board import Board
+    # mmap: only where it is used
+    from ..shm.scoreboard import Scoreboard
     from .uwsgi_worker import Worker
 
-    status.board = Board(server.configuration.workers())
-    worker = Worker(server, status.board, options, past=history.read(reloaded=server.reloaded()))
+    status.board = Scoreboard.of_this_instance()
+    worker = Worker(server, status.board, options)
     worker.install()
     return worker
 

@@ -1,180 +1,119 @@
-"""`load()` under gunicorn, which halts the whole server when one worker fails to boot.
+"""A worker of gunicorn that loads its app with `load()`.
 
-There the failure is kept from it: the worker pauses, telling gunicorn that it lives, and ends with
-another code, for which the arbiter starts a fresh one. Where a load was killed, the worker that
-takes its place pauses before its own. Only if no worker ever loaded, the exception goes through,
-and the server halts as ever. What `preload_app` loads in the arbiter is not touched: there is
-nobody who could start it anew.
+gunicorn halts the whole server when one worker fails to boot. Here the failure is kept from it: the
+worker exits with another code, for which the arbiter starts a successor, and that pauses before its
+own load while it notifies the arbiter. Only if no worker ever loads, the exception is raised and
+gunicorn halts as usual. What `preload_app` loads in the arbiter is not touched: nothing could
+restart it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import os
 import sys
-import time
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable
 
-from .. import events
-from ..core import frames
+from .. import servers
 from ..core.system import SYSTEM, System
-from ..core.text import REASON_LIMIT, one_line, printable
+from ..core.text import one_line
 from ..errors import Unavailable
-from ..host import procfs
 from ..servers.gunicorn import Boot
 from ..settings.options import OFF, REPORT, Readiness
-from ..shm import instance
-from ..shm.space import allocate
-from .board import Board
-from .load_policy import KILLED, LoadPolicy
+from ..shm.layout import WorkerRow
+from ..shm.rows import OwnRow
+from ..shm.scoreboard import Scoreboard
+from .load_policy import LoadPolicy, LoadTimer, load_limit
+from .states import FAILED, LOADING, PAUSING, SERVING
 
-NOTIFY_EVERY = 0.5
-MOST_BYTES = 1 << 16
-MOST_FAILURES = 1 << 30
-NAME = "loads"
+NOTIFY_SECONDS = 0.5
 
 
-def attempt(
-    find: Callable[[], Any], boot: Boot, options: Readiness, system: System = SYSTEM
-) -> Any:
-    """Return what `find` returns; where it fails, pause and end this worker, or raise if that is
-    hopeless.
+def load(find: Callable[[], Any], boot: Boot, options: Readiness, system: System = SYSTEM) -> Any:
+    """Return what `find` returns. If it fails, end this worker, or raise if that is hopeless.
+
+    Without a row in the scoreboard there is no telling what is hopeless: gunicorn halts at the
+    first failure, as it would without the library.
     """
     if options.mode in (OFF, REPORT):
         return find()
-    tally = Tally(system.getpid())
-    if tally.begin():
-        _sit_out(RuntimeError(KILLED), tally, boot, options, system)
-    limit = LoadPolicy(Board(1), options).limit()
-    if limit:  # gunicorn's own `timeout` begins with the first notify(), after the load
-        frames.end_later(limit, 2)
+    timer = LoadTimer(servers.detect())
     try:
-        app = find()
-    except (Exception, SystemExit) as error:
-        _disarm(limit)
-        tally.end()
-        if boot.shows_syntax_errors and isinstance(error, SyntaxError):
-            raise
-        _sit_out(error, tally, boot, options, system)
-        system.exit(boot.exit_code)
-    _disarm(limit)
-    tally.end(loaded=True)
-    return app
+        board = Scoreboard.of_this_instance()
+        row = board.mine(_rank)
+    except (OSError, Unavailable):
+        row = None
+    if row is None:
+        return _find(find, timer, load_limit(options))
+    policy = LoadPolicy(board, options, workers=boot.workers, clock=system.monotonic)
+    return GunicornWorker(boot, policy, row, timer, system).load(find)
 
 
-def _disarm(limit: float) -> None:
-    if limit:
-        frames.cancel_end()
+class GunicornWorker:
+    """What `load()` does in a worker that has a row in the scoreboard."""
 
+    def __init__(
+        self, boot: Boot, policy: LoadPolicy, row: OwnRow, timer: LoadTimer, system: System = SYSTEM
+    ) -> None:
+        self._boot = boot
+        self._policy = policy
+        self._row = row
+        self._number = row.index + 1
+        self._timer = timer
+        self._system = system
 
-def _sit_out(
-    error: BaseException, tally: Tally, boot: Boot, options: Readiness, system: System
-) -> None:
-    """Tell of a failure and pause; raise it if none ever loaded after all tries.
+    def __repr__(self) -> str:
+        return f"<GunicornWorker {self._number}: {self._row}>"
 
-    Ends this worker if it is told to stop.
-    """
-    failures, ever = tally.add_failure()
-    if not ever and failures >= options.attempts * boot.workers:
-        raise error
-    if error.__traceback__ is not None:
-        sys.excepthook(type(error), error, error.__traceback__)
-    pause = LoadPolicy(Board(1), options).pause(1 + (failures - 1) // boot.workers)
-    events.emit(
-        events.LoadFailed(
-            boot.worker,
-            printable(one_line(f"{type(error).__name__}: {error}"), REASON_LIMIT),
-            failures,
-            pause,
-        )
-    )
-    end = system.monotonic() + pause
-    while system.monotonic() < end:
-        if not boot.wanted():
-            system.exit(boot.exit_code)
-        boot.notify()
-        system.sleep(NOTIFY_EVERY)
-
-
-class Tally:
-    """How many loads failed in a row in the workers of one arbiter, whether one ever succeeded, and
-    who loads: in a file.
-
-    Nothing else survives a worker of gunicorn that the app could reach. Without one of our own,
-    failures count as hopeless at once: gunicorn halts as it would without us.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def begin(self) -> bool:
-        """Note that this process loads.
-
-        Return whether one is gone that had begun and not ended: each is told once.
-        """
-        with self._state() as state:
-            loading = state["loading"]
-            gone = [pid for pid, when in loading.items() if procfs.start(int(pid)) != when]
-            for pid in gone[:1]:
-                del loading[pid]
-            loading[str(self._pid)] = procfs.start(self._pid)
-            return bool(gone)
-
-    def end(self, *, loaded: bool = False) -> None:
-        """Note that the load of this process is over."""
-        with self._state() as state:
-            state["loading"].pop(str(self._pid), None)
-            if loaded:
-                state.update(failures=0, ever=True)
-
-    def add_failure(self) -> Tuple[int, bool]:
-        """Count one; return how many in a row and whether any load ever succeeded."""
-        with self._state() as state:
-            state["failures"] += 1
-            return state["failures"], state["ever"]
-
-    @contextlib.contextmanager
-    def _state(self) -> Iterator[Dict[str, Any]]:
-        """Read it, have it changed, write it, with the others kept out; nothing is kept where there
-        is no file.
-        """
+    def load(self, find: Callable[[], Any]) -> Any:
+        """Return the app, or end this worker, or raise what `find` raises."""
+        killed = self._policy.begin(self._row)
+        if killed:
+            self._failed(RuntimeError(killed), killed)
+        self._pause()
+        self._policy.enter(self._row, LOADING)
         try:
-            fd = instance.directory().open(NAME, os.O_RDWR | os.O_CREAT)
-        except (OSError, Unavailable):
-            yield _fresh(failures=MOST_FAILURES)
+            app = _find(find, self._timer, self._policy.limit())
+        except (Exception, SystemExit) as error:
+            self._policy.enter(self._row, FAILED)
+            if self._boot.shows_syntax_errors and isinstance(error, SyntaxError):
+                raise
+            self._failed(error, one_line(f"{type(error).__name__}: {error}"))
+            self._system.exit(self._boot.exit_code)
+        self._policy.loaded(self._row, self._number)
+        self._policy.enter(self._row, SERVING)
+        return app
+
+    def _failed(self, error: BaseException, text: str) -> None:
+        trace = error.__traceback__
+        hopeless = self._policy.hopeless(self._row, self._row.failures + 1)
+        if trace is not None and not hopeless:  # gunicorn prints what is raised
+            sys.excepthook(type(error), error, trace)
+        # one worker alone raises: a second one that fails to boot while gunicorn halts makes the
+        # arbiter end with another code (arbiter.py, reap_workers in stop)
+        if self._policy.failed(self._row, self._number, text) and self._policy.give_up():
+            self._policy.enter(self._row, FAILED)
+            raise error
+
+    def _pause(self) -> None:
+        if not self._row.failures:
             return
-        try:
-            if not _locked(fd):  # its holder is stopped, or the machine is
-                yield _fresh()
-                return
-            state = _read(fd)
-            yield state
-            with contextlib.suppress(OSError):  # a full disk
-                text = json.dumps(state).encode()
-                allocate(fd, len(text))
-                os.ftruncate(fd, os.pwrite(fd, text, 0))
-        finally:
-            os.close(fd)
+        self._policy.enter(self._row, PAUSING)
+        while self._policy.pause_left(self._row) > 0:
+            if not self._boot.wanted():
+                self._system.exit(self._boot.exit_code)
+            self._boot.notify()
+            self._system.sleep(NOTIFY_SECONDS)
 
 
-def _fresh(failures: int = 0) -> Dict[str, Any]:
-    return {"failures": failures, "ever": False, "loading": {}}
+def _find(find: Callable[[], Any], timer: LoadTimer, limit: float) -> Any:
+    timer.start(limit)  # gunicorn's own `timeout` begins with the first notify(), after the load
+    try:
+        return find()
+    finally:
+        timer.cancel()
 
 
-def _read(fd: int) -> Dict[str, Any]:
-    state = _fresh()
-    with contextlib.suppress(ValueError):  # its writer was killed in the middle
-        state.update(json.loads(os.pread(fd, MOST_BYTES, 0)))
-    return state
-
-
-def _locked(fd: int) -> bool:
-    """Take the lock, waiting for at most a second: others hold it for microseconds."""
-    for _ in range(100):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(0.01)
-    return False
+def _rank(row: WorkerRow) -> int:
+    """Return how much the successor of a dead worker should be the next one: what it has to report,
+    and how long it has to pause, stand in the row that it takes.
+    """
+    return 1 << 32 if row.state == LOADING else row.failures

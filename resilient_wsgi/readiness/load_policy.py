@@ -3,8 +3,8 @@ next attempt is, and when there is none.
 
 A fresh process is the only honest retry: Django cannot be set up twice in one interpreter. So a
 worker whose load failed exits, and its successor pauses before its own load, where it holds no
-memory that other workers may need. The scoreboard's row outlives the worker: a successor that
-finds its predecessor still LOADING knows that the load was killed.
+memory that other workers may need. The worker's row in the scoreboard outlives the worker: a
+successor that finds its predecessor still LOADING knows that the load was killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from ..core.text import REASON_LIMIT, printable
 from ..events.lifecycle import LAST, PAUSED, WAITS, NextTry
 from ..servers import Server
 from ..settings.options import AUTO, Readiness
-from .board import LOADING, PAUSING, STARTED, Board, Slot
+from ..shm.rows import OwnRow
+from ..shm.scoreboard import Scoreboard
+from .states import LOADING, PAUSING, STARTED
 
 JITTER = 0.2
 WORKER_LIMIT = 60.0
@@ -35,6 +37,14 @@ GRACE_SECONDS = 3  # from the end of a load that hangs until the master kills th
 FAILED_CODE = 22
 
 
+def load_limit(options: Readiness) -> float:
+    """Return how many seconds a load in a worker may take, 0 for no limit."""
+    limit = options.startup_timeout
+    if limit == AUTO:
+        return WORKER_LIMIT
+    return 0.0 if limit is None else float(limit)
+
+
 class LoadPolicy:
     """What the scoreboard and the settings say about the next load of a worker.
 
@@ -43,15 +53,19 @@ class LoadPolicy:
 
     def __init__(
         self,
-        board: Board,
+        board: Scoreboard,
         options: Readiness,
         *,
         respawns: Callable[[], bool] = lambda: True,
+        workers: int = 0,
         clock: Callable[[], float] = SYSTEM.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`respawns` returns whether the server starts a successor for a worker that exits."""
+        """`respawns` returns whether the server starts a successor for a worker that exits;
+        `workers` is how many of them it always starts, where that is known.
+        """
         self.options = options
+        self._workers = workers
         self._board = board
         self._respawns = respawns
         self._clock = clock
@@ -62,10 +76,7 @@ class LoadPolicy:
 
     def limit(self) -> float:
         """Return how many seconds a load in a worker may take, 0 for no limit."""
-        limit = self.options.startup_timeout
-        if limit == AUTO:
-            return WORKER_LIMIT
-        return 0.0 if limit is None else float(limit)
+        return load_limit(self.options)
 
     def pause(self, failures: int) -> float:
         """Return the pause after this many failures in a row: it doubles up to MAX_PAUSE, minus a
@@ -75,22 +86,23 @@ class LoadPolicy:
         seconds: float = min(longest, first * 2.0 ** min(failures - 1, 30))
         return seconds * (1 - JITTER * self._chance())
 
-    def begin(self, row: Slot, pid: int) -> str:
-        """Give a row to a new process; return how its predecessor's load was killed, "" if not."""
+    def begin(self, row: OwnRow) -> str:
+        """Note a new process in its row; return how its predecessor's load was killed, "" if it was
+        not.
+        """
         killed = self._how_killed(row) if row.state == LOADING else ""
         row.spawns += 1
-        row.pid = pid
         row.ready = 0
         row.degraded = ""
         self.enter(row, STARTED)
         return killed
 
-    def enter(self, row: Slot, state: int) -> None:
+    def enter(self, row: OwnRow, state: int) -> None:
         """Note what a worker does from now on."""
         row.state = state
         row.since = self._clock()
 
-    def failed(self, row: Slot, worker: int, error: str) -> bool:
+    def failed(self, row: OwnRow, worker: int, error: str) -> bool:
         """Log a failed load and count it; return whether no attempt is left for any worker."""
         failures, error = row.failures + 1, printable(error, REASON_LIMIT)
         pause = self.pause(failures)
@@ -104,42 +116,51 @@ class LoadPolicy:
         self.enter(row, PAUSING)
         return hopeless
 
-    def next_try(self, row: Slot, failures: int) -> NextTry:
+    def next_try(self, row: OwnRow, failures: int) -> NextTry:
         """Return what `LoadFailed` says about the next attempt."""
         if self.hopeless(row, failures):
             return LAST
-        if self._board.head.ever_served or failures < self.options.attempts:
+        if self._board.header.ever_served or failures < self.options.attempts:
             return PAUSED
         return WAITS
 
-    def hopeless(self, row: Slot, failures: int) -> bool:
+    def hopeless(self, row: OwnRow, failures: int) -> bool:
         """Return whether no worker ever had an app and each has used up its attempts, this one
         with so many failures.
         """
         if not self._respawns():
             return True
-        if self._board.head.ever_served or failures < self.options.attempts:
+        if self._board.header.ever_served or failures < self.options.attempts:
             return False
-        others = (each for each in self._board.started() if each.pid != row.pid)
-        return all(each.failures >= self.options.attempts for each in others)
+        started = self._board.started()
+        others = [each for each in started if each.index != row.index]
+        return len(started) >= self._workers and all(
+            each.failures >= self.options.attempts for each in others
+        )
 
-    def pause_left(self, row: Slot) -> float:
+    def give_up(self) -> bool:
+        """Note that the instance ends; return whether this worker is the first to say so."""
+        with self._board.lock():
+            first = not self._board.header.ending
+            self._board.header.ending = 1
+        return first
+
+    def pause_left(self, row: OwnRow) -> float:
         """Return how many seconds a worker has to wait before it may load, 0 or less for none."""
         return row.next_try - self._clock() if row.failures else 0.0
 
-    def loaded(self, row: Slot, worker: int) -> bool:
-        """Note that a worker has its app; return whether it is the first since the instance was
-        started or reloaded.
-        """
+    def loaded(self, row: OwnRow, worker: int) -> None:
+        """Note that a worker has its app, and so that the instance serves."""
         failures, row.failures = row.failures, 0
         if failures:
             events.emit(events.WorkerLoaded(worker, failures))
-        with self._board.lock():
-            first = not self._board.head.served
-            self._board.head.served = self._board.head.ever_served = 1
-        return first
+        header = self._board.header
+        if not header.served:
+            with self._board.lock():
+                header.served = header.ever_served = 1
+                header.failed_loads = 0
 
-    def _how_killed(self, row: Slot) -> str:
+    def _how_killed(self, row: OwnRow) -> str:
         crash, row.crash = row.crash, 0
         if crash:
             return f"its load crashed: {signal.Signals(crash).name}"

@@ -12,9 +12,11 @@ from ..core.guard import Guard
 from ..core.system import SYSTEM, System
 from ..events.lifecycle import StuckBy
 from ..settings.options import ENFORCE
+from ..shm.rows import OwnRow
+from ..shm.scoreboard import Scoreboard
 from . import checks
-from .board import LOADING, SERVING, STARTED, UNWATCHED, Board, Slot
 from .load_policy import LoadPolicy
+from .states import LOADING, SERVING, STARTED, UNWATCHED
 
 if TYPE_CHECKING:
     from ..servers.uwsgi.server import UwsgiServer
@@ -31,7 +33,7 @@ class Monitor:
     """One for each worker, started when the worker is ready."""
 
     def __init__(
-        self, policy: LoadPolicy, server: UwsgiServer, board: Board, system: System = SYSTEM
+        self, policy: LoadPolicy, server: UwsgiServer, board: Scoreboard, system: System = SYSTEM
     ) -> None:
         self._policy = policy
         self._supervision = server.supervision
@@ -51,11 +53,11 @@ class Monitor:
 
     def look(self) -> None:
         """Publish what this worker knows of itself; act on what the scoreboard says."""
-        self._publish(self._board.slot(self._number))
-        if self._board.head.draining and not self._draining:
+        self._publish(self._board.worker(self._number))
+        if self._board.header.draining and not self._draining:
             self._drain()
         if self._leads():
-            for number, peer in enumerate(self._board.slots(), 1):
+            for number, peer in enumerate(self._board.workers, 1):
                 if peer.state in WITHOUT_APP and peer.pid not in (0, self._system.getpid()):
                     self._watch(number, peer)
 
@@ -70,38 +72,38 @@ class Monitor:
     def _pause(self) -> float:
         """Return for how long nothing needs to be looked at.
 
-        A thread that wakes up once a second costs 0.005 % of a core: too much for each of the
-        workers of a large, idle instance.
+        To wake up costs a thread 30 to 50 microseconds before it has done anything: too much, once
+        a second, in each worker of a large, idle instance.
         """
         options = self._policy.options
-        waits = not self._accepts or checks.running() or self._board.head.draining
+        waits = not self._accepts or checks.running() or self._board.header.draining
         if waits or options.queue_limit:
             return SOON_SECONDS
         return max(SOON_SECONDS, min(IDLE_SECONDS, options.drain_delay, options.peer_stuck_after))
 
-    def _publish(self, slot: Slot) -> None:
+    def _publish(self, row: OwnRow) -> None:
         problem = checks.status.problem()
-        if slot.problem != problem:
-            slot.problem = problem
-        slot.checked_at = self._system.monotonic()
-        slot.ready = not problem
+        if row.problem != problem:
+            row.problem = problem
+        row.checked_at = self._system.monotonic()
+        row.ready = not problem
         if not self._accepts:
-            self._let_chain_go_on(slot)
+            self._let_chain_go_on(row)
 
-    def _let_chain_go_on(self, slot: Slot) -> None:
+    def _let_chain_go_on(self, row: OwnRow) -> None:
         """Count as accepting once this worker is ready, or no other is: then a chain reload has
         nothing more to lose.
 
         When it starts, uWSGI skips workers that do not accept, and they would keep the old code
         (core/master_checks.c).
         """
-        if slot.ready or not any(other.ready and other.alive() for other in self._board.slots()):
+        if row.ready or not any(other.ready and other.alive() for other in self._board.workers):
             self._accepts = True
             self._supervision.set_accepting(True)
 
     def _drain(self) -> None:
         options = self._policy.options
-        waited = self._system.monotonic() - self._board.head.draining
+        waited = self._system.monotonic() - self._board.header.draining
         if waited < options.drain_delay:
             return
         if checks.status.queue_depth() == 0 or waited >= options.drain_timeout:
@@ -116,12 +118,12 @@ class Monitor:
         """
         fresh = self._system.monotonic() - FRESH_SECONDS
         for number in range(1, self._number):
-            slot = self._board.slot(number)
-            if slot.state == SERVING and slot.checked_at > fresh:
+            row = self._board.worker(number)
+            if row.state == SERVING and row.checked_at > fresh:
                 return False
         return True
 
-    def _watch(self, number: int, peer: Slot) -> None:
+    def _watch(self, number: int, peer: OwnRow) -> None:
         """Report a peer that is stuck without an app, once; recycle it if HEAL_PEERS is on and no
         other was recycled just now.
         """
@@ -132,14 +134,14 @@ class Monitor:
         heals = options.heal_peers and options.mode == ENFORCE
         with self._board.lock():
             now = self._system.monotonic()
-            if heals and now - self._board.head.healed_at < HEAL_INTERVAL:
+            if heals and now - self._board.header.healed_at < HEAL_INTERVAL:
                 return
             self._reported.add(peer.pid)
             if peer.reported_pid == peer.pid:  # by another worker
                 return
             peer.reported_pid = peer.pid
             if heals:
-                self._board.head.healed_at = now
+                self._board.header.healed_at = now
         events.emit(
             events.PeerStuck(
                 number, peer.pid, problem, self._system.monotonic() - peer.since, heals
@@ -148,7 +150,7 @@ class Monitor:
         if heals:
             self._supervision.recycle(peer.pid, kill=peer.state == LOADING)
 
-    def _stuck(self, number: int, peer: Slot) -> Optional[StuckBy]:
+    def _stuck(self, number: int, peer: OwnRow) -> Optional[StuckBy]:
         if self._system.monotonic() - peer.since < self._policy.options.peer_stuck_after:
             return None
         if peer.state == LOADING:

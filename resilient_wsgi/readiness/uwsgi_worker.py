@@ -9,29 +9,21 @@ import contextlib
 import math
 import sys
 import threading
-from typing import TYPE_CHECKING, Callable, NoReturn, Optional
+from typing import TYPE_CHECKING, Callable, NoReturn
 
 from .. import events
 from ..core.system import SYSTEM, System
 from ..core.text import REASON_LIMIT, printable
 from ..events.lifecycle import AT_RELOAD, DRY_RUN, PAUSED
 from ..settings.options import ENFORCE, REPORT, Readiness
-from . import checks, history
-from .board import (
-    DRAINED,
-    EXITED,
-    FAILED,
-    LOADING,
-    PAUSING,
-    SERVING,
-    UNWATCHED,
-    Board,
-    Slot,
-)
-from .history import History
+from ..shm import instance, scoreboard
+from ..shm.rows import OwnRow
+from ..shm.scoreboard import Scoreboard
+from . import checks
 from .last_error import LAST_ERROR, crashing
 from .load_policy import GRACE_SECONDS, LoadPolicy, LoadTimer, limit_load_in_master, release_signal
 from .monitor import Monitor
+from .states import DRAINED, EXITED, FAILED, LOADING, PAUSING, SERVING, UNWATCHED
 
 if TYPE_CHECKING:
     from ..servers.uwsgi.server import UwsgiServer
@@ -53,13 +45,10 @@ class Worker:
     def __init__(
         self,
         server: UwsgiServer,
-        board: Board,
+        board: Scoreboard,
         options: Readiness,
         system: System = SYSTEM,
-        past: Optional[History] = None,
     ) -> None:
-        self._past = past = past or History()
-        board.head.ever_served = past.served
         self._server = server
         self._supervision = supervision = server.supervision
         self._board = board
@@ -72,7 +61,7 @@ class Worker:
         self._wrong_urls = ""  # while other apps can be served
 
     def __repr__(self) -> str:
-        return f"<readiness of {self._server.identity()}: {self._slot()}>"
+        return f"<readiness of {self._server.identity()}: {self._row()}>"
 
     @property
     def options(self) -> Readiness:
@@ -91,7 +80,9 @@ class Worker:
         LAST_ERROR.watch()
         server.hooks.start.add(self.start)
         server.hooks.loaded.add(self.loaded)
-        supervision.fail_exit_when(self.instance_failed, need_app=not self._past.served)
+        supervision.fail_exit_when(
+            self.instance_failed, need_app=not self._board.header.ever_served
+        )
         if options.mode == ENFORCE and server.configuration.loads_in_worker():
             supervision.keep_master_awake()
         elif options.mode == ENFORCE and isinstance(options.startup_timeout, (int, float)):
@@ -105,7 +96,7 @@ class Worker:
             self._server.hooks.forget(callback)
         if self._server.identity().worker:
             self._disarm()
-            self.policy.enter(self._slot(), UNWATCHED)
+            self.policy.enter(self._row(), UNWATCHED)
         LAST_ERROR.unwatch()
 
     def instance_failed(self) -> bool:
@@ -113,7 +104,8 @@ class Worker:
 
         Called when the master exits.
         """
-        history.forget()
+        scoreboard.leave()
+        instance.end()
         if (
             LAST_ERROR.text
             and not self._board.started()
@@ -121,7 +113,7 @@ class Worker:
         ):
             # `need-app`: nothing was forked, and uWSGI logs no more than "GAME OVER"
             events.emit(events.InstanceEnded(1, printable(LAST_ERROR.text, REASON_LIMIT)))
-        return bool(self._board.head.ending)
+        return bool(self._board.header.ending)
 
     # From the fork to the load
 
@@ -129,41 +121,35 @@ class Worker:
         """Note that the worker has started; in lazy-apps, pause if its predecessor failed, and
         watch over the load.
         """
-        slot = self._slot()
-        killed = self.policy.begin(slot, self._system.getpid())
+        self._board.mine()  # notes this process in it
+        row = self._row()
+        killed = self.policy.begin(row)
         if self.options.mode == REPORT:
             return
         self._supervision.leave_while_starting(lambda: self._exit(EXITED))
-        self._note_not_served()
-        self._stay_drained(slot)
+        self._stay_drained(row)
         if not self._server.configuration.loads_in_worker():
             release_signal()
             return
         if killed:
-            self._failed(slot, killed)
-        self._pause(slot)
-        self.policy.enter(slot, LOADING)
+            self._failed(row, killed)
+        self._pause(row)
+        self.policy.enter(row, LOADING)
         LAST_ERROR.keep_reserve()
         self._set_traps()
 
-    def _note_not_served(self) -> None:
-        """Tell the instance after a reload that nothing was served before, while that is true."""
-        with self._board.lock():
-            if not self._board.head.ever_served:
-                history.write(History())
-
-    def _stay_drained(self, slot: Slot) -> None:
+    def _stay_drained(self, row: OwnRow) -> None:
         """Serve nothing in the place of a worker that has exited because the instance is draining,
         until the stop signal comes.
         """
-        while self._board.head.draining:
-            self.policy.enter(slot, DRAINED)
+        while self._board.header.draining:
+            self.policy.enter(row, DRAINED)
             self._sleep(POLL_SECONDS)
 
-    def _pause(self, slot: Slot) -> None:
-        seconds = self.policy.pause_left(slot)
-        if slot.failures:
-            self.policy.enter(slot, PAUSING)
+    def _pause(self, row: OwnRow) -> None:
+        seconds = self.policy.pause_left(row)
+        if row.failures:
+            self.policy.enter(row, PAUSING)
             self._sleep(seconds)
 
     def _set_traps(self) -> None:
@@ -178,13 +164,13 @@ class Worker:
         self._timer.start(self.policy.limit())
 
     def _load_exited(self, how: str) -> None:
-        slot = self._slot()
-        if slot.state == LOADING and slot.pid == self._system.getpid():
-            slot.crash = crashing()
-            if slot.crash and self._supervision.respawns():
+        row = self._row()
+        if row.state == LOADING and row.pid == self._system.getpid():
+            row.crash = crashing()
+            if row.crash and self._supervision.respawns():
                 # Python may have been anywhere: the successor logs it
                 self._server.leave()
-            self._failed_and_exit(slot, LAST_ERROR.text or how)
+            self._failed_and_exit(row, LAST_ERROR.text or how)
 
     def _disarm(self) -> None:
         self._remove_trap()
@@ -202,25 +188,25 @@ class Worker:
                 # uWSGI has just set this flag, by which a chain reload would go on over a bad
                 # deploy
                 self._supervision.set_accepting(False)
-            self._decide(self._slot())
+            self._decide(self._row())
         except MemoryError:  # a worker that cannot log cannot serve either
             self._server.leave()
         except Exception:  # a mistake of this library must not hold up a chain reload
             self._supervision.set_accepting(True)
             raise
 
-    def _decide(self, slot: Slot) -> None:
+    def _decide(self, row: OwnRow) -> None:
         problem = self._problem()
         self._disarm()
         if not problem:
-            self._serve(slot)
+            self._serve(row)
         elif self.options.mode == REPORT:
             error = printable(problem, REASON_LIMIT)
             events.emit(events.LoadFailed(self._number(), error, 1, 0.0, DRY_RUN))
         elif self._server.configuration.loads_in_worker():
-            self._failed_and_exit(slot, problem)
-        elif self._past.served:
-            self._await_reload(slot, problem)
+            self._failed_and_exit(row, problem)
+        elif self._board.header.ever_served:
+            self._await_reload(row, problem)
         else:
             # the master has loaded it, or rather has not, and each worker that it forks will be
             # like this one. It must have reached its loop, or the signal would be lost or meet
@@ -228,7 +214,7 @@ class Worker:
             self._system.sleep(MASTER_STARTS_SECONDS)
             self._end_instance(printable(problem, REASON_LIMIT), tries=1)
 
-    def _await_reload(self, slot: Slot, problem: str) -> NoReturn:
+    def _await_reload(self, row: OwnRow, problem: str) -> NoReturn:
         """Stay, without accepting anything, until the instance is reloaded: by the operator or,
         after a pause, by worker 1.
 
@@ -237,17 +223,17 @@ class Worker:
         """
         # uWSGI's own handlers do not end a hook
         self._supervision.leave_while_starting(lambda: self._exit(EXITED))
-        failures = self._past.failures + 1
+        failures = self._board.header.failed_loads + 1
         waits = bool(self._supervision.reload_harms())
         pause = math.inf if waits else self.policy.pause(failures)
-        slot.failures, slot.error = failures, printable(problem, REASON_LIMIT)
-        slot.next_try = self._system.monotonic() + pause
-        self.policy.enter(slot, PAUSING)
+        row.failures, row.error = failures, printable(problem, REASON_LIMIT)
+        row.next_try = self._system.monotonic() + pause
+        self.policy.enter(row, PAUSING)
         if self._number() == 1:
             when, seconds = (AT_RELOAD, 0.0) if waits else (PAUSED, pause)
-            events.emit(events.LoadFailed(1, slot.error, failures, seconds, when))
+            events.emit(events.LoadFailed(1, row.error, failures, seconds, when))
             self._sleep(pause)
-            history.write(History(served=True, failures=failures))
+            self._board.header.failed_loads = failures
             self._supervision.reload_instance()
         while True:
             self._sleep(POLL_SECONDS)
@@ -259,29 +245,26 @@ class Worker:
             return LAST_ERROR.text or problem
         # an app whose URLconf cannot be imported answers every request with 500: Django imports it
         # in the first one
-        if self.options.check_urlconf and "django" in sys.modules:
-            from ..django import readiness
-
-            wrong = readiness.urlconf_problem()
+        if self.options.check_urlconf:
+            wrong = _framework_problem()
             if self._supervision.apps() < 2:
                 return wrong
             self._wrong_urls = wrong
         return ""
 
-    def _serve(self, slot: Slot) -> None:
-        if self.policy.loaded(slot, self._number()):
-            history.write(History(served=True))
-        self._name_missing(slot)
+    def _serve(self, row: OwnRow) -> None:
+        self.policy.loaded(row, self._number())
+        self._name_missing(row)
         if self.options.mode != REPORT:
             self._warm_up()
-        self.policy.enter(slot, SERVING)
+        self.policy.enter(row, SERVING)
         Monitor(self.policy, self._server, self._board, self._system).start()
 
-    def _name_missing(self, slot: Slot) -> None:
+    def _name_missing(self, row: OwnRow) -> None:
         missing = printable(
             "; ".join(filter(None, (self._supervision.missing_apps(), self._wrong_urls)))
         )
-        slot.degraded = missing
+        row.degraded = missing
         if missing:
             error = printable(LAST_ERROR.text, REASON_LIMIT)
             events.emit(events.AppsMissing(self._number(), missing, error))
@@ -300,26 +283,23 @@ class Worker:
 
     # When it ends
 
-    def _failed(self, slot: Slot, error: str) -> None:
+    def _failed(self, row: OwnRow, error: str) -> None:
         LAST_ERROR.mend_stderr()
-        hopeless = self.policy.failed(slot, self._number(), error)
-        if hopeless:
-            self._end_instance(slot.error, tries=min(slot.failures, self.options.attempts))
+        if self.policy.failed(row, self._number(), error):
+            self._end_instance(row.error, tries=min(row.failures, self.options.attempts))
 
-    def _failed_and_exit(self, slot: Slot, error: str) -> NoReturn:
+    def _failed_and_exit(self, row: OwnRow, error: str) -> NoReturn:
         # without any memory even CPython has loops that never end (3.11: the dictionary of a log
         # record)
         self._server.set_kill_timer(GRACE_SECONDS)
         try:
-            self._failed(slot, error)
+            self._failed(row, error)
             self._exit(FAILED)
         finally:  # out of memory, say: it must not serve. Its successor finds LOADING and counts it
             self._server.leave()
 
     def _end_instance(self, error: str, tries: int) -> NoReturn:
-        with self._board.lock():
-            first, self._board.head.ending = not self._board.head.ending, 1
-        if first:
+        if self.policy.give_up():
             events.emit(events.InstanceEnded(tries, error))
             self._supervision.end_instance()
         self._system.sleep(POLL_SECONDS)  # the master's signal comes, or it does not
@@ -333,7 +313,7 @@ class Worker:
         """
         end = self._system.monotonic() + seconds
         while True:
-            if self._board.head.ending:
+            if self._board.header.ending:
                 self._exit(EXITED)
             left = end - self._system.monotonic()
             if left <= 0:
@@ -341,7 +321,7 @@ class Worker:
             self._system.sleep(min(left, POLL_SECONDS))
 
     def _exit(self, state: int) -> NoReturn:
-        self.policy.enter(self._slot(), state)
+        self.policy.enter(self._row(), state)
         with contextlib.suppress(Exception):
             drain = getattr(sys.stderr, "drain", None)
             if drain is not None:  # our own stream: what is still in its buffer would be lost
@@ -351,5 +331,11 @@ class Worker:
     def _number(self) -> int:
         return self._server.identity().worker
 
-    def _slot(self) -> Slot:
-        return self._board.slot(self._number())
+    def _row(self) -> OwnRow:
+        return self._board.worker(self._number())
+
+
+def _framework_problem() -> str:
+    problems = checks.framework_problems.items()
+    found = (problem() for package, problem in problems if package in sys.modules)
+    return next(filter(None, found), "")

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, List, Mapping
+
+# not from typing: importing that takes an exec probe 2 ms
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, List, Mapping
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what lies there is checked by `directory`
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from typing import NamedTuple, Optional, Tuple
+from collections import namedtuple
 
 from ..host import procfs
+
+# not from typing: importing that takes an exec probe 2 ms
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Tuple
 
 PREFIX = "resilient_wsgi"
 _NAME = re.compile(PREFIX + r"-([0-9]+)-([0-9]+)-([0-9]{1,9})-([0-9]+)(?:-[0-9a-f]{16})?")
 
 
-class Name(NamedTuple):
+class Name(namedtuple("Name", "uid namespace master_pid start")):  # noqa: PYI024 - as above
     """Effective user, inode of the pid namespace, pid of the master in it, when that was started
     (clock ticks).
 
@@ -21,6 +25,7 @@ class Name(NamedTuple):
     0: not known.
     """
 
+    __slots__ = ()
     uid: int
     namespace: int
     master_pid: int
@@ -34,6 +39,8 @@ class Name(NamedTuple):
         key of its hashes; other users do not know it. (With a fixed PYTHONHASHSEED they can, and
         who takes both names has them.)
         """
+        import hashlib  # takes 2 ms, and exec probes need no names but those that are there
+
         name = f"{PREFIX}-{self.uid}-{self.namespace}-{self.master_pid}-{self.start}"
         suffix = hashlib.blake2s(repr(hash(name)).encode(), digest_size=8).hexdigest()
         return name, f"{name}-{suffix}"

@@ -9,7 +9,9 @@ import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +19,8 @@ from bench.readiness.cases import instance, options
 from lab.processes import wait_until
 from resilient_wsgi.cli import main, target
 from resilient_wsgi.host import sockets
-from resilient_wsgi.readiness.board import Board
-from resilient_wsgi.readiness.glance import Glance, NoBoard
+from resilient_wsgi.shm.layout import Header
+from tests.scoreboards import of_this_process
 
 COMMAND = [sys.executable, "-m", "resilient_wsgi"]
 MASTER = """
@@ -231,23 +233,28 @@ def test_a_process_that_is_no_server_is_said_to_be_none(capsys):
         assert "is no server: it listens to nothing and has forked no workers" in said
 
 
-def test_a_board_of_another_version_or_of_nobody_is_not_believed(capsys):
-    board = Board(1)
-    try:
-        board.head.layout += 1
-        assert main(["ready", str(os.getpid())]) == 2
-        assert "was started with another version of resilient_wsgi" in capsys.readouterr().err
-        board.head.layout -= 1
-        board.head.slots = 1 << 30
-        assert main(["ready", str(os.getpid())]) == 2
-    finally:
-        board.close()
+def test_a_scoreboard_of_another_version_or_a_damaged_one_is_not_believed(capsys):
+    with of_this_process(1) as board:
+        magic, version, workers, *rest = Header.FIXED.unpack_from(board.memory)
+        for fields, said in (
+            ((magic, version + 1, workers), "was started with another version of resilient_wsgi"),
+            ((magic, version, 1 << 30), "has a scoreboard whose header is damaged"),
+            ((b"another", version, workers), "is not a scoreboard of resilient_wsgi"),
+        ):
+            Header.FIXED.pack_into(board.memory, 0, *fields, *rest)
+            for verb in ("ready", "drain"):
+                assert main([verb, str(os.getpid())]) == 2
+                assert said in capsys.readouterr().err
+        assert not board.header.draining
 
 
-def test_a_file_that_only_has_the_name_of_a_board_is_not_opened_for_writing(tmp_path):
-    fd = os.open(tmp_path / "memfd:resilient_wsgi_readiness", os.O_RDWR | os.O_CREAT)
-    try:
-        with pytest.raises(NoBoard):
-            Glance(os.getpid(), to_drain=True)
-    finally:
-        os.close(fd)
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_a_file_that_is_in_the_place_of_a_scoreboard_is_not_written_to(make):
+    with of_this_process(1) as board, tempfile.NamedTemporaryFile(dir="/dev/shm") as precious:
+        precious.write(b"x" * 4096)
+        precious.flush()
+        os.unlink(board.path)
+        make(precious.name, board.path)
+        assert main(["drain", str(os.getpid())]) == 2
+        assert Path(precious.name).read_bytes() == b"x" * 4096
+        os.unlink(board.path)

@@ -14,12 +14,11 @@ import urllib.request
 
 import pytest
 
-from bench.readiness.cases import FOLDER, instance, options
+from bench.readiness.cases import FOLDER, NOT_NOW, instance, options
 from lab.measuring import load
 from lab.processes import Gunicorn, ProcessError, wait_until
 from resilient_wsgi.cli import main
-from resilient_wsgi.readiness.board import SERVING
-from resilient_wsgi.readiness.glance import Glance, NoBoard
+from resilient_wsgi.readiness.states import SERVING
 from resilient_wsgi.shm import instance as shm
 
 pytestmark = pytest.mark.servers
@@ -28,20 +27,16 @@ SOON = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "0.3", "RESILIENT_WSGI_READINESS
 VICTIM = "chain next victim is worker"
 
 
-def slots(running):
-    return Glance(running.server.pid).slots
-
-
 def failures(running):
-    with contextlib.suppress(OSError, NoBoard):  # it is just being reloaded
-        return sum(slot.failures for slot in slots(running))
+    with contextlib.suppress(*NOT_NOW):  # it is just being reloaded
+        return sum(row.failures for row in running.rows())
     return 0
 
 
 def all_serve(running, within=20.0):
     def serve():
-        with contextlib.suppress(OSError, NoBoard):
-            return all(slot.state == SERVING and slot.ready for slot in slots(running))
+        with contextlib.suppress(*NOT_NOW):
+            return all(row.state == SERVING and row.ready for row in running.rows())
         return False
 
     return wait_until(serve, within)
@@ -78,7 +73,7 @@ def test_a_chain_reload_stops_at_the_first_worker_that_cannot_load_and_the_other
             time.sleep(0.1)
         assert failures(running) >= 2, running.server.error("did not fail")
         assert len(running.events(VICTIM)) == 1
-        assert [slot.spawns == 1 for slot in slots(running)] == [False, True]
+        assert [row.spawns == 1 for row in running.rows()] == [False, True]
         assert list(ask(running)) == ["200"]
 
 
@@ -413,6 +408,20 @@ def test_after_hup_with_a_bad_deploy_gunicorn_stays_and_heals_by_itself(tmp_path
         assert server.alive()
         (tokens / f"ever-{kind}").unlink()
         assert wait_until(lambda: gunicorn_serves(server), 15), server.error("did not heal")
+
+
+def test_a_lone_worker_of_gunicorn_that_is_recycled_does_not_make_it_forget_that_it_has_served(
+    tmp_path,
+):
+    with gunicorn(tmp_path, "--workers=1", "--max-requests=3") as (server, tokens):
+        assert wait_until(lambda: load.get(server.port, "/").status == "200", 10)
+        (tokens / "ever-import").touch()
+        load.burst(server.port, "/", 5, 5.0)
+        # one that has never served halts after three
+        assert wait_until(lambda: server.log().count("has no app") > 3, 20), server.error("gave up")
+        assert server.alive()
+        (tokens / "ever-import").unlink()
+        assert wait_until(lambda: load.get(server.port, "/").status == "200", 15)
 
 
 def test_while_developing_gunicorn_shows_a_syntax_error_and_loads_again_when_the_file_changes(

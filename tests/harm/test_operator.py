@@ -18,12 +18,12 @@ from lab.processes import Gunicorn, Server, ToolMissing, wait_until
 from resilient_wsgi import installation, servers, startup
 from resilient_wsgi.cli import main, ready, target
 from resilient_wsgi.events.lifecycle import LAST, PAUSED, WAITS
-from resilient_wsgi.readiness.board import DRAINED, Board, Slot
 from resilient_wsgi.readiness.load_policy import LoadPolicy
-from resilient_wsgi.readiness.unwatched import Mark, read
+from resilient_wsgi.readiness.states import DRAINED
 from resilient_wsgi.servers.plain import PlainServer
 from resilient_wsgi.settings.options import Readiness
 from resilient_wsgi.shm import instance
+from tests.scoreboards import in_memory, of_this_process
 
 DJANGO = """
 from django.conf import settings
@@ -157,11 +157,14 @@ def test_a_probe_of_an_instance_whose_readiness_is_off_ends_no_pod(server, off, 
     assert why in said
 
 
-def test_a_mark_says_why_until_it_is_taken_away():
-    mark = Mark()
-    for why in ("RESILIENT_WSGI=off", "another reason", ""):
-        mark.put(why)
-        assert read(os.getpid()) == why
+def test_the_scoreboard_says_why_readiness_is_off_until_it_is_on(capsys):
+    with of_this_process(1):
+        for why in ("RESILIENT_WSGI=off", "another reason"):
+            installation._tell_probes(why)
+            assert main(["ready", str(os.getpid())]) == 0
+            assert f"(readiness is off: {why})" in capsys.readouterr().out
+        installation._tell_probes("")
+        assert main(["ready", str(os.getpid())]) == 1
 
 
 @pytest.mark.parametrize(
@@ -183,9 +186,10 @@ def test_what_to_do_about_a_pidfile_is_what_helps(number, hint, monkeypatch):
 
 
 def test_a_worker_of_a_drained_instance_is_not_said_to_be_what_its_predecessor_was():
-    slot = Slot(pid=1, state=DRAINED, spawns=2)
-    slot.problem = "draining: on its way out"
-    assert ready.worker(1, slot, alive=True)["why"] == "draining: serves nothing"
+    row = in_memory(1).worker(1)
+    row.pid, row.state, row.spawns = 1, DRAINED, 2
+    row.problem = "draining: on its way out"
+    assert ready.worker(1, row, alive=True)["why"] == "draining: serves nothing"
 
 
 @pytest.mark.servers
@@ -261,16 +265,15 @@ def test_an_app_that_no_variable_names_is_asked_for_by_that_variable(tmp_path):
 
 
 def test_a_worker_whose_tries_are_used_up_does_not_promise_another_one():
-    board = Board(2)
+    board = in_memory(2)
     policy = LoadPolicy(board, Readiness(attempts=3))
-    mine, other = board.slots()
-    mine.pid, mine.spawns, other.pid, other.spawns, other.failures = 11, 1, 12, 1, 2
+    mine, other = board.workers
+    mine.spawns, other.spawns, other.failures = 1, 1, 2
     assert [policy.next_try(mine, failures) for failures in (1, 2, 3)] == [PAUSED, PAUSED, WAITS]
     other.failures = 3
     assert policy.next_try(mine, 3) == LAST
-    other.failures, board.head.ever_served = 2, 1
+    other.failures, board.header.ever_served = 2, 1
     assert policy.next_try(mine, 3) == PAUSED
-    board.close()
 
 
 def test_no_startup_line_is_logged_in_a_process_of_no_server(caplog, capsys):

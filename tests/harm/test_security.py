@@ -25,10 +25,12 @@ from pathlib import Path
 import pytest
 
 from lab.processes import Gunicorn, Server, wait_until
+from resilient_wsgi.cli import main
+from resilient_wsgi.host import procfs
 from resilient_wsgi.readiness import ReadinessMiddleware, check
-from resilient_wsgi.readiness.board import Board
 from resilient_wsgi.readiness.checks import forget, start
 from resilient_wsgi.shm import instance
+from tests.scoreboards import in_memory
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -145,17 +147,14 @@ class Worker(Server):
 servers.use(Worker())
 from resilient_wsgi.outbound import ledger
 from resilient_wsgi.outbound.sites import Site
-from resilient_wsgi.readiness.gunicorn_worker import Tally
 from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.stderr import handover
 from resilient_wsgi.stderr.buffer import Dropped
 
 path = instance.directory().path
-Scoreboard.of_this_instance()
 ledger.add([Site("app.py:1", "host", "without a timeout", 1, 1.0)])
 handover.leave(2, Dropped(3, 300))
-tally = Tally(os.getpid())
-tally.begin(); tally.end(); tally.add_failure()
+Scoreboard.of_this_instance().mine().failures = 1
 names = instance.directory().names()
 print(json.dumps([path, names, handover.take(2), time.monotonic() - begin]), flush=True)
 if len(sys.argv) > 3:
@@ -200,7 +199,7 @@ def test_a_name_that_another_user_has_taken_is_passed_over_without_a_wait_and_no
         path, names, left, seconds = json.loads(done.communicate(timeout=30)[0])
         assert Path(path).parent == base
         assert Path(path).name.startswith(name_of(master) + "-")  # not the one that was taken
-        assert names == [f"dropped-2-{done.pid}-0", "loads", "outbound", "scoreboard"]
+        assert names == [f"dropped-2-{done.pid}-0", "outbound", "scoreboard"]
         assert left == [3, 300]
         assert seconds < 10
         assert list(target.iterdir()) == []
@@ -218,7 +217,7 @@ def test_nothing_inside_the_directory_can_be_read_made_held_or_removed_by_anothe
 path = sys.argv[2]
 try: print(os.listdir(path))
 except PermissionError: pass
-for name in ("scoreboard", "outbound", "loads", "dropped-2-9-9"):
+for name in ("scoreboard", "outbound", "dropped-2-9-9"):
     for flags in (os.O_RDONLY, os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_TRUNC):
         try: os.open(f"{{path}}/{{name}}", flags, 0o666); print("opened", name)
         except PermissionError: pass
@@ -327,7 +326,7 @@ def test_a_full_dev_shm_kills_no_worker_and_status_says_what_is_off(app, lazy):
             status, text = ask(server.port, "/status")
             assert status == 200
             assert re.search(
-                "^request: .*killed workers are not reported: no room in /dev/shm",
+                "^readiness: .*MISSING: what exec probes read .*no room in /dev/shm",
                 text,
                 re.MULTILINE,
             )
@@ -354,7 +353,7 @@ def test_of_two_pid_namespaces_that_share_a_folder_neither_sweeps_what_the_other
             )
             other = json.loads(done.stdout)[0]
             assert Path(other).name.split("-")[2] != Path(kept).name.split("-")[2]
-            assert sorted(os.listdir(kept)) == ["loads", "outbound", "scoreboard"]
+            assert sorted(os.listdir(kept)) == ["outbound", "scoreboard"]
         # the first of the two is held by nobody any more: the second has swept it
         assert {path.name for path in base.iterdir()} == {Path(kept).name, Path(other).name}
     finally:
@@ -483,7 +482,7 @@ def test_one_forged_stamp_has_nobody_else_s_request_refused(app):
 
 
 def test_a_lock_whose_holder_is_stopped_is_waited_for_no_longer_than_a_second():
-    board = Board(1)
+    board = in_memory(1)
     ready, stopped = os.pipe()
     holder = os.fork()
     if not holder:
@@ -500,7 +499,6 @@ def test_a_lock_whose_holder_is_stopped_is_waited_for_no_longer_than_a_second():
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
-        board.close()
         os.close(ready)
         os.close(stopped)
 
@@ -561,3 +559,65 @@ def test_the_directory_belongs_to_the_user_of_the_workers_and_is_found_by_the_ma
         assert [path.stat().st_uid for path in made] == [NOBODY]
         assert instance.find(server.pid).path == str(made[0])
         assert "scoreboard" in instance.find(server.pid).names()
+
+
+def as_nobody(*arguments):
+    """Run the command line as another user; return its exit code and what it printed."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))  # noqa: SIM115
+        os._exit(main(list(arguments)))
+    os.close(write)
+    with open(read) as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+
+@needs_root
+@needs_namespaces
+@pytest.mark.servers
+@pytest.mark.parametrize("how", ["uid", "master-as-root"])
+def test_exec_probes_work_as_root_and_as_the_user_of_the_workers_whatever_the_master_is(
+    how, base, monkeypatch, capsys
+):
+    (base / "secured.py").write_text(APP)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(base))
+    env = {"RUNTIME_DIRECTORY": str(base), "PREFIX": sys.base_prefix}
+    env["RESILIENT_WSGI_READINESS_DRAIN_DELAY"] = "0.1"
+    more = {"uid": NOBODY, "gid": NOBODY, **({"master-as-root": True} if how != "uid" else {})}
+    with OpenedUwsgi({**COMMON, "pythonpath": [str(base), str(ROOT)], **more}, env=env) as server:
+        pid = str(server.pid)
+        assert wait_until(lambda: main(["ready", pid]) == 0, 15), server.error("is not ready")
+        assert as_nobody("ready", pid)[0] == 0, as_nobody("ready", pid)
+        assert as_nobody("ready", pid, "--workers=2")[0] == 1
+        assert as_nobody("drain", pid, "--timeout=20") == (0, "drained\n")
+        assert main(["ready", pid]) == 1
+        assert "drained: draining: serves nothing" in capsys.readouterr().out
+
+
+@needs_root
+@needs_namespaces
+@pytest.mark.servers
+def test_exec_probes_of_the_host_see_an_instance_in_a_container(app, capsys):
+    class InContainer(Server):
+        def command(self):
+            mounts = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
+            return ["unshare", "-m", "-p", "-f", "--mount-proc", "sh", "-c", mounts, "sh",
+                    *super().command()]  # fmt: skip
+
+    more = {"pythonpath": [str(app), str(ROOT)], "processes": 2}
+    with InContainer({**COMMON, **more}, env={"RUNTIME_DIRECTORY": None}) as server:
+        # `unshare` waits outside for the master, which is process 1 inside
+        (master,) = procfs.children(server.pid)
+        assert wait_until(lambda: main(["ready", "--workers=2", str(master)]) == 0, 15)
+        said = capsys.readouterr().out.splitlines()[-3:]
+        assert re.match(r"worker 2 \(pid \d{1,2}\) serving$", said[-1])
+        for worker in procfs.children(master):
+            assert main(["ready", "--workers=2", str(worker)]) == 0
+        os.kill(master, signal.SIGINT)  # `unshare` hands on no signal

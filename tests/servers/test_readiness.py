@@ -13,8 +13,7 @@ import pytest
 from bench.readiness.cases import KINDS, LOADED_BY_US, NAMINGS, instance, options
 from lab.measuring import load, procfs
 from lab.processes import ProcessError, wait_until
-from resilient_wsgi.readiness.board import PAUSING, SERVING
-from resilient_wsgi.readiness.glance import Glance
+from resilient_wsgi.readiness.states import PAUSING, SERVING
 
 pytestmark = pytest.mark.servers
 
@@ -30,10 +29,6 @@ def ask(running, count=REQUESTS):
     )
 
 
-def slots(running):
-    return Glance(running.server.pid).slots
-
-
 def pauses(running):
     """Return all pauses that the log tells of, in seconds."""
     return [float(pause) for pause in re.findall(r"next try in ([\d.]+) s", running.server.log())]
@@ -41,7 +36,7 @@ def pauses(running):
 
 def pausing(running, workers=4):
     """Wait until this many workers pause before their next load."""
-    assert wait_until(lambda: sum(slot.state == PAUSING for slot in slots(running)) == workers, 10)
+    assert wait_until(lambda: sum(row.state == PAUSING for row in running.rows()) == workers, 10)
 
 
 def ended(running, within=25.0):
@@ -91,7 +86,7 @@ def test_of_several_mounts_one_that_fails_takes_no_other_along(kind, single):
     }
     del chosen["module"]
     with instance(chosen, fail_first=kind) as running:
-        assert wait_until(lambda: [slot.state for slot in slots(running)] == [SERVING] * 4, 10)
+        assert wait_until(lambda: [row.state for row in running.rows()] == [SERVING] * 4, 10)
         for path in ("/first", "/last"):
             answers = load.closed_loop(
                 running.server.port, path, count=60, clients=6, patience=20.0
@@ -121,9 +116,9 @@ def test_all_may_fail_right_after_all_were_respawned_and_are_back_after_the_paus
         running.respawn(4)
         assert wait_until(lambda: running.tokens_left() == 0, 20)
         gone = time.monotonic()
-        assert wait_until(lambda: [slot.state for slot in slots(running)] == [SERVING] * 4, 20)
+        assert wait_until(lambda: [row.state for row in running.rows()] == [SERVING] * 4, 20)
         last_pause = max(pauses(running))
-        assert max(slot.since for slot in slots(running)) - gone <= last_pause + LOAD_SECONDS + 2.0
+        assert max(row.since for row in running.rows()) - gone <= last_pause + LOAD_SECONDS + 2.0
         assert "respawning too fast" not in running.server.log()
         assert ask(running) == {"200": REQUESTS}
 

@@ -19,7 +19,8 @@ import pytest
 from bench.readiness.cases import FOLDER, GUARD, instance
 from lab.measuring import load, procfs
 from lab.processes import wait_until
-from resilient_wsgi.readiness.glance import Glance
+from resilient_wsgi.shm.finding import find
+from resilient_wsgi.shm.snapshot import drain
 
 pytestmark = pytest.mark.servers
 
@@ -175,7 +176,7 @@ def test_draining_says_not_ready_then_serves_the_queue_then_lets_the_workers_go(
 
 def test_readiness_is_refused_as_soon_as_draining_begins(running):
     assert becomes(running, 200)
-    Glance(running.server.pid, to_drain=True).drain(1e18)  # just begun, for ever
+    drain(find(running.server.pid), 1e18)  # just begun, for ever
     assert get(running.server.port, "/-/ready")[0] == 503
     assert get(running.server.port, "/")[0] == 200
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[3]
 LEFT, FUSE = 29 << 8, 14  # as os.waitpid says it
 WORKER = """
 import os, resource, signal, sys
 from resilient_wsgi import servers
 from resilient_wsgi.readiness.last_error import LAST_ERROR, RESERVE_BYTES
-from resilient_wsgi.readiness.board import LOADING, Board
+from resilient_wsgi.readiness.states import LOADING
 from resilient_wsgi.readiness.uwsgi_worker import Worker
 from resilient_wsgi.servers.base import WORKER, Identity, Server
 from resilient_wsgi.servers.facts import Configuration
@@ -45,7 +47,8 @@ class OneWorker(Server):
 
 LAST_ERROR.watch()
 servers.use(OneWorker())
-worker = Worker(servers.detect(), Board(2), Readiness(startup_timeout=None))
+from tests.scoreboards import in_memory
+worker = Worker(servers.detect(), in_memory(2), Readiness(startup_timeout=None))
 worker.start()
 """
 STARVED = """
@@ -70,7 +73,12 @@ worker.loaded()
 
 def run(code):
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -96,7 +104,7 @@ if child == 0:
     events.subscribe(lambda _event: os._exit(1))  # killed, in the middle
     worker.loaded()
 os.waitpid(child, 0)
-worker._pause = lambda slot: print(slot.failures, slot.error, flush=True)
+worker._pause = lambda row: print(row.failures, row.error, flush=True)
 worker.start()
 """
     done = run(code)
@@ -144,19 +152,18 @@ def test_from_whichever_allocation_on_all_fail_the_worker_leaves_or_is_ended_and
     pytest.importorskip("_testcapi")
     code = f"""{WORKER}
 import _testcapi
-worker._board.head.ever_served = 1
+worker._board.header.ever_served = 1
 for first in (*range(60), *range(60, 3000, 37)):
-    slot = worker._board.slot(1)
-    slot.failures, slot.state = 0, LOADING
+    row = worker._board.worker(1)
+    row.failures, row.state = 0, LOADING
     child = os.fork()
     if child == 0:
-        slot.pid = os.getpid()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _testcapi.set_nomemory(first, 0)
         worker.loaded()
         os._exit(1)
     status = os.waitpid(child, 0)[1]
-    if status not in ({LEFT}, {FUSE}) or not (slot.failures or slot.state == LOADING):
-        print(first, status, slot)
+    if status not in ({LEFT}, {FUSE}) or not (row.failures or row.state == LOADING):
+        print(first, status, row)
 """
     assert run(code).stdout == ""
