@@ -3,14 +3,25 @@ and never too many of them.
 
 CoDel (RFC 8289; for requests: Facebook's wangle) uses the least wait of an interval: a burst makes
 some requests wait, an overload all of them.
+
+Health probes are not shed, because their hosts would leave the rotation, but only so many in a
+second: every client chooses its path and its User-Agent, so neither may be a way around shedding.
+Load balancers and kubelets ask a few times in 10 s.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
+from ..core.environ import Matcher, matcher
 from ..settings.options import Overload
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from ..shm.scoreboard import Scoreboard
 
 INTERVAL = 1.0
 # a request that may be shed first, and one that is shed in an overload, in shares of the threshold
@@ -19,6 +30,18 @@ SHEDDABLE_SHARE = 0.5
 OVERLOAD_TARGETS = 2.0
 # how many may be shed in a row before the share counts
 BURST = 20.0
+PROBE_PATHS = ("*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz", "*/ready", "*/ping",
+         "*/status", "*/-/healthy", "*/-/live", "*/-/ready", "*/up", "*/heartbeat", "*/__heartbeat__",
+         "*/__lbheartbeat__")  # fmt: skip
+PROBE_AGENTS = (
+    "kube-probe/",
+    "ELB-HealthChecker/",
+    "GoogleHC/",
+    "Consul Health Check",
+    "HAProxy",
+    "Prometheus/",
+)
+PROBES_PER_SECOND = 5
 
 
 class Shedding:
@@ -116,3 +139,51 @@ class Spell:
         self._shed = 0
         self._shedding.watchful = False
         return ended
+
+
+def looks_like_a_probe(path: str, environ: WSGIEnvironment) -> bool:
+    """Return whether a request could be a health probe, by what its sender claims."""
+    return bool(_probe_paths()(path)) or str(environ.get("HTTP_USER_AGENT", "")).startswith(
+        PROBE_AGENTS
+    )
+
+
+@functools.cache
+def _probe_paths() -> Matcher:
+    return matcher(PROBE_PATHS)
+
+
+def _scoreboard() -> Optional[Scoreboard]:
+    from ..shm.scoreboard import Scoreboard  # only where there is something to shed
+
+    return Scoreboard.known()
+
+
+class ProbeAllowance:
+    """How many probes may pass in a second: `PROBES_PER_SECOND` of the whole instance, a share of it where
+    nothing is shared.
+
+    `board` returns the scoreboard of the instance, or None.
+    """
+
+    def __init__(
+        self, workers: int, board: Callable[[], Optional[Scoreboard]] = _scoreboard
+    ) -> None:
+        self._share = PROBES_PER_SECOND / max(1, workers)
+        self._board = board
+        self._credit = 1.0
+        self._looked: Optional[float] = None
+
+    def take(self, now: float) -> bool:
+        """Return whether one more may pass, and count it."""
+        board = self._board()
+        return self._take_alone(now) if board is None else board.take_probe(now, PROBES_PER_SECOND)
+
+    def _take_alone(self, now: float) -> bool:
+        passed = now - (now if self._looked is None else self._looked)
+        self._looked = now
+        self._credit = min(max(1.0, self._share), self._credit + passed * self._share)
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True

@@ -10,9 +10,8 @@ from hypothesis import given, strategies as st
 
 from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
 from resilient_wsgi.host import sockets
-from resilient_wsgi.overload.exempt import Allowance
-from resilient_wsgi.overload.middleware import QueueMiddleware
-from resilient_wsgi.overload.queue_time import Calibration, parse
+from resilient_wsgi.overload.middleware import Calibration, QueueMiddleware, parse
+from resilient_wsgi.overload.shedding import ProbeAllowance
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration, Connections
 from resilient_wsgi.settings.options import Overload
@@ -320,13 +319,13 @@ def test_our_own_probes_and_what_is_configured_are_never_shed(scene):
 
 def test_the_workers_of_an_instance_share_what_may_pass_in_a_second():
     board = Scoreboard(-1, Geometry(4, 0, 1))
-    workers = [Allowance(4, lambda: board) for _ in range(4)]
+    workers = [ProbeAllowance(4, lambda: board) for _ in range(4)]
     for second in (10.0, 11.2, 99.0):
         assert sum(worker.take(second + n / 100) for n in range(10) for worker in workers) == 5
 
 
 def test_without_shared_memory_each_worker_has_its_share():
-    workers = [Allowance(10) for _ in range(10)]
+    workers = [ProbeAllowance(10) for _ in range(10)]
     passed = sum(worker.take(100 + n / 100) for n in range(1000) for worker in workers)
     assert 50 <= passed <= 60  # in 10 s, and one for each to begin with
 
