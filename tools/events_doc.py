@@ -14,8 +14,9 @@ HEAD = """# Events
 
 This page is made from the classes in `resilient_wsgi/events/`; `make events-doc` writes it again.
 
-Whatever the library does about a wait is an event: it is counted, logged in one line, and passed to subscribers. An event is a
-frozen record whose fields are data; its message is made from them by a template that is the same for all events of its class.
+Whatever the library does about a wait is an event: it is counted, logged in one line, and passed
+to subscribers. An event is a frozen record whose fields are data; its message is made from them
+by a template that is the same for all events of its class.
 
 ## Subscribe to events
 
@@ -33,18 +34,19 @@ def on_event(event):
 unsubscribe = resilient_wsgi.events.subscribe(on_event)
 ```
 
-Your function is called in the thread in which the event happens, after it was logged, so it must not block: put what takes
-longer into a queue. What it raises is caught, and logged once a minute. Call `unsubscribe()` to end it. After a fork the child has the
-subscribers of its parent.
+Your function is called in the thread in which the event happens, after it was logged, so it must
+not block: put what takes longer into a queue. What it raises is caught, and logged once a minute.
+Call `unsubscribe()` to end it. After a fork the child has the subscribers of its parent.
 
 `resilient_wsgi.events.counts()` returns how many events of each class this process has seen.
 
-In a dry run (`MODE = "report"`) the events that would have happened are emitted, most of them with `dry_run=True`, and nothing is
-changed.
+In a dry run (`MODE = "report"`) the events that would have happened are emitted, most of them
+with `dry_run=True`, and nothing is changed.
 
 ## Use the fields in your logs
 
-Events are logged by the logger of their component, `resilient_wsgi.request` for one, at the level in the table. The log record has
+Events are logged by the logger of their component, `resilient_wsgi.request` for one, at the level
+in the table. The log record has
 
 | attribute | what |
 | --- | --- |
@@ -52,8 +54,9 @@ Events are logged by the logger of their component, `resilient_wsgi.request` for
 | `args` | a dictionary of what fills it in |
 | `resilient_wsgi` | a dictionary with the class's name as `event`, and all fields |
 
-So a JSON formatter that prints the extra attributes of records, such as python-json-logger, needs no configuration, and no name
-of a field can collide with an attribute of the record or of your own:
+So a JSON formatter that prints the extra attributes of records, such as python-json-logger, needs
+no configuration, and no name of a field can collide with an attribute of the record or of your
+own:
 
 ```python
 import json
@@ -67,12 +70,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 ```
 
-Text from outside (paths, hosts, exception texts) is escaped, cut and stripped of secrets in all three. The fields that a subscriber
-sees are as they came: escape them before they reach a log, a terminal or a page.
+Text from outside (paths, hosts, exception texts) is escaped, cut and stripped of secrets in all
+three. The fields that a subscriber sees are as they came: escape them before they reach a log, a
+terminal or a page.
 
 ## Use the labels in your metrics
 
-`event.labels()` returns the fields that take only a few values, as text. Paths, hosts and names of threads are not among them.
+`event.labels()` returns the fields that take only a few values, as text; in the tables below
+they are in bold. Paths, hosts and names
+of threads are not among them.
 
 ```python
 import collections
@@ -117,8 +123,7 @@ def render() -> str:
         rows = "".join(_row(kind) for kind in kinds() if kind.component == component)
         head = "| event | level | what happened | fields |\n| --- | --- | --- | --- |\n"
         parts.append(f"## `{component}`: {what}\n\n{head}{rows}")
-    note = "Fields in bold are labels. A field with a default may be left out where you make an event.\n"
-    return "\n".join([*parts, note])
+    return "\n".join(parts)
 
 
 def _row(kind: Type[events.Event]) -> str:

@@ -11,10 +11,11 @@ HEAD = f"""# Settings
 
 This page is made from the table in `resilient_wsgi/settings/options.py`. Times are seconds.
 
-Precedence: arguments of `install()`, then `settings.{PREFIX}` (Django), then the environment, then the default; but an off
-switch in the environment always wins: `{PREFIX}=off` for all (no other setting is read then, so no mistake in one matters),
-`{PREFIX}_OUTBOUND=off` for a section. `{PREFIX}=report` is a dry run of everything, whatever the code says; sections that are off
-stay off, and one that the environment names (`{PREFIX}_STDERR=enforce`) is as it says.
+Precedence: arguments of `install()`, then `settings.{PREFIX}` (Django), then the environment,
+then the default; but an off switch in the environment always wins: `{PREFIX}=off` for all (no
+other setting is read then, so no mistake in one matters), `{PREFIX}_OUTBOUND=off` for a section.
+`{PREFIX}=report` is a dry run of everything, whatever the code says; sections that are off stay
+off, and one that the environment names (`{PREFIX}_STDERR=enforce`) is as it says.
 
 ```python
 # settings.py, or install({{...}})
@@ -25,16 +26,22 @@ stay off, and one that the environment names (`{PREFIX}_STDERR=enforce`) is as i
 env = {PREFIX}_OUTBOUND_TOTAL_TIMEOUT=20
 ```
 
-What `shared-import = resilient_wsgi.uwsgi` puts in place before the app is loaded (STDERR, THREADS, READINESS, BACKLOG) is
-set by the environment: Django's settings are not known yet. When the app is loaded, they are applied on top.
+What `shared-import = resilient_wsgi.uwsgi` puts in place before the app is loaded (STDERR,
+THREADS, READINESS, BACKLOG) is set by the environment: Django's settings are not known yet. When
+the app is loaded, they are applied on top.
 
-A mistake (an unknown name, a wrong type, a negative time) never stops a service that would run without the library:
+A mistake (an unknown name, a wrong type, a negative time) never stops a service that would run
+without the library:
 
-| the mistake is in | what happens |
-| --- | --- |
-| the environment | an error in the log, once, and the default for what is wrong; under Django also the check warning W003, so no management command ends |
-| `settings.{PREFIX}` | under a server the same; in `manage.py check`, `runserver`, and every other command that runs the checks, the error E001 |
-| the arguments of `install()` | `ConfigurationError`, which lists all mistakes: it is code, and fails where it is written, at its first start |
+- **In the environment**: an error in the log, once, and the default in its place. Under Django also
+  the warning W003 of the system checks, so that no management command ends.
+- **In `settings.{PREFIX}`**: the same under a server. In `manage.py check`, `runserver`, and every
+  other command that runs the checks, the error E001.
+- **In the arguments of `install()`**: `ConfigurationError`, which lists all mistakes. They are code,
+  and fail where they are written, at the first start.
+
+Off has one spelling for each type: `MODE = "off"` for a section, False for a switch, None for "no
+limit". In the environment every value is a text: `false`, `none`.
 """
 
 
@@ -50,7 +57,8 @@ def render() -> str:
 def _rows(options: Sequence[Option]) -> str:
     head = "| option | takes | default | what it is |\n| --- | --- | --- | --- |\n"
     return head + "".join(
-        f"| `{o.name}` | {_cell(o.kind.accepts)} | {_default(o.default, o.unit)} | {_cell(o.sentence)} |\n"
+        f"| `{o.name}` | {_cell(o.kind.accepts)} | {_default(o.default, o.unit)} "
+        f"| {_cell(o.sentence)} |\n"
         for o in options
     )
 

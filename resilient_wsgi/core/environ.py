@@ -1,4 +1,4 @@
-"""What the library reads of a WSGI environ: method, path, and the headers of the router in front."""
+"""What the library reads of a WSGI environ: method, path, and the headers of the router."""
 
 from __future__ import annotations
 

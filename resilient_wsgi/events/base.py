@@ -58,7 +58,7 @@ class Event(Record):
         return {name: _label(getattr(self, name)) for name in self.label_fields}
 
     def fields(self) -> Dict[str, Any]:
-        """Return all fields by name, fit for a log: JSON-serialisable, text escaped and redacted."""
+        """Return all fields by name, fit for logs: JSON-serialisable, text escaped and redacted."""
         return {name: self._shown(name, value) for name, value in vars(self).items()}
 
     def arguments(self) -> Dict[str, Any]:

@@ -151,7 +151,8 @@ class ExecutorRestarted(Event):
     blocks = ("started",)
     level = logging.INFO
     template = (
-        "executor of thread '%(name)s' was used before the fork and has new threads; it was used in\n"
+        "executor of thread '%(name)s' was used before the fork and has new threads; it was used "
+        "in\n"
         "%(started)s"
     )
     name: str

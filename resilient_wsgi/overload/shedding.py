@@ -30,9 +30,11 @@ SHEDDABLE_SHARE = 0.5
 OVERLOAD_TARGETS = 2.0
 # how many may be shed in a row before the share counts
 BURST = 20.0
-PROBE_PATHS = ("*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz", "*/ready", "*/ping",
-         "*/status", "*/-/healthy", "*/-/live", "*/-/ready", "*/up", "*/heartbeat", "*/__heartbeat__",
-         "*/__lbheartbeat__")  # fmt: skip
+PROBE_PATHS = (
+    "*/health", "*/healthz", "*/health/*", "*/healthcheck", "*/livez", "*/live", "*/readyz",
+    "*/ready", "*/ping", "*/status", "*/-/healthy", "*/-/live", "*/-/ready", "*/up", "*/heartbeat",
+    "*/__heartbeat__", "*/__lbheartbeat__",
+)  # fmt: skip
 PROBE_AGENTS = (
     "kube-probe/",
     "ELB-HealthChecker/",
@@ -160,7 +162,7 @@ def _scoreboard() -> Optional[Scoreboard]:
 
 
 class ProbeAllowance:
-    """How many probes may pass in a second: `PROBES_PER_SECOND` of the whole instance, a share of it where
+    """How many probes may pass: `PROBES_PER_SECOND` of the whole instance, a share of that where
     nothing is shared.
 
     `board` returns the scoreboard of the instance, or None.

@@ -1,5 +1,5 @@
-"""Waits in requests: each has a deadline, a watchdog sees to it, and a request whose client has hung
-up is not worked on.
+"""Waits in requests: each has a deadline and a watchdog, and one whose client has hung up is not
+worked on.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ _SPECIAL = (
 
 
 class _Slots:
-    """What a stand-in holds. It is made as one of these, because its attributes are its result's."""
+    """What a stand-in holds. It is made as one of these: its attributes are its result's."""
 
     __slots__ = ("_request", "_result", "_slot")
 
@@ -234,7 +234,7 @@ def _stand_in(made: Type[Body], result: Any, slot: Slot, request: RequestDeadlin
 
 
 def _stand_in_class(kind: Type[Any]) -> Type[Body]:
-    """Return the class of stand-ins for objects of a type, with the special methods of that type."""
+    """Return the class of stand-ins for a type, with the special methods of that type."""
     base = _Iterator if hasattr(kind, "__next__") else Body
     special = {
         name: _forwarded(name)

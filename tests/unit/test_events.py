@@ -34,7 +34,10 @@ def test_where_logging_is_not_configured_the_line_says_who_speaks():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    line = r"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: 12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
+    line = (
+        r"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: "
+        r"12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
+    )
     assert re.fullmatch(line, done.stderr)
 
 

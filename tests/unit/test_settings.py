@@ -73,7 +73,10 @@ def test_all_mistakes_of_all_sources_are_listed_at_once():
         environ={"RESILIENT_WSGI_STDER": "off"},
     )
     assert found == (
-        "RESILIENT_WSGI_STDER in the environment is not known; did you mean 'RESILIENT_WSGI_STDERR'?",
+        (
+            "RESILIENT_WSGI_STDER in the environment is not known; "
+            "did you mean 'RESILIENT_WSGI_STDERR'?"
+        ),
         "settings.RESILIENT_WSGI: section 'OUTBOUNT' is not known; did you mean 'OUTBOUND'?",
         "install(): option 'TOTAL_TIMOUT' of OUTBOUND is not known; did you mean 'TOTAL_TIMEOUT'?",
         "install()['BACKLOG']['MINIMUM'] is -1: it takes an integer, 1 or more",
@@ -121,7 +124,8 @@ def test_a_signal_may_be_none():
 
 
 @pytest.mark.parametrize(
-    "option", [{"PATHS": {"export": 5}}, {"PATHS": {"/x": -1}}, {"PATHS": 5}, {"TRUSTED_HEADERS": [5]}]
+    "option",
+    [{"PATHS": {"export": 5}}, {"PATHS": {"/x": -1}}, {"PATHS": 5}, {"TRUSTED_HEADERS": [5]}],
 )  # fmt: skip
 def test_what_a_table_of_paths_or_a_list_cannot_be_is_a_mistake(option):
     (mistake,) = mistakes(arguments={"REQUEST": option})

@@ -1,4 +1,4 @@
-"""What is beside the apps: there once one is wrapped, gone when it is taken away, and back again."""
+"""What is beside the apps: there once one is wrapped, gone when it is uninstalled, and back."""
 
 from __future__ import annotations
 

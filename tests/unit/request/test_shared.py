@@ -84,7 +84,8 @@ def test_a_killed_worker_is_told_of_once_by_whoever_comes_next(dead):
             process.stop()
     (event,) = happened
     assert str(event) == (
-        f"worker 3 (pid {dead[0]}) was killed in POST /pay after 31.0 s, waiting for api.example (body)\n"
+        f"worker 3 (pid {dead[0]}) was killed in POST /pay after 31.0 s, waiting for api.example "
+        "(body)\n"
         "stacks taken 2.5 s earlier:\nthread 'MainThread', in POST /pay"
     )
     assert os.getpid() == pid

@@ -43,7 +43,8 @@ def interrupt_all(every):
 
 
 def ask(app):
-    return list(DeadlineMiddleware(app, 5.0, soft=True)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda s, *a: said.append(s)))
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+    return list(DeadlineMiddleware(app, 5.0, soft=True)(environ, lambda s, *a: said.append(s)))
 """
 
 

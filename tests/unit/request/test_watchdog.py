@@ -195,8 +195,9 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     assert event.outcome == "recycled"
     assert (
         str(event)
-        == "worker 3 (pid 4711) is draining and will be replaced: GET /stuck has run for 15.1 s; its limit of 10 s "
-        "(REQUEST.TIMEOUT or PATHS) and 5 s more (OVERDUE_GRACE) are over. Fix: if it may take longer, raise that limit"
+        == "worker 3 (pid 4711) is draining and will be replaced: GET /stuck has run for 15.1 s; "
+        "its limit of 10 s (REQUEST.TIMEOUT or PATHS) and 5 s more (OVERDUE_GRACE) are over. "
+        "Fix: if it may take longer, raise that limit"
     )
 
 
