@@ -1,8 +1,8 @@
-"""How long something may still take: the one notion that inbound requests and outbound calls share.
+"""How much time is left: what inbound requests and outbound calls share.
 
-A deadline is a point on the monotonic clock, carried in a context variable; `remaining()` tells
-what is left of it. A wait that can be ended from another thread says so with `interruptible()`; the
-watchdog of requests ends it when time is up.
+A deadline is a point on the monotonic clock, carried in a context variable; `remaining()` returns
+what is left of it. A wait that can be ended from another thread is registered with
+`interruptible()`; the watchdog of requests ends it when time is up.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Waits = Dict["Interruptible", None]
 class Interruptible:
     """One wait: made by `deadline.interruptible()`, used once as a context manager.
 
-    `str(doing)` says what is waited for, `interrupted` whether it was ended from outside. The lock
-    makes leaving the block wait for a `callback` that runs just then: after it, the socket is the
-    pool's. Without it a wait could be left as untouched between the watchdog's look and its deed;
-    and one that was ended could be closed while `shutdown` is on its way to the kernel with the
-    number of a descriptor that by then is another's.
+    `str(doing)` names what is waited for, `interrupted` tells whether it was ended from outside.
+    The lock makes the exit from the block wait for a `callback` that is running: after it, the
+    socket is the pool's. Without it, the block could exit between the watchdog's check and its
+    call; and a wait that was ended could be closed while `shutdown` is on its way to the kernel,
+    with the number of a descriptor that is another one's by then.
     """
 
     __slots__ = ("_armed", "_callback", "_lock", "_waits", "doing", "interrupted")
@@ -58,15 +58,15 @@ class Interruptible:
         self.disarm()
 
     def arm(self) -> Interruptible:
-        """Begin, where that and the end are not in one block: `disarm()` is the end."""
+        """Begin the wait, where `with` does not fit: `disarm()` ends it."""
         if self._waits is not None:
             self._armed = True
             self._waits[self] = None
         return self
 
     def disarm(self) -> bool:
-        """Have `callback` not called from here on, and return whether it was: then the socket is of
-        no more use.
+        """End the wait: `callback` is not called from here on. Return whether it was; then the
+        socket is of no more use.
         """
         with self._lock:
             self._armed = False
@@ -75,7 +75,7 @@ class Interruptible:
         return self.interrupted
 
     def interrupt(self) -> bool:
-        """End the wait, if it is still under way; return whether it was. For the watchdog."""
+        """Call `callback` if the wait is not over; return whether it was. For the watchdog."""
         with self._lock:
             if not self._armed:
                 return False
@@ -83,7 +83,7 @@ class Interruptible:
             self.interrupted = True
             try:
                 self._callback()
-            except Exception:  # closed meanwhile: the wait has ended by itself
+            except Exception:  # closed in the meantime: the wait has ended by itself
                 return True
             return True
 
@@ -95,10 +95,10 @@ class Interruptible:
 class Deadline:
     """A point in time on the monotonic clock, and who set it.
 
-    `at` is in seconds of `time.monotonic()`, `limit` the seconds that were granted, `source` says
-    who granted them and appears in the messages of what is ended by it. `finished` is set once the
-    block or the request that it was set for is over: from then on it limits nothing, not even in a
-    thread or task that has copied the context meanwhile. `outer` is the deadline around it.
+    `at` is in seconds of `time.monotonic()`, `limit` are the seconds that were granted, `source`
+    names who granted them, in the messages of what it ends. `finished` is set once the block or the
+    request that it was set for is over: from then on it limits nothing, not even in a thread or
+    task that has copied the context. `outer` is the deadline around it.
     """
 
     __slots__ = ("_system", "at", "finished", "limit", "outer", "source", "waits")
@@ -113,8 +113,7 @@ class Deadline:
         self.source = source
         self.finished = False
         self.outer: Optional[Deadline] = None
-        # what is under way that can be ended from another thread; a request's is shared by the
-        # limits within it
+        # waits that can be ended from another thread; a request shares them with the limits in it
         self.waits: Waits = {}
         self._system = system
 
@@ -127,7 +126,7 @@ class Deadline:
         Raises `ValueError` for a negative number or NaN.
         """
         if not seconds >= 0:  # also catches NaN
-            msg = f"a deadline lies 0 or more seconds ahead, not {seconds!r}"
+            msg = f"deadline must be >= 0 seconds, got {seconds!r}"
             raise ValueError(msg)
         return cls(system.monotonic() + seconds, seconds, source, system)
 
@@ -142,7 +141,7 @@ class Deadline:
             raise DeadlineExceeded(msg)
 
     def extend(self, seconds: float) -> None:
-        """Let it be `seconds` from now if that is later; only a request's can be extended."""
+        """Move it to `seconds` from now if that is later; no-op for any but a request's."""
 
     def __repr__(self) -> str:
         return f"<Deadline in {self.remaining():.3f} s, limit {self.limit:g} s ({self.source})>"
@@ -153,10 +152,10 @@ CURRENT: ContextVar[Optional[Deadline]] = ContextVar("resilient_wsgi.deadline", 
 
 
 def current() -> Optional[Deadline]:
-    """Return the deadline in force here: the earliest of those around, None where there is none.
+    """Return the deadline in force here, the earliest of those around, or None.
 
-    There is none outside a request, and none any more in a thread or task that has copied the
-    context of a request that is over.
+    There is none outside of requests, nor in a thread or task that has copied the context of a
+    request that is over.
     """
     return in_force(CURRENT.get())
 
@@ -207,9 +206,7 @@ def _extend(seconds: float) -> None:
 
 
 def remaining() -> Optional[float]:
-    """Return the seconds left until the deadline that holds here, never below 0; None where there
-    is none.
-    """
+    """Return the seconds left until the deadline in force here, at least 0, or None."""
     deadline = current()
     return None if deadline is None else max(0.0, deadline.remaining())
 
@@ -229,29 +226,30 @@ def interruptible(callback: Callable[[], object], doing: object = "") -> Interru
     """Return a context manager around a wait that `callback()` ends from another thread: a socket's
     `shutdown`, say.
 
-    If the request's time is up, or its client has gone where that ends requests, `callback` is
-    called, at most once and only between `__enter__` and the end of `__exit__`, so the wait ends
-    where it waits, in an error of its own I/O. `doing` says what is waited for ("api.example.com
-    (body)"), as a text or as what has one; it may be assigned anew as that changes.
+    If the request's time is up, or its client has gone and that ends requests, `callback` is
+    called, at most once and only between `__enter__` and the end of `__exit__`, so that the wait
+    ends in an error of its own I/O. `doing` names what is waited for ("api.example.com (body)"): a
+    text, or an object whose `str()` is one. Assign to it when that changes.
 
-        with deadline.interruptible(lambda: sock.shutdown(socket.SHUT_RDWR), "api.example.com (headers)") as wait:
+        shut = functools.partial(sock.shutdown, socket.SHUT_RDWR)
+        with deadline.interruptible(shut, "api.example.com (headers)") as wait:
             read()
         if not wait.interrupted:
             pool.put(sock)
 
-    One object is one generation: once the block is left, it never touches its socket again, whoever
-    uses that by then. `callback` runs in the watchdog's thread: it must not block, and what it
-    raises is ignored. Where no deadline holds, nothing is registered and `callback` is never
-    called. Entering and leaving costs about a microsecond.
+    Use one object for one wait: after the block exits, it never touches its socket, even if that
+    has been reused. `callback` runs in the watchdog's thread: it must not block, and what it raises
+    is ignored. Without a deadline nothing is registered, and `callback` is never called. Entering
+    and exiting takes about a microsecond.
     """
     return Interruptible(callback, doing, _waits_here())
 
 
 def to_pass_on() -> Optional[str]:
-    """Return what is left, in whole milliseconds, for the header `PASSED_ON`; None where no
-    deadline holds.
+    """Return the time left in whole milliseconds, for the header `PASSED_ON`; None without a
+    deadline.
 
-    A length of time and not a clock's, because the clocks of two machines differ.
+    It is a duration, not a point in time, because the clocks of two machines differ.
     """
     left = remaining()
     return None if left is None or left > _PASSED_ON_AT_MOST else str(int(left * 1000))
@@ -262,20 +260,20 @@ _PASSED_ON_AT_MOST = 1e6
 
 
 class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(5):`, `@limit(5)`
-    """Have at most `seconds` for a block or a function: `with limit(5):` or `@limit(5)`.
+    """Limit a block or a function to `seconds`: `with limit(5):` or `@limit(5)`.
 
-    It shortens the deadline in force. With `extend=True` it also extends that of the request, to as
-    late as the server's own limit (harakiri) allows, and that stays so after the block; never
-    beyond an outer `limit`. Nothing is interrupted by it: waits that know of it (outbound HTTP,
-    `remaining()` in your own code) end in time. One object is for one block at a time. Raises
-    `ValueError` for a negative number or NaN, `TypeError` for a coroutine or generator function,
-    whose body runs after the call has returned.
+    It shortens the deadline in force. With `extend=True` it also extends the request's, as far as
+    the server's own limit (harakiri) allows and for the rest of the request, but never beyond an
+    outer `limit`. It interrupts nothing: waits that respect deadlines (outbound HTTP, `remaining()`
+    in your own code) end in time. Use one object for one block at a time. Raises `ValueError` for a
+    negative number or NaN, `TypeError` for a coroutine or generator function, whose body runs after
+    the call has returned.
     """
 
     def __init__(
         self, seconds: float, source: str = "deadline.limit", *, extend: bool = False
     ) -> None:
-        Deadline.after(seconds, source)  # a bad number is said here, not at the first use
+        Deadline.after(seconds, source)  # a bad number raises here, not at the first use
         self._seconds = seconds
         self._source = source
         self._extend = extend
@@ -290,7 +288,10 @@ class limit(ContextDecorator):  # noqa: N801 - reads as a function: `with limit(
         import inspect  # 8 ms, which a process without decorators need not spend
 
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            msg = f"limit() cannot decorate {function!r}: its body runs after the call; use `with limit(...)` inside it"
+            msg = (
+                f"limit() cannot decorate {function!r}: its body runs after the call. "
+                "Fix: use `with limit(...)` inside it"
+            )
             raise TypeError(msg)
         return super().__call__(function)
 

@@ -1,6 +1,4 @@
-"""The deadline of a request: in time to answer before harakiri, which kills the worker with
-everything in it.
-"""
+"""Set the deadline of each request, in time to answer before harakiri kills the whole worker."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from .running import ReportedDeadline, RequestDeadline, running
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# a function call less for each: this is in the way of every request
+# looked up once, because every request passes here
 _get, _set, _reset = carried.CURRENT.get, carried.CURRENT.set, carried.CURRENT.reset
 
 _new = object.__new__
@@ -30,12 +28,12 @@ _guard = Guard("request")
 
 
 class DeadlineMiddleware:
-    """Set the deadline for each request, its response's iteration and `close()` included, and let
-    the watchdog see it.
+    """Set the deadline of each request, for the app's call, the iteration of the response and its
+    `close()`, and show the request to the watchdog.
 
-    `seconds` is the time that a request gets, infinity for as long as it likes; `granted`, where it
-    is given, is asked for each. With `enforced=False` the watchdog sees the request, but no
-    deadline holds in it.
+    `seconds` is the time that a request gets, infinity for no limit; `granted`, if given, is asked
+    for each request instead. With `enforced=False` the watchdog sees the request, but no deadline
+    is in force in it.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class DeadlineMiddleware:
         self._kind = RequestDeadline if enforced else ReportedDeadline
         self._watch_client = watch_client
         self._slots = running.slots
-        # not a name of the module: freezegun replaces those, and deadlines would be in its time
+        # no name of the module: freezegun replaces those, and deadlines would follow its time
         self._now = SYSTEM.monotonic
 
     @calls_the_app
@@ -64,7 +62,7 @@ class DeadlineMiddleware:
             if self._granted is not None:
                 seconds = self._granted(environ)
             now = self._now()
-            # RequestDeadline.__init__ written out: its call would take as long as all of this
+            # RequestDeadline.__init__ inlined: the call would take as long as all of this
             request = _new(self._kind)
             request.start = now
             request.at = now + seconds
@@ -82,7 +80,7 @@ class DeadlineMiddleware:
                 row.begin(now, request.at, method, path, now)
             if self._watch_client:
                 request.client_fd = _client_fd(environ)
-            slot.request = request  # last: what fails before this leaves nothing behind
+            slot.request = request  # last: if anything above fails, nothing is left behind
         except Exception as error:
             _guard.report(error)
             return app(environ, start_response)
@@ -98,7 +96,7 @@ class DeadlineMiddleware:
             if over:
                 request.finished = True
                 slot.request = None
-                row = slot.row  # it may have come meanwhile
+                row = slot.row  # the thread may have got it in the meantime
                 if row is not None:
                     row.clear()
             _reset(before)
@@ -112,7 +110,7 @@ def _client_fd(environ: WSGIEnvironment) -> int:
 
 
 def _answering(app: WSGIApplication) -> WSGIApplication:
-    """Return an app that answers 503 where a soft timeout comes out of it."""
+    """Return an app that answers 503 if the soft timeout is raised through it."""
 
     @calls_the_app
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
