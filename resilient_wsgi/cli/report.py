@@ -9,11 +9,10 @@ worker are counted with its next one, or at its end.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import List
 
 from ..outbound import ledger
-from ..outbound.sites import Site
+from ..outbound.call_sites import Site
 from . import absence, target
 from .output import answer, complain
 
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise target.CannotLook(msg) from None
         complain(f"resilient-wsgi report: {error}")
     if sites or arguments.json:
-        answer(arguments, [asdict(each) for each in sites], render(sites))
+        answer(arguments, [each._asdict() for each in sites], render(sites))
     return 0 if sites else 1
 
 

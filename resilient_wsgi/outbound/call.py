@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded
-from . import exceptions, report
+from . import exceptions
 from .exceptions import TimedOut
 from .exchange import Exchange, Target, active
-from .policy import installed
-
-guard = report.guard
+from .policy import guard, installed
 
 Translate = Callable[[Exception, TimedOut, Exchange], Optional[Exception]]
 """Returns the client's own exception for one that a limit of ours has caused, None if it is that by
@@ -89,12 +87,16 @@ def around(
 def observe(exchange: Exchange, timeout_given: bool, none_given: bool) -> None:
     """Note a call that is over, in report mode or of an explicit None."""
     with guard:
+        from . import report
+
         report.observe(exchange, timeout_given, none_given)
 
 
 def observe_body(exchange: Exchange) -> None:
     """Note, in report mode, a response that is over."""
     with guard:
+        from . import report
+
         report.observe_body(exchange)
 
 

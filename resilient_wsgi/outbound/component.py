@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib import import_module
 from typing import Any, List, Mapping, Optional, Sequence, Set
 
 from ..component import Component, Context
 from ..core.imports import when_imported
 from ..settings import options as settings
 from ..settings.options import OFF
-from . import call, policy, report
-from .patches import ALL
-from .policy import Policy
+from . import policy
+from .patches import CLIENTS
+from .policy import Policy, guard
 
 _MOST_SITES_SHOWN = 50
 
@@ -35,16 +36,19 @@ class Outbound(Component[settings.Outbound]):
         No client is imported: those that are not loaded yet are patched when they are. Calls that
         are under way keep the limits they began with.
         """
-        policy.replace(Policy(options))
+        wanted = Policy(options)
+        if wanted.notes_calls:  # not first in the midst of a call
+            from . import dry_run, report  # noqa: F401
+        policy.replace(wanted)
         self.context.server.hooks.forget(_save)
         self.context.server.hooks.stop.add(_save)
-        for client in ALL:
-            if client.MODULE not in self._hooked:
+        for client in CLIENTS:
+            if client not in self._hooked:
                 # a hook cannot be taken away, so it is set once and asks whether it is wanted
-                self._hooked.add(client.MODULE)
-                when_imported(client.MODULE, functools.partial(self._loaded, client))
-            elif client.MODULE in sys.modules:
-                self._loaded(client, sys.modules[client.MODULE])
+                self._hooked.add(client)
+                when_imported(client, functools.partial(self._loaded, client))
+            elif client in sys.modules:
+                self._loaded(client, sys.modules[client])
         return self.status()
 
     def uninstall(self) -> None:
@@ -56,14 +60,16 @@ class Outbound(Component[settings.Outbound]):
         self.context.server.hooks.forget(_save)
         super().uninstall()
         self._patched.clear()
-        report.forget()
+        report = _report()
+        if report is not None:
+            report.forget()
 
     def status(self) -> List[str]:
         """Return what is patched by now and what will be; in report mode also the call sites, the
         most frequent first.
         """
-        now = [client.MODULE for client in ALL if client.MODULE in self._patched]
-        later = [client.MODULE for client in ALL if client.MODULE not in self._patched]
+        now = [client for client in CLIENTS if client in self._patched]
+        later = [client for client in CLIENTS if client not in self._patched]
         found = [f"patched: {' '.join(now)}"] if now else []
         if later:
             found.append(f"when imported: {' '.join(later)}")
@@ -71,17 +77,20 @@ class Outbound(Component[settings.Outbound]):
             found.append(
                 "gevent's sockets: they wait cooperatively, and try one address after the other"
             )
-        return found + [str(site) for site in report.sites()[:_MOST_SITES_SHOWN]]
+        report = _report()
+        sites = [] if report is None else report.sites()
+        return found + [str(site) for site in sites[:_MOST_SITES_SHOWN]]
 
     def verbs(self) -> Mapping[str, str]:
         """Return the verbs of the command line that belong to it."""
         return {"report": "cli.report"}
 
-    def _loaded(self, client: Any, module: Any) -> None:
+    def _loaded(self, client: str, module: Any) -> None:
         if policy.current().on:
-            with call.guard:
-                client.patch(module, self.context.patches)
-                self._patched.add(client.MODULE)
+            with guard:
+                ours = import_module(f".patches.{CLIENTS[client]}", __package__)
+                ours.patch(module, self.context.patches)
+                self._patched.add(client)
 
 
 def install(options: Optional[settings.Outbound] = None) -> Sequence[str]:
@@ -105,9 +114,16 @@ def status_lines() -> List[str]:
     return Outbound.here().status()
 
 
+def _report() -> Any:
+    """Return the module that counts call sites, None if none was counted yet."""
+    return sys.modules.get(f"{__package__}.report")
+
+
 def _save() -> None:
-    with call.guard:
-        report.save()
+    report = _report()
+    if report is not None:
+        with guard:
+            report.save()
 
 
 def _is_gevent() -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import socket
 from contextvars import ContextVar
-from typing import Any, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .. import deadline
@@ -20,10 +20,12 @@ from ..core.text import printable
 from ..deadline import Deadline
 from ..events.types import Phase
 from ..settings.options import AUTO, ENFORCE
-from . import policy, report
-from .dry_run import DryRun
+from . import policy
 from .exceptions import TimedOut
-from .policy import DEFAULTS, Limit, Limits, installed
+from .policy import DEFAULTS, Limit, Limits, guard, installed
+
+if TYPE_CHECKING:
+    from .dry_run import DryRun
 
 active: ContextVar[Optional[Exchange]] = ContextVar(
     "resilient_wsgi.outbound.exchange", default=None
@@ -99,6 +101,8 @@ class Exchange:
         if last is not None and last.at < self.end:
             self.end, self.why = last.at, last
         if now.report:
+            from .dry_run import DryRun
+
             self.dry_run = DryRun(self.host)
 
     def visit(self, target: Target) -> None:
@@ -261,7 +265,9 @@ class Exchange:
         return self._deadline is not None
 
     def _say(self, elapsed: float, limit: Limit) -> None:
-        with report.guard:
+        with guard:
+            from . import report
+
             report.gave_up(self, elapsed, limit)
 
     def begin_connect(self, own: Optional[float]) -> None:

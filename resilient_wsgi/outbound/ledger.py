@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import astuple
 from typing import Iterable, List, Optional
 
 from ..errors import Unavailable
@@ -19,7 +18,7 @@ from ..shm import instance
 from ..shm.directory import Directory
 from ..shm.space import allocate
 from . import pending
-from .sites import MOST_SITES, Site, Sites, count
+from .call_sites import MOST_SITES, Site, Sites, count
 
 NAME = "outbound"
 MOST_BYTES = 1 << 22
@@ -39,7 +38,7 @@ def add(noticed: Iterable[Site]) -> bool:
         except (BlockingIOError, PermissionError):
             return False
         known = merge([*_parse(_read(fd)), *noticed])
-        text = json.dumps([astuple(site) for site in known[:MOST_SITES]]).encode()
+        text = json.dumps([tuple(site._asdict().values()) for site in known[:MOST_SITES]]).encode()
         allocate(fd, len(text))  # without room, what is there already stays
         file.write(text)
         file.truncate(len(text))

@@ -18,7 +18,7 @@ from ..core.system import SYSTEM, PerProcess
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
-from .sites import Site
+from .call_sites import Site
 
 PREFIX = "outbound-waits."
 SLOTS, SLOT_BYTES = 64, 512

@@ -11,12 +11,15 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple, Type
 
+from ..core.guard import Guard
 from ..errors import ConfigurationError
 from ..events.base import LimitedBy, limit_source
 from ..settings.options import AUTO, OFF, REPORT, Outbound
 from ..settings.types import Seconds
 
 _CACHED_HOSTS = 1024
+
+guard = Guard("outbound")
 
 
 DEFAULTS: FrozenSet[LimitedBy] = frozenset(("default", "default_in_request", "nothing"))

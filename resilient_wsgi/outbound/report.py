@@ -10,20 +10,17 @@ import threading
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
-from ..core.guard import Guard
 from ..core.system import SYSTEM, PerProcess
 from ..events.types import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger
+from .call_sites import MOST_SITES, Site, Sites, count
 from .callers import Caller, caller
 from .dry_run import DryRun
 from .policy import Limit, installed
-from .sites import MOST_SITES, Site, Sites, count
 
 if TYPE_CHECKING:
     from .exchange import Exchange
-
-guard = Guard("outbound")
 
 SAVING_AT_MOST = 0.05
 """The share of its time that a process spends on saving what it has noticed for its instance; what

@@ -16,7 +16,7 @@ import requests
 import resilient_wsgi
 from lab.processes import Gunicorn, Server, ToolMissing, wait_until
 from resilient_wsgi import events
-from resilient_wsgi.outbound.sites import Site
+from resilient_wsgi.outbound.call_sites import Site
 from resilient_wsgi.testing import hung_server
 from resilient_wsgi.threads.origin import stack_of
 from tests.servers.requests_common import stacks

@@ -146,7 +146,7 @@ class Worker(Server):
 
 servers.use(Worker())
 from resilient_wsgi.outbound import ledger
-from resilient_wsgi.outbound.sites import Site
+from resilient_wsgi.outbound.call_sites import Site
 from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.stderr import handover
 from resilient_wsgi.stderr.buffer import Dropped

@@ -1,9 +1,13 @@
-"""One module for each client; each has the same names: `MODULE`, after whose import `patch(module,
-patches)` is called.
-"""
+"""One module for each client: its `patch(module, patches)` is called when the client is imported."""
 
-from . import http_client, httpcore, httpx, requests, urllib3, urllib_request
+CLIENTS = {
+    "http.client": "http_client",
+    "urllib.request": "urllib_request",
+    "urllib3": "urllib3",
+    "requests": "requests",
+    "httpcore": "httpcore",
+    "httpx": "httpx",
+}
+"""The name of each client, and of the module here, which is imported with it."""
 
-ALL = (http_client, urllib_request, urllib3, requests, httpcore, httpx)
-
-__all__ = ["ALL"]
+__all__ = ["CLIENTS"]

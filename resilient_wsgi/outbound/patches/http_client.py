@@ -16,13 +16,10 @@ from ...core.patching import Patches
 from ...deadline import PASSED_ON, to_pass_on
 from .. import call, socket_timeouts
 from ..connect import create_connection
-from ..dry_run import measure_reads
 from ..exceptions import TimedOut
 from ..exchange import SLACK, Exchange, active, as_number
 from ..originals import is_original
-from ..policy import installed
-
-MODULE = "http.client"
+from ..policy import guard, installed
 
 _ATTRIBUTE = "_resilient_wsgi_exchange"
 
@@ -96,7 +93,7 @@ def _endheaders(original: Method) -> Method:
 
     def endheaders(conn: Any, *args: Any, **kwargs: Any) -> Any:
         if installed.policy.pass_deadline:  # it may have been asked for at first, and not any more
-            with call.guard:
+            with guard:
                 left = to_pass_on()
                 named = PASSED_ON.lower().encode()
                 if left is not None and not any(
@@ -208,10 +205,12 @@ def _init_response(original: Method) -> Method:
                 if exchange.dry_run is None:
                     socket_timeouts.bound_reads(response, exchange)
                 else:
+                    from ..dry_run import measure_reads
+
                     over = functools.partial(call.observe_body, exchange)
                     measure_reads(response, exchange.dry_run, exchange.limits.read, over)
             except Exception as error:
-                call.guard.report(error)
+                guard.report(error)
 
     return init
 
@@ -232,7 +231,7 @@ def _keep_silence_only(response: Any, exchange: Exchange) -> None:
     """Lift the total for what is meant to last: a connection that was upgraded, a stream of
     server-sent events.
     """
-    with call.guard:
+    with guard:
         if response.status == 101:
             exchange.release()
             if isinstance(getattr(response.fp, "raw", None), socket_timeouts.BoundedSocketIO):

@@ -21,8 +21,6 @@ from ..originals import is_clients_own, is_original
 from ..policy import Limit
 from ..socket_timeouts import SLICE_BYTES, cut
 
-MODULE = "httpcore"
-
 Method = Callable[..., Any]
 
 _TUNNEL = b"CONNECT "

@@ -11,9 +11,7 @@ from ...deadline import PASSED_ON, to_pass_on
 from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active
-from ..policy import installed
-
-MODULE = "httpx"
+from ..policy import guard, installed
 
 Method = Callable[..., Any]
 
@@ -109,7 +107,7 @@ class _Httpx:
 
         def send_single(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             if installed.policy.pass_deadline:
-                with call.guard:
+                with guard:
                     left = to_pass_on()
                     if left is not None:
                         request.headers.setdefault(PASSED_ON, left)

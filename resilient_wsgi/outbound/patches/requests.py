@@ -10,9 +10,7 @@ from ...errors import DeadlineExceeded
 from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
-from ..policy import installed
-
-MODULE = "requests"
+from ..policy import guard, installed
 
 Method = Callable[..., Any]
 
@@ -118,7 +116,7 @@ class _Requests:
         try:
             yield from chunks
         except Exception as error:
-            with call.guard:
+            with guard:
                 failure = exceptions.failure(error)
                 if failure is not None and isinstance(error, self._errors.ConnectionError):
                     exceptions.become(error, type(error), failure)

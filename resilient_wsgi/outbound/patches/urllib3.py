@@ -15,10 +15,8 @@ from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
 from ..originals import is_clients_own
-from ..policy import installed
+from ..policy import guard, installed
 from . import http_client
-
-MODULE = "urllib3"
 
 Method = Callable[..., Any]
 
@@ -205,7 +203,7 @@ class _Urllib3:
         """
         exchange = active.get()
         if exchange is None:
-            with call.guard:
+            with guard:
                 failure = exceptions.failure(error)
                 if failure is not None and isinstance(error, self._errors.TimeoutError):
                     exceptions.become(error, type(error), failure)

@@ -12,8 +12,6 @@ from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, as_number
 
-MODULE = "urllib.request"
-
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the opener."""

@@ -4,16 +4,15 @@ allow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Dict, Tuple
 
+from ..core.record import Record
 from ..core.text import printable
 
 MOST_SITES = 1000
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Record):
     """A line of the app (file:line), a host that it called, what is wrong with it, how often, the
     worst time in seconds.
     """
@@ -26,7 +25,7 @@ class Site:
 
     def plus(self, other: Site) -> Site:
         """Return both together, with the host of the first."""
-        return replace(self, count=self.count + other.count, worst=max(self.worst, other.worst))
+        return self._replace(count=self.count + other.count, worst=max(self.worst, other.worst))
 
     def __str__(self) -> str:
         what = f"{printable(self.site)}: call to {printable(self.host)} {printable(self.problem)}"
