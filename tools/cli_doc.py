@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "cli.md")
 HEAD = """# Command line
 
-`resilient-wsgi VERB`, or `python -m resilient_wsgi VERB`. This page is made from the verbs themselves.
+`resilient-wsgi VERB`, or `python -m resilient_wsgi VERB`. This page is generated from the verbs.
 
 | verb | what it is for |
 | --- | --- |
@@ -23,7 +23,8 @@ HEAD = """# Command line
 
 ## Name the instance
 
-Every verb that looks at a running instance takes the pid of its master or of one of its workers, or the file that the pid is in:
+Every verb that looks at a running instance takes the pid of its master or of one of its workers, or
+a pidfile:
 
 ```console
 $ resilient-wsgi status 4242
@@ -34,10 +35,14 @@ Run it as the user of the instance, or as root, on the same host and in the same
 
 ## Use it in scripts
 
-- Exit code 0: well. 1: not well. 2: could not look (no such process, no permission, not an instance with this library, wrong usage).
-- With `--json` the answer is JSON, in one line of standard output. Fields may be added in later versions; those below stay.
-- If it could not look, standard output stays empty, and standard error says why, with or without `--json`.
-- Texts that come from the instance (paths, command lines, errors) are escaped, and what looks like a secret is removed.
+- Exit code 0: well. 1: not well. 2: could not look (no such process, no permission, not an instance
+  with this library, wrong usage).
+- With `--json` the answer is one line of JSON on standard output. Later versions may add fields;
+  the fields below stay.
+- If a verb could not look, standard output is empty, and standard error says why, with or without
+  `--json`.
+- Texts that come from the instance (paths, command lines, errors) are escaped. What looks like a
+  secret is removed.
 """
 
 

@@ -1,4 +1,4 @@
-"""What looking at an instance with many workers takes: `stacks`, `status` and `ready`, on real uWSGI.
+"""What looking at an instance with many workers takes: stacks, status and ready, on real uWSGI.
 
     python -m bench.cli.many_workers [workers ...]
 
@@ -32,7 +32,7 @@ VERBS: Dict[str, Sequence[str]] = {
     "ready": ("ready",),
 }
 HEADER = (
-    "| workers | verb | median | slowest | CPU of the command | exit codes | workers that answered |\n"
+    "| workers | verb | median | slowest | CPU of the command | exit codes | answers |\n"
     "|---|---|---|---|---|---|---|"
 )
 

@@ -59,7 +59,7 @@ def given(arguments: argparse.Namespace) -> int:
 
 
 def pid_of(arguments: argparse.Namespace) -> int:
-    """Return the pid that the arguments name, whether it is a process or not. Raises `CannotLook`."""
+    """Return the pid that the arguments name, of a process or not. Raises `CannotLook`."""
     return int(arguments.pid) if arguments.pid is not None else read_pidfile(arguments.pidfile)
 
 
@@ -159,7 +159,10 @@ def not_ours(pid: int, gunicorn: str = "ask /-/ready over HTTP") -> NoReturn:
         f"process {pid}{name_of(pid)} runs no instance with `shared-import = resilient_wsgi.uwsgi`"
     )
     if is_gunicorn(pid):
-        msg = f"process {pid}{name_of(pid)} is gunicorn's, and this is for uWSGI; under gunicorn {gunicorn}"
+        msg = (
+            f"process {pid}{name_of(pid)} is gunicorn's, and this is for uWSGI; "
+            f"under gunicorn {gunicorn}"
+        )
     raise CannotLook(msg)
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple, Optional
 
 # packages that stand between the app's line and the socket
 _CLIENTS = frozenset(
-    ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore", "contextlib", "ssl", "socket",
-     "botocore", "boto3", "s3transfer", "elastic_transport", "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry",
-     "xmlrpc", "concurrent", "threading")
+    ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore",
+     "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer", "elastic_transport",
+     "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc", "concurrent",
+     "threading")
 )  # fmt: skip
 _INSTALLED = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep

@@ -137,7 +137,7 @@ def _of_client(error: BaseException) -> bool:
 
 
 def _strip(limit: TimedOut) -> None:
-    """Let go of the frames of the wait: the exception that has the limit as its reason may be kept."""
+    """Let go of the frames of the wait: the exception whose reason is the limit may be kept."""
     limit.__cause__ = limit.__context__ = limit.__traceback__ = None
 
 

@@ -67,7 +67,9 @@ class Exchange:
     head: Any = b""  # what http.client has sent first
     _told: Optional[Why] = None
     shortened = False
-    """Whether the last wait was given less than the silence that is allowed: then it was not the silence that ended it."""
+    """Whether the last wait was given less than the silence that is allowed: then it was not the
+    silence that ended it.
+    """
     _paused = 0.0
     stretches_above = math.inf
     """The caller's numbers above this make the total longer: see `stretch`."""
@@ -339,7 +341,9 @@ class Exchange:
         return f"{self.host} ({self.phase})"
 
     def __repr__(self) -> str:
-        return f"<Exchange with {self.host}, phase {self.phase}, {self.end - SYSTEM.monotonic():.3f} s left ({self.why.source})>"
+        left = self.end - SYSTEM.monotonic()
+        source = self.why.source
+        return f"<Exchange with {self.host}, phase {self.phase}, {left:.3f} s left ({source})>"
 
     def _address(self) -> Tuple[str, Optional[int]]:
         if isinstance(self._target, tuple):

@@ -66,8 +66,9 @@ def read(pid: int) -> List[Site]:
             os.close(fd)
     if not found:
         msg = (
-            f"nothing to report of the instance of process {pid}: no outbound call was given up. Calls without a timeout, and "
-            "those longer than the limits, are noted only with OUTBOUND.MODE = report"
+            f"nothing to report of the instance of process {pid}: no outbound call was given up. "
+            "Calls without a timeout, and those longer than the limits, are noted only with "
+            "OUTBOUND.MODE = report"
         )
         raise FileNotFoundError(msg)
     return found

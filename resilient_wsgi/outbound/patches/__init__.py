@@ -1,4 +1,4 @@
-"""One module for each client: its `patch(module, patches)` is called when the client is imported."""
+"""A module for each client: its `patch(module, patches)` is called when the client is imported."""
 
 CLIENTS = {
     "http.client": "http_client",

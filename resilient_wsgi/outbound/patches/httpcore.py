@@ -138,7 +138,7 @@ class _Httpcore:
         return wait_for_connection
 
     def enter_lock(self, original: Method) -> Method:
-        """Wait no longer than is left for another call to read from the connection that both share."""
+        """Wait no longer than is left for another call to read from the shared connection."""
 
         def enter(lock: Any) -> Any:
             exchange = active.get()
@@ -153,7 +153,7 @@ class _Httpcore:
         return enter
 
     def acquire(self, original: Method) -> Method:
-        """Wait no longer than is left for the other side to take one more call on the connection."""
+        """Wait no longer than is left for the other side to take one more call."""
 
         def acquire(semaphore: Any) -> None:
             exchange = active.get()

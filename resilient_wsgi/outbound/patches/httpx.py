@@ -64,7 +64,9 @@ class _Httpx:
             none_given = timeout.get("read", 0) is None
             return call.around(
                 original, (client, request), kwargs, request.url, self.translate,
-                none_given=none_given, timeout_given=not all(value is None for value in timeout.values()), streams=kwargs.get("stream", False),
+                none_given=none_given,
+                timeout_given=not all(value is None for value in timeout.values()),
+                streams=kwargs.get("stream", False),
                 method=request.method,
             )  # fmt: skip
 

@@ -68,8 +68,8 @@ class _Requests:
                 timeout = kwargs.get("timeout", args[1] if len(args) > 1 else None)
                 url = getattr(request, "url", None) or ""
                 return call.around(
-                    original, (adapter, request, *args), kwargs, url, self.translate, streams=streams,
-                    method=getattr(request, "method", ""),
+                    original, (adapter, request, *args), kwargs, url, self.translate,
+                    streams=streams, method=getattr(request, "method", ""),
                     timeout_given=not installed.policy.notes_calls or _is_given(timeout),
                 )  # fmt: skip
             except Exception as error:

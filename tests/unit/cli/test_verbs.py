@@ -1,4 +1,4 @@
-"""All verbs behave alike: how an instance is named, `--json`, exit codes; and docs/cli.md says so."""
+"""All verbs behave alike: how an instance is named, `--json`, exit codes; docs/cli.md says so."""
 
 from __future__ import annotations
 
