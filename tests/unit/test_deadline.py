@@ -84,7 +84,7 @@ def test_a_limit_holds_in_its_own_thread_only():
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])
 def test_a_negative_time_is_a_clear_error(seconds):
-    with pytest.raises(ValueError, match="deadline must be >= 0 seconds, got (-1|nan)"):
+    with pytest.raises(ValueError, match=r"deadline must be >= 0 seconds, got (-1|nan)"):
         limit(seconds)
 
 
