@@ -9,7 +9,7 @@ import stat
 import struct
 import sys
 import termios
-from typing import Iterator, List, Tuple
+from typing import Iterator, Tuple
 
 from ..core.system import System
 from .linux import F_GETPIPE_SZ
@@ -38,11 +38,6 @@ def identity_of(fd: int, system: System) -> Tuple[int, int]:
     """Return device and inode of the file behind a descriptor. Raises `OSError` if it is closed."""
     status = system.fstat(fd)
     return status.st_dev, status.st_ino
-
-
-def open_descriptors() -> List[int]:
-    """Return the open descriptors of this process. Raises `OSError` without /proc."""
-    return [int(name) for name in os.listdir("/proc/self/fd")]
 
 
 def pipe_capacity(fd: int, system: System) -> int:

@@ -21,7 +21,7 @@ from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, publish
 from ..events.types import TAKEOVERS, StreamKind, Takeover
-from ..host import descriptors
+from ..host import descriptors, procfs
 from ..host.descriptors import PIPE, SOCKET, identity_of, kind_of
 from ..servers.base import WORKER
 from . import children
@@ -216,6 +216,6 @@ def _inspect(fd: int, system: System) -> Optional[_File]:
 
 def _open_descriptors() -> List[int]:
     try:
-        return descriptors.open_descriptors()
+        return procfs.fds()
     except OSError:
         return list(STANDARD)
