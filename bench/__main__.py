@@ -22,6 +22,7 @@ LONG = (
     "readiness.experiments",
     "readiness.reloads",
     "wrap.cost",
+    "wrap.idle",
     "request.false_positives",
     "stderr.bursts",
     "stderr.matrix",
