@@ -1,69 +1,47 @@
-"""What report mode has noticed, and which calls were ended, in all processes of an instance.
+"""What report mode has noticed, and which calls were ended, in all processes of an instance: a
+journal in the instance's private directory, which outlives each of them.
 
-It is in a file of the instance's private directory, which outlives each of them.
-
-Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the file from
-outside.
+Every worker adds what it has noticed since it last did. `resilient-wsgi report` reads the journal
+from outside.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from typing import Iterable, List, Optional
 
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
-from ..shm.space import allocate
+from ..shm.journal import Entry, Journal
 from . import pending
-from .call_sites import MOST_SITES, Site, Sites, count
+from .call_sites import Site, Sites, count
 
 NAME = "outbound"
-MOST_BYTES = 1 << 22
 
 
 def add(noticed: Iterable[Site]) -> bool:
     """Add to what the instance has noticed.
 
-    Returns False, at once, if another process is just doing so.
-
-    Raises `OSError`, `Unavailable`.
+    Returns False, at once, if another process does so just now. Raises `OSError`, `Unavailable`.
     """
-    fd = instance.directory().open(NAME, os.O_RDWR | os.O_CREAT)
-    with open(fd, "r+b", buffering=0) as file:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        known = merge([*_parse(_read(fd)), *noticed])
-        text = json.dumps([tuple(site._asdict().values()) for site in known[:MOST_SITES]]).encode()
-        allocate(fd, len(text))  # without room, what is there already stays
-        file.write(text)
-        file.truncate(len(text))
-    return True
+    return Journal(NAME).add(
+        {
+            f"{site.site}\0{site.problem}".encode(errors="replace"): Entry(
+                site.count, site.worst, site.host.encode(errors="replace")
+            )
+            for site in noticed
+        }
+    )
 
 
 def read(pid: int) -> List[Site]:
     """Return what the instance of a process has noticed, the most frequent first.
 
-    Waits for no writer.
-
-    Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it is not in report
-    mode; `PermissionError`, `ProcessLookupError` if it could not be looked at.
+    Waits for no writer. Raises `FileNotFoundError` if there is nothing: nothing was noticed, or it
+    is not in report mode; `PermissionError`, `ProcessLookupError` if it cannot be looked at.
     """
     directory = _directory(pid)
-    waiting = [] if directory is None else list(pending.read(directory))
-    try:
-        fd = -1 if directory is None else directory.open(NAME, os.O_RDONLY)
-    except (FileNotFoundError, Unavailable):
-        fd = -1
-    try:
-        found = merge([*waiting, *(_parse(_read(fd)) if fd >= 0 else [])])
-    finally:
-        if fd >= 0:
-            os.close(fd)
+    found = merge([*pending.read(directory), *_noticed(directory)]) if directory is not None else []
     if not found:
         msg = (
             f"nothing to report of the instance of process {pid}: no outbound call was given up. "
@@ -81,13 +59,6 @@ def exists(pid: int) -> bool:
     return _directory(pid) is not None
 
 
-def _directory(pid: int) -> Optional[Directory]:
-    try:
-        return instance.find(pid)
-    except (FileNotFoundError, Unavailable):
-        return None
-
-
 def merge(sites: Iterable[Site]) -> List[Site]:
     """Return one entry for each call site and problem, the most frequent first."""
     merged: Sites = {}
@@ -96,12 +67,22 @@ def merge(sites: Iterable[Site]) -> List[Site]:
     return sorted(merged.values(), key=lambda site: (site.count, site.worst), reverse=True)
 
 
-def _read(fd: int) -> bytes:
-    return os.pread(fd, MOST_BYTES, 0)
-
-
-def _parse(text: bytes) -> List[Site]:
+def _directory(pid: int) -> Optional[Directory]:
     try:
-        return [Site(*row) for row in json.loads(text or b"[]")]
-    except (ValueError, TypeError):  # its writer was killed, or is, in the middle
+        return instance.find(pid)
+    except (FileNotFoundError, Unavailable):
+        return None
+
+
+def _noticed(directory: Directory) -> List[Site]:
+    try:
+        entries = Journal.read(directory, NAME)
+    except (FileNotFoundError, Unavailable):
         return []
+    return [_site(key, entry) for key, entry in entries.items()]
+
+
+def _site(key: bytes, entry: Entry) -> Site:
+    line, _, problem = key.decode(errors="replace").partition("\0")
+    host = entry.note.decode(errors="replace")
+    return Site(line, host, problem, entry.count, entry.worst)

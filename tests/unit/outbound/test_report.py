@@ -205,7 +205,7 @@ def test_the_processes_of_an_instance_add_up(folder):
 def test_a_file_whose_writer_was_killed_in_the_middle_is_begun_anew(folder):
     ledger.add([site(1)])
     (path,) = folder.glob("*/*")
-    path.write_text(path.read_text()[:-5])
+    path.write_bytes(path.read_bytes()[:-5])
     assert ledger.add([site(2)])
     assert ledger.read(os.getpid()) == [site(2)]
 
@@ -224,7 +224,7 @@ def test_a_link_is_not_followed(folder):
 def test_a_lock_that_somebody_holds_is_not_waited_for(folder):
     ledger.add([site(1)])
     (path,) = folder.glob("*/*")
-    code = f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    code = f"import fcntl, sys; f = open({str(path)!r}, 'r+'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
