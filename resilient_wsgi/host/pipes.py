@@ -13,8 +13,7 @@ import stat
 import termios
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import procfs, sockets
 from .linux import F_GETPIPE_SZ
@@ -25,8 +24,7 @@ SLEEPS = "voluntary_ctxt_switches"
 File = Tuple[str, int]  # its kind, "pipe" or "socket", and its inode
 
 
-@dataclass(frozen=True)
-class Thread:
+class Thread(NamedTuple):
     """A thread that sleeps in a write, the descriptor that it writes to, and how often it has slept
     so far.
     """
@@ -37,16 +35,14 @@ class Thread:
     sleeps: int = 0
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """A process that holds the other end."""
 
     pid: int
     name: str
 
 
-@dataclass(frozen=True)
-class FullLog:
+class FullLog(NamedTuple):
     """A log in which threads are stuck, and the processes that could read it.
 
     The sizes are those of a pipe, 0 for a socket.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Callable, Dict, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, NoReturn, Optional, Tuple
 
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
@@ -20,8 +19,7 @@ MASTER, WORKER, MULE, SPOOLER, PROCESS = "master", "worker", "mule", "spooler", 
 _guard = Guard("servers")
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Who this process is: its role, its number among the workers (0: not a worker), its pid and
     that of its master.
 

@@ -13,9 +13,8 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Callable, FrozenSet, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, FrozenSet, NamedTuple, NoReturn, Optional, Tuple
 
 from ..core.system import SYSTEM, PerProcess, System
 from ..host import procfs, sockets
@@ -51,8 +50,7 @@ _family = socket.socket.__base__.family.__get__  # type: ignore[union-attr]
 LEFT_CODE = 29
 
 
-@dataclass(frozen=True)
-class Boot:
+class Boot(NamedTuple):
     """A worker that is about to load its app: if that fails, gunicorn would halt the instance.
 
     `notify` tells the arbiter that the worker lives, `wanted` whether it is still to; `exit_code`
