@@ -80,7 +80,7 @@ class Pieces:
         {b"x"},
         object(),
     ],
-    ids=repr,
+    ids=lambda each: repr(each).partition(" at 0x")[0],
 )
 def test_what_has_no_code_to_run_is_the_very_object(result):
     body, context = call(result)

@@ -74,7 +74,7 @@ def test_what_is_no_count_is_not_believed_and_not_waited_for(worker, tmp_path, k
     assert handover.take(2) == (4, 400)
 
 
-@pytest.mark.parametrize("master", [0, os.getpid()])
+@pytest.mark.parametrize("master", [0, os.getpid()], ids=["no master", "its own master"])
 def test_who_has_no_successor_leaves_nothing(worker, tmp_path, master):
     worker.master = master
     handover.leave(2, Dropped(3, 300))
