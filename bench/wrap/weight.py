@@ -17,6 +17,7 @@ ROUNDS = 21
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOADED = {
     "Django's handler and requests": "import django.core.handlers.wsgi, requests",
+    "requests": "import requests",
     "nothing": "pass",
 }
 CODE = """

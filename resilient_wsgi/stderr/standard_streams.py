@@ -22,7 +22,6 @@ from ..core.system import SYSTEM
 from ..host.descriptors import PIPE, SOCKET, kind_of
 from ..servers.base import MASTER
 from ..settings.options import Stderr
-from . import children, handover
 from .drain_thread import start_drain_thread
 from .stream import NonBlockingStream
 from .wait_policy import NeverWait, WaitPolicy, for_forked_child
@@ -88,6 +87,8 @@ class StandardStreams:
         """
         for fd, stream in self._by_fd.items():
             if not stream.finish(self._options.flush_timeout):
+                from . import handover
+
                 handover.leave(fd, stream.writer.give_up())
 
     def _after_fork(self) -> None:
@@ -95,7 +96,9 @@ class StandardStreams:
         server = servers.known()
         if server is None or not server.forked_by_app():
             return
-        if children.restore_in_child():
+        # not imported here, in the child of a fork: where it is not, nothing is to be restored
+        children: Any = sys.modules.get(f"{__package__}.children")
+        if children is not None and children.restore_in_child():
             for stream in self.all():
                 stream.writer.choose()
         util: Any = sys.modules.get("multiprocessing.util")
@@ -112,6 +115,11 @@ shared = streams.shared
 
 
 def _inherit(stream: NonBlockingStream) -> None:
+    identity = servers.detect().identity()
+    if not identity.master_pid or identity.master_pid == identity.pid:
+        return  # no worker: it has no predecessor
+    from . import handover
+
     dropped = handover.take(stream.writer.fd)
     if dropped.size_bytes:
         stream.writer.inherit(dropped)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
 from fcntl import F_GETFL, F_SETFL
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from .. import servers
+from ..core.record import Record
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, publish
@@ -38,8 +38,7 @@ TIMEOUT: Takeover = "send_timeout"
 NON_BLOCKING: Takeover = "already_non_blocking"
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(Record):
     """A descriptor that cannot block any more: its kind, and how that was achieved."""
 
     fd: int
@@ -195,8 +194,7 @@ def _candidates(log_fds: bool, system: System) -> Iterable[int]:
             yield fd
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Record):
     kind: str
     mode: int
     inode: Tuple[int, int]
