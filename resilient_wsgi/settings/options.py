@@ -7,7 +7,6 @@ False for a switch, None for "no limit" or "none".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Tuple, Union
 
 from .section import (
@@ -64,7 +63,6 @@ __all__ = [
 RESPECT = "respect"
 
 
-@dataclass(frozen=True)
 class Outbound(Section):
     """Waits for upstreams: limits on every outbound HTTP exchange."""
 
@@ -113,7 +111,6 @@ class Outbound(Section):
     )
 
 
-@dataclass(frozen=True)
 class Stderr(Section):
     """Waits for the log reader: writes that cannot block."""
 
@@ -140,7 +137,6 @@ class Stderr(Section):
     )
 
 
-@dataclass(frozen=True)
 class Threads(Section):
     """Waits for threads: every worker exits when it is asked to."""
 
@@ -191,7 +187,6 @@ class Threads(Section):
     )
 
 
-@dataclass(frozen=True)
 class Readiness(Section):
     """Waits for an app: a worker without one exits and is restarted."""
 
@@ -266,7 +261,6 @@ class Readiness(Section):
     )
 
 
-@dataclass(frozen=True)
 class Request(Section):
     """Waits in a request: its deadline, its watchdog, clients that have hung up."""
 
@@ -373,7 +367,6 @@ class Request(Section):
     )
 
 
-@dataclass(frozen=True)
 class Overload(Section):
     """Waits in the listen queue: requests that have waited too long are answered 503."""
 
@@ -423,7 +416,6 @@ class Overload(Section):
         return request.mode != OFF and request.router_timeout is not None
 
 
-@dataclass(frozen=True)
 class Backlog(Section):
     """The listen queue: one that is too short is reported at startup, before it is full."""
 

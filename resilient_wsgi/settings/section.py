@@ -6,10 +6,9 @@ by Django and by the environment, is checked, and documented in docs/settings.md
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Iterator, Tuple, Type, TypeVar, cast
+from typing import Any, ClassVar, Dict, Iterator, NamedTuple, Tuple, Type, TypeVar, cast
 
+from ..core.record import Record
 from .types import Choice, OptionType
 
 PREFIX = "RESILIENT_WSGI"
@@ -20,23 +19,61 @@ SECTIONS: Dict[str, Type[Section]] = {}
 """Every section by its name in the settings, in the order of definition."""
 
 
-class Section:
+class Option(Record):
+    """One row of the table of settings."""
+
+    section: str
+    name: str
+    kind: OptionType
+    default: Any
+    unit: str
+    sentence: str
+
+    @property
+    def path(self) -> str:
+        """Return the name as it is written in messages: `OUTBOUND.TOTAL_TIMEOUT`."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable that sets it."""
+        return f"{PREFIX}_{self.section}_{self.name}"
+
+
+class _Given(NamedTuple):
+    """An option as it is defined in the class of its section."""
+
+    default: Any
+    kind: OptionType
+    sentence: str
+    unit: str
+
+
+class Section(Record):
     """Base of the options of a component. `OUTBOUND` in the settings is `class Outbound(Section)`,
     `OUTBOUND.TOTAL_TIMEOUT` its field `total_timeout`.
     """
 
-    section: ClassVar[str]
-    mode: str
+    section: ClassVar[str] = ""
+    options: ClassVar[Tuple[Option, ...]] = ()
+    mode: str = ENFORCE
 
     def in_apps(self, settings: Settings) -> bool:
         """Return whether the component has to be in apps that are wrapped."""
         del settings
         return self.mode != OFF
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        """Register the section."""
-        super().__init_subclass__(**arguments)
+    def __init_subclass__(cls) -> None:
+        """Register the section, and leave the defaults where the options were defined."""
+        super().__init_subclass__()
         cls.section = cls.__name__.upper()
+        given = {name: value for name, value in vars(cls).items() if isinstance(value, _Given)}
+        cls.options = tuple(
+            Option(cls.section, name.upper(), value.kind, value.default, value.unit, value.sentence)
+            for name, value in given.items()
+        )
+        for name, value in given.items():
+            setattr(cls, name, value.default)
         SECTIONS[cls.section] = cls
 
     @classmethod
@@ -84,11 +121,8 @@ class Settings:
 
 
 def option(default: Any, kind: OptionType, sentence: str, unit: str = "") -> Any:
-    """Return the field for one option."""
-    metadata = {"kind": kind, "unit": unit, "sentence": sentence}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    """Return what defines an option in the class of its section."""
+    return _Given(default, kind, sentence, unit)
 
 
 def mode(when_off: str) -> Any:
@@ -101,36 +135,9 @@ def mode(when_off: str) -> Any:
     )
 
 
-@dataclass(frozen=True)
-class Option:
-    """One row of the table of settings."""
-
-    section: str
-    name: str
-    kind: OptionType
-    default: Any
-    unit: str
-    sentence: str
-
-    @property
-    def path(self) -> str:
-        """Return the name as it is written in messages: `OUTBOUND.TOTAL_TIMEOUT`."""
-        return f"{self.section}.{self.name}"
-
-    @property
-    def variable(self) -> str:
-        """Return the environment variable that sets it."""
-        return f"{PREFIX}_{self.section}_{self.name}"
-
-
 def options_of(section: str) -> Tuple[Option, ...]:
     """Return the options of a section, in the order in which they are defined."""
-    cls = SECTIONS[section]
-    defaults = cls()
-    return tuple(
-        Option(section, field.name.upper(), default=getattr(defaults, field.name), **field.metadata)
-        for field in dataclasses.fields(cast("Any", cls))
-    )
+    return SECTIONS[section].options
 
 
 def table() -> Iterator[Option]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+from ..core.record import Record
 
 AUTO = "auto"
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -32,8 +33,7 @@ class InvalidPart(ValueError):
     """A `ValueError` whose message says which part of a larger value is wrong."""
 
 
-@dataclass(frozen=True)
-class _Number(OptionType):
+class _Number(Record, OptionType):
     """A number; None where `none` says what that means, `auto` where `auto` says it."""
 
     none: str = ""
@@ -57,7 +57,6 @@ class _Number(OptionType):
         return auto + number + (f", or None ({self.none})" if self.none else "")
 
 
-@dataclass(frozen=True)
 class Seconds(_Number):
     """A time in seconds: an int or a float, finite, 0 or more, or above `above`."""
 
@@ -78,7 +77,6 @@ class Seconds(_Number):
         return number
 
 
-@dataclass(frozen=True)
 class Integer(_Number):
     """An integer, `at_least` or more."""
 

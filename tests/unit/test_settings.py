@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -250,7 +249,6 @@ def test_an_option_is_explained_in_a_sentence_of_its_own(option):
 
 
 def test_an_options_class_is_a_section_in_every_source_and_can_be_taken_back():
-    @dataclass(frozen=True)
     class Toy(Section):
         mode: str = mode("nothing is played.")
         size: int = option(3, Integer(at_least=1), "The size of the toy.")
