@@ -186,8 +186,8 @@ class Server:
         hooks = self.hooks
         if not hooks.ready.reached:
             hooks.start.reach()
+            hooks.ready.reach()  # before `serving`, whose callbacks may ask whether the load is over
             hooks.serving.reach()
-            hooks.ready.reach()
 
     def load_is_over(self) -> bool:
         """Return whether what this worker serves is loaded, as far as that is known."""
