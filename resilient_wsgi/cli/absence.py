@@ -4,13 +4,11 @@ app is wrapped.
 
 from __future__ import annotations
 
+from ..errors import Unavailable
 from ..readiness.states import DRAINED, LOADING, PAUSING, SERVING
 from ..settings.options import PREFIX
+from ..shm.snapshot import NotAScoreboard, Snapshot
 from . import ready, target
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..shm.snapshot import Snapshot
 
 
 def of_stacks(pid: int) -> str:
@@ -30,12 +28,12 @@ def of_stacks(pid: int) -> str:
 
 
 def runs_without(pid: int) -> bool:
-    """Return whether nothing of this library can be seen in the master of a process."""
+    """Return whether nothing of this library can be seen in the instance of a process."""
     try:
-        ready.scoreboard_of(target.master_of(pid))
-    except ready.Unwatched:
+        Snapshot.of_process(pid).close()
+    except NotAScoreboard:  # of another version
         return False
-    except target.CannotLook:
+    except (OSError, Unavailable):
         return True
     return False
 

@@ -214,9 +214,9 @@ class Check:
         if value is None or value is True:
             return ""
         if value is False:
-            return "says no"
+            return "failed"
         if isinstance(value, str):
-            return value or "says no"
+            return value or "failed"
         return f"returned {value!r:.100}; expected True, None, False or a reason"
 
 

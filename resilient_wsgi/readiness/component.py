@@ -38,12 +38,15 @@ class Readiness(Component[settings.Readiness]):
             msg = f"only uWSGI needs it (this is {server.name}); load() works everywhere"
             raise Unavailable(msg)
         elif not server.is_first_interpreter():
-            msg = "only the app that is mounted first is watched; for the others set `single-interpreter = true`"
+            msg = (
+                "only the app that is mounted first is watched. "
+                "Fix: set `single-interpreter = true` to have the others watched, too"
+            )
             raise Unavailable(msg)
         elif server.identity().worker:
             msg = (
-                "this worker was started without it. Fix: set `shared-import = resilient_wsgi.uwsgi` "
-                "in uWSGI's configuration"
+                "this worker was started without it. Fix: set "
+                "`shared-import = resilient_wsgi.uwsgi` in uWSGI's configuration"
             )
             raise Unavailable(msg)
         else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SOON_SECONDS = 1.0
 IDLE_SECONDS = 5.0
-FRESH_SECONDS = 12.0  # a worker that has not looked for so long watches over nobody
+FRESH_SECONDS = 12.0  # a worker that has not looked for so long may be stuck itself
 HEAL_INTERVAL = 10.0
 WITHOUT_APP = (STARTED, LOADING, UNWATCHED)  # the states in which a worker may have none
 _guard = Guard("readiness")

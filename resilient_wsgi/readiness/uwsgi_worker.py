@@ -219,7 +219,7 @@ class Worker:
         after a pause, by worker 1.
 
         What the master could not load no worker has: only a reload, which makes a new master, can
-        mend that.
+        change that.
         """
         # uWSGI's own handlers do not end a hook
         self._supervision.leave_while_starting(lambda: self._exit(EXITED))

@@ -320,7 +320,10 @@ def test_a_crash_is_said_to_be_a_crash_with_its_signal():
         assert all_serve(running)
         # where another thread gets the signal that uWSGI sends to end the process, there is nobody
         # left to tell of it
-        said = r"has no app \(its load (crashed: SIGSEGV|was killed: a crash, .* by which signal)\), attempt 1; next try"
+        said = (
+            r"has no app \(its load (crashed: SIGSEGV|was killed: a crash, .* by which signal)\), "
+            "attempt 1; next try"
+        )
         assert re.search(said, running.server.log())
         assert "has no 'application'" not in running.server.log()
 

@@ -25,8 +25,8 @@ from resilient_wsgi.shm.snapshot import drain
 pytestmark = pytest.mark.servers
 
 OPTIONS = {
-    "master": True, "disable-logging": True, "processes": 2, "lazy-apps": True, "pythonpath": str(FOLDER),
-    "module": "readiness_checked_app", "listen": 64, **GUARD,
+    "master": True, "disable-logging": True, "processes": 2, "lazy-apps": True,
+    "pythonpath": str(FOLDER), "module": "readiness_checked_app", "listen": 64, **GUARD,
 }  # fmt: skip
 
 
@@ -66,8 +66,8 @@ def details(running):
 def probe(running, *arguments, module="ready"):
     """Run the exec probe as a process of its own; return its exit code and what it says."""
     code = (
-        f"import argparse, sys; from resilient_wsgi.cli import {module} as verb; p = argparse.ArgumentParser();"
-        "verb.add_arguments(p); sys.exit(verb.run(p.parse_args()))"
+        f"import argparse, sys; from resilient_wsgi.cli import {module} as verb;"
+        "p = argparse.ArgumentParser(); verb.add_arguments(p); sys.exit(verb.run(p.parse_args()))"
     )
     command = [sys.executable, "-c", code, str(running.server.pid), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -97,7 +97,7 @@ def test_live_and_ready_are_answered_without_the_app(running):
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("no", "says no"),
+        ("no", "failed"),
         ("reason", "the cache is cold"),
         ("raise", "OSError: the disk is gone"),
         ("hang", "takes longer than 0.5 s"),

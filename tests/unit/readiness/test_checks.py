@@ -32,8 +32,8 @@ def test_a_check_that_returns_none_or_true_is_ready(value):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (False, "says no"),
-        ("", "says no"),
+        (False, "failed"),
+        ("", "failed"),
         ("cold", "cold"),
         (42, "returned 42"),
         ([], "returned []"),

@@ -20,14 +20,23 @@ SECRET_KEY = "not one"
 INSTALLED_APPS = ["things"]
 USE_TZ = True
 DATABASES = {
-    "default": {"ENGINE": os.environ.get("ENGINE", "django.db.backends.sqlite3"), "NAME": os.environ["DATABASE"]},
+    "default": {
+        "ENGINE": os.environ.get("ENGINE", "django.db.backends.sqlite3"),
+        "NAME": os.environ["DATABASE"],
+    },
     "archive": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 if "ONE" in os.environ:
     del DATABASES["archive"]
 """,
     "things/__init__.py": "",
-    "things/models.py": "from django.db import models\n\n\nclass Thing(models.Model):\n    id = models.AutoField(primary_key=True)\n",
+    "things/models.py": """
+from django.db import models
+
+
+class Thing(models.Model):
+    id = models.AutoField(primary_key=True)
+""",
     "things/migrations/__init__.py": "",
     "things/migrations/0001_initial.py": """
 from django.db import migrations, models
@@ -35,7 +44,11 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     initial = True
-    operations = [migrations.CreateModel("Thing", [("id", models.AutoField(primary_key=True, serialize=False))])]
+    operations = [
+        migrations.CreateModel(
+            "Thing", [("id", models.AutoField(primary_key=True, serialize=False))]
+        )
+    ]
 """,
     "hanging/__init__.py": "",
     "hanging/base.py": """
@@ -91,7 +104,7 @@ def run(tmp_path):
 
 
 def test_a_database_that_answers_is_ready_and_no_connection_is_left(run):
-    code = "print(database()); print([connection for connection in connections.all() if connection.connection])"
+    code = "print(database()); print([one for one in connections.all() if one.connection])"
     assert run(code) == ["True", "[]"]
 
 
@@ -103,7 +116,10 @@ def test_a_database_that_answers_is_ready_and_no_connection_is_left(run):
     ],
 )
 def test_a_broken_database_is_not_ready_and_the_reason_is_said(run, name, reason):
-    code = "readiness.check(database); checks.start(); print(becomes('database', lambda said: 'not run' not in said))"
+    code = """
+readiness.check(database); checks.start()
+print(becomes('database', lambda said: 'not run' not in said))
+"""
     (said,) = run(code, name)
     assert reason in said
     assert "'default'" in said

@@ -96,7 +96,7 @@ worker.loaded()
     assert "has no app (no app was loaded)" in done.stdout
 
 
-def test_a_failure_that_the_worker_could_not_tell_of_to_the_end_is_told_and_counted_by_the_next_one():
+def test_a_failure_that_a_worker_could_not_report_to_the_end_is_counted_by_the_next_one():
     code = f"""{WORKER}
 from resilient_wsgi import events
 child = os.fork()

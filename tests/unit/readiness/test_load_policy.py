@@ -39,9 +39,14 @@ def said():
 
 
 def policy(board, clock, *, respawns=True, chance=0.0, **options):
+    settings = Readiness(**options)
     return LoadPolicy(
-        board, Readiness(**options), respawns=lambda: respawns, clock=clock.monotonic, chance=lambda: chance
-    )  # fmt: skip
+        board,
+        settings,
+        respawns=lambda: respawns,
+        clock=clock.monotonic,
+        chance=lambda: chance,
+    )
 
 
 @pytest.mark.parametrize("failures", [1, 2, 5, 400])

@@ -1,4 +1,4 @@
-"""The thread beside a serving worker: how often it looks, and which worker watches over the others."""
+"""The thread beside a serving worker: how often it looks, and which one watches over the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exec probe and drain: what they say of a board, found by the pid of the process that made it."""
+"""The exec probe and drain: what they say of a scoreboard, found by the pid of its process."""
 
 from __future__ import annotations
 
