@@ -28,7 +28,8 @@ from tests.scoreboards import in_memory, of_this_process
 DJANGO = """
 from django.conf import settings
 settings.configure(
-    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], INSTALLED_APPS=["resilient_wsgi.django"],
+    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"],
+    INSTALLED_APPS=["resilient_wsgi.django"],
     DATABASES={}, RESILIENT_WSGI=%s,
 )
 from django.http import HttpResponse
@@ -39,9 +40,12 @@ application = get_wsgi_application()
 """
 SERVERS = {
     "uwsgi, hooks, lazy": {
-        "shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready", "lazy-apps": True,
+        "shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready",
+        "lazy-apps": True,
     },
-    "uwsgi, hooks": {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"},
+    "uwsgi, hooks": {
+        "shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready",
+    },
     "uwsgi, prefork": {},
     "gunicorn": None,
 }  # fmt: skip
@@ -193,7 +197,7 @@ def test_a_worker_of_a_drained_instance_is_not_said_to_be_what_its_predecessor_w
 
 
 @pytest.mark.servers
-def test_under_gunicorn_the_commands_say_what_does_there_and_take_no_control_socket_for_a_listen_queue(
+def test_under_gunicorn_the_commands_say_what_works_there_and_no_control_socket_is_a_listen_queue(
     tmp_path, capsys
 ):
     with serve(tmp_path, "gunicorn") as running:
@@ -259,7 +263,8 @@ def test_an_app_that_no_variable_names_is_asked_for_by_that_variable(tmp_path):
     env = {"RESILIENT_WSGI_READINESS_FIRST_PAUSE": "30"}
     with Server(options, env=env) as running:
         running.wait_for_log(
-            r"worker 1 has no app \(set RESILIENT_WSGI_APPLICATION=module:attribute: it names the app"
+            r"worker 1 has no app \(set RESILIENT_WSGI_APPLICATION=module:attribute: "
+            r"it names the app"
         )
         assert "did you mean" not in running.log()
 
@@ -298,7 +303,8 @@ def test_a_long_reason_is_shortened_outside_of_brackets():
         )
 
     assert status("not here (a test)").in_short() == "stderr off (not here (a test))"
-    inside = f"no process of a server: its output blocks (for {'another server than uWSGI, gunicorn, ' * 5})"
+    servers_ = "another server than uWSGI, gunicorn, " * 5
+    inside = f"no process of a server: its output blocks (for {servers_})"
     assert status(inside).in_short() == "stderr off (no process of a server: its output blocks)"
     assert status("because " * 40).in_short().endswith(" because [...])")
 

@@ -308,7 +308,8 @@ DJANGO = """
 import asyncio, sys, threading
 from django.conf import settings
 settings.configure(
-    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DATABASES={}, INSTALLED_APPS=["resilient_wsgi.django", "jobs"],
+    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DATABASES={},
+    INSTALLED_APPS=["resilient_wsgi.django", "jobs"],
     RESILIENT_WSGI={"REQUEST": {"TIMEOUT": 5}},
 )
 import django
@@ -321,7 +322,8 @@ from resilient_wsgi import deadline
 def seen():
     return str(deadline.in_request())
 async def view(request):
-    return HttpResponse(f"{seen()} {await sync_to_async(seen)()} {await asyncio.create_task(later())}")
+    in_thread, in_task = await sync_to_async(seen)(), await asyncio.create_task(later())
+    return HttpResponse(f"{seen()} {in_thread} {in_task}")
 async def later():
     await asyncio.sleep(0)
     return seen()

@@ -46,7 +46,8 @@ def app(environ, start_response):
     elif path.startswith("/busy"):
         time.sleep(0.02)
     body = "\\n".join(map(str, installation.status())) if path == "/status" else "ok"
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body.encode())))])
+    length = str(len(body.encode()))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", length)])
     return [body.encode()]
 
 application = resilient_wsgi.wrap(app)
@@ -101,11 +102,14 @@ def started(pid):
 
 @contextlib.contextmanager
 def stranger(code, *arguments):
-    """Run code as another user, which goes on until it is killed; yield when it has printed a line."""
-    program = f"import fcntl, os, sys\nos.umask(0)\n{code}\nprint('done', flush=True)\nimport time\ntime.sleep(60)"
+    """Run code as another user, until it is killed; yield when it has printed a line."""
+    program = (
+        f"import fcntl, os, sys\nos.umask(0)\n{code}\nprint('done', flush=True)\n"
+        "import time\ntime.sleep(60)"
+    )
     process = subprocess.Popen(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/env", "python3", "-c", program,
-         *map(str, arguments)],
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+         "/usr/bin/env", "python3", "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
     )  # fmt: skip
     try:
@@ -224,8 +228,8 @@ for name in ("scoreboard", "outbound", "dropped-2-9-9"):
     for act in (os.unlink, os.rmdir):
         try: act(f"{{path}}/{{name}}"); print("removed", name)
         except PermissionError: pass
-for act in (lambda: os.rename(path, path + "x"), lambda: os.rmdir(path), lambda: os.chmod(path, 0o777),
-            lambda: os.open(path, os.O_RDONLY)):
+for act in (lambda: os.rename(path, path + "x"), lambda: os.rmdir(path),
+            lambda: os.chmod(path, 0o777), lambda: os.open(path, os.O_RDONLY)):
     try: act(); print("did", act)
     except PermissionError: pass
 sys.argv[2] += "/requests2"
@@ -278,11 +282,15 @@ def test_respawned_workers_serve_whatever_another_user_has_put_into_dev_shm(app,
 @pytest.mark.servers
 def test_gunicorn_s_workers_load_whatever_another_user_holds(app):
     (app / "loaded.py").write_text(
-        "import time; time.sleep(1)\nimport resilient_wsgi\napplication = resilient_wsgi.load('secured:app')\n"
+        "import time; time.sleep(1)\nimport resilient_wsgi\n"
+        "application = resilient_wsgi.load('secured:app')\n"
     )
     with contextlib.ExitStack() as stack:
         server = Gunicorn("loaded", [], env={"PYTHONPATH": f"{app}:{ROOT}"})
-        lock = "for path in sys.argv[1:]: fcntl.flock(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), fcntl.LOCK_EX)"
+        lock = (
+            "for path in sys.argv[1:]: "
+            "fcntl.flock(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), fcntl.LOCK_EX)"
+        )
         server._await_readiness = lambda: None
         stack.enter_context(server)
         pid = server.pid
@@ -307,7 +315,8 @@ def answers(port):
 def test_a_full_dev_shm_kills_no_worker_and_status_says_what_is_off(app, lazy):
     inside = app / "inside.sh"
     inside.write_text(
-        'mount -t tmpfs -o size=64k tmpfs /dev/shm && head -c 60000 /dev/zero > /dev/shm/fill; exec "$@"\n'
+        "mount -t tmpfs -o size=64k tmpfs /dev/shm && "
+        'head -c 60000 /dev/zero > /dev/shm/fill; exec "$@"\n'
     )
 
     class InSmallMemory(Server):

@@ -95,8 +95,9 @@ def test_a_mistake_in_a_variable_names_what_is_near(variable, value, hint):
 
 def test_a_service_of_that_name_in_kubernetes_is_no_setting():
     service = {
-        "RESILIENT_WSGI_SERVICE_HOST": "10.0.0.1", "RESILIENT_WSGI_SERVICE_PORT": "80", "RESILIENT_WSGI_PORT": "tcp://10.0.0.1:80",
-        "RESILIENT_WSGI_SERVICE_PORT_HTTP": "80", "RESILIENT_WSGI_PORT_80_TCP_ADDR": "10.0.0.1", "RESILIENT_WSGI_PORT_80_TCP": "x",
+        "RESILIENT_WSGI_SERVICE_HOST": "10.0.0.1", "RESILIENT_WSGI_SERVICE_PORT": "80",
+        "RESILIENT_WSGI_PORT": "tcp://10.0.0.1:80", "RESILIENT_WSGI_SERVICE_PORT_HTTP": "80",
+        "RESILIENT_WSGI_PORT_80_TCP_ADDR": "10.0.0.1", "RESILIENT_WSGI_PORT_80_TCP": "x",
     }  # fmt: skip
     assert sources.find(environ=service) == sources.find(environ={})
 
@@ -183,7 +184,8 @@ DJANGO = """
 import os, sys, time
 from django.conf import settings
 settings.configure(
-    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], INSTALLED_APPS=["resilient_wsgi.django"],
+    SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"],
+    INSTALLED_APPS=["resilient_wsgi.django"],
     DATABASES={}, RESILIENT_WSGI={"OUTBOUND": {"TOTAL_TIMEOUT": 20}},
 )
 from django.http import HttpResponse
@@ -202,7 +204,8 @@ else:
 HOOKS = {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
 MODES = {
     "uwsgi, prefork": {}, "uwsgi, prefork, hooks": HOOKS, "uwsgi, lazy": {"lazy-apps": True},
-    "uwsgi, lazy, hooks": {**HOOKS, "lazy-apps": True}, "gunicorn": [], "gunicorn, preload": ["--preload"],
+    "uwsgi, lazy, hooks": {**HOOKS, "lazy-apps": True}, "gunicorn": [],
+    "gunicorn, preload": ["--preload"],
     "gunicorn, threads": ["--threads=4"],
 }  # fmt: skip
 
@@ -247,7 +250,10 @@ def test_under_django_workers_are_covered_from_their_start_and_one_line_says_so(
 @pytest.mark.servers
 @pytest.mark.parametrize(
     ("mode", "remedy"),
-    [("uwsgi, prefork, hooks", "set REQUEST.TIMEOUT or harakiri to get one"), ("gunicorn", "set REQUEST.TIMEOUT to get one")],
+    [
+        ("uwsgi, prefork, hooks", "set REQUEST.TIMEOUT or harakiri to get one"),
+        ("gunicorn", "set REQUEST.TIMEOUT to get one"),
+    ],
 )  # fmt: skip
 def test_the_line_says_that_there_is_no_deadline_and_how_to_get_one(mode, remedy, tmp_path):
     with serve(tmp_path, mode) as server:
@@ -259,7 +265,13 @@ def test_the_line_says_that_there_is_no_deadline_and_how_to_get_one(mode, remedy
 @pytest.mark.parametrize(
     ("mode", "timeout", "env", "hint"),
     [
-        ("gunicorn", 10, {}, "kills a worker after 10 s (timeout), and outbound calls may take 20 s: set REQUEST.TIMEOUT below 10"),
+        (
+            "gunicorn", 10, {},
+            (
+                "kills a worker after 10 s (timeout), and outbound calls may take 20 s: "
+                "set REQUEST.TIMEOUT below 10"
+            ),
+        ),
         ("gunicorn", 20, {}, ""),
         ("gunicorn", 10, {"RESILIENT_WSGI_REQUEST_TIMEOUT": "8"}, ""),
         ("gunicorn", 10, {"RESILIENT_WSGI_OUTBOUND": "off"}, ""),

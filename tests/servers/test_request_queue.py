@@ -32,9 +32,7 @@ def status(connection):
 
 
 @pytest.mark.parametrize("name", ["uwsgi", "gunicorn"])
-def test_a_request_that_waited_too_long_is_shed_while_there_is_a_queue_and_served_while_there_is_none(
-    name,
-):
+def test_a_request_that_waited_too_long_is_shed_only_while_there_is_a_queue(name):
     with server_of(name, SHED) as server:
         for _ in range(3):
             assert status(ask(server, 0)) == "200"

@@ -39,7 +39,8 @@ def test_a_request_has_what_harakiri_leaves():
 def test_the_first_pattern_that_matches_counts_and_harakiri_stays_the_limit():
     paths = {"/export/small*": 3.0, "/export/*": None, "/long/*": 100.0}
     for path, harakiri, seconds in [
-        ("/export/small", 30, 3), ("/export/all", 30, 28.5), ("/export/all", None, math.inf), ("/long/x", 30, 28.5),
+        ("/export/small", 30, 3), ("/export/all", 30, 28.5), ("/export/all", None, math.inf),
+        ("/long/x", 30, 28.5),
         ("/long/x", None, 100), ("/other", None, 20),
     ]:  # fmt: skip
         assert granted({"PATH_INFO": path}, harakiri, timeout=20.0, paths=paths) == seconds

@@ -57,7 +57,8 @@ def test_a_process_in_which_no_python_can_run_writes_its_stacks_and_ends():
 def test_one_in_which_it_can_goes_on_and_a_timer_that_is_stopped_does_nothing():
     code = (
         HEARTBEAT
-        + "for n in range(10):\n    heartbeat.beat(n / 10)\n    time.sleep(0.1)\nheartbeat.stop()\ntime.sleep(0.8)\n"
+        + "for n in range(10):\n    heartbeat.beat(n / 10)\n    time.sleep(0.1)\n"
+        + "heartbeat.stop()\ntime.sleep(0.8)\n"
     )
     assert python(code) == (0, "", "")
 
