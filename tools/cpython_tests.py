@@ -24,8 +24,8 @@ TESTS = ("test_threading", "test_thread", "test_concurrent_futures", "test_threa
 IGNORED = "test_import_from_another_thread"
 TIMEOUT = 900
 ROOT = Path(__file__).resolve().parents[1]
-SWITCH = """from resilient_wsgi.threads import adoption as adoption as adopt
-adopt.install()
+SWITCH = """from resilient_wsgi.threads import adoption
+adoption.install()
 """
 
 

@@ -1,4 +1,4 @@
-"""Waits for threads: every worker ends when it is told to, and no thread is lost on the way in."""
+"""Waits for threads: every worker exits in time, and every thread runs where it should."""
 
 from .component import install, uninstall
 from .periodic import every

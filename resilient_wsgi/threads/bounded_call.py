@@ -1,24 +1,25 @@
-"""Call what is not ours without waiting for it for ever."""
+"""Call foreign code with a time limit, even while the interpreter shuts down."""
 
 from __future__ import annotations
 
 import _thread
-from typing import Callable
+import contextlib
+from typing import Any, Callable, List
 
 from ..core.guard import Guard
-from . import late
 
 _guard = Guard("threads")
+_kept: List[Any] = []  # callbacks that C code was given must live as long as the process
 
 
 def bounded(call: Callable[[], object], seconds: float) -> bool:
-    """Call it in a thread of its own; return whether it came back within `seconds`.
+    """Call it in a thread of its own; return whether it returned within `seconds`.
 
-    What it raises is logged.
+    An exception that it raises is logged. It is not called if no thread can be started (the limit
+    of threads).
 
-    The calling thread may stand in a signal handler at the end of the process: a lock that is never
-    released, taken there, would hold up the exit. The thread is none of `threading`'s, so that
-    nobody waits for it. Where none can be started at all (the limit of threads), it is not called.
+    The caller may be a signal handler at the end of the process, where a lock that is never
+    released would hold up the exit. The thread is not one of `threading`, so that nothing joins it.
     """
     done = _thread.allocate_lock()
     done.acquire()
@@ -30,4 +31,34 @@ def bounded(call: Callable[[], object], seconds: float) -> bool:
         finally:
             done.release()
 
-    return late.begin(run) and done.acquire(timeout=seconds)
+    return start_thread(run) and done.acquire(timeout=seconds)
+
+
+def start_thread(run: Callable[[], object]) -> bool:
+    """Run it in a thread unknown to `threading`; return whether the thread could be started.
+
+    CPython 3.12 starts no thread once the interpreter has begun to end (gh-104690,
+    `thread_PyThread_start_new_thread`).
+    """
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # CPython 3.12, or the limit of threads
+        return _start_by_c(run)
+    return True
+
+
+def _start_by_c(run: Callable[[], object]) -> bool:
+    # the interpreter refuses to start a thread, but lets a foreign one enter until it is finalized,
+    # which is after everything that this library calls
+    with contextlib.suppress(ImportError, AttributeError):  # no ctypes, or no pthread_create
+        import ctypes
+
+        library = ctypes.CDLL(None)
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: run())
+        _kept.append(entry)
+        # pthread_t: a number or a pointer, of this size on Linux and macOS
+        thread = ctypes.c_void_p()
+        if library.pthread_create(ctypes.byref(thread), None, entry, None) == 0:
+            library.pthread_detach(thread)
+            return True
+    return False

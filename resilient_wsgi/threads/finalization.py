@@ -1,13 +1,13 @@
-"""Our stand-in for what the interpreter does about threads when it ends: it joins every non-daemon
-one without a limit.
+"""What the interpreter does about threads when it ends, replaced by an exit that ends in time.
 
-`threading._shutdown` is private, and each name that it needs may go: what is missing is not
-replaced, and the exit is then bounded by the fuse alone.
+The interpreter joins every non-daemon thread without a limit, in the private
+`threading._shutdown`. Each name that this module needs may go in a later CPython: then nothing is
+replaced, and `ExitTimer` alone limits the exit.
 
 CPython 3.15 calls `_shutdown` again for as long as the state of a non-daemon thread exists
-(Python/pylifecycle.c, `wait_for_thread_shutdown`), so a thread that is left behind would keep the
-process in that loop for ever. There, all threads are started as daemons as far as C is concerned,
-and what Python promises about the others is kept here.
+(Python/pylifecycle.c, `wait_for_thread_shutdown`), so an abandoned thread would keep the process in
+that loop forever. There, C starts every thread as a daemon, and this module keeps what Python
+promises about non-daemons.
 """
 
 from __future__ import annotations
@@ -15,147 +15,167 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import os
 import sys
 import threading
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Any, Callable, Iterable, Iterator
 
 from .. import servers
 from ..core import frames
 from ..core.guard import Guard
-from . import adoption as adopt
+from ..core.patching import Patches
+from ..core.system import PerProcess
+from . import adoption
 from .bounded_call import bounded
-from .exit_timer import LOG_SECONDS, CutShort
+from .exit_timeouts import LOG_BEFORE_CUT_SECONDS
+from .live_threads import listed, runs_here
 
 LOOPS = sys.version_info >= (3, 15)
 _threading: Any = threading
 _guard = Guard("threads")
 
 
-class Standin:
-    """What replaces `threading._shutdown`, and on CPython 3.15 `threading._start_joinable_thread`,
-    too.
+class CutShort(BaseException):
+    """Raised in an exit function that holds up the exit, so that those after it run.
+
+    Without it the process would be killed before they run.
     """
 
+
+class _ProcessState:
+    """What is true of one process only: a fork begins without."""
+
     def __init__(self) -> None:
-        self._original: Optional[Callable[[], None]] = None
-        self._start: Optional[Callable[..., Any]] = None
-        self._pid = 0
-        self._leaves_pid = 0
-        self._stale_pid = 0
-        self.missing = ""  # what this CPython does not have
+        self.limited = False  # its exit ends in time
+        self.abandons_threads = False
+        self.has_stale_threads = False  # their states may keep CPython 3.15 in its loop
+
+
+class Finalization:
+    """Replaces `threading._shutdown`; on CPython 3.15 also `threading._start_joinable_thread`."""
+
+    def __init__(self) -> None:
+        self._shutdown = Patches(passing=True)
+        self._start = Patches(passing=True)
+        self._starts_daemons = False
+        self._here = PerProcess(_ProcessState)
+        self.missing = ""  # the private names that this CPython does not have
 
     def replace(self) -> None:
-        """Put it in place; doing it again does nothing."""
+        """Put the replacements in place. Idempotent."""
         self.belongs_here()
-        if self._original is not None:
-            return
         self.missing = _missing()
         if self.missing:
             return
-        self._original, _threading._shutdown = _threading._shutdown, self.shutdown
+        self._shutdown.wrap(threading, "_shutdown", self._make_shutdown)
         if LOOPS:
-            self._start, _threading._start_joinable_thread = (
-                _threading._start_joinable_thread,
-                self.start_for_c,
-            )
+            self._starts_daemons = True
+            self._start.wrap(threading, "_start_joinable_thread", self._make_start)
 
     def restore(self) -> None:
-        """Give the interpreter its own functions back; where somebody has replaced ours, ours stays
-        and does nothing.
+        """Give the interpreter its own functions back.
+
+        A replacement that another library has wrapped in turn stays, and passes calls through.
         """
-        self._pid = 0
-        if self._start is not None:
-            if _threading._start_joinable_thread == self.start_for_c:
-                _threading._start_joinable_thread = self._start
-            if any(_not_joined_by_c(thread) for thread in adopt.listed()):
-                return  # the interpreter's own function would not wait for these any more
-        if self._original is not None and _threading._shutdown == self.shutdown:
-            _threading._shutdown = self._original
-            self._original = self._start = None
+        self._here.get().limited = self._starts_daemons = False
+        self._start.restore()
+        # the interpreter's own function would not wait for threads that C takes for daemons
+        if not any(_not_joined_by_c(thread) for thread in listed()):
+            self._shutdown.restore()
 
     def belongs_here(self) -> None:
-        """Note that the exit of this process is bounded; what it forks unknown to the server waits
-        for its threads as ever.
-        """
-        self._pid = os.getpid()
+        """Limit the exit of this process.
 
-    def leaves_threads(self) -> None:
-        """Note that threads of this process are left behind."""
-        self._leaves_pid = os.getpid()
+        A process that it forks without the server's knowledge waits for its threads as ever.
+        """
+        self._here.get().limited = True
+
+    def abandons_threads(self) -> None:
+        """Note that threads of this process are abandoned."""
+        self._here.get().abandons_threads = True
 
     def found_stale(self, threads: Iterable[threading.Thread]) -> None:
-        """Note which threads a fork has left behind: states of theirs may keep CPython 3.15 in its
-        loop.
-        """
+        """Note the stale threads of this process."""
         if any(not thread.daemon and not _started_for_c(thread) for thread in threads):
-            self._stale_pid = os.getpid()
+            self._here.get().has_stale_threads = True
 
-    def _may_loop(self) -> bool:
-        return LOOPS and self._stale_pid == os.getpid() and bool(frames.why_not())
+    def _make_start(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def start(function: Any, *, handle: Any = None, daemon: bool = True) -> Any:
+            if daemon or not self._starts_daemons:
+                return original(function, handle=handle, daemon=daemon)
+            return _start_for_c(original, function, handle)
 
-    def start_for_c(self, function: Any, *, handle: Any = None, daemon: bool = True) -> Any:
-        """Start a thread that C takes for a daemon, whatever Python says."""
-        start: Any = self._start
-        if daemon:
-            return start(function, handle=handle, daemon=True)
+        return start
+
+    def _make_shutdown(self, original: Callable[[], None]) -> Callable[[], None]:
+        def shutdown() -> None:
+            here = self._here.get()
+            if here.limited:
+                _shut_down_in_time(here, original)
+            else:
+                original()  # first: it notifies the threads of executors to end
+                _join_like_the_interpreter()
+
+        return shutdown
+
+
+finalization = Finalization()
+
+
+def _start_for_c(start: Callable[..., Any], function: Any, handle: Any) -> Any:
+    """Start a non-daemon thread that C takes for a daemon."""
+    try:
+        started = start(function, handle=handle, daemon=True)
+    except RuntimeError:  # an interpreter that allows no daemons (Py_NewInterpreterFromConfig)
+        return start(function, handle=handle, daemon=False)
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        owner._resilient_wsgi_joined_by_us = True
+    return started
+
+
+def _shut_down_in_time(here: _ProcessState, original: Callable[[], None]) -> None:
+    server = servers.detect()
+    with _step():
+        server.stopping()
+    with _step():
+        adoption.release_executors()
+    if server.may_leave and (here.abandons_threads or _may_loop(here)):
         try:
-            started = start(function, handle=handle, daemon=True)
-        except RuntimeError:  # an interpreter that allows no daemons (Py_NewInterpreterFromConfig)
-            return start(function, handle=handle, daemon=False)
-        owner = getattr(function, "__self__", None)
-        if owner is not None:
-            owner._resilient_wsgi_joined_by_us = True
-        return started
+            _run_exit_functions()
+        finally:
+            server.leave()
+    if LOOPS and any(_holds_up_c(thread) for thread in listed()):
+        # started before the replacement: the loop does not end before them, as without us
+        original()
+    else:
+        _without_join(original)
 
-    def shutdown(self) -> None:
-        """Wait as the plan has it, or, where this process is none of ours, as the interpreter does."""
-        original = self._original or _nothing
-        if self._pid != os.getpid():
-            original()  # first: it tells the threads of executors to end
-            _join_as_ever()
-            return
-        server = servers.detect()
-        with _step():
-            server.stopping()
-        with _step():
-            adopt.release_executors()
-        if server.may_leave and (self._leaves_pid == os.getpid() or self._may_loop()):
-            try:
-                _run_exit_functions()
-            finally:
-                server.leave()
-        if LOOPS and any(_holds_up_c(thread) for thread in adopt.listed()):
-            # started before us: not to wait for it would never end, as it does not without us
-            original()
-        else:
-            _without_join(original)
+
+def _may_loop(here: _ProcessState) -> bool:
+    return LOOPS and here.has_stale_threads and bool(frames.why_not())
 
 
 @contextlib.contextmanager
 def _step() -> Iterator[None]:
-    """Keep one step of an exit, when it raises or is cut short, from keeping the others from
-    running.
-    """
+    """Run the following steps of an exit even if this one raises or is cut short."""
     with contextlib.suppress(CutShort):
         try:
             yield
         except Exception as error:
-            # in a thread of its own: one that is left behind may hold the lock of a log handler
-            bounded(functools.partial(_guard.report, error), LOG_SECONDS)
+            # in a thread of its own: an abandoned thread may hold the lock of a log handler
+            bounded(functools.partial(_guard.report, error), LOG_BEFORE_CUT_SECONDS)
 
 
 def _run_exit_functions() -> None:
-    """Run what the interpreter runs at its end.
+    """Run the exit functions of the interpreter, but not its finalization.
 
-    Not its finalization, into which the threads left behind would run.
+    The abandoned threads would run into that.
     """
     for call in reversed(getattr(threading, "_threading_atexits", ())):
         with _step():
             call()
-    run = getattr(
-        atexit, "_run_exitfuncs", _nothing
-    )  # what Py_FinalizeEx calls; prints what a handler raises and goes on
+    # what Py_FinalizeEx calls; it prints what a handler raises and goes on
+    run = getattr(atexit, "_run_exitfuncs", _nothing)
     with _step(), contextlib.suppress(Exception):  # CPython 3.9 raises the last one again
         run()
     if getattr(atexit, "_ncallbacks", int)():  # cut short before it began
@@ -167,9 +187,7 @@ def _run_exit_functions() -> None:
 
 
 def _without_join(shutdown: Callable[[], None]) -> None:
-    """Call the interpreter's own function with nobody left to wait for: all have ended or are left
-    behind.
-    """
+    """Call the interpreter's own function with no thread left to wait for."""
     if hasattr(threading, "_thread_shutdown"):  # CPython 3.13: the list is in C
         joining, _threading._thread_shutdown = _threading._thread_shutdown, _nothing
         try:
@@ -181,14 +199,10 @@ def _without_join(shutdown: Callable[[], None]) -> None:
         shutdown()
 
 
-def _join_as_ever() -> None:
+def _join_like_the_interpreter() -> None:
     """Join the threads for which the interpreter would have waited, had it started them itself."""
     while True:
-        waiting = [
-            thread
-            for thread in adopt.listed()
-            if _not_joined_by_c(thread) and adopt.runs_here(thread)
-        ]
+        waiting = [thread for thread in listed() if _not_joined_by_c(thread) and runs_here(thread)]
         waiting = [thread for thread in waiting if thread is not threading.current_thread()]
         if not waiting:
             return
@@ -201,7 +215,7 @@ def _not_joined_by_c(thread: threading.Thread) -> bool:
 
 
 def _holds_up_c(thread: threading.Thread) -> bool:
-    return not thread.daemon and not _started_for_c(thread) and adopt.runs_here(thread)
+    return not thread.daemon and not _started_for_c(thread) and runs_here(thread)
 
 
 def _started_for_c(thread: threading.Thread) -> bool:
@@ -219,19 +233,3 @@ def _missing() -> str:
 
 def _nothing() -> None:
     return None
-
-
-_standin = Standin()
-replace, restore = _standin.replace, _standin.restore
-belongs_here, leaves_threads, found_stale = (
-    _standin.belongs_here,
-    _standin.leaves_threads,
-    _standin.found_stale,
-)
-
-
-def missing() -> str:
-    """Return the private names that this CPython does not have, without which the interpreter's own
-    wait stays.
-    """
-    return _standin.missing

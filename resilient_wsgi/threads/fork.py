@@ -1,8 +1,8 @@
-"""Threads that a fork has left behind: their objects say that they are alive, and there is nobody.
+"""Stale threads: objects of threads that did not survive a fork, and claim to be alive.
 
-uWSGI forks without Python's fork callbacks, so in a prefork worker a thread that was started at
-import is listed, alive, and joined at exit; an executor that was used before the fork waits for its
-threads for ever.
+uWSGI forks without Python's fork callbacks. So in a prefork worker a thread that was started at
+import is listed, alive, and joined at exit; and an executor that was used before the fork waits for
+its threads forever.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from ..core.guard import Guard
 from ..core.log import named
 from ..core.text import printable
 from ..events import ExecutorRestarted, StaleThread, ThreadRestarted, emit
-from . import adoption as adopt, finalization
+from .background import run_of
+from .finalization import finalization
+from .live_threads import alive, executor_of, listed, origin_of, runs_here
 from .origin import UNKNOWN
-from .ways import executor_of
 
 HANDLES = ("_os_thread_handle", "_handle")  # CPython 3.14 and 3.13
 
@@ -29,92 +30,104 @@ _guard = Guard("threads")
 _logger = named("threads")
 
 
-class Memory:
-    """The threads that ran before a fork of Python's own (gunicorn's `--preload`), after which
-    `threading` has forgotten them.
+class BeforeFork:
+    """The threads that ran before a fork of Python's own (gunicorn's `--preload`).
+
+    `threading` forgets them at such a fork.
     """
 
     def __init__(self) -> None:
-        self.restart: Sequence[str] = ()
+        self._restart: Sequence[str] = ()
         self._threads: List[threading.Thread] = []
         self._remembers = False
 
-    def begin(self) -> None:
-        """Remember them from now on."""
-        if not self._remembers:
+    def configure(self, restart: Sequence[str], *, remember: bool = False) -> None:
+        """Set the patterns of the names of threads that are restarted after a fork."""
+        self._restart = tuple(restart)
+        if (restart or remember) and not self._remembers:
             os.register_at_fork(before=self._remember, after_in_parent=self._forget)
             self._remembers = True
 
     def _remember(self) -> None:
         with _guard:
-            self._threads = [thread for thread in adopt.alive() if executor_of(thread) is None]
+            self._threads = [thread for thread in alive() if executor_of(thread) is None]
 
     def _forget(self) -> None:
         self._threads = []
 
     def take(self) -> List[threading.Thread]:
-        """Return what was remembered, once, but for those that somebody has started again under
-        their names.
-        """
+        """Return the threads that ran before the fork, once, without those restarted by name."""
         remembered, self._threads = self._threads, []
-        here = {thread.name for thread in adopt.alive()}
+        here = {thread.name for thread in alive()}
         return [thread for thread in remembered if thread.name not in here]
 
-    def is_to_restart(self, thread: threading.Thread) -> bool:
-        """Return whether THREADS.RESTART names it."""
-        return any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in self.restart)
+    def must_restart(self, thread: threading.Thread) -> bool:
+        """Return whether THREADS.RESTART names a thread."""
+        return any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in self._restart)
 
 
-_memory = Memory()
+_before_fork = BeforeFork()
+configure = _before_fork.configure
 
 
-def configure(restart: Sequence[str], *, remembering: bool = False) -> None:
-    """Set the patterns of names of threads that are started again after the fork."""
-    _memory.restart = tuple(restart)
-    if restart or remembering:
-        _memory.begin()
-
-
-def find() -> List[threading.Thread]:
+def stale_threads() -> List[threading.Thread]:
     """Return the threads that are listed as alive and do not run in this process."""
-    return [
-        thread for thread in adopt.listed() if thread.is_alive() and not adopt.runs_here(thread)
-    ]
+    return [thread for thread in listed() if thread.is_alive() and not runs_here(thread)]
 
 
-def lay() -> None:
-    """Make the ghosts of this process say the truth, name them, and bring back what can be.
+def repair() -> None:
+    """Mark the stale threads of this process as dead, restart or report them, restart executors.
 
-    Call it right after a fork.
-
-    Only then: later a new thread may have the place in memory of the old one (3.13 detaches it by
-    its handle).
+    Call it right after a fork, and only then: later a new thread may have the memory of the old one
+    (CPython 3.13 detaches it by its handle).
     """
     _renew_locks()
-    ghosts = find()
-    finalization.found_stale(ghosts)
+    stale = stale_threads()
+    finalization.found_stale(stale)
     with _guard:
-        _revive_executors()
-    for thread in ghosts:
+        _restart_executors()
+    for thread in stale:
         with _guard:
-            _bury(thread)
-    _say_what_stays(thread.name for thread in ghosts if thread.is_alive())
-    forgotten = [thread for thread in _memory.take() if thread not in ghosts]
-    for thread in ghosts + forgotten:
-        if executor_of(thread) is None and getattr(thread, "resilient_wsgi_life", None) is None:
+            mark_dead(thread)
+    _report_still_alive(thread.name for thread in stale if thread.is_alive())
+    forgotten = [thread for thread in _before_fork.take() if thread not in stale]
+    for thread in stale + forgotten:
+        if executor_of(thread) is None and run_of(thread) is None:
             with _guard:
-                _name_or_restart(thread)
+                _restart_or_report(thread)
 
 
-def name() -> None:
-    """Name the ghosts and change nothing: the dry run."""
-    for thread in find():
-        emit(StaleThread(thread.name, str(adopt.origin(thread) or UNKNOWN)))
+def report() -> None:
+    """Report the stale threads and change nothing (dry run)."""
+    for thread in stale_threads():
+        emit(StaleThread(thread.name, str(origin_of(thread) or UNKNOWN)))
 
 
-def _name_or_restart(thread: threading.Thread) -> None:
-    started = str(adopt.origin(thread) or UNKNOWN)
-    if _memory.is_to_restart(thread) and hasattr(thread, "_target"):
+def mark_dead(thread: threading.Thread) -> None:
+    """Mark a thread as dead; a no-op if this CPython keeps that under other names."""
+    internals: Any = thread
+    getattr(threading, "_active", {}).pop(thread.ident, None)
+    handle = next((getattr(internals, name) for name in HANDLES if hasattr(internals, name)), None)
+    if handle is not None:
+        handle._set_done()
+    elif hasattr(internals, "_tstate_lock"):
+        lock, internals._tstate_lock = internals._tstate_lock, None
+        internals._is_stopped = True
+        getattr(threading, "_shutdown_locks", set()).discard(lock)
+
+
+def _report_still_alive(names: Iterable[str]) -> None:
+    still_alive = ", ".join(map(printable, names))
+    if still_alive:
+        _logger.warning(
+            "stale threads could not be marked as dead on this Python, and may hold up join(): %s",
+            still_alive,
+        )
+
+
+def _restart_or_report(thread: threading.Thread) -> None:
+    started = str(origin_of(thread) or UNKNOWN)
+    if _before_fork.must_restart(thread) and hasattr(thread, "_target"):
         restart(thread)
         emit(ThreadRestarted(thread.name, started))
     else:
@@ -122,11 +135,10 @@ def _name_or_restart(thread: threading.Thread) -> None:
 
 
 def restart(thread: threading.Thread) -> None:
-    """Start a thread again that the fork has left behind: the same object, so that whoever holds it
-    has a living one.
+    """Restart a stale thread: the same object, so that everything that holds it has a live one.
 
-    What it was doing is lost, and what it had locked stays locked: for threads that can begin from
-    the start.
+    What it was doing is lost, and what it had locked stays locked: only for threads that can begin
+    from the start.
     """
     attributes: Any = thread
     threading.Thread.__init__(
@@ -140,58 +152,32 @@ def restart(thread: threading.Thread) -> None:
     thread.start()
 
 
-def _bury(thread: threading.Thread) -> None:
-    """Mark a thread as dead. Where this CPython keeps that under other names, nothing is done."""
-    internals: Any = thread
-    getattr(threading, "_active", {}).pop(thread.ident, None)
-    handle = next((getattr(internals, name) for name in HANDLES if hasattr(internals, name)), None)
-    if handle is not None:
-        handle._set_done()
-    elif hasattr(internals, "_tstate_lock"):
-        lock, internals._tstate_lock = internals._tstate_lock, None
-        internals._is_stopped = True
-        getattr(threading, "_shutdown_locks", set()).discard(lock)
-
-
-def _say_what_stays(names: Iterable[str]) -> None:
-    alive = ", ".join(map(printable, names))
-    if alive:
-        _logger.warning(
-            "stale threads could not be marked as dead on this Python, and may hold up join(): %s",
-            alive,
-        )
-
-
 def _renew_locks() -> None:
-    """Free the locks of `threading` that a thread may have held which the fork has left behind."""
+    """Free the locks of `threading` that a thread may have held at the fork."""
     for name in ("_active_limbo_lock", "_shutdown_locks_lock"):
         renew = getattr(getattr(threading, name, None), "_at_fork_reinit", None)
         if renew is not None:
             renew()
 
 
-def _revive_executors() -> None:
+def _restart_executors() -> None:
     module = sys.modules.get("concurrent.futures.thread")
     if module is None:
         return
-    # CPython 3.14 clears the first at a fork of Python's own; the second has every thread that
-    # somebody still holds
+    # CPython 3.14 clears the first at a fork of Python's own; the second has every thread that is
+    # still referenced
     known = {*getattr(module, "_threads_queues", ()), *getattr(threading, "_dangling", ())}
-    lost = [thread for thread in known if not adopt.runs_here(thread)]
+    lost = [thread for thread in known if not runs_here(thread)]
     pools: Dict[int, Any] = {
         id(pool): pool for thread in lost for pool in [executor_of(thread)] if _has(pool, thread)
     }
     for pool in pools.values():
         started = next(
-            (
-                str(adopt.origin(thread) or UNKNOWN)
-                for thread in lost
-                if executor_of(thread) is pool
-            ),
+            (str(origin_of(thread) or UNKNOWN) for thread in lost if executor_of(thread) is pool),
             UNKNOWN,
         )
         name = min(thread.name for thread in pool._threads)
-        if revive(pool):
+        if restart_executor(pool):
             emit(ExecutorRestarted(name, started))
 
 
@@ -199,12 +185,11 @@ def _has(pool: Any, thread: threading.Thread) -> bool:
     return thread in getattr(pool, "_threads", ()) and not getattr(pool, "_shutdown", False)
 
 
-def revive(executor: Any) -> bool:
-    """Make an executor usable that was used before the fork.
+def restart_executor(executor: Any) -> bool:
+    """Make an executor usable that was used before the fork; return whether that was possible.
 
-    What was queued in it belongs to the parent.
-
-    Return whether that could be done: not where this CPython keeps its state under other names.
+    Jobs that were queued in it belong to the parent. It is not possible if this CPython keeps the
+    state of executors under other names.
     """
     fresh: Dict[str, Callable[[], Any]] = {
         "_threads": set,

@@ -1,6 +1,4 @@
-"""Where a thread was started and where it stands now: what an operator needs to find the line that
-must change.
-"""
+"""Where a thread was started and what it executes now: an operator finds the line to change."""
 
 from __future__ import annotations
 
@@ -22,10 +20,9 @@ _PASSED = (
 
 
 class Origin:
-    """The process and the lines in which a thread was started.
+    """The process and the lines of code that started a thread.
 
-    Taken at each `Thread.start`: what costs time, the line numbers and the text, waits until
-    somebody asks.
+    Recorded at each `Thread.start`; what costs time, line numbers and text, is computed on demand.
     """
 
     __slots__ = ("_places", "pid", "time", "work")
@@ -33,7 +30,7 @@ class Origin:
     def __init__(self, frame: Optional[FrameType], *, work: bool = False) -> None:
         self.pid = os.getpid()
         self.time = time.monotonic()
-        self.work = work  # whether a request or task has started it
+        self.work = work  # a request or task has started it
         places: List[Tuple[CodeType, int]] = []
         self._places = places
         left = DEPTH
@@ -43,9 +40,7 @@ class Origin:
             left -= 1
 
     def starter(self) -> str:
-        """Return the file whose code started the thread: the innermost that is not `threading` or
-        an executor.
-        """
+        """Return the file that started the thread: the innermost but `threading` and executors."""
         files = (code.co_filename for code, _ in self._places)
         return next((file for file in files if not file.startswith(_PASSED)), "")
 
@@ -67,7 +62,7 @@ UNKNOWN = "  (started before resilient_wsgi.threads was installed)"
 
 
 def stack_of(thread: threading.Thread) -> str:
-    """Return the places in which a thread of this process stands, outermost first."""
+    """Return the stack of a thread of this process, outermost call first."""
     reason = frames.why_not()
     if reason:
         return f"  (no stacks: {reason})"
@@ -78,7 +73,7 @@ def stack_of(thread: threading.Thread) -> str:
 
 
 def places(frame: FrameType, without: Sequence[str] = ()) -> str:
-    """Return where a thread stands, outermost first, but for some modules."""
+    """Return the stack of a thread, outermost call first, without some modules."""
     stack = reversed(list(traceback.walk_stack(frame)))
     return _text(
         (each.f_code, line) for each, line in stack if each.f_globals.get("__name__") not in without
@@ -86,7 +81,7 @@ def places(frame: FrameType, without: Sequence[str] = ()) -> str:
 
 
 def _text(found: Iterable[Tuple[CodeType, int]]) -> str:
-    # as in a traceback, but without the source: after a deploy the file has other lines than those
-    # that run, and to read it might take longer than an exit may
+    # as in a traceback, but without the source: after a deploy the file may differ from the code
+    # that runs, and reading it might take longer than an exit may
     rows = [(code.co_filename, line, code.co_name, "") for code, line in found]
     return "".join(traceback.format_list(traceback.StackSummary.from_list(rows))).rstrip()

@@ -17,17 +17,16 @@ from .spawn import register, stem
 F = TypeVar("F", bound=Callable[[], object])
 
 CONTINUE, STOP = "continue", "stop"
-BACK_OFF = 8.0  # times the interval: the longest pause after failures, where none is given
+BACK_OFF = 8.0  # the default of `max_pause`, in intervals
 _logger = named("threads")
 
 
 class Schedule:
-    """When the next run is due: on a grid that begins with the first run, so that long runs cause
-    neither drift nor a pile.
+    """When the next run is due: on a grid that begins with the first run.
 
-    A run that is missed because the one before took too long is left out. After failures the pause
-    doubles, up to `max_pause`. `jitter` delays each run by a random time of at most that many
-    seconds and does not move the grid.
+    So runs neither drift nor pile up: a run that is missed because the previous one took too long
+    is skipped. After failures the pause doubles, up to `max_pause`. `jitter` delays each run by a
+    random time up to that many seconds and does not move the grid.
     """
 
     def __init__(
@@ -74,20 +73,19 @@ def every(
     where: str = "workers",
     on_stop: Optional[Callable[[], object]] = None,
 ) -> Callable[[F], F]:
-    """Run the decorated function every `seconds` in a background thread, until the process is told
-    to stop.
+    """Run the decorated function every `seconds` in a background thread, until the process stops.
 
     The first run is after `seconds`, or at once with `immediately`. A run that takes longer than
     its interval delays the next one to the next multiple: runs neither drift nor pile up, and never
     overlap. Each is up to `jitter` seconds late, so that the workers do not all run at once. After
     an exception, which is logged, the next run follows at the usual time, then after twice the
-    interval, four times, at most `max_pause` seconds (8 times the interval if not given), until one
-    succeeds; with `on_error="stop"` the first exception ends it.
+    interval, four times, at most `max_pause` seconds (8 intervals by default), until one succeeds;
+    with `on_error="stop"` the first exception ends it.
 
     `name`, `group`, `where` and `on_stop` are as for `spawn`; `where="one"` runs it in one worker
-    of the instance. The function is returned as it is. Raises `TypeError` for what cannot be called
+    of the instance. The function is returned unchanged. Raises `TypeError` if it is not callable,
     and `ValueError` for an interval that is not positive, a negative jitter or pause, an unknown
-    `on_error`, and what `spawn` raises it for.
+    `on_error`, and whatever `spawn` raises it for.
     """
     _check(seconds, jitter, max_pause, on_error)
     limit = BACK_OFF * seconds if max_pause is None else max_pause

@@ -1,6 +1,4 @@
-"""The background threads of this library's users: who they are, how they are told to stop, what
-became of each.
-"""
+"""The registered background threads: how they are started and stopped, and what became of each."""
 
 from __future__ import annotations
 
@@ -10,56 +8,54 @@ import threading
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from .. import servers
-from ..core.system import SYSTEM, System
-from .background import Life, Member
+from ..core.system import SYSTEM, PerProcess, System
+from .background import BackgroundThread, Run, run_of
 
 
 class Stop:
-    """Whether this process has been told to stop, why, and since when. The first reason stays."""
+    """Whether one process has been notified to stop, and why. The first reason stays."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.event = threading.Event()
         self.reason = ""
 
 
 class Registry:
-    """The threads that `spawn` and `every` have registered, in the order in which they were.
+    """The threads that `spawn` and `every` have registered, in that order.
 
-    What is registered survives a fork, the threads themselves do not: they are started anew in each
-    child in which they are to run. No locks: a fork could find one held. Dictionary operations are
-    atomic and are all that is needed.
+    Registrations survive a fork, running threads do not: each child starts those that run in it.
+    There is no lock, which a fork could leave held: dictionary operations are atomic, and are all
+    that is needed.
     """
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._system = system
-        self._members: Dict[str, Member] = {}
+        self._threads: Dict[str, BackgroundThread] = {}
         self._numbers = itertools.count(1)
-        self._stop = Stop()
+        self._stop = PerProcess(Stop)
 
     def __repr__(self) -> str:
-        running = sum(member.is_alive() for member in self)
-        return f"<Registry {running} of {len(self._members)} running{' stopping' if self.stopping else ''}>"
+        running = sum(thread.is_alive() for thread in self)
+        stopping = " stopping" if self.stopping else ""
+        return f"<Registry {running} of {len(self._threads)} running{stopping}>"
 
-    def __iter__(self) -> Iterator[Member]:
-        return iter(list(self._members.values()))
+    def __iter__(self) -> Iterator[BackgroundThread]:
+        return iter(list(self._threads.values()))
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._threads)
 
-    def __getitem__(self, name: str) -> Member:
-        return self._members[name]
+    def __getitem__(self, name: str) -> BackgroundThread:
+        return self._threads[name]
 
     @property
     def process(self) -> Stop:
-        """Return what this process has been told; a fork begins untold."""
-        if self._stop.pid != os.getpid():
-            self._stop = Stop()
-        return self._stop
+        """Return whether this process was notified to stop; a forked child begins without."""
+        return self._stop.get()
 
     @property
     def stopping(self) -> bool:
-        """Return whether this process has been told to stop."""
+        """Return whether this process has been notified to stop."""
         return self.process.event.is_set()
 
     @property
@@ -67,130 +63,124 @@ class Registry:
         """Return why this process stops, empty while it does not."""
         return self.process.reason
 
-    def add(self, member: Member) -> None:
-        """Register a thread. Raises `ValueError` if one of that name is there and has not ended."""
-        known = self._members.get(member.name)
+    def add(self, thread: BackgroundThread) -> None:
+        """Register a thread. Raises `ValueError` if one of that name is registered and not ended."""
+        known = self._threads.get(thread.name)
         if known is not None and not known.ended:
             msg = (
-                f"a background thread named {member.name!r} is registered already; give this one another name, or stop "
-                f"that one first. It was registered in\n{known.origin}"
+                f"a background thread named {thread.name!r} is registered already: use another "
+                f"name, or stop that one first. It was registered in\n{known.origin}"
             )
             raise ValueError(msg)
-        self._members.pop(member.name, None)  # so that the new one stands at the end
-        self._members[member.name] = member
+        self._threads.pop(thread.name, None)  # so that the new one is last
+        self._threads[thread.name] = thread
 
     def free_name(self, stem: str) -> str:
         """Return the stem, with a number if a thread of that name is registered."""
         name = stem
-        while name in self._members:
+        while name in self._threads:
             name = f"{stem}-{next(self._numbers)}"
         return name
 
-    def forget(self, member: Member) -> None:
-        """Take a member out; its thread is not stopped."""
-        if self._members.get(member.name) is member:
-            del self._members[member.name]
+    def forget(self, thread: BackgroundThread) -> None:
+        """Remove a registration; the thread is not stopped."""
+        if self._threads.get(thread.name) is thread:
+            del self._threads[thread.name]
 
     def reset(self) -> None:
-        """Forget every thread and that the process was told to stop.
+        """Forget every thread, and that the process was notified to stop.
 
-        For tests: threads that run are not stopped.
+        For tests: running threads are not stopped.
         """
-        self._members.clear()
-        self._stop = Stop()
+        self._threads.clear()
+        self._stop.clear()
 
     def start_here(self) -> None:
-        """Start what was registered in an ancestor of this process and is to run in it."""
+        """Start the threads that an ancestor of this process registered and that run in it."""
         identity = servers.detect().identity()
-        for member in self:
-            if member.placement.matches(identity) and not member.started_here:
-                member.start()
+        for thread in self:
+            if thread.placement.matches(identity) and not thread.started_here:
+                thread.start()
 
-    def tell_process(self, reason: str) -> Stop:
-        """Tell this process that it stops; the first reason stays."""
-        told = self.process
-        if not told.event.is_set():
-            told.reason = reason
-            told.event.set()
-        return told
+    def notify_process(self, reason: str) -> Stop:
+        """Note that this process stops; the first reason stays."""
+        stop = self.process
+        if not stop.event.is_set():
+            stop.reason = reason
+            stop.event.set()
+        return stop
 
-    def stop(self, reason: str, deadline: float) -> List[Life]:
-        """Tell all to stop, one group after the other, the latest registered first; return those
-        still running.
+    def stop(self, reason: str, deadline: float) -> List[Run]:
+        """Notify all threads to stop, group by group, the latest first; return those still running.
 
         `deadline` is a time of the monotonic clock. Each group is waited for before the next is
-        told, but a group that does not end leaves the later ones their equal share of the time.
+        notified, but a group that does not end leaves the later ones their equal share of the time.
         """
         groups = self._groups()
         for number, group in enumerate(groups):
-            for life in group:
-                life.tell(reason)
+            for run in group:
+                run.notify(reason)
             now = self._system.monotonic()
             until = now + max(0.0, deadline - now) / (len(groups) - number)
-            for life in group:
-                life.join(max(0.0, until - self._system.monotonic()))
-        for group in groups:  # who was late in its group may have used the others' time
-            for life in group:
-                life.join(max(0.0, deadline - self._system.monotonic()))
-        return [life for group in groups for life in group if life.is_alive()]
+            for run in group:
+                run.join(max(0.0, until - self._system.monotonic()))
+        for group in groups:  # those that were late may use the time that others have left
+            for run in group:
+                run.join(max(0.0, deadline - self._system.monotonic()))
+        return [run for group in groups for run in group if run.is_alive()]
 
-    def _groups(self) -> List[List[Life]]:
-        groups: Dict[str, List[Life]] = {}
-        for member in reversed(list(self)):
-            life = member.life
-            if life is not None and life.is_alive() and not life.is_current():
-                groups.setdefault(member.group, []).append(life)
+    def _groups(self) -> List[List[Run]]:
+        groups: Dict[str, List[Run]] = {}
+        for thread in reversed(list(self)):
+            run = thread.run_here
+            if run is not None and run.is_alive() and not run.is_current():
+                groups.setdefault(thread.group, []).append(run)
         return list(groups.values())
 
     def report(self) -> Tuple[Tuple[str, str], ...]:
-        """Return of each registered thread its name and what it does, or did in the end, in words."""
-        return tuple((member.name, member.outcome) for member in self)
+        """Return name and outcome, in words, of each registered thread."""
+        return tuple((thread.name, thread.outcome) for thread in self)
 
 
 registry = Registry()
 
 
-def current_life() -> Optional[Life]:
-    """Return the registered thread that calls this, None in any other thread."""
-    life: Optional[Life] = getattr(threading.current_thread(), "resilient_wsgi_life", None)
-    return life if life is not None and life.pid == os.getpid() else None
+def current_run() -> Optional[Run]:
+    """Return the run of the registered thread that calls this, None in any other thread."""
+    run = run_of(threading.current_thread())
+    return run if run is not None and run.pid == os.getpid() else None
 
 
 class StopEvent:
-    """Like a `threading.Event` that is set when the calling thread is to stop: itself, or with its
-    whole process.
-    """
+    """Like a `threading.Event` that is set when the calling thread must stop: it or its process."""
 
     def is_set(self) -> bool:
-        """Return whether the calling thread is to stop."""
+        """Return whether the calling thread must stop."""
         return self._event().is_set()
 
     def wait(self, timeout: Optional[float] = None) -> bool:
-        """Wait until the calling thread is to stop, at most `timeout` seconds; return whether it
-        is.
-        """
+        """Wait up to `timeout` seconds until this thread must stop; return whether it must."""
         return self._event().wait(timeout)
 
     def _event(self) -> threading.Event:
-        life = current_life()
-        return registry.process.event if life is None else life.event
+        run = current_run()
+        return registry.process.event if run is None else run.event
 
     def __repr__(self) -> str:
-        return f"<StopEvent {'set' if self.is_set() else 'not set'} reason={registry.reason!r}>"
+        state = "set" if self.is_set() else "not set"
+        return f"<StopEvent {state} reason={registry.reason!r}>"
 
 
 stop_event = StopEvent()
 
 
 def stopping() -> bool:
-    """Return whether the calling thread is to stop: because its process ends, or because it alone
-    was told to.
-    """
+    """Return whether the calling thread must stop: it alone, or because its process ends."""
     return stop_event.is_set()
 
 
 def sleep(seconds: float) -> bool:
-    """Sleep, but return at once when told to stop; return whether the calling thread is to stop.
+    """Sleep, but return at once if notified to stop; return whether the calling thread must stop.
 
     Raises `ValueError` for a negative time, as `time.sleep` does.
     """

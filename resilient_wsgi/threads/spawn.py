@@ -1,4 +1,4 @@
-"""Register a background thread, and start it where it is to run."""
+"""Register a background thread, and start it in the processes that run it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import Any, Callable, Optional
 
 from .. import servers
 from ..errors import ResilientError
-from .background import Member
+from .background import BackgroundThread, Placement
 from .origin import Origin
-from .placement import Placement
 from .registry import registry
-from .shutdown import hook_into_server
+from .shutdown import shutdown
 
 
 class AlreadyStopping(ResilientError, RuntimeError):
-    """Raised by `spawn` and `every` when the process has been told to stop: the thread could do
-    nothing.
-    """
+    """Raised by `spawn` and `every` after the process was notified to stop."""
 
 
 def spawn(
@@ -29,24 +26,23 @@ def spawn(
     where: str = "workers",
     on_stop: Optional[Callable[[], object]] = None,
     **kwargs: Any,
-) -> Member:
-    """Run `fn(*args, **kwargs)` in a background thread of each process in which it belongs; return
-    its handle.
+) -> BackgroundThread:
+    """Run `fn(*args, **kwargs)` in a background thread of each matching process; return its handle.
 
-    Called in a master before the fork it starts nothing there: the thread is started once in each
-    worker after it. `where` is `workers` (all, the default), `one` (one worker of the instance;
+    Called in a master before the fork, it starts nothing there: each worker starts the thread once
+    after the fork. `where` is `workers` (all, the default), `one` (one worker of the instance;
     another takes over when that one dies), `mules`, `spoolers`, `worker:<n>`, `mule:<n>`, or
-    `farm:<name>` (uWSGI's mules of that farm). A process without a master runs it whatever `where`
-    says.
+    `farm:<name>` (uWSGI's mules of that farm). A process without a master ignores `where` and
+    always runs the thread.
 
-    The thread is told to stop when its process is: `sleep()` returns at once, `stopping()` and
-    `stop_event` say so, and `on_stop`, if given, is called from another thread. Groups are told one
-    after the other, the latest registered first. It does not keep its process alive, and one that
-    has not ended within THREADS.GRACE is left behind and named in the log.
+    When its process stops, the thread is notified: `sleep()` returns at once, `stopping()` and
+    `stop_event` become true, and `on_stop`, if given, is called from another thread. Groups are
+    notified one after the other, the latest registered first. The thread does not keep its process
+    alive: if it has not ended within THREADS.GRACE it is abandoned and named in the log.
 
-    Raises `TypeError` if `fn` or `on_stop` cannot be called, `ValueError` for a `where` that is not
-    known or that the instance does not have, and for the name of a registered thread that has not
-    ended, `AlreadyStopping` in a process that was told to stop.
+    Raises `TypeError` if `fn` or `on_stop` is not callable; `ValueError` if `where` is not known or
+    does not exist in the instance, or a registered thread of that name has not ended; and
+    `AlreadyStopping` in a process that was notified to stop.
     """
     for what, value in (("fn", fn), ("on_stop", on_stop)):
         if not callable(value) and (what == "fn" or value is not None):
@@ -67,17 +63,18 @@ def register(
     where: str,
     on_stop: Optional[Callable[[], object]],
     origin: Origin,
-) -> Member:
-    """Do what `spawn` and `every` have in common."""
+) -> BackgroundThread:
+    """Register a thread and start it here if its placement matches: for `spawn` and `every`."""
     if name is not None and (not isinstance(name, str) or not name):
-        msg = f"the name of a background thread is a string that is not empty; got {name!r}"
+        msg = f"the name of a background thread must be a non-empty string; got {name!r}"
         raise ValueError(msg)
     placement = Placement(where)
     if registry.stopping:
-        msg = f"{name or stem!r} was not started: this process has been told to stop ({registry.reason})"
+        why = f"this process has been notified to stop ({registry.reason})"
+        msg = f"{name or stem!r} was not started: {why}"
         raise AlreadyStopping(msg)
-    hook_into_server()
-    member = Member(
+    shutdown.hook_into_server()
+    thread = BackgroundThread(
         name or registry.free_name(stem),
         run,
         group=group,
@@ -85,14 +82,14 @@ def register(
         on_stop=on_stop,
         origin=origin,
     )
-    registry.add(member)
+    registry.add(thread)
     if placement.matches(servers.detect().identity()):
-        member.start()
-    return member
+        thread.start()
+    return thread
 
 
 def stem(fn: Callable[..., object]) -> str:
-    """Return the name of a function, to make the name of its thread from."""
+    """Return the name of a function, from which the name of its thread is derived."""
     return getattr(fn, "__qualname__", None) or type(fn).__name__
 
 

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from resilient_wsgi.settings.options import Threads
-from resilient_wsgi.threads.plan import Plan
+from resilient_wsgi.threads.exit_timeouts import ExitTimeouts
 
 PRELUDE = """
 import atexit, concurrent.futures, os, sys, threading, time, types
@@ -73,7 +73,7 @@ def ending():
 
 @pytest.mark.parametrize("mercy", [1, 2, 3, 4, 10, 30, 60, 600, None])
 def test_every_part_of_an_exit_has_its_time_and_all_of_it_ends_before_the_server_kills(mercy):
-    plan = Plan(Threads(), mercy, begun=1000.0)
+    plan = ExitTimeouts(Threads(), mercy, begun=1000.0)
     granted = 60 if mercy is None else mercy
     assert (
         1000
@@ -98,14 +98,14 @@ def test_every_part_of_an_exit_has_its_time_and_all_of_it_ends_before_the_server
     ],
 )
 def test_what_the_operator_has_set_keeps_its_meaning_within_the_mercy(options, mercy, work, gone):
-    plan = Plan(Threads(**options), mercy, begun=0.0)
+    plan = ExitTimeouts(Threads(**options), mercy, begun=0.0)
     assert (plan.work_until, plan.gone_at) == (pytest.approx(work), pytest.approx(gone))
 
 
 @pytest.mark.parametrize("mercy", [1, 4, 5, 8, 60])
 def test_what_is_kept_for_background_threads_is_work_s_where_there_are_none(mercy):
     with_them, alone = (
-        Plan(Threads(), mercy, begun=0.0, background=some) for some in (True, False)
+        ExitTimeouts(Threads(), mercy, begun=0.0, background=some) for some in (True, False)
     )
     assert (
         with_them.work_until < alone.work_until <= alone.cut_at < alone.gone_at == with_them.gone_at
@@ -199,7 +199,7 @@ def test_a_thread_that_has_run_ten_times_as_long_as_the_mercy_is_taken_for_one_t
         request(lambda: threading.Thread(target=forever, name="old").start())
         for thread in threading.enumerate():
             if thread.name == "old":
-                thread._resilient_wsgi_origin.time -= 300
+                thread.resilient_wsgi_origin.time -= 300
         begun = time.monotonic()
         atexit.register(lambda: say(time.monotonic() - begun < 4))
         """,

@@ -17,12 +17,12 @@ from resilient_wsgi import app as stack, testing
 from resilient_wsgi.core.patching import is_ours
 from resilient_wsgi.readiness.last_error import LAST_ERROR
 from resilient_wsgi.stderr import children
-from resilient_wsgi.threads import adoption as adopt
+from resilient_wsgi.threads import adoption
 
 POOL = concurrent.futures.ThreadPoolExecutor
 OURS = {
-    "Thread.start": (adopt.install, adopt.uninstall, threading.Thread, "start"),
-    "submit": (adopt.install, adopt.uninstall, POOL, "submit"),
+    "Thread.start": (adoption.install, adoption.uninstall, threading.Thread, "start"),
+    "submit": (adoption.install, adoption.uninstall, POOL, "submit"),
     "excepthook": (LAST_ERROR.watch, LAST_ERROR.unwatch, sys, "excepthook"),
     "os.system": (children.install, children.uninstall, os, "system"),
     "os.posix_spawn": (children.install, children.uninstall, os, "posix_spawn"),

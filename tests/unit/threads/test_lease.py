@@ -108,15 +108,15 @@ def test_a_long_name_is_no_error_and_differs_from_another(server):
 
 def test_a_thread_for_one_worker_waits_until_it_is_its_turn(holder, eventually):
     process, ran = holder(), []
-    member = spawn(lambda: ran.append(1), name="job", where="one")
+    thread = spawn(lambda: ran.append(1), name="job", where="one")
     assert not ran
     process.kill()
     eventually(lambda: ran)
-    member.join(5)
+    thread.join(5)
 
 
 def test_a_thread_that_waits_for_its_turn_obeys_the_stop(holder):
     holder()
-    member = spawn(stop_event.wait, name="job", where="one")
+    thread = spawn(stop_event.wait, name="job", where="one")
     registry["job"].stop()
-    assert member.join(5)
+    assert thread.join(5)

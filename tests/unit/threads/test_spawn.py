@@ -21,11 +21,11 @@ def test_a_thread_that_sleeps_is_woken_by_the_stop_and_ends():
         while not sleep(3600):
             pass
 
-    member = spawn(work)
+    thread = spawn(work)
     assert registry.stop("a test", soon()) == []
-    assert not member.is_alive()
-    assert member.outcome.startswith("stopped in 0.")
-    assert "(a test)" in member.outcome
+    assert not thread.is_alive()
+    assert thread.outcome.startswith("stopped in 0.")
+    assert "(a test)" in thread.outcome
 
 
 def test_arguments_are_passed_on():
@@ -42,10 +42,10 @@ def test_stopping_and_the_stop_event_say_the_same_as_sleep(eventually):
         stop_event.wait()
         seen.append((stopping(), stop_event.is_set(), sleep(3600)))
 
-    member = spawn(work)
+    thread = spawn(work)
     eventually(lambda: seen)
-    member.stop()
-    assert member.join(5)
+    thread.stop()
+    assert thread.join(5)
     assert seen == [(False, False), (True, True, True)]
 
 
@@ -61,14 +61,14 @@ def test_a_thread_that_is_not_registered_is_told_with_its_process():
     seen = []
     thread = threading.Thread(target=lambda: seen.append(sleep(3600)))
     thread.start()
-    registry.tell_process("a test")
+    registry.notify_process("a test")
     thread.join(5)
     assert seen == [True]
 
 
 def test_the_first_reason_stays():
-    registry.tell_process("the first")
-    registry.tell_process("the second")
+    registry.notify_process("the first")
+    registry.notify_process("the second")
     assert registry.reason == "the first"
 
 
@@ -100,7 +100,7 @@ def test_a_group_that_does_not_end_leaves_the_others_their_share():
     bad = spawn(gate.wait, name="bad", group="two")
     left = registry.stop("a test", time.monotonic() + 0.4)
     gate.set()
-    assert [life.member for life in left] == [bad]
+    assert [run.background for run in left] == [bad]
     assert registry["good"].outcome.startswith("stopped")
 
 
@@ -134,7 +134,7 @@ def test_a_thread_that_starts_threads_while_stopping_gets_a_clear_error():
             errors.append(str(error))
 
     spawn(work)
-    registry.tell_process("a test")
+    registry.notify_process("a test")
     registry.stop("a test", soon())
     assert len(errors) == 1
     assert "a test" in errors[0]
@@ -163,10 +163,10 @@ def test_a_thousand_threads_stop_in_time():
 def test_what_a_thread_raises_is_told_and_goes_where_error_trackers_look(happened, monkeypatch):
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
-    member = spawn(lambda: 1 / 0, name="divider")
-    member.join(5)
+    thread = spawn(lambda: 1 / 0, name="divider")
+    thread.join(5)
     assert seen == [ZeroDivisionError]
-    assert member.outcome == "failed: ZeroDivisionError: division by zero"
+    assert thread.outcome == "failed: ZeroDivisionError: division by zero"
     assert [e for e in happened if isinstance(e, ThreadFailed)] == [
         ThreadFailed("divider", "ZeroDivisionError: division by zero")
     ]
@@ -214,20 +214,20 @@ def test_it_runs_in_the_processes_it_is_for(server, where, role, number, runs):
 
 def test_what_is_registered_in_the_master_starts_once_in_the_worker(server):
     server.role = MASTER
-    member = spawn(stop_event.wait)
-    assert not member.started_here
-    assert member.outcome == "waits for workers"
+    thread = spawn(stop_event.wait)
+    assert not thread.started_here
+    assert thread.outcome == "waits for workers"
     server.role = WORKER
     registry.start_here()
-    assert member.is_alive()
-    thread = member.life.thread
+    assert thread.is_alive()
+    started = thread.run_here.thread
     registry.start_here()
-    assert member.life.thread is thread
+    assert thread.run_here.thread is started
 
 
 @pytest.mark.parametrize("name", ["", 3, b"x"])
 def test_a_name_that_is_none_is_an_error(name):
-    with pytest.raises(ValueError, match="a string that is not empty"):
+    with pytest.raises(ValueError, match="a non-empty string"):
         spawn(print, name=name)
 
 
@@ -269,14 +269,14 @@ def test_a_negative_sleep_is_an_error():
 
 
 def test_spawning_in_a_process_that_was_told_to_stop_is_an_error():
-    registry.tell_process("it ends")
+    registry.notify_process("it ends")
     with pytest.raises(AlreadyStopping, match=r"'print' was not started: .*\(it ends\)"):
         spawn(print)
 
 
 def test_reprs_tell():
-    member = spawn(stop_event.wait, name="teller")
-    assert repr(member) in (
+    thread = spawn(stop_event.wait, name="teller")
+    assert repr(thread) in (
         "<background thread 'teller': running>",
         "<background thread 'teller': starting>",
     )

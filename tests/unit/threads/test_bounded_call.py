@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from resilient_wsgi.threads import bounded_call as bounded, late
+from resilient_wsgi.threads import bounded_call
 
 
 def test_where_the_interpreter_starts_no_thread_any_more_callbacks_are_bounded_nevertheless(
@@ -13,16 +13,16 @@ def test_where_the_interpreter_starts_no_thread_any_more_callbacks_are_bounded_n
     def refuse(*_):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(late._thread, "start_new_thread", refuse)
+    monkeypatch.setattr(bounded_call._thread, "start_new_thread", refuse)
     gate, ended = threading.Event(), threading.Event()
-    assert not bounded.bounded(lambda: gate.wait() and ended.set(), 0.05)
+    assert not bounded_call.bounded(lambda: gate.wait() and ended.set(), 0.05)
     gate.set()
     assert ended.wait(10)
-    assert bounded.bounded(lambda: 1 / 0, 10)  # logged, and it came back
+    assert bounded_call.bounded(lambda: 1 / 0, 10)  # logged, and it came back
 
 
 def test_where_no_thread_can_be_had_at_all_the_call_is_left_out(monkeypatch):
-    monkeypatch.setattr(late, "begin", lambda _: False)
+    monkeypatch.setattr(bounded_call, "start_thread", lambda _: False)
     called = []
-    assert not bounded.bounded(lambda: called.append(1), 10)
+    assert not bounded_call.bounded(lambda: called.append(1), 10)
     assert called == []

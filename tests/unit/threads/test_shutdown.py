@@ -14,7 +14,7 @@ import pytest
 from resilient_wsgi import threads
 from resilient_wsgi.events import ThreadAbandoned, ThreadHoldsExit
 from resilient_wsgi.settings.options import Threads
-from resilient_wsgi.threads import shutdown as exits
+from resilient_wsgi.threads.finalization import finalization
 
 ON = """
 import atexit, concurrent.futures, logging, os, sys, threading, time
@@ -320,7 +320,7 @@ def test_installing_twice_is_installing_once_and_changes_the_options():
     threads.install(Threads(adopt=True))
     assert threads.install(Threads(adopt=True, grace=7.0)) == [
         "threading.Thread.start",
-        "exit bounded to 7 s",
+        "exit limited to 7 s",
     ]
     assert threads.install(Threads(adopt=False)) == ["registered threads only"]
     assert threading._shutdown is shutdown
@@ -348,12 +348,12 @@ def test_stop_tells_the_process_and_says_what_was_left(happened, server):
         assert threads.stopping()
         (event,) = [e for e in happened if isinstance(e, ThreadAbandoned)]
         assert event.name == "stubborn"
-        assert "test_exit.py" in event.started
+        assert "test_shutdown.py" in event.started
         assert not [e for e in happened if isinstance(e, ThreadHoldsExit)]
     finally:
         gate.set()
         thread.join()
-        exits._left_behind_pid = 0
+        finalization._here.clear()
 
 
 def test_registered_threads_get_their_grace_where_nothing_is_adopted(server):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from resilient_wsgi.threads import fork as ghosts
+from resilient_wsgi.threads import fork as forks
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="needs /proc and a plain fork"
@@ -71,7 +71,7 @@ def forked(child):
     return run
 
 
-def test_without_the_library_a_ghost_is_alive_and_holds_up_the_exit(forked):
+def test_without_the_library_a_stale_thread_is_alive_and_holds_up_the_exit(forked):
     done = forked("""
         thread = threading.Thread(target=hang)
         thread.start()
@@ -84,10 +84,10 @@ def test_without_the_library_a_ghost_is_alive_and_holds_up_the_exit(forked):
     assert done.stdout == "True True 1\n"
 
 
-def test_a_ghost_is_named_says_the_truth_and_does_not_hold_up_the_exit(forked):
+def test_a_stale_thread_is_named_says_the_truth_and_does_not_hold_up_the_exit(forked):
     done = forked("""
         threads.install()
-        thread = threading.Thread(target=hang, name="ghost")
+        thread = threading.Thread(target=hang, name="stale")
         thread.start()
         def work():
             print(thread.is_alive(), thread in threading.enumerate())
@@ -97,12 +97,12 @@ def test_a_ghost_is_named_says_the_truth_and_does_not_hold_up_the_exit(forked):
         leave()
         """)
     assert done.stdout == "False False\n0\nTrue\n"
-    assert done.stderr.count("thread 'ghost' does not run in this process") == 1
+    assert done.stderr.count("thread 'stale' does not run in this process") == 1
 
 
-def test_a_ghost_from_before_the_library_is_found_by_what_runs(forked):
+def test_a_stale_thread_from_before_the_library_is_found_by_what_runs(forked):
     done = forked("""
-        thread = threading.Thread(target=hang, name="ghost")
+        thread = threading.Thread(target=hang, name="stale")
         thread.start()
         threads.install()
         def work():
@@ -225,10 +225,10 @@ def test_a_lock_of_threading_that_was_held_at_the_fork_is_free_after_it(forked):
     assert done.stdout == "started\n0\n"
 
 
-def test_report_names_the_ghost_and_leaves_it(forked):
+def test_report_names_the_stale_thread_and_leaves_it(forked):
     done = forked("""
         threads.install(Threads(mode="report"))
-        thread = threading.Thread(target=hang, name="ghost")
+        thread = threading.Thread(target=hang, name="stale")
         thread.start()
         def work():
             print(thread.is_alive(), flush=True)
@@ -237,7 +237,7 @@ def test_report_names_the_ghost_and_leaves_it(forked):
         leave()
         """)
     assert done.stdout == "True\n"
-    assert "thread 'ghost' does not run" in done.stderr
+    assert "thread 'stale' does not run" in done.stderr
 
 
 def test_an_executor_or_a_thread_whose_state_has_other_names_is_left_alone(monkeypatch):
@@ -247,24 +247,24 @@ def test_an_executor_or_a_thread_whose_state_has_other_names_is_left_alone(monke
     class Thread:
         ident = None
 
-    assert ghosts.revive(Executor()) is False
+    assert forks.restart_executor(Executor()) is False
     assert vars(Executor).get("_threads") == frozenset()
-    ghosts._bury(Thread())  # raises nothing
+    forks.mark_dead(Thread())  # raises nothing
 
 
 def test_stale_threads_that_cannot_be_marked_are_named(forked):
     done = forked("""
-        from resilient_wsgi.threads import fork as ghosts
+        from resilient_wsgi.threads import fork as forks
         threads.install()
-        ghosts._bury = lambda thread: None
-        thread = threading.Thread(target=hang, name="ghost", daemon=True)
+        forks.mark_dead = lambda thread: None
+        thread = threading.Thread(target=hang, name="stale", daemon=True)
         thread.start()
         print(fork(lambda: print(thread.is_alive())))
         leave()
         """)
     assert done.stdout == "True\n0\n"
     assert (
-        "stale threads could not be marked as dead on this Python, and may hold up join(): ghost"
+        "stale threads could not be marked as dead on this Python, and may hold up join(): stale"
         in done.stderr
     )
 
@@ -279,14 +279,14 @@ def test_an_executor_that_was_used_before_a_fork_of_python_s_own_is_usable_after
         warnings.simplefilter("ignore", DeprecationWarning)
         from resilient_wsgi import threads
         from resilient_wsgi.settings.options import Threads
-        from resilient_wsgi.threads import fork as ghosts
+        from resilient_wsgi.threads import fork as forks
         threads.install(Threads(adopt=True))
         pool = concurrent.futures.ThreadPoolExecutor(1)
         pool.submit(int).result()
         threading.Thread(target=time.sleep, args=(60,), name="left", daemon=True).start()
         pid = os.fork()
         if pid == 0:
-            ghosts.lay()
+            forks.repair()
             print(pool.submit(int).result(10), flush=True)
             os._exit(0)
         print(os.waitpid(pid, 0)[1])
