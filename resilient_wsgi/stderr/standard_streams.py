@@ -11,14 +11,17 @@ import _io
 import atexit
 import contextlib
 import io
+import logging
 import os
 import sys
+import threading
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .. import servers
 from ..core.patching import Patches
 from ..core.system import SYSTEM
+from ..host import procfs
 from ..host.descriptors import PIPE, SOCKET, kind_of
 from ..servers.base import MASTER
 from ..settings.options import Stderr
@@ -147,6 +150,8 @@ class Replacements:
         self._originals: Dict[str, Any] = {}  # of sys.stderr and sys.stdout
         # text streams that were made to write to ours, with the arguments that undo it
         self._redirected: List[Tuple[io.TextIOWrapper, int, Dict[str, Any]]] = []
+        # handlers of `logging` that were given our stream, with the one that they had
+        self._handlers: List[Tuple[Callable[[], Any], Any]] = []
         self._patches = Patches()
 
     def replace(self, *, both: bool = False) -> List[str]:
@@ -165,9 +170,8 @@ class Replacements:
                     continue
                 self._originals[name] = current
                 setattr(sys, name, self._shared(fd))
-                self._redirect(current, fd)
-                self._redirect(getattr(sys, f"__{name}__"), fd)
-            replaced.append(f"sys.{name} = {getattr(sys, name)!r}")
+                self._redirect_all(name, current, fd)
+            replaced.append(f"sys.{name} = {getattr(sys, name)!r}{self._caveat(name)}")
         return replaced
 
     def catch_wsgi_errors(self) -> None:
@@ -183,24 +187,53 @@ class Replacements:
     def restore(self) -> None:
         """Put back what stood there, unless something else has been put there since."""
         self._patches.restore()
-        for stream, fd, arguments in self._redirected:
-            stream.detach()
-            raw = io.FileIO(fd, "w", closefd=False)
-            stream.__init__(io.BufferedWriter(raw), **arguments)  # type: ignore[misc]
-        self._redirected.clear()
+        if _only_thread():  # otherwise they go on writing through ours
+            for stream, fd, arguments in self._redirected:
+                stream.detach()
+                raw = io.FileIO(fd, "w", closefd=False)
+                stream.__init__(io.BufferedWriter(raw), **arguments)  # type: ignore[misc]
+            self._redirected.clear()
+        for reference, before in self._handlers:
+            handler = reference()
+            if isinstance(getattr(handler, "stream", None), NonBlockingStream):
+                handler.stream = before
+        self._handlers.clear()
         for name, original in self._originals.items():
             if isinstance(getattr(sys, name), NonBlockingStream):
                 setattr(sys, name, original)
         self._originals.clear()
 
+    def _redirect_all(self, name: str, current: Any, fd: int) -> None:
+        """Make what holds the interpreter's stream write to ours, as far as that is safe."""
+        if _only_thread():
+            self._redirect(current, fd)
+            self._redirect(getattr(sys, f"__{name}__"), fd)
+        elif not self._is_redirected(current):
+            for reference in list(getattr(logging, "_handlerList", ())):
+                handler = reference()
+                if handler is not None and vars(handler).get("stream") is current:
+                    # not setStream(): it takes the lock of the handler, in which a thread may be
+                    # stuck
+                    handler.stream = self._shared(fd)
+                    self._handlers.append((reference, current))
+
+    def _is_redirected(self, stream: Any) -> bool:
+        return any(stream is redirected for redirected, _, _ in self._redirected)
+
+    def _caveat(self, name: str) -> str:
+        original = self._originals.get(name)
+        if type(original) is not io.TextIOWrapper or self._is_redirected(original):
+            return ""
+        return " (other threads ran at install(): references to the old stream may block)"
+
     def _redirect(self, stream: Any, fd: int) -> None:
         """Make a stream that others hold (handlers of `logging`, bound methods) write to ours.
 
         The object cannot be exchanged where it is held, but it can be initialised again. That takes
-        none of the locks in which threads may be stuck with it.
+        none of the locks in which threads may be stuck with it. But it is not safe beside a thread
+        that writes to it: CPython raises `ValueError`, or crashes.
         """
-        known = any(stream is redirected for redirected, _, _ in self._redirected)
-        if known or type(stream) is not io.TextIOWrapper:
+        if self._is_redirected(stream) or type(stream) is not io.TextIOWrapper:
             return
         arguments = {
             "encoding": stream.encoding,
@@ -223,6 +256,11 @@ class Replacements:
 
 
 replacements = Replacements(streams)
+
+
+def _only_thread() -> bool:
+    """Return whether no other thread can run Python code: not those of C libraries either."""
+    return len(procfs.tasks() or threading.enumerate()) == 1
 
 
 def _descriptor(stream: Any) -> Optional[int]:

@@ -405,6 +405,97 @@ def test_a_reader_that_is_too_slow_costs_a_bounded_share_of_the_time():
     assert waited < CREDIT_SECONDS + CREDIT_SHARE * 200 + 1
 
 
+# The streams that others hold
+
+
+HELD = """
+import json, logging, os, sys, threading, time
+from resilient_wsgi import servers, stderr
+from resilient_wsgi.servers.plain import PlainServer
+
+class Pretended(PlainServer):
+    name = "gunicorn"
+
+servers.use(Pretended())
+old, handler = sys.stderr, logging.StreamHandler()
+logging.getLogger().addHandler(handler)
+gate, errors = threading.Event(), []
+
+def write():
+    while not gate.is_set():
+        try:
+            old.write("a line of the app\\n")
+        except ValueError as error:
+            errors.append(str(error))
+
+threads = [threading.Thread(target=write) for _ in range(3)]
+def start():
+    for thread in threads:
+        thread.start()
+    raw = old.buffer
+    return raw
+"""
+
+
+def held(tmp_path, code):
+    with open(tmp_path / "log", "ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", HELD + code],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            timeout=60,
+            check=True,
+        )
+    return json.loads(done.stdout)
+
+
+def test_a_stream_that_other_threads_may_be_writing_to_is_not_initialised_again(tmp_path):
+    """Initialised again beside a write, CPython's stream raises `ValueError`, or crashes."""
+    said, same, ours, errors, restored = held(
+        tmp_path,
+        """
+raw = start()
+for _ in range(200):
+    said = stderr.install()
+    same = old.buffer is raw
+    ours = [type(sys.stderr).__name__, type(handler.stream).__name__]
+    stderr.uninstall()
+gate.set()
+for thread in threads: thread.join()
+print(json.dumps([said, same, ours, errors, [sys.stderr is old, handler.stream is old]]))
+""",
+    )
+    assert same
+    assert ours == ["NonBlockingStream"] * 2
+    assert errors == []
+    assert restored == [True, True]
+    assert "other threads ran at install(): references to the old stream may block" in said[0]
+
+
+def test_a_stream_that_was_initialised_again_stays_ours_while_other_threads_run(tmp_path):
+    before, during, errors, after = held(
+        tmp_path,
+        """
+stderr.install()
+before = type(old.buffer).__name__
+start()
+for _ in range(200):
+    stderr.uninstall()
+    during = type(old.buffer).__name__
+    stderr.install()
+gate.set()
+for thread in threads: thread.join()
+while len(os.listdir("/proc/self/task")) > 1: time.sleep(0.01)
+stderr.uninstall()
+old.write("as ever\\n")
+print(json.dumps([before, during, errors, type(old.buffer).__name__]))
+""",
+    )
+    assert before == during == "_BinaryLayer"
+    assert errors == []
+    assert after == "BufferedWriter"
+
+
 # What is said of it
 
 INSTALLS = """
