@@ -6,9 +6,12 @@ import os
 import sys
 from typing import Callable, List, Optional
 
-from . import celery, gunicorn, plain
+from ..core.imports import when_imported
+from . import plain
 from .base import Identity, Server
 from .plain import PlainServer
+
+Kind = Callable[..., PlainServer]
 
 __all__ = ["Identity", "Server", "detect", "known", "on_change", "use"]
 
@@ -38,10 +41,9 @@ class Detection:
                 pass
             else:
                 return UwsgiServer()
-        if gunicorn.running():
-            return gunicorn.GunicornServer()
-        if celery.running():
-            return celery.CeleryServer()
+        kind = _gunicorn() or _celery()
+        if kind is not None:
+            return kind()
         if plain.is_runserver():
             return plain.RunserverServer()
         self._watch()
@@ -58,19 +60,43 @@ class Detection:
             return
         self._watches = True
         os.register_at_fork(after_in_child=self._look_again)
+        when_imported("celery.apps.worker", self._watch_celery)
+
+    def _watch_celery(self, _module: object) -> None:
+        from . import celery
+
         celery.when_a_worker_begins(lambda: self._become(celery.CeleryServer))
 
     def _look_again(self) -> None:
-        if type(self.server) is PlainServer and gunicorn.running():
-            self._become(gunicorn.GunicornServer)
+        kind = _gunicorn() if type(self.server) is PlainServer else None
+        if kind is not None:
+            self._become(kind)
 
-    def _become(self, kind: Callable[..., PlainServer]) -> None:
+    def _become(self, kind: Kind) -> None:
         if type(self.server) is not PlainServer:
             return
         self.server = server = kind(predecessor=self.server)
         for callback in self.callbacks:
             callback()
         server.started()
+
+
+def _gunicorn() -> Optional[Kind]:
+    """Return gunicorn's server if this is one of its processes. Imported only beside gunicorn."""
+    if "gunicorn.arbiter" not in sys.modules:
+        return None
+    from . import gunicorn
+
+    return gunicorn.GunicornServer if gunicorn.running() else None
+
+
+def _celery() -> Optional[Kind]:
+    """Return Celery's server if this is one of its processes. Imported only beside Celery."""
+    if "celery" not in sys.modules:
+        return None
+    from . import celery
+
+    return celery.CeleryServer if celery.running() else None
 
 
 _detection = Detection()

@@ -13,7 +13,6 @@ import sys
 from types import CodeType
 from typing import Any, Callable, Optional
 
-from ..core.imports import when_imported
 from ..core.system import SYSTEM, System
 from . import call_stack
 from .base import MASTER, PROCESS, WORKER, Identity
@@ -143,12 +142,8 @@ def running() -> bool:
 
 def when_a_worker_begins(begins: Callable[[], object]) -> None:
     """Call `begins` when a worker is made in this process although it did not look like one
-    (`app.worker_main()`).
+    (`app.worker_main()`). Celery has to be imported.
     """
+    from celery import signals
 
-    def imported(_module: object) -> None:
-        from celery import signals
-
-        signals.celeryd_init.connect(lambda **_: begins(), weak=False)
-
-    when_imported("celery.apps.worker", imported)
+    signals.celeryd_init.connect(lambda **_: begins(), weak=False)

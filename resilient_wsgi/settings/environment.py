@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from .hints import option_like, section_like
 from .section import OFF, PREFIX, REPORT, SECTIONS, Option, options_of, table
 
 Environ = Mapping[str, str]
@@ -79,6 +77,8 @@ def _is_ours(variable: str) -> bool:
 
 
 def _not_a_switch(value: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(value.strip().lower(), (ON, REPORT, OFF), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{PREFIX}={value!r} in the environment: it takes on | report | off{hint}"
@@ -94,15 +94,21 @@ def _meant(variable: str, known: Mapping[str, Option]) -> str:
         return _of_section(section, name)
     # compared without what all of them begin with, or everything would be near
     names = [each[len(PREFIX) + 1 :] for each in known]
+    import difflib
+
     close = difflib.get_close_matches(f"{section}_{name}", names, n=1, cutoff=0.8)
     if close:
         return f"; did you mean {f'{PREFIX}_{close[0]}'!r}?"
+    from .hints import section_like
+
     near = section_like(section)
     hint = f"; did you mean section {near!r}?" if near else ""
     return f"{hint}; the sections are {', '.join(SECTIONS)}"
 
 
 def _of_section(section: str, name: str) -> str:
+    from .hints import option_like
+
     near = option_like(section, name)
     if near is not None:
         return f"; did you mean {near.variable!r}?"

@@ -8,7 +8,6 @@ import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import environment
-from .hints import option_like, section_like
 from .options import OFF, PREFIX, SECTIONS, Option, Settings
 from .section import options_of
 from .types import InvalidPart
@@ -82,6 +81,8 @@ def _from_mapping(raw: Optional[Raw], where: str, mistakes: List[str]) -> Values
         return values
     for section, options in raw.items():
         if section not in SECTIONS:
+            from .hints import section_like
+
             near = section_like(section)
             hint = f"did you mean {near!r}?" if near else f"known are {', '.join(SECTIONS)}"
             mistakes.append(f"{where}: section {section!r} is not known; {hint}")
@@ -102,6 +103,8 @@ def _section(section: str, options: Raw, where: str, values: Values, mistakes: L
         if name in known:
             _read(known[name], value, f"{where}[{section!r}][{name!r}]", values, mistakes)
             continue
+        from .hints import option_like
+
         near = option_like(section, name)
         if near is None:
             hint = f"known are {', '.join(known)}"
