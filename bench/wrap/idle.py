@@ -79,7 +79,9 @@ def memory(pids: Sequence[int]) -> float:
     return kib / 1024
 
 
-def measure(path: Optional[str], workers: int, threads: int, seconds: float) -> Idle:
+def measure(
+    path: Optional[str], workers: int, threads: int, seconds: float, *, lazy: bool = False
+) -> Idle:
     """Run an instance with the library of that checkout, or without; leave it alone; measure."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "idle_app.py").write_text(PLAIN_APP if path is None else APP)
@@ -89,6 +91,7 @@ def measure(path: Optional[str], workers: int, threads: int, seconds: float) -> 
             "need-app": True,
             "processes": workers,
             "threads": threads,
+            "lazy-apps": lazy,
             "listen": 1000,
             "disable-logging": True,
             "harakiri": 30,
@@ -174,6 +177,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--lazy-apps", action="store_true")
     parser.add_argument("--beside", metavar="PATH", help="another checkout of the library")
     parser.add_argument("--svg", metavar="FILE", help="write a plot")
     chosen = parser.parse_args(arguments)
@@ -183,7 +187,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     found: Dict[str, Dict[int, Idle]] = {name: {} for name in paths}
     for workers in chosen.workers:
         for name, path in paths.items():
-            idle = measure(path, workers, chosen.threads, chosen.seconds)
+            idle = measure(path, workers, chosen.threads, chosen.seconds, lazy=chosen.lazy_apps)
             found[name][workers] = idle
             print(f"{workers} x {chosen.threads} {name}: {idle}", file=sys.stderr, flush=True)
     print(f"{machine('uwsgi')}; {chosen.threads} thread(s) each, {chosen.seconds:g} s\n")

@@ -40,22 +40,33 @@ class Table:
         """Return the number of a name; it gets one if it has none."""
         found = self._known.get(name)
         if found is None:
-            with self._board.lock() as locked:
-                found = self._find_or_append(fit(name, self._entry_bytes), locked=locked)
+            data = fit(name, self._entry_bytes)
+            # most names are there already, from another worker: no lock for those
+            found = self._find(data)
+            if found is None:
+                found = self._append(data)
             if found is None:
                 return self._overflow
             self._known[name] = found
         return found
 
-    def _find_or_append(self, data: bytes, *, locked: bool) -> Optional[int]:
-        memory, size = self._board.memory, self._entry_bytes
-        used: int = max(self._first, min(getattr(self._board.header, self._used), self._most))
-        name = data.decode()
-        for n in range(self._first, used):
+    def _used_now(self) -> int:
+        used: int = getattr(self._board.header, self._used)
+        return max(self._first, min(used, self._most))
+
+    def _find(self, data: bytes) -> Optional[int]:
+        memory, size, name = self._board.memory, self._entry_bytes, data.decode()
+        for n in range(self._first, self._used_now()):
             if read_name(memory, self._at + n * size, size) == name:
                 return n
-        if not locked or used >= self._most:
-            return None
-        memory[self._at + used * size : self._at + used * size + len(data)] = data
-        setattr(self._board.header, self._used, used + 1)
-        return used
+        return None
+
+    def _append(self, data: bytes) -> Optional[int]:
+        with self._board.lock() as locked:
+            found, used = self._find(data), self._used_now()
+            if found is not None or not locked or used >= self._most:
+                return found
+            at = self._at + used * self._entry_bytes
+            self._board.memory[at : at + len(data)] = data
+            setattr(self._board.header, self._used, used + 1)
+            return used
