@@ -179,6 +179,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--lazy-apps", action="store_true")
     parser.add_argument("--beside", metavar="PATH", help="another checkout of the library")
+    parser.add_argument(
+        "--beside-most", type=int, default=256, metavar="N", help="with at most so many workers"
+    )
     parser.add_argument("--svg", metavar="FILE", help="write a plot")
     chosen = parser.parse_args(arguments)
     paths = {"without": None, "with": str(ROOT)}
@@ -187,6 +190,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     found: Dict[str, Dict[int, Idle]] = {name: {} for name in paths}
     for workers in chosen.workers:
         for name, path in paths.items():
+            if name == "before" and workers > chosen.beside_most:
+                continue
             idle = measure(path, workers, chosen.threads, chosen.seconds, lazy=chosen.lazy_apps)
             found[name][workers] = idle
             print(f"{workers} x {chosen.threads} {name}: {idle}", file=sys.stderr, flush=True)
