@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..servers import Server
-    from .process import Process
+    from .worker_parts import WorkerParts
 
 _GONE = {AUTO: AUTO, True: "on", False: "off"}
 NO_APP = "no app is wrapped (INSTALLED_APPS or wrap())"
@@ -35,8 +35,8 @@ class Request(Component[settings.Request]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.process: Optional[Process] = None
-        # what `process` is made of, as soon as it is wanted
+        self.parts: Optional[WorkerParts] = None
+        # what `parts` is made of, as soon as it is wanted
         self._wanted: Optional[Tuple[settings.Request, Server]] = None
         # whether an app was wrapped in this process or before its fork, or will be (Django's
         # handler): without one there is nothing to watch
@@ -73,7 +73,7 @@ class Request(Component[settings.Request]):
             self.context.server.hooks.forget(self._stop)
             self._stop()
             running.budget = None
-        self.process = self._wanted = None
+        self.parts = self._wanted = None
 
     def layer(self, options: settings.Request) -> Layer:
         """Give each request its deadline; each worker gets what that needs beside it."""
@@ -94,11 +94,11 @@ class Request(Component[settings.Request]):
         """Return what is done, and what of it this process must do without."""
         if self.unwrapped():
             return (f"{NO_APP}: no deadline, no watchdog, no stacks on demand",)
-        if self.process is None:
+        if self.parts is None:
             return self._how
-        lines = [*self._how[:-1], self._stacks(self.process.options)]
-        if self.process.unshared:
-            lines.append(f"killed workers are not reported: {self.process.unshared}")
+        lines = [*self._how[:-1], self._stacks(self.parts.options)]
+        if self.parts.unshared:
+            lines.append(f"killed workers are not reported: {self.parts.unshared}")
         return lines
 
     def verbs(self) -> Mapping[str, str]:
@@ -137,28 +137,28 @@ class Request(Component[settings.Request]):
             self._made(*self._wanted).start()
 
     def _stop(self) -> None:
-        if self.process is not None:
-            self.process.stop()
+        if self.parts is not None:
+            self.parts.stop()
 
-    def _made(self, options: settings.Request, server: Server) -> Process:
-        if self.process is None:
-            from .process import Process
+    def _made(self, options: settings.Request, server: Server) -> WorkerParts:
+        if self.parts is None:
+            from .worker_parts import WorkerParts
 
             watching = _watching(options, Budget(options, server))
-            self.process = Process(options, server, watching=watching)
-        return self.process
+            self.parts = WorkerParts(options, server, watching=watching)
+        return self.parts
 
     def _stacks(self, options: settings.Request) -> str:
         """Return how stacks can be seen in this process, or why they cannot."""
         server = self.context.server
         reason = frames.why_not()
         if reason:
-            from .process import NO_FRAMES
+            from .worker_parts import NO_FRAMES
 
             return f"{NO_FRAMES}: {reason}"
         if server.identity().role == PROCESS:
             return "no stacks on demand: this process is no worker of uWSGI or gunicorn"
-        answering = self.process.stacks if self.process is not None else None
+        answering = self.parts.stacks if self.parts is not None else None
         if answering is not None and answering.no_socket:
             return f"no stacks on demand: {answering.no_socket}"
         return f"stacks on demand: from a thread of Python, {_last_resort(options, server)}"

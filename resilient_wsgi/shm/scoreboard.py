@@ -16,6 +16,7 @@ import mmap
 import os
 import sys
 from array import array
+from operator import attrgetter
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from .. import servers
@@ -85,7 +86,7 @@ class Scoreboard:
         self._names = Table(self, geometry.names_at, NAME_BYTES, "names_used", 2, NAMES, OTHER)
         counters = Header.COUNTER_NAMES_AT, Header.COUNTER_NAME_BYTES, "counters_used"
         self._counters = Table(self, *counters, 0, COUNTERS - 1, COUNTERS - 1)
-        self._rank: Rank = _failures
+        self._rank: Rank = attrgetter("failures")
         self._mine: PerProcess[Optional[OwnRow]] = PerProcess(self._take)
 
     def __del__(self) -> None:
@@ -367,7 +368,7 @@ def _make_in_master(server: servers.Server) -> Scoreboard:
         with as_user(directory.owner):
             old = _before_reload(directory) if server.reloaded() else None
             fd = directory.create(NAME, geometry.size, head=_head(geometry), replace=True)
-        board = Scoreboard(fd, geometry, _path(directory))
+        board = Scoreboard(fd, geometry, f"{directory.path}/{NAME}")
     except (OSError, Unavailable) as error:
         board, old = _without_name(geometry, str(error)), None
     if old is not None:
@@ -410,7 +411,7 @@ def _join(directory: Directory, geometry: Geometry) -> Scoreboard:
             try:
                 found = _geometry_of(fd)
                 if found is not None and found.workers >= geometry.workers:
-                    return Scoreboard(fd, found, _path(directory))
+                    return Scoreboard(fd, found, f"{directory.path}/{NAME}")
                 lock(fd)
                 if os.fstat(fd).st_nlink:  # else another worker was quicker
                     directory.unlink(NAME)
@@ -420,13 +421,9 @@ def _join(directory: Directory, geometry: Geometry) -> Scoreboard:
             os.close(fd)
         with contextlib.suppress(FileExistsError):
             fd = directory.create(NAME, geometry.size, head=_head(geometry))
-            return Scoreboard(fd, geometry, _path(directory))
+            return Scoreboard(fd, geometry, f"{directory.path}/{NAME}")
     msg = f"{directory.path}/{NAME} is removed again and again"
     raise Unavailable(msg)
-
-
-def _path(directory: Directory) -> str:
-    return f"{directory.path}/{NAME}"
 
 
 def _geometry_of(fd: int) -> Optional[Geometry]:
@@ -452,7 +449,3 @@ def _identity(fd: int) -> Optional[Tuple[int, int]]:
     except OSError:
         return None
     return about.st_dev, about.st_ino
-
-
-def _failures(row: WorkerRow) -> int:
-    return row.failures

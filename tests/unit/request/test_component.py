@@ -55,7 +55,7 @@ def test_a_later_install_changes_it():
     try:
         ask(resilient_wsgi.wrap(lambda e, s: []))
         resilient_wsgi.install({"REQUEST": {"TIMEOUT": 5, "OVERDUE_GRACE": 1}})
-        assert Request.here().process.options.overdue_grace == 1
+        assert Request.here().parts.options.overdue_grace == 1
         assert len(watchdogs()) == 1
         resilient_wsgi.install({"REQUEST": "off"})
         assert watchdogs() == []

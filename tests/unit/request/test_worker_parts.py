@@ -13,10 +13,11 @@ import time
 import pytest
 
 from resilient_wsgi import servers
+from resilient_wsgi.core.system import PROCESS
 from resilient_wsgi.host import procfs
 from resilient_wsgi.request import component
-from resilient_wsgi.request.process import Process
 from resilient_wsgi.request.running import running
+from resilient_wsgi.request.worker_parts import WorkerParts
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm import instance, scoreboard
@@ -61,7 +62,7 @@ def files(folder):
 
 
 def began(options=None, number=3):
-    process = Process(options or Request(), Worker(number), watching=False)
+    process = WorkerParts(options or Request(), Worker(number), watching=False)
     process.start()
     return process
 
@@ -207,7 +208,7 @@ def test_without_room_everything_else_works_and_status_says_why(
     assert running.add_thread().row is None
     assert re.search(f"no room in {folder} for [0-9]+ KiB: {os.strerror(number)}", process.unshared)
     assert "killed workers will not be reported" in caplog.text
-    monkeypatch.setattr(component.Request.here(), "process", process)
+    monkeypatch.setattr(component.Request.here(), "parts", process)
     assert component.status_lines()[-1].startswith("killed workers are not reported: no room in")
     process.stop()
     assert files(folder) == []
@@ -217,9 +218,9 @@ def test_a_child_that_is_forked_begins_anew():
     process = began()
     child = os.fork()
     if child == 0:
-        mine = process._pid == os.getpid()
+        mine = process._process is PROCESS.token()
         process.start()
-        os._exit(0 if not mine and process._pid == os.getpid() else 1)
+        os._exit(0 if not mine and process._process is PROCESS.token() else 1)
     assert os.waitpid(child, 0)[1] == 0
     # it has not given back
     assert sum(bool(row.pid and not row.released) for row in process.board.workers) == 2

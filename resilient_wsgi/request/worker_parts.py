@@ -1,8 +1,7 @@
-"""What each worker has for its requests: a watchdog, a place in the shared memory, the signal for
-stacks. By pid.
+"""What each worker has for its requests: a row in the scoreboard, a watchdog, stacks on demand.
 
-It begins when the worker is ready (the hook of the server, or the first request) and ends when it
-stops; never in a master.
+It starts when the worker is ready (the hook of the server, or the first request) and stops with the
+worker; never in a master.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Optional
 from ..core import frames
 from ..core.guard import Guard
 from ..core.log import named
+from ..core.system import PROCESS
 from ..errors import Unavailable
 from ..events import WorkerKilled
 from ..events.announcer import Announcer
@@ -38,17 +38,14 @@ BEAT_BYTES = 16384
 NO_FRAMES = "no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request"
 
 
-class Process:
-    """What this process has.
-
-    `start` and `stop` are the server's callbacks; `means` says what there is, for `status()`.
-    """
+class WorkerParts:
+    """What this worker has; `start` and `stop` are called by the server's hooks."""
 
     def __init__(self, options: Request, server: Server, *, watching: bool) -> None:
         self.options = options
         self.server = server
         self._watching = watching
-        self._pid = 0
+        self._process: object = None  # whose they are
         self._clear()
 
     def _clear(self) -> None:
@@ -62,15 +59,12 @@ class Process:
         self._beat_file: Optional[int] = None
 
     def start(self) -> None:
-        """Put everything in place in this process.
-
-        A part that cannot be had is left out, and the others are not.
-        """
-        if self._pid == os.getpid():
+        """Put everything in place in this process; a part that cannot be had is left out."""
+        if self._process is PROCESS.token():
             return
-        self._pid = os.getpid()
+        self._process = PROCESS.token()
         self._clear()  # what a parent had is the parent's
-        running.begin(self._pid)
+        running.begin(os.getpid())
         with _guard:
             try:
                 self._share()
@@ -98,8 +92,8 @@ class Process:
         self.server.harakiri.on_set(self._harakiri_set)
 
     def stop(self) -> None:
-        """Take it all away, in an orderly end of this process."""
-        if self._pid != os.getpid():
+        """Take everything away, in an orderly end of this process."""
+        if self._process is not PROCESS.token():
             return
         self.server.harakiri.on_set(None)
         if self.watchdog is not None:
@@ -114,7 +108,7 @@ class Process:
             scoreboard.leave()
         if self._soft is not None:
             self._soft.close()
-        self._pid = 0
+        self._process = None
         self._clear()
 
     def _watch(self) -> None:
