@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .. import servers
 from ..events import ThreadFailed, ThreadStopped, emit
 from ..servers import Identity
 from ..servers.base import MASTER, MULE, PROCESS, SPOOLER, WORKER
-from ..shm.lease import Lease
 from .bounded_call import bounded
 from .exit_timeouts import NOTIFY_SECONDS
 from .origin import Origin
+
+if TYPE_CHECKING:
+    from ..shm.lease import Lease
 
 RETRY_SECONDS = 1.0
 PLACES = "workers, one, mules, spoolers, worker:<n>, mule:<n>, farm:<name>"
@@ -42,7 +44,7 @@ class Placement:
         self._role = role
         self._number = number
         self._farm = name if kind == "farm" else ""
-        self._lease: Optional[Lease] = Lease() if kind == "one" else None
+        self._lease = _lease() if kind == "one" else None
 
     def __str__(self) -> str:
         return self.where
@@ -68,6 +70,12 @@ class Placement:
         """Let another process run it."""
         if self._lease is not None:
             self._lease.release()
+
+
+def _lease() -> Lease:
+    from ..shm.lease import Lease
+
+    return Lease()
 
 
 class Run:

@@ -8,10 +8,6 @@ from .. import servers
 from ..component import Component, Context
 from ..settings import options as settings
 from ..settings.options import AUTO, REPORT
-from . import adoption, fork
-from .exit_timeouts import GRACE_SECONDS
-from .finalization import finalization
-from .shutdown import shutdown
 
 
 class Threads(Component[settings.Threads]):
@@ -23,6 +19,7 @@ class Threads(Component[settings.Threads]):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._options: Optional[settings.Threads] = None
+        self._touches_interpreter = False
 
     def install(self, options: settings.Threads) -> Sequence[str]:
         """Limit the exit of this process and its children, and adopt threads; return how.
@@ -36,6 +33,12 @@ class Threads(Component[settings.Threads]):
         in_server = self.context.server.name != "plain"
         adopting = options.adopt is True or (options.adopt == AUTO and in_server)
         limited = options.mode != REPORT and (adopting or in_server)
+        if not (in_server or adopting or self._touches_interpreter):
+            return ["registered threads only"]  # `spawn` does the rest if the app calls it
+        self._touches_interpreter = True
+        from . import adoption, fork
+        from .shutdown import shutdown
+
         if adopting:
             adoption.install()
         else:
@@ -44,12 +47,24 @@ class Threads(Component[settings.Threads]):
         shutdown.configure(options, limited=limited)
         return _how(options, adopting=adopting, limited=limited)
 
+    def stop_with_server(self) -> None:
+        """Have registered threads stop with this process. Idempotent."""
+        from .shutdown import shutdown
+
+        if not self._touches_interpreter:
+            shutdown.configure(self._options or settings.Threads(), limited=False)
+        shutdown.hook_into_server()
+
     def uninstall(self) -> None:
         """Restore `threading`. Registered threads go on, and are stopped with their process."""
         self._options = None
-        adoption.uninstall()
-        fork.configure(())
-        shutdown.reset()
+        if self._touches_interpreter:
+            from . import adoption, fork
+            from .shutdown import shutdown
+
+            adoption.uninstall()
+            fork.configure(())
+            shutdown.reset()
 
     def _install_again(self) -> None:
         """Install for the server that this process turned out to belong to."""
@@ -58,6 +73,9 @@ class Threads(Component[settings.Threads]):
 
 
 def _how(options: settings.Threads, *, adopting: bool, limited: bool) -> List[str]:
+    from .exit_timeouts import GRACE_SECONDS
+    from .finalization import finalization
+
     how = ["threading.Thread.start"] if adopting else []
     if limited and finalization.missing:
         how.append(f"exit NOT limited: this Python has no {finalization.missing}")

@@ -11,8 +11,8 @@ from typing import Any, Callable, Optional, TypeVar
 from ..core.log import named
 from ..events import ThreadFailed, emit
 from .origin import Origin
-from .registry import stop_event
-from .spawn import register, stem
+from .registered import stop_event
+from .spawning import register, stem
 
 F = TypeVar("F", bound=Callable[[], object])
 

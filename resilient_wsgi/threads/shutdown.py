@@ -38,7 +38,7 @@ from .exit_timeouts import (
 from .finalization import CutShort, finalization
 from .live_threads import executor_of, origin_of
 from .origin import UNKNOWN, places, stack_of
-from .registry import registry
+from .registered import registry
 
 _guard = Guard("threads")
 _logger = named("threads")

@@ -9,9 +9,9 @@ from typing import Any, Callable, Optional
 from .. import servers
 from ..errors import ResilientError
 from .background import BackgroundThread, Placement
+from .component import Threads
 from .origin import Origin
-from .registry import registry
-from .shutdown import shutdown
+from .registered import registry
 
 
 class AlreadyStopping(ResilientError, RuntimeError):
@@ -73,7 +73,7 @@ def register(
         why = f"this process has been notified to stop ({registry.reason})"
         msg = f"{name or stem!r} was not started: {why}"
         raise AlreadyStopping(msg)
-    shutdown.hook_into_server()
+    Threads.here().stop_with_server()
     thread = BackgroundThread(
         name or registry.free_name(stem),
         run,
