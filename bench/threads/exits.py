@@ -2,7 +2,7 @@
 guarded.
 
 python -m bench.threads.exits                     the whole table, as Markdown (about 20 minutes)
-python -m bench.threads.exits --kind ghost --path reload --lazy 0
+python -m bench.threads.exits --kind stale --path reload --lazy 0
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def begin():
     scheduler.add_job(time.sleep, args=(60,))
     scheduler.start()
 """,
-    "ghost": """
+    "stale": """
 def loop():
     while True:
         time.sleep(10)
@@ -217,7 +217,7 @@ class Cell:
 def cells(guarded: bool) -> Iterator[Cell]:
     """Yield the cells of the table, in its order."""
     for kind, lazy, threads, path in itertools.product(KINDS, (False, True), (1, 4), PATHS):
-        if kind != "ghost" or not lazy:  # with lazy-apps nothing is started before the fork
+        if kind != "stale" or not lazy:  # with lazy-apps nothing is started before the fork
             yield Cell(kind, path, lazy, threads, guarded)
 
 
@@ -226,7 +226,7 @@ def run(cell: Cell, *, mercy: Optional[int] = None, patience: float = PATIENCE) 
     mercy = mercy or (FAR if cell.guarded else MERCY)
     with tempfile.TemporaryDirectory(prefix="exits-") as name:
         folder = Path(name)
-        (folder / "app.py").write_text(APP % (KINDS[cell.kind], cell.kind == "ghost"))
+        (folder / "app.py").write_text(APP % (KINDS[cell.kind], cell.kind == "stale"))
         path = PATHS[cell.path]
         options = {
             "master": True, "processes": 1, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": mercy,

@@ -1,7 +1,7 @@
 """Reload and stop hang because the app has a background thread.
 
 5 processes, 2 threads, and the wsgi.py of the incident: a non-daemon thread that nobody tells to
-stop. Twice: with the app loaded before the fork (the thread is a ghost in the workers) and with
+stop. Twice: with the app loaded before the fork (the thread is stale in the workers) and with
 lazy-apps (the thread lives in each worker).
 """
 

@@ -27,7 +27,7 @@ PATIENCE = 20.0
         ("Timer", "max-requests", False, 1),
         ("cooperative", "chain reload", True, 1),
         ("cooperative", "cheaper", False, 4),
-        ("ghost", "SIGTERM", False, 1),
+        ("stale", "SIGTERM", False, 1),
         ("Timer", "lifetime", True, 4),
         ("GIL kept 3 s", "reload", False, 1),
     ],
@@ -39,7 +39,7 @@ def test_the_worker_ends_and_nothing_is_left_out(kind, path, lazy, threads):
 
 
 @pytest.mark.parametrize(
-    ("kind", "path"), [("sleep loop", "SIGHUP to worker"), ("ghost", "FIFO q")]
+    ("kind", "path"), [("sleep loop", "SIGHUP to worker"), ("stale", "FIFO q")]
 )
 def test_without_the_library_a_path_without_mercy_has_no_end(kind, path):
     cell = run(Cell(kind, path, lazy=False, threads=1, guarded=False), patience=4.0)
