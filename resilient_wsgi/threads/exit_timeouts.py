@@ -1,7 +1,7 @@
 """How long a process waits for its threads at exit, and every other time limit of an exit.
 
-The settings are THREADS.GRACE, UNSIGNALLED_GRACE and EXIT_TIMEOUT; the constants are here. Together they end
-before the server kills the process.
+The settings are THREADS.GRACE, UNSIGNALLED_GRACE and EXIT_TIMEOUT; the constants are here.
+Together they end before the server kills the process.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ExitTimeouts:
 
     A short mercy is divided in proportion: of 4 s, 2 s are for work, 0.5 s each for background
     threads and for exit functions of others, and 1 s is a margin. Without background threads, their
-    part goes to work. An explicit GRACE is the limit of all threads together, an explicit EXIT_TIMEOUT
-    that of the whole exit; neither exceeds what the server grants.
+    part goes to work. An explicit GRACE is the limit of all threads together, an explicit
+    EXIT_TIMEOUT that of the whole exit; neither exceeds what the server grants.
     """
 
     def __init__(

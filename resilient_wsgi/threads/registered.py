@@ -64,7 +64,7 @@ class Registry:
         return self.process.reason
 
     def add(self, thread: BackgroundThread) -> None:
-        """Register a thread. Raises `ValueError` if one of that name is registered and not ended."""
+        """Register a thread. Raises `ValueError` if one of that name has not ended."""
         known = self._threads.get(thread.name)
         if known is not None and not known.ended:
             msg = (

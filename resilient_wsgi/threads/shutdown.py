@@ -52,7 +52,7 @@ class Shutdown:
         self._limited = False
 
     def configure(self, options: Threads, *, limited: bool) -> None:
-        """Set the options; with `limited`, the exit, and the interpreter's own part, end in time."""
+        """Set the options; with `limited`, the exit ends in time, the interpreter's part, too."""
         self._options, self._limited = options, limited
         self.hook_into_server()
         if limited:

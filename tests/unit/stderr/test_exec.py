@@ -1,4 +1,4 @@
-"""The exec shim: whatever it starts has a standard output and error that cannot block."""
+"""`resilient-wsgi exec`: whatever it starts has a standard output and error that cannot block."""
 
 import os
 import subprocess
