@@ -1,6 +1,4 @@
-"""What is done to standard error in a process of a server: the descriptor first, then the streams
-on it.
-"""
+"""Make standard error of a server's process safe: the descriptor first, then its streams."""
 
 from __future__ import annotations
 
@@ -12,9 +10,10 @@ from .. import servers
 from ..core.log import named
 from ..core.system import SYSTEM
 from ..errors import Unavailable
+from ..host.descriptors import PIPE, SOCKET
 from ..servers.base import MASTER, WORKER
 from ..settings.options import Stderr
-from . import children, handover  # noqa: F401 - workers need it at their end, with no time to import
+from . import children, handover  # noqa: F401 - imported now, because an exiting worker may have no time to
 from .standard_streams import replacements, shared, streams
 from .stream import NonBlockingStream
 from .takeover import REOPENED, TIMEOUT, set_stalled, take_over, taken
@@ -26,10 +25,9 @@ _logger = named("stderr")
 
 
 def set_up(options: Stderr, what: str) -> List[str]:
-    """Take over the descriptors, replace the streams, and return how; `what` is the kind of
-    standard error.
+    """Take over the descriptors and replace the streams; return how.
 
-    Raises `Unavailable` if nothing can be done.
+    `what` is the kind of standard error. Raises `Unavailable` if the stream has been captured.
     """
     streams.configure(options)
     how = _take_over(options) + _ignore_sigpipe(what)
@@ -51,12 +49,9 @@ def restore() -> None:
 
 def _ignore_sigpipe(what: str) -> List[str]:
     # a reopened pipe is open for reading as well, so it always has a reader
-    has_reader = [each.fd for each in taken() if each.mechanism == REOPENED]
-    if (
-        what in ("pipe", "socket")
-        and FD not in has_reader
-        and servers.detect().configuration.ignore_sigpipe()
-    ):
+    has_reader = any(each.fd == FD and each.mechanism == REOPENED for each in taken())
+    configuration = servers.detect().configuration
+    if what in (PIPE, SOCKET) and not has_reader and configuration.ignore_sigpipe():
         return ["ignore-sigpipe (set)"]
     return []
 
