@@ -135,7 +135,7 @@ class Scene:
                 return
             names = directory.names()
             workers = [worker_stacks.Worker(pid, directory, names) for pid in self.server.workers()]
-            workers = [worker for worker in workers if worker.present]
+            workers = [worker for worker in workers if worker.serves]
             worker_stacks.ask(workers)
 
     def replace(self, pool: ThreadPoolExecutor) -> None:

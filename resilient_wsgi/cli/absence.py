@@ -12,8 +12,8 @@ from . import ready, target
 
 
 def of_stacks(pid: int) -> str:
-    """Return why no worker of the instance of a process answers for its stacks, as far as that can
-    be told.
+    """Return why no worker of the instance of a process answers for its stacks, as far as that is
+    known.
     """
     try:
         seen = ready.scoreboard_of(target.master_of(pid))

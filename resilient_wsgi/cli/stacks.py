@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     except PermissionError:
         target.no_permission(pid)
     family = workers([pid, *procfs.children(pid)], directory)
-    found = [each for each in family if each.present and each.uid == directory.owner]
+    found = [each for each in family if each.serves]
+    others = [each for each in family[1:] if not each.serves]
     if not found:
         none(pid)
     ask(found)
     signal_silent([each for each in found if not each.answer], allowed=not arguments.no_signal)
     requests = running(directory)
-    others = [each for each in family[1:] if each not in found]
     report = {
         "pid": pid,
         "workers": [_fields(each, requests) for each in found],

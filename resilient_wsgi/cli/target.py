@@ -28,7 +28,7 @@ MOST_LEVELS = 8  # from a worker up to its master
 
 
 class CannotLook(Exception):
-    """What was asked for cannot be told: exit code 2.
+    """The question cannot be answered: exit code 2.
 
     No such process, no permission, or nothing of ours in it.
     """

@@ -1,7 +1,7 @@
-"""Show the threads of an instance that are stuck in writing their log, and free them if told to.
+"""Show the threads of an instance that are stuck in writing their log, and free them on request.
 
-Nothing is changed without --grow or --drain. Both free the threads that are stuck in a pipe now;
-its reader still does not read, so they will be stuck again when it is full again.
+Nothing is changed without --grow or --drain. Both free the threads that are stuck in a pipe now.
+Its reader still does not read, so they get stuck again once the pipe is full again.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Log:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what is stuck, free it if told to; return 0 if nothing is stuck (any more), 1 if
+    """Show what is stuck, free it on request; return 0 if nothing is stuck (any more), 1 if
     something is.
 
     Raises `CannotLook` where the process or one of its descendants may not be looked at, `OSError`

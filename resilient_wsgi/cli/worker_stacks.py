@@ -53,7 +53,8 @@ class Worker:
         self.uid = int(uids[1]) if uids else -1
         self.socket_name = socket_name(self.inner_pid)
         self.signal = stack_dumps.file_of(names, self.inner_pid)
-        self.present = self.socket_name in names or self.signal is not None
+        has_files = self.socket_name in names or self.signal is not None
+        self.serves = has_files and self.uid == directory.owner
         self.answer = b""
         self.dump = b""
         self.complete = False

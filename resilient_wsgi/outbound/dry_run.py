@@ -57,8 +57,8 @@ class DryRun:
             self._beyond[limit] = seconds
 
     def total(self, limit: Limit) -> Limit:
-        """Return the total that would have been in force: a larger number of the caller's, if
-        nobody has set one.
+        """Return the total that would have been in force: a larger number of the caller's, unless
+        one was set.
         """
         return limit._replace(seconds=max(limit.seconds, self.asked)) if limit.by_default else limit
 

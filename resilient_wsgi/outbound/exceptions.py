@@ -72,7 +72,7 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
     error.__dict__.update(
         {**missing, **error.__dict__}, message=message, limit=limit, phase=limit.phase
     )
-    # the waits beneath are told in the message; what the app was handling meanwhile is its own
+    # the message has the waits beneath; what the app was handling meanwhile is its own
     error.__cause__, error.__context__ = None, _before(error)
     _strip(limit)
 

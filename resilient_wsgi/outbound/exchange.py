@@ -31,8 +31,8 @@ active: ContextVar[Optional[Exchange]] = ContextVar(
     "resilient_wsgi.outbound.exchange", default=None
 )
 
-# a wait may end this much beside its limit: what setting a socket's timeout anew in each read would
-# cost is not worth it
+# a wait may miss its limit by this much: setting a socket's timeout again for each read would cost
+# more than that is worth
 SLACK = 0.002
 
 _DNS_AT_LEAST = 1.0
@@ -137,7 +137,7 @@ class Exchange:
     def stretch(self, own: float, answer: bool = False) -> None:
         """Have the total be a number of the caller's, if that is more than the default.
 
-        What the caller has allowed for one wait must not be cut by a number that nobody has set.
+        What the caller has allowed for one wait must not be cut by a default.
         With `answer` the first wait for the answer begins: it gets the whole number, whatever
         connecting and sending took.
         """

@@ -23,9 +23,7 @@ def is_original(function: Any) -> bool:
 
 
 def is_clients_own(function: Any, module: str) -> bool:
-    """Tell whether a function is the one that a client has defined, not one that somebody has put
-    in its place.
-    """
+    """Tell whether a function is the one that a client has defined, not a replacement."""
     return getattr(function, "__globals__", {}).get("__name__") == module
 
 

@@ -31,7 +31,7 @@ NONE = -1
 
 
 class Pending:
-    """The waits of one process: each has a slot, which nobody else writes."""
+    """The waits of one process: each has a slot, which only its own thread writes."""
 
     def __init__(self) -> None:
         self._map: Optional[mmap.mmap] = None

@@ -53,7 +53,7 @@ class Limits(NamedTuple):
 
 NAMES = Limits._fields
 
-# in a request somebody waits for the answer; a management command, a job or a thread of the app may
+# in a request a client waits for the answer; a management command, a job or a thread of the app may
 # take its time, and what it calls may be slow by nature
 IN_REQUEST = Limits(
     Limit(5.0, "CONNECT_TIMEOUT", "default_in_request"),
@@ -241,8 +241,8 @@ class unlimited(_Around):  # noqa: N801 - reads as a function
     """Lift the three limits for the outbound HTTP calls of a block: `with unlimited("nightly
     export"):`.
 
-    The reason is for whoever reads the code and the events. What is left of the request's deadline
-    still holds: a worker that outlives it is killed. Raises `ConfigurationError` if no reason is
+    The reason documents the code and the events. The request's deadline still applies: a worker
+    that outlives it is killed. Raises `ConfigurationError` if no reason is
     given.
     """
 

@@ -66,8 +66,8 @@ _SECRET = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/]{16,}")
 
 
 def gave_up(exchange: Exchange, elapsed: float, limit: Limit) -> None:
-    """Tell of a call that was ended by a limit: log it once a minute for each line of the app,
-    count it for `report`.
+    """Report a call that a limit has ended: log it once a minute for each line of the app, count it
+    for the verb `report`.
     """
     who = caller()
     method, host, port, path = exchange.called()

@@ -1,7 +1,7 @@
 """`getaddrinfo` that is given up on in time.
 
 It cannot be interrupted and has no timeout, so it runs in a helper thread: one for each lookup that
-is under way, so that a name whose servers are dead delays nobody but those who ask for it. The
+is under way, so that a name whose servers are down delays only the calls to that name. The
 thread ends with its lookup: a process that has more than one is warned about when it forks.
 """
 

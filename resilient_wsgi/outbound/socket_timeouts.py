@@ -1,8 +1,8 @@
 """Socket timeouts that follow the exchange: no single read or write waits longer than what is left.
 
-A socket's timeout is for one system call, so whoever sends a byte a second never meets it. Here it
-is set anew as the time runs out, which costs nothing until it does: as long as more time is left
-than a read may be silent, it stays as it is.
+A socket's timeout limits one system call, so an upstream that sends a byte a second never meets it.
+Here it is set again as the time runs out. That costs nothing until then: as long as more time is
+left than a read may be silent, it stays as it is.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class BoundedSocketIO(socket.SocketIO):
 
     def _set_timeout(self, exchange: Exchange, sock: Any, now_set: Optional[float]) -> None:
         """Let the next read wait for the silence that is allowed, at most for what is left."""
-        # the first time, or changed by somebody else since: docker's client does so
+        # the first time, or changed by the client since: docker's does so
         if now_set != self._set:
             self._own = self._set = now_set
         own = self._own
@@ -158,7 +158,7 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
     """Have the reads of an `http.client.HTTPResponse` that was just made end with the exchange."""
     raw = getattr(response.fp, "raw", None)
     # Only the stdlib's own stream is touched, and stays the object it was: docker's client, for
-    # one, takes the socket out of it. Made anew, it would have to count references to the socket in
+    # one, takes the socket out of it. A new one would have to count references to the socket in
     # private attributes.
     if type(raw) is socket.SocketIO and hasattr(raw._sock, "gettimeout"):  # type: ignore[attr-defined]  # noqa: SLF001
         raw.__class__ = BoundedSocketIO

@@ -1,4 +1,4 @@
-"""http.client, on which urllib.request, urllib3 and requests ride: connecting, sending, reading,
+"""http.client, which urllib.request, urllib3 and requests use: connecting, sending, reading,
 each bounded here.
 
 Where a client above owns the exchange, this joins it. Else the exchange begins with the first thing
@@ -235,7 +235,7 @@ def _keep_silence_only(response: Any, exchange: Exchange) -> None:
         if response.status == 101:
             exchange.release()
             if isinstance(getattr(response.fp, "raw", None), socket_timeouts.BoundedSocketIO):
-                response.fp.raw.restore()  # whoever asked for the upgrade uses the socket itself
+                response.fp.raw.restore()  # the app uses the socket itself
         elif response.headers.get_content_type() == "text/event-stream":
             exchange.release()
 

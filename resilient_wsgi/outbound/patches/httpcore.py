@@ -1,4 +1,4 @@
-"""httpcore, on which httpx rides: each of its waits takes a timeout, which is bounded here by what
+"""httpcore, which httpx uses: each of its waits takes a timeout, which is bounded here by what
 is left.
 """
 
@@ -193,9 +193,7 @@ class _Httpcore:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Connect by what somebody has put in the place of the original, or of
-        `socket.create_connection`.
-        """
+        """Connect by a replacement of the original, or of `socket.create_connection`."""
         exchange.begin_connect(timeout)
         try:
             return original(backend, host, port, _finite(exchange.wait(math.inf)), *args, **kwargs)

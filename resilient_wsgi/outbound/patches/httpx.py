@@ -73,7 +73,7 @@ class _Httpx:
         return send
 
     def iter_raw(self, original: Method) -> Method:
-        """Read the chunks within the response's exchange, whoever reads them, and whenever."""
+        """Read the chunks within the response's exchange, in any thread and at any time."""
 
         def iter_raw(response: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = response.extensions.get(_EXTENSION)

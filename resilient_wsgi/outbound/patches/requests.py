@@ -14,7 +14,7 @@ from ..policy import guard, installed
 
 Method = Callable[..., Any]
 
-# requests hands "not given" on as None: whether it was said must be noted where it is said
+# requests passes "not given" on as None: an explicit None must be noted where the app gives it
 _none_said: ContextVar[bool] = ContextVar("resilient_wsgi.outbound.none_said", default=False)
 _TIMEOUT = 8  # the position in Session.request, its self not counted
 

@@ -56,7 +56,7 @@ class _Urllib3:
         """Return a timeout of urllib3's that is also ours: its own where it has raised one."""
         errors = self._errors
         if isinstance(error, errors.MaxRetryError) and exchange.expired():
-            # not the number of tries has ended it; what the last one has ended in is told
+            # time has run out, not the number of tries: report what ended the last one
             reason = error.reason
             return self.translate(reason, failure, exchange) or reason
         if isinstance(error, (errors.TimeoutError, errors.MaxRetryError)):
@@ -199,7 +199,7 @@ class _Urllib3:
     def _make_ours(self, error: Exception) -> None:
         """Have the error of a read be ours, too, if a limit has caused it.
 
-        That of a whole call is told at its end.
+        The error of a whole call is translated when the call ends.
         """
         exchange = active.get()
         if exchange is None:
