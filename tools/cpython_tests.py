@@ -61,7 +61,8 @@ def failures(python: Path, test: str) -> list[str]:
         try:
             done = subprocess.run(
                 [python, "-m", "test", "-v", "--timeout=600", "-i", IGNORED, test],
-                cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
+                cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                errors="replace", timeout=TIMEOUT, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return [f"no end within {TIMEOUT} s"]

@@ -189,7 +189,8 @@ class ByHttpx:
         options = {"proxy": call.proxy} if call.proxy else {}
         # httpx has a timeout of its own, 5 s of silence; None is "no timeout"
         self.client = httpx.Client(
-            timeout=call.timeout, verify=call.context or False, trust_env=False, follow_redirects=True, max_redirects=99,
+            timeout=call.timeout, verify=call.context or False, trust_env=False,
+            follow_redirects=True, max_redirects=99,
             limits=limits, **options,
         )  # fmt: skip
         self.call = call
@@ -265,19 +266,24 @@ class Lab:
         }
         path = {
             "silent": "silent", "dripping headers": "drip_headers", "dripping body": "drip_body",
-            "dripping chunks": "drip_chunks", "dripping gzip": "drip_gzip", "redirects": "redirect/3",
+            "dripping chunks": "drip_chunks", "dripping gzip": "drip_gzip",
+            "redirects": "redirect/3",
             "retry-after": "retry_after", "pool": "ok", "proxy hangs in CONNECT": "ok",
         }.get(scenario, "upload")  # fmt: skip
         body: Any = {"upload of bytes": bytes(UPLOAD_BYTES), "upload of a file": as_file(), "upload of a generator": as_generator()}.get(scenario)  # fmt: skip
         return Call(
-            far.get(scenario) or self.url(tls, path), body, self.plain.url if "proxy" in scenario else "",
-            scenario == "retry-after", scenario == "pool", timeout, self.context if scheme == "https" or "TLS" in scenario else None,
+            far.get(scenario) or self.url(tls, path), body,
+            self.plain.url if "proxy" in scenario else "",
+            scenario == "retry-after", scenario == "pool", timeout,
+            self.context if scheme == "https" or "TLS" in scenario else None,
         )  # fmt: skip
 
 
 NAMES = (
-    "silent", "silent in TLS handshake", "black hole", "dead addresses", "DNS stall", "dripping headers", "dripping body",
-    "dripping chunks", "dripping gzip", "redirects", "retry-after", "upload of bytes", "upload of a file",
+    "silent", "silent in TLS handshake", "black hole", "dead addresses", "DNS stall",
+    "dripping headers", "dripping body",
+    "dripping chunks", "dripping gzip", "redirects", "retry-after", "upload of bytes",
+    "upload of a file",
     "upload of a generator", "pool", "proxy hangs in CONNECT",
 )  # fmt: skip
 

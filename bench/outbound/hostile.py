@@ -197,7 +197,8 @@ def big(server: Hostile, sock: socket.socket, argument: str) -> None:
 BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
     function.__name__: function
     for function in (
-        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload, big, events, upgrade,
+        ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload,
+        big, events, upgrade,
     )
 }  # fmt: skip
 
@@ -258,8 +259,10 @@ def certificate(folder: str) -> str:
     path = os.path.join(folder, "certificate.pem")
     key = os.path.join(folder, "key.pem")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:dead.test", "-keyout", key, "-out", path],
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext",
+         "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:dead.test", "-keyout", key, "-out", path],
         check=True, capture_output=True,
     )  # fmt: skip
     with open(path, "a") as both, open(key) as secret:

@@ -88,23 +88,28 @@ def main() -> None:
             for mode in ("plain", "guarded")
         )
     print(
-        f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}, on a machine that other work shared.\n"
+        f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}, on a machine "
+        "that other work shared.\n"
     )
     print(
-        "Seconds until the call was over: callers with `timeout=1`, without the library → **callers with no timeout at all, with a total of 1 s**."
+        "Seconds until the call was over: callers with `timeout=1`, without the library → "
+        "**callers with no timeout at all, with a total of 1 s**."
     )
     print(
-        "† did not raise the client's own timeout class (mostly: it went on to the end of what the other side does).\n"
+        "† did not raise the client's own timeout class (mostly: it went on to the end of what the "
+        "other side does).\n"
     )
     print("### Plain\n\n" + table(plain, guarded, tls=False))
     print("### TLS\n\n" + table(plain, guarded, tls=True))
     seconds = [r["seconds"] for r in guarded.values() if r["scenario"] != "retry-after"]
     late = sum(not 1.0 <= s <= 1.15 for s in seconds)
     print(
-        f"{len(seconds)} cells with the library took {min(seconds):.3f} to {max(seconds):.3f} s; {late} were outside of 1.00 to 1.15 s;"
+        f"{len(seconds)} cells with the library took {min(seconds):.3f} to {max(seconds):.3f} s; "
+        f"{late} were outside of 1.00 to 1.15 s;"
     )
     print(
-        "those with `Retry-After: 3600` raise at once, because the pause is longer than what is left."
+        "those with `Retry-After: 3600` raise at once, because the pause is longer than what is "
+        "left."
     )
 
 

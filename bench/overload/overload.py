@@ -65,14 +65,18 @@ def overload(
 def run(seconds: float = 60.0, factor: float = 2.0) -> str:
     """Return the report."""
     head = (
-        f"{machine('uwsgi')}; nginx, {PROCESSES} processes, {WORK_SECONDS * 1000:g} ms a request: {CAPACITY:g}/s at most; "
+        f"{machine('uwsgi')}; nginx, {PROCESSES} processes, {WORK_SECONDS * 1000:g} ms a request: "
+        f"{CAPACITY:g}/s at most; "
         f"{CAPACITY * factor:g}/s asked for {seconds:g} s, clients wait {PATIENCE:g} s; "
         f"counted from the {FILLED:g}th second on, when the queue is full"
     )
     lines = [
         head,
         "",
-        "| | good answers/s | of capacity | 503/s | no answer/s | median, s | p99, s | good again after, s |",
+        (
+            "| | good answers/s | of capacity | 503/s | no answer/s | median, s | p99, s | good again "
+            "after, s |"
+        ),
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, (options, env) in CASES.items():
@@ -80,7 +84,8 @@ def run(seconds: float = 60.0, factor: float = 2.0) -> str:
         recovered = "not in 90" if out.recovered is None else f"{out.recovered:.1f}"
         good, refused = out.per_second(), out.per_second("503")
         lines.append(
-            f"| {name} | {good:.1f} | {good / CAPACITY:.0%} | {refused:.1f} | {out.per_second(load.NO_ANSWER):.1f} "
+            f"| {name} | {good:.1f} | {good / CAPACITY:.0%} | {refused:.1f} | "
+            f"{out.per_second(load.NO_ANSWER):.1f} "
             f"| {_seconds(out.waits, 0.5)} | {_seconds(out.waits, 0.99)} | {recovered} |"
         )
     return "\n".join(lines) + "\n"

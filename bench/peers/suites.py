@@ -41,10 +41,14 @@ class Peer(NamedTuple):
 PYTEST = ("pytest>=8,<9",)
 # what Django's handlers, test client, servers, files, logging and commands are tested by
 DJANGO_WEB = (
-    "handlers", "wsgi", "servers", "test_client", "test_client_regress", "requests_tests", "responses", "httpwrappers",
-    "middleware", "middleware_exceptions", "signals", "logging_tests", "mail", "staticfiles_tests", "file_uploads", "view_tests",
-    "csrf_tests", "sessions_tests", "admin_scripts", "user_commands", "basic", "asgi", "async", "utils_tests", "check_framework",
-    "urlpatterns_reverse", "cache", "transactions", "fixtures", "builtin_server", "bash_completion", "test_runner", "shell",
+    "handlers", "wsgi", "servers", "test_client", "test_client_regress", "requests_tests",
+    "responses", "httpwrappers",
+    "middleware", "middleware_exceptions", "signals", "logging_tests", "mail", "staticfiles_tests",
+    "file_uploads", "view_tests",
+    "csrf_tests", "sessions_tests", "admin_scripts", "user_commands", "basic", "asgi", "async",
+    "utils_tests", "check_framework",
+    "urlpatterns_reverse", "cache", "transactions", "fixtures", "builtin_server", "bash_completion",
+    "test_runner", "shell",
 )  # fmt: skip
 DJANGO_NEEDS = (
     "asgiref",
@@ -61,11 +65,13 @@ DJANGO_NEEDS = (
 PEERS: Dict[str, Peer] = {
     "requests": Peer(
         "requests", "2.34.2",
-        (*PYTEST, "pytest-mock", "pytest-httpbin==2.1.0", "httpbin~=0.10.0", "trustme", "PySocks", "chardet"), ("tests",),
+        (*PYTEST, "pytest-mock", "pytest-httpbin==2.1.0", "httpbin~=0.10.0", "trustme", "PySocks",
+        "chardet"), ("tests",),
     ),
     "urllib3": Peer(
         "urllib3", "2.8.0",
-        (*PYTEST, "pytest-timeout", "pytest-socket", "trustme", "hypercorn", "quart", "quart-trio", "trio", "h2", "httpx",
+        (*PYTEST, "pytest-timeout", "pytest-socket", "trustme", "hypercorn", "quart", "quart-trio",
+        "trio", "h2", "httpx",
          "cryptography", "idna", "PySocks", "brotli", "tornado"),
         # left out: it supposes that each of three threads gets one of three calls, and hangs if one
         # gets two
@@ -73,33 +79,43 @@ PEERS: Dict[str, Peer] = {
     ),
     "httpx": Peer(
         "httpx", "0.28.1",
-        (*PYTEST, "trustme", "trio", "uvicorn", "chardet", "cryptography", "brotli", "h2", "socksio", "zstandard", "click",
+        (*PYTEST, "trustme", "trio", "uvicorn", "chardet", "cryptography", "brotli", "h2",
+        "socksio", "zstandard", "click",
          "rich", "pygments"),
         ("tests",), ("-W", "default"),
     ),
     "flask": Peer("flask", "3.1.3", (*PYTEST, "asgiref", "python-dotenv"), ("tests",)),
     "werkzeug": Peer(
-        "werkzeug", "3.1.8", (*PYTEST, "pytest-timeout", "pytest-xprocess", "cryptography", "ephemeral-port-reserve", "watchdog"),
+        "werkzeug", "3.1.8", (*PYTEST, "pytest-timeout", "pytest-xprocess", "cryptography",
+        "ephemeral-port-reserve", "watchdog"),
         # left out: a reloader of its own, which hangs here without the library, too
         ("tests",), ("-k", "not reloader", "--timeout=120"),
     ),
     "waitress": Peer("waitress", "3.0.2", (*PYTEST, "pytest-cov"), ("tests",)),
     "gunicorn": Peer(
-        "gunicorn", "27.0.1", (*PYTEST, "pytest-asyncio", "gevent", "eventlet", "tornado", "h2", "uvloop", "httpx", "h11"),
+        "gunicorn", "27.0.1",
+        (*PYTEST, "pytest-asyncio", "gevent", "eventlet", "tornado", "h2", "uvloop", "httpx",
+        "h11"),
         ("tests",), ("-o", "addopts=", "--ignore=tests/docker", "-W", "default"),
     ),
     "celery": Peer(
         "celery", "5.7.0",
-        (*PYTEST, "pytest-celery[all]", "pytest-subtests", "pytest-timeout", "pytest-click", "pytest-order", "boto3", "moto",
+        (*PYTEST, "pytest-celery[all]", "pytest-subtests", "pytest-timeout", "pytest-click",
+        "pytest-order", "boto3", "moto",
          "cryptography", "pyyaml", "pydantic", "google-cloud-pubsub", "freezegun"),
-        ("t/unit/worker", "t/unit/concurrency", "t/unit/app"), ("-p", "no:cacheprovider", "-W", "default"),
+        ("t/unit/worker", "t/unit/concurrency", "t/unit/app"),
+        ("-p", "no:cacheprovider", "-W", "default"),
     ),
     "sentry-sdk": Peer(
         "sentry_sdk", "2.75.0",
-        (*PYTEST, "django==5.2.19", "pytest-django", "pytest-localserver", "pytest-watch", "jsonschema", "executing", "asttokens",
-         "responses", "pysocks", "socksio", "httpcore[http2]", "brotli", "werkzeug", "psycopg2-binary", "djangorestframework",
-         "channels[daphne]", "pytest-asyncio", "Jinja2", "gevent", "pytest-forked", "pytest-cov", "setuptools", "requests"),
-        ("tests/integrations/django", "tests/integrations/wsgi", "tests/integrations/stdlib", "tests/integrations/requests"),
+        (*PYTEST, "django==5.2.19", "pytest-django", "pytest-localserver", "pytest-watch",
+        "jsonschema", "executing", "asttokens",
+         "responses", "pysocks", "socksio", "httpcore[http2]", "brotli", "werkzeug",
+         "psycopg2-binary", "djangorestframework",
+         "channels[daphne]", "pytest-asyncio", "Jinja2", "gevent", "pytest-forked", "pytest-cov",
+         "setuptools", "requests"),
+        ("tests/integrations/django", "tests/integrations/wsgi", "tests/integrations/stdlib",
+        "tests/integrations/requests"),
         ("-W", "default", "-p", "no:randomly"),
     ),
     "django-web": Peer("django", "5.2.19", DJANGO_NEEDS, DJANGO_WEB),

@@ -54,22 +54,30 @@ TRACERS: Dict[str, Tracer] = {
     "ddtrace": Tracer(("ddtrace",), ("ddtrace-run",)),
     "newrelic": Tracer(("newrelic",), ("newrelic-admin", "run-program")),
     "opentelemetry": Tracer(
-        ("opentelemetry-distro", *(f"opentelemetry-instrumentation-{each}" for each in ("requests", "urllib3", "httpx", "urllib"))),
-        ("opentelemetry-instrument", "--traces_exporter", "none", "--metrics_exporter", "none", "--logs_exporter", "none"),
+        ("opentelemetry-distro",
+        *(f"opentelemetry-instrumentation-{each}" for each in ("requests", "urllib3", "httpx",
+        "urllib"))),
+        ("opentelemetry-instrument", "--traces_exporter", "none", "--metrics_exporter", "none",
+        "--logs_exporter", "none"),
     ),
     "elastic-apm": Tracer(("elastic-apm",)),
     "sentry-sdk": Tracer(("sentry-sdk",)),
 }  # fmt: skip
 QUIET = {
-    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false", "DD_TRACE_AGENT_URL": "http://127.0.0.1:9",
-    "NEW_RELIC_DEVELOPER_MODE": "true", "NEW_RELIC_LICENSE_KEY": "0" * 40, "NEW_RELIC_APP_NAME": "tracers", "NEW_RELIC_LOG": "/dev/null",
+    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+    "DD_TRACE_AGENT_URL": "http://127.0.0.1:9",
+    "NEW_RELIC_DEVELOPER_MODE": "true", "NEW_RELIC_LICENSE_KEY": "0" * 40,
+    "NEW_RELIC_APP_NAME": "tracers", "NEW_RELIC_LOG": "/dev/null",
     "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "*",
 }  # fmt: skip
 SERVERS = {
-    "gunicorn": ("gunicorn", "-w", "1", "--threads", "2", "-b", "127.0.0.1:{port}", "bench.peers.tracers_app:application"),
+    "gunicorn": ("gunicorn", "-w", "1", "--threads", "2", "-b", "127.0.0.1:{port}",
+    "bench.peers.tracers_app:application"),
     "uwsgi": (
-        "uwsgi", "--master", "--http-socket", "127.0.0.1:{port}", "--module", "bench.peers.tracers_app", "--enable-threads", "--lazy-apps",
-        "--die-on-term", "--need-app", "--home", "{home}", "--workers", "1", "--threads", "2", "--skip-atexit",
+        "uwsgi", "--master", "--http-socket", "127.0.0.1:{port}", "--module",
+        "bench.peers.tracers_app", "--enable-threads", "--lazy-apps",
+        "--die-on-term", "--need-app", "--home", "{home}", "--workers", "1", "--threads", "2",
+        "--skip-atexit",
     ),
 }  # fmt: skip
 
@@ -111,7 +119,8 @@ def compare(names: List[str], folder: str, upstream: str) -> int:
     """
     worse = 0
     print(
-        "| tracer | server | order | views that answer, without | with | calls that end in the limit, in the client's class |"
+        "| tracer | server | order | views that answer, without | with | calls that end in the "
+        "limit, in the client's class |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for name in names or list(TRACERS):
@@ -127,7 +136,8 @@ def compare(names: List[str], folder: str, upstream: str) -> int:
                 limited = [c for c in CLIENTS if c not in NOT_LIMITED]
                 ended = [c for c in limited if ours.get(f"{c}/silent", "").startswith("504")]
                 print(
-                    f"| {name} {version} | {server} | {order} | {fine['off']} of {len(CLIENTS)} | {fine['on']} of {len(CLIENTS)} |"
+                    f"| {name} {version} | {server} | {order} | {fine['off']} of {len(CLIENTS)} | "
+                    f"{fine['on']} of {len(CLIENTS)} |"
                     f" {len(ended)} of {len(limited)} |", flush=True,
                 )  # fmt: skip
                 for each in (plain, ours):
@@ -173,7 +183,8 @@ def answers(
         starter, *options = TRACERS[name].command
         command = [f"{home}/bin/{starter}", *options, *command]
     environ = {
-        **os.environ, **QUIET, "PYTHONPATH": str(ROOT), "PATH": f"{home}/bin:{os.environ['PATH']}", "TRACERS_TRACER": name,
+        **os.environ, **QUIET, "PYTHONPATH": str(ROOT), "PATH": f"{home}/bin:{os.environ['PATH']}",
+        "TRACERS_TRACER": name,
         "TRACERS_ORDER": order, "TRACERS_UPSTREAM": upstream, "TRACERS_LIBRARY": library,
     }  # fmt: skip
     with tempfile.TemporaryFile("w+") as log:

@@ -35,7 +35,8 @@ NAMINGS: Dict[str, Dict[str, Option]] = {
     LOADED_BY_US: {"module": LOADED_BY_US},
 }
 KINDS = (
-    "import", "syntax", "configured", "memory", "short", "starved", "exit", "attribute", "callable", "hang", "killed", "crash",
+    "import", "syntax", "configured", "memory", "short", "starved", "exit", "attribute", "callable",
+    "hang", "killed", "crash",
 )  # fmt: skip
 STARTUP_TIMEOUT = 2
 # what reading the scoreboard fails with while a server is being started or reloaded

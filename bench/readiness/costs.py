@@ -87,7 +87,8 @@ def minute() -> Iterator[Row]:
         sizes = {row.state == PAUSING: _resident_mb(row.pid) for row in rows}
         respawns = running.server.log().count("Respawned")
         yield (
-            respawns, f"{2 + 2 * PLANNED_FAILURES}", f"{cpu * 100:.2f} %", f"{loads * 100:.2f} %", f"{sizes.get(True, 0):.0f} MB",
+            respawns, f"{2 + 2 * PLANNED_FAILURES}", f"{cpu * 100:.2f} %", f"{loads * 100:.2f} %",
+            f"{sizes.get(True, 0):.0f} MB",
             f"{sizes.get(False, 0):.0f} MB",
         )  # fmt: skip
 
@@ -158,7 +159,10 @@ def _timed(command: Sequence[str]) -> Tuple[str, object]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / PROBES * 1000
     return (
-        f"{statistics.median(times):.0f} / {statistics.quantiles(times, n=20)[-1]:.0f} / {cpu:.0f} ms",
+        (
+            f"{statistics.median(times):.0f} / {statistics.quantiles(times, n=20)[-1]:.0f} / {cpu:.0f} "
+            "ms"
+        ),
         codes,
     )
 

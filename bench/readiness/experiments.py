@@ -1,5 +1,5 @@
-"""Readiness, shown on real servers: `python -m bench.readiness.experiments [table] [throughput] [minute]
-[memory] [probe] [chain]`.
+"""Readiness, shown on real servers: `python -m bench.readiness.experiments [table] [throughput]
+[minute] [memory] [probe] [chain]`.
 
 Each part prints a Markdown table; without arguments all of them run, in about twenty minutes.
 `--cells` has the table show every single case; kinds of failure can be named (`python -m
@@ -20,11 +20,13 @@ from bench.readiness.table import Cell, cells, run_all
 
 Row = Tuple[object, ...]
 CELL_HEAD = (
-    "server", "mode", "named by", "failure", "of whom, when, how often", "answers", "500s", "respawns",
+    "server", "mode", "named by", "failure", "of whom, when, how often", "answers", "500s",
+    "respawns",
     "all serve after", "master's CPU", "the instance", "held",
 )  # fmt: skip
 TABLE_HEAD = (
-    "failure of a load", "cases, held", "500s", "all serve after: median, longest", "nearest to its bound", "respawns, most",
+    "failure of a load", "cases, held", "500s", "all serve after: median, longest",
+    "nearest to its bound", "respawns, most",
     "master's CPU, most", "plain: not served, of 240", "need-app: ends",
 )  # fmt: skip
 
@@ -39,7 +41,8 @@ def table() -> Iterator[Row]:
     guarded = [cell for cell in done if cell.server == "guarded"]
     held = sum(not cell.wrong for cell in guarded)
     print(
-        f"\n{len(guarded)} cases, {held} held; {len(done)} with plain uWSGI's, in {time.monotonic() - begin:.0f} s\n"
+        f"\n{len(guarded)} cases, {held} held; {len(done)} with plain uWSGI's, in "
+        f"{time.monotonic() - begin:.0f} s\n"
     )
     _print(CELL_HEAD, (cell.row() for cell in shown))
 
@@ -55,10 +58,13 @@ def _summary(kind: str, done: Sequence[Cell]) -> Row:
     ]
     ends = [cell.end for cell in by_server["plain, need-app"] if cell.lazy]
     return (
-        kind, f"{len(guarded)}, {sum(not cell.wrong for cell in guarded)}", sum(cell.fives for cell in guarded),
-        f"{statistics.median(s for s, _ in timed):.1f}, {max(timed)[0]:.1f} s", f"{min(left for _, left in timed):.1f} s",
+        kind, f"{len(guarded)}, {sum(not cell.wrong for cell in guarded)}",
+        sum(cell.fives for cell in guarded),
+        f"{statistics.median(s for s, _ in timed):.1f}, {max(timed)[0]:.1f} s",
+        f"{min(left for _, left in timed):.1f} s",
         max(cell.respawns for cell in guarded), f"{max(cell.cpu for cell in guarded) * 100:.0f} %",
-        sum(cell.refused() for cell in by_server["plain"] if cell.lazy), f"{sum(end != 'runs' for end in ends)} of {len(ends)}",
+        sum(cell.refused() for cell in by_server["plain"] if cell.lazy),
+        f"{sum(end != 'runs' for end in ends)} of {len(ends)}",
     )  # fmt: skip
 
 

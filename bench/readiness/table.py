@@ -68,7 +68,8 @@ class Cell:
         strong = "" if self.seconds is None else f"{self.seconds:.1f} of {self.bound:.1f} s"
         return (
             self.server, "lazy-apps" if self.lazy else "prefork", self.naming, self.kind,
-            f"{self.who}, {self.when}, {self.often}", told, self.fives, self.respawns, strong, f"{self.cpu * 100:.0f} %",
+            f"{self.who}, {self.when}, {self.often}", told, self.fives, self.respawns, strong,
+            f"{self.cpu * 100:.0f} %",
             self.end, f"**NO**: {self.wrong}" if self.wrong else "yes",
         )  # fmt: skip
 
@@ -78,7 +79,8 @@ def cells() -> List[Cell]:
     `module`.
     """
     made = [
-        Cell("guarded", True, naming, kind, *way) for naming in NAMINGS for kind in KINDS for way in WAYS
+        Cell("guarded", True, naming, kind,
+        *way) for naming in NAMINGS for kind in KINDS for way in WAYS
         if naming != "mount of a file" or way == WAYS[0]
     ]  # fmt: skip
     made += [Cell("guarded", False, naming, kind) for naming in NAMINGS for kind in KINDS]
@@ -122,7 +124,8 @@ def _run(cell: Cell) -> Cell:
         need_app="need-app" in cell.server,
     )
     with instance(
-        chosen, fail_first=cell.kind if at_start else "", loads=count, ever=ever, may_hang=cell.kind, env=env,
+        chosen, fail_first=cell.kind if at_start else "", loads=count, ever=ever,
+        may_hang=cell.kind, env=env,
         ready="^spawned uWSGI worker" if at_start else "^WSGI app 0",
     ) as running:  # fmt: skip
         if not at_start:

@@ -178,7 +178,8 @@ def run(seconds: float = 27.0, each: float = 5000.0) -> str:
         if skew != "mixed":
             counts.append(odd_clients(int(each), float(skew)))
             lines.append(
-                f"| raw HTTP: half-closing, two at once, slow bodies; clock {clock} | {counts[-1]} |"
+                f"| raw HTTP: half-closing, two at once, slow bodies; clock {clock} | {counts[-1]} "
+                "|"
             )
     lines.append(
         f"| all, a tenth of them with garbage for a stamp | {Count(*map(sum, zip(*counts)))} |"

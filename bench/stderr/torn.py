@@ -111,7 +111,8 @@ def run(lines: int = LINES) -> str:
     return (
         f"{machine()}\n\n### {PROCESSES} processes with {THREADS} threads, one pipe\n\n"
         "| lines | whole | torn | dropped (said) | seconds |\n| --- | --- | --- | --- | --- |\n"
-        f"| {lines} | {outcome.whole} | {outcome.torn} | {outcome.dropped} | {outcome.seconds:.1f} |\n"
+        f"| {lines} | {outcome.whole} | {outcome.torn} | {outcome.dropped} | {outcome.seconds:.1f} "
+        "|\n"
     )
 
 

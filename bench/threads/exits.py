@@ -229,8 +229,10 @@ def run(cell: Cell, *, mercy: Optional[int] = None, patience: float = PATIENCE) 
         (folder / "app.py").write_text(APP % (KINDS[cell.kind], cell.kind == "stale"))
         path = PATHS[cell.path]
         options = {
-            "master": True, "processes": 1, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": mercy,
-            "threads": cell.threads, "master-fifo": str(folder / "fifo"), "wsgi-file": str(folder / "app.py"),
+            "master": True, "processes": 1, "enable-threads": True, "die-on-term": True,
+            "worker-reload-mercy": mercy,
+            "threads": cell.threads, "master-fifo": str(folder / "fifo"),
+            "wsgi-file": str(folder / "app.py"),
             "single-interpreter": True, **path.options,
         }  # fmt: skip
         if cell.lazy:
@@ -368,13 +370,15 @@ def main() -> int:
     with ThreadPoolExecutor(chosen.jobs) as pool:
         found = list(pool.map(_run_and_tell, wanted))
     print(
-        f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, plain in brackets\n"
+        f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, plain in "
+        "brackets\n"
     )
     print(table(found))
     wrong = [cell for cell in found if cell.guarded and cell.wrong]
     for cell in wrong:
         print(
-            f"\n! {cell.kind}, {cell.path}, lazy={cell.lazy}, threads={cell.threads}: {'; '.join(cell.wrong)}"
+            f"\n! {cell.kind}, {cell.path}, lazy={cell.lazy}, threads={cell.threads}: "
+            f"{'; '.join(cell.wrong)}"
         )
     print(f"\n{len(found)} runs, {len(wrong)} guarded ones wrong")
     return 1 if wrong else 0
@@ -386,7 +390,8 @@ def _run_and_tell(cell: Cell) -> Cell:
     except Exception as error:
         cell.wrong.append(f"{type(error).__name__}: {error}"[:300])
     print(
-        f"{cell.guarded=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} {cell.wrong}",
+        f"{cell.guarded=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} "
+        f"{cell.wrong}",
         file=sys.stderr,
     )
     return cell

@@ -189,7 +189,8 @@ def go(run: Run, reloads: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="reloads-") as name, ExitStack() as stack:
         Path(name, "app.py").write_text(APP % run.guarded)
         options: Dict[str, Any] = {
-            "master": True, "processes": PROCESSES, "threads": 2, "enable-threads": True, "listen": 100,
+            "master": True, "processes": PROCESSES, "threads": 2, "enable-threads": True,
+            "listen": 100,
             "wsgi-file": f"{name}/app.py", "disable-logging": True, "worker-reload-mercy": 30,
             "master-fifo": "fifo",
         }  # fmt: skip
@@ -240,7 +241,8 @@ def main() -> int:
     reloads = max(chosen.reloads, SETTLE + 1)
     print(f"{machine('uwsgi')}; memory in KiB: range, and median of the last fifth - first fifth\n")
     print(
-        "| run | reload | reloads | median / longest, s | requests | failed | NO MERCY | master: fds | threads | RSS | PSS |"
+        "| run | reload | reloads | median / longest, s | requests | failed | NO MERCY | master: "
+        "fds | threads | RSS | PSS |"
     )
     print("|---" * 11 + "|")
     ways = chosen.way or list(WAYS)

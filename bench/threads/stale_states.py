@@ -218,7 +218,8 @@ def main() -> int:
     parser.add_argument("--logs", default="", help="a folder for the servers' logs")
     arguments = parser.parse_args()
     print(
-        f"{report.machine('uwsgi')}; {'states left' if arguments.unrepaired else 'states taken out'}\n"
+        f"{report.machine('uwsgi')}; "
+        f"{'states left' if arguments.unrepaired else 'states taken out'}\n"
     )
     total: List[Result] = []
     print("| threads at import | " + " | ".join(LOOKS) + " |\n|" + " --- |" * (len(LOOKS) + 1))

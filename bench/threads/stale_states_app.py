@@ -1,5 +1,5 @@
-"""The app of bench.threads.stale_states: threads at import, requests that use stacks again where theirs
-were, and whatever looks at frames.
+"""The app of bench.threads.stale_states: threads at import, requests that use stacks again where
+theirs were, and whatever looks at frames.
 """
 
 from __future__ import annotations

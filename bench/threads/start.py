@@ -44,10 +44,12 @@ def main() -> None:
     without, with_ = statistics.median(plain), statistics.median(adopted)
     each = statistics.median(b / a for a, b in zip(plain, adopted))
     print(
-        "| CPython | plain, µs | adopted, µs | ratio (median of pairs) | fastest plain / adopted, µs |\n|---|---|---|---|---|"
+        "| CPython | plain, µs | adopted, µs | ratio (median of pairs) | fastest plain / adopted, "
+        "µs |\n|---|---|---|---|---|"
     )
     print(
-        f"| {sys.version.split()[0]} | {without:.1f} | {with_:.1f} | {each:.3f} | {min(plain):.1f} / {min(adopted):.1f} |"
+        f"| {sys.version.split()[0]} | {without:.1f} | {with_:.1f} | {each:.3f} | {min(plain):.1f} "
+        f"/ {min(adopted):.1f} |"
     )
 
 

@@ -55,7 +55,8 @@ def uwsgi(*, lazy: bool) -> Maker:
 
     def make(folder: Path, guarded: bool, way: str) -> Instance:
         options: Dict[str, Union[bool, int, str]] = {
-            "master": True, "processes": 1, "enable-threads": True, "worker-reload-mercy": MERCY, "die-on-term": True,
+            "master": True, "processes": 1, "enable-threads": True, "worker-reload-mercy": MERCY,
+            "die-on-term": True,
             "wsgi-file": str(folder / "app.py"),
         }  # fmt: skip
         if lazy:

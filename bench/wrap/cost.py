@@ -156,7 +156,10 @@ def on_servers() -> str:
     request, which others hardly touch.
     """
     lines = [
-        f"wrk, {CONNECTIONS} connections, {STARTS} processes each, {ROUNDS} alternating runs of {SECONDS} s; medians (ranges)",
+        (
+            f"wrk, {CONNECTIONS} connections, {STARTS} processes each, {ROUNDS} alternating runs of "
+            f"{SECONDS} s; medians (ranges)"
+        ),
         "",
         "| server | | requests/s | ratio | p99, ms | processor time of a request, µs | more, µs |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -179,7 +182,8 @@ def on_servers() -> str:
             ratio = statistics.median(rate / peer for rate, peer in zip(rates, plain))
             more = statistics.median(time - peer for time, peer in zip(micro, alone))
             lines.append(
-                f"| {name} | {kind} | {spread(rates)} | {ratio:.3f} | {spread(p99)} | {spread(micro)} | {more:.1f} |"
+                f"| {name} | {kind} | {spread(rates)} | {ratio:.3f} | {spread(p99)} | "
+                f"{spread(micro)} | {more:.1f} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -189,7 +193,10 @@ def inside() -> str:
     itself does is not in it.
     """
     lines = [
-        f"in the worker, {STARTS} processes each, one run of {SECONDS} s; medians (ranges) of their medians",
+        (
+            f"in the worker, {STARTS} processes each, one run of {SECONDS} s; medians (ranges) of "
+            "their medians"
+        ),
         "",
         "| server | the app's call, plain, µs | guarded | more, µs |",
         "| --- | --- | --- | --- |",
@@ -245,8 +252,10 @@ def _uwsgi(served: str, module: str) -> uWSGI:
         else {}
     )
     options: Dict[str, Option] = {
-        "module": f"bench.wrap.{served}", "master": True, "processes": 1, "listen": 1024, "disable-logging": True,
-        "harakiri": 30, "need-app": True, "pythonpath": str(ROOT), "env": f"TIMED=bench.wrap.{module}", **guarded,
+        "module": f"bench.wrap.{served}", "master": True, "processes": 1, "listen": 1024,
+        "disable-logging": True,
+        "harakiri": 30, "need-app": True, "pythonpath": str(ROOT),
+        "env": f"TIMED=bench.wrap.{module}", **guarded,
     }  # fmt: skip
     return uWSGI(options)
 

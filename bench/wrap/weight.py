@@ -1,4 +1,5 @@
-"""What `install()` and `wrap()` add to a process: memory, CPU time, modules; beside a version before.
+"""What `install()` and `wrap()` add to a process: memory, CPU time, modules; beside a version
+before.
 
 `python -m bench.wrap.weight PATH`: PATH is a checkout of the version before (`git worktree add`).
 """

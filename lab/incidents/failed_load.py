@@ -135,6 +135,7 @@ def _judge(
             "the broken workers live on", result.figures["workers started anew after that"] == 0
         )
     result.seen = (
-        f"{errors} x 500 in {len(during)} requests; {WATCH_SECONDS:g} s later still {last_errors} of {FINAL}; "
+        f"{errors} x 500 in {len(during)} requests; {WATCH_SECONDS:g} s later still {last_errors} "
+        f"of {FINAL}; "
         f"{len(serving)} of {PROCESSES} workers serve"
     )

@@ -54,7 +54,8 @@ def run(guarded: bool) -> Result:
 def _outage(result: Result) -> None:
     guarded = result.guarded
     options = shop.options(
-        guarded=guarded, processes=PROCESSES, harakiri=HARAKIRI_SECONDS, listen=64, chmod_socket="666",
+        guarded=guarded, processes=PROCESSES, harakiri=HARAKIRI_SECONDS, listen=64,
+        chmod_socket="666",
         # a second socket, of the other family, with the same workers behind it: each fails in its
         # own way when full
         socket="%duwsgi.sock",  # %d is the folder of the ini file
@@ -155,8 +156,10 @@ def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:
         result.check("no harakiri", harakiris == 0)
         return
     texts = {
-        "HARAKIRI ON WORKER": uwsgi, "Respawned uWSGI worker": uwsgi, "uWSGI listen queue of socket": uwsgi,
-        "Broken pipe": uwsgi, "upstream timed out": nginx, "Resource temporarily unavailable": nginx,
+        "HARAKIRI ON WORKER": uwsgi, "Respawned uWSGI worker": uwsgi, "uWSGI listen queue of "
+                                                                      "socket": uwsgi,
+        "Broken pipe": uwsgi, "upstream timed out": nginx,
+        "Resource temporarily unavailable": nginx,
     }  # fmt: skip
     for pattern, text in texts.items():
         result.check(f"the log says {pattern!r}", pattern in text)
@@ -210,7 +213,9 @@ def _say(result: Result) -> None:
         figures["burst: next good answer, s"],
     )
     result.seen = (
-        f"{figures['harakiris']} harakiris; other views answered {figures['others answered during the outage']} "
-        f"during the outage; good again {recovery} s after it. Burst: next good answer after {burst} s, "
+        f"{figures['harakiris']} harakiris; other views answered "
+        f"{figures['others answered during the outage']} "
+        f"during the outage; good again {recovery} s after it. Burst: next good answer after "
+        f"{burst} s, "
         f"{figures['burst: worked in full for nobody']} requests worked on for nobody"
     )

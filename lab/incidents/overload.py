@@ -123,6 +123,8 @@ def _judge(result: Result, came: Overload) -> None:
             "over 5 s until it is good again", came.recovered is None or came.recovered > 5.0
         )
     result.seen = (
-        f"{good:.0f} good answers a second of {CAPACITY:g} that it can do ({share:.0%}), {came.per_second('503'):.0f} refused, "
-        f"{came.per_second(load.NO_ANSWER):.0f} in vain; good again {result.figures['good again after, s']} s after it"
+        f"{good:.0f} good answers a second of {CAPACITY:g} that it can do ({share:.0%}), "
+        f"{came.per_second('503'):.0f} refused, "
+        f"{came.per_second(load.NO_ANSWER):.0f} in vain; good again "
+        f"{result.figures['good again after, s']} s after it"
     )

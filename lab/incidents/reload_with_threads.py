@@ -65,7 +65,8 @@ class _Run(threading.Thread):
         self.result = result
         self.variant = variant
         self.options = shop.options(
-            guarded=result.guarded, processes=PROCESSES, threads=2, enable_threads=True, die_on_term=True,
+            guarded=result.guarded, processes=PROCESSES, threads=2, enable_threads=True,
+            die_on_term=True,
             worker_reload_mercy=MERCY_SECONDS, **options,
         )  # fmt: skip
         self.reload_seconds = self.serves_again_seconds = self.stop_seconds = 0.0
@@ -148,7 +149,8 @@ def _judge(result: Result, runs: List[_Run]) -> None:
         result.figures[f"{run.variant}: stop, s"] = stop_seconds
         result.figures[f"{run.variant}: NO MERCY lines"] = no_mercy
         seen.append(
-            f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO MERCY"
+            f"{run.variant}: reload {reload_seconds} s, stop {stop_seconds} s, {no_mercy} x NO "
+            "MERCY"
         )
         result.excerpts += excerpt(run.log, "NO MERCY", "refresh-prices")
         if result.guarded:

@@ -44,7 +44,8 @@ def run(guarded: bool) -> Result:
     stuck = "and goes on answering" if stalled.still_answers else "stuck for good"
     obeys = "obeys" if stalled.reloads and stalled.ends else "does not obey"
     result.seen = (
-        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master {obeys}; "
+        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master "
+        f"{obeys}; "
         f"no reader: {closed.good} of {len(closed.answers)} answered, "
         f"{closed.cpu_percent:.0f} % CPU"
     )

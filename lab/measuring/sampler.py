@@ -23,7 +23,8 @@ SAMPLE_SECONDS = 0.1
 # a lock. A worker that waits for its next request sleeps in epoll or accept, which are not here
 IN_WRITE = ("pipe_write", "anon_pipe_write")
 BLOCKED_IN = (
-    *IN_WRITE, "wait_woken", "sk_wait_data", "unix_stream_read_generic", "poll_schedule_timeout", "do_poll", "pipe_wait",
+    *IN_WRITE, "wait_woken", "sk_wait_data", "unix_stream_read_generic", "poll_schedule_timeout",
+    "do_poll", "pipe_wait",
 )  # fmt: skip
 
 

@@ -36,9 +36,12 @@ http {{
 """
 # the file uwsgi_params of nginx, which is not in the same place everywhere
 PARAMETERS = {
-    "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type",
-    "CONTENT_LENGTH": "$content_length", "REQUEST_URI": "$request_uri", "PATH_INFO": "$document_uri",
-    "SERVER_PROTOCOL": "$server_protocol", "REQUEST_SCHEME": "$scheme", "REMOTE_ADDR": "$remote_addr",
+    "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method",
+    "CONTENT_TYPE": "$content_type",
+    "CONTENT_LENGTH": "$content_length", "REQUEST_URI": "$request_uri",
+    "PATH_INFO": "$document_uri",
+    "SERVER_PROTOCOL": "$server_protocol", "REQUEST_SCHEME": "$scheme",
+    "REMOTE_ADDR": "$remote_addr",
     "REMOTE_PORT": "$remote_port", "SERVER_PORT": "$server_port", "SERVER_NAME": "$server_name",
 }  # fmt: skip
 

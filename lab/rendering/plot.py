@@ -73,9 +73,8 @@ def svg(series: Series, scale: Scale, title: str) -> str:
         y += height + GAP
     parts = _moments(series, scale.seconds, y - GAP) + parts
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
-        + "".join(parts)
-        + "</svg>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}"><title>{escape(title)}</title>' + "".join(parts) + "</svg>"
     )
 
 
@@ -113,12 +112,14 @@ class _Panel:
                 f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             )
             parts.append(
-                f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{value:g}</text>'
+                f'<text class="tick" text-anchor="end" x="{LEFT - 6}" '
+                f'y="{y + 3.5:.1f}">{value:g}</text>'
             )
         for second in _ticks(self.seconds, 8):
             label = f"{second:g} s" if second else "0"
             parts.append(
-                f'<text class="tick" text-anchor="middle" x="{self.x(second):.1f}" y="{bottom + 13}">{label}</text>'
+                f'<text class="tick" text-anchor="middle" x="{self.x(second):.1f}" '
+                f'y="{bottom + 13}">{label}</text>'
             )
         return parts
 
@@ -134,7 +135,8 @@ def _bars(panel: _Panel, rates: Dict[str, List[float]]) -> List[str]:
             top, bottom = panel.y(base[at] + rate), panel.y(base[at])
             base[at] += rate
             parts.append(
-                f'<rect class="{css_class(status)}" x="{panel.x(at * BIN_SECONDS):.1f}" y="{top:.1f}" '
+                f'<rect class="{css_class(status)}" x="{panel.x(at * BIN_SECONDS):.1f}" '
+                f'y="{top:.1f}" '
                 f'width="{width:.1f}" height="{bottom - top:.1f}"/>'
             )
     return parts

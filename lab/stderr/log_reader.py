@@ -7,8 +7,8 @@ import os
 import re
 import threading
 
-# what lab/stderr/stderr_app.py writes for each request, and what the library says of lines that it has
-# dropped
+# what lab/stderr/stderr_app.py writes for each request, and what the library says of lines that it
+# has dropped
 LINE = re.compile(rb"^line \d+ \d{9} \.+$", re.MULTILINE)
 NOTICE = re.compile(rb"^resilient_wsgi: (\d+) lines", re.MULTILINE)
 STALLED, CLOSED, SLOW, RETURNS = "stalled", "closed", "slow", "comes back"

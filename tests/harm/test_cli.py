@@ -125,7 +125,8 @@ def test_a_pidfile_that_may_not_be_read_asks_for_another_user(tmp_path, monkeypa
     with pytest.raises(target.CannotLook) as caught:
         target.read_pidfile("/run/mysite.pid")
     assert str(caught.value) == (
-        "pidfile /run/mysite.pid: Permission denied; run this as the user of the instance, or as root"
+        "pidfile /run/mysite.pid: Permission denied; run this as the user of the instance, or as "
+        "root"
     )
 
 

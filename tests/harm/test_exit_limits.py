@@ -64,7 +64,8 @@ def ending():
     def run(code, timeout=25.0, **env):
         code = PRELUDE + textwrap.dedent(code)
         return subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, check=False,
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout,
+            check=False,
             env={**os.environ, **env},
         )  # fmt: skip
 
@@ -278,8 +279,10 @@ def test_a_process_whose_exit_is_not_bounded_waits_for_its_threads_and_executors
 
 NAMES = {
     "threading": (
-        "_shutdown", "_shutdown_locks", "_thread_shutdown", "_start_joinable_thread", "_threading_atexits", "_active",
-        "_MainThread", "_DummyThread", "_active_limbo_lock", "_shutdown_locks_lock", "_register_atexit", "_dangling",
+        "_shutdown", "_shutdown_locks", "_thread_shutdown", "_start_joinable_thread",
+        "_threading_atexits", "_active",
+        "_MainThread", "_DummyThread", "_active_limbo_lock", "_shutdown_locks_lock",
+        "_register_atexit", "_dangling",
     ),
     "atexit": ("_run_exitfuncs", "_ncallbacks"),
     "concurrent.futures.thread": ("_threads_queues",),

@@ -86,7 +86,8 @@ def uwsgi(tmp_path):
         (tmp_path / "app.py").write_text(textwrap.dedent(code))
         ini = {
             "master": True, "processes": 1, "enable-threads": True, "worker-reload-mercy": 30,
-            "wsgi-file": str(tmp_path / "app.py"), "shared-import": "resilient_wsgi.uwsgi", "die-on-term": True,
+            "wsgi-file": str(tmp_path / "app.py"), "shared-import": "resilient_wsgi.uwsgi",
+            "die-on-term": True,
             **{name.replace("_", "-"): value for name, value in options.items()},
         }  # fmt: skip
         ini = {name: value for name, value in ini.items() if value is not False}
@@ -206,7 +207,8 @@ def test_the_fuse_of_a_worker_that_ended_does_not_fire_in_the_place_it_has_left(
 HOLDS = {
     "sleep": "atexit.register(time.sleep, 600)",
     "child": "multiprocessing.set_executable(os.environ['PYTHON'])\n"
-    '    mine = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), name="patient")\n'
+    '    mine = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), '
+    'name="patient")\n'
     "    mine.start()",
 }  # fmt: skip
 

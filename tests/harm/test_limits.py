@@ -291,7 +291,8 @@ def events(url):
     return {
         f.__name__: f
         for f in (
-            requests_stream, requests_read_none, urllib3_stream, urllib3_read_none, httpx_stream, httpx_read_none,
+            requests_stream, requests_read_none, urllib3_stream, urllib3_read_none, httpx_stream,
+            httpx_read_none,
             urlopen, http_client,
         )
     }  # fmt: skip

@@ -118,7 +118,8 @@ def test_the_event_and_the_line_name_the_call_the_app_s_line_and_the_request(ups
     assert first <= int(line) < last
     text = str(event)
     assert text.startswith(
-        f"gave up on PUT 127.0.0.1:{upstream.port}/silent/*/x after 0.2 s (phase headers, limit 0.2 s"
+        f"gave up on PUT 127.0.0.1:{upstream.port}/silent/*/x after 0.2 s (phase headers, limit "
+        "0.2 s"
     )
     assert f"; caller {__file__}:{line} in {ask.__name__}; request GET /pay). Fix: " in text
     assert "S3CRET" not in text
@@ -204,7 +205,8 @@ def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_
     upstream, client
 ):
     options = {
-        "master": True, "processes": 1, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
+        "master": True, "processes": 1, "pythonpath": str(ROOT),
+        "module": "tests.servers.apps.outbound_app",
         "need-app": True, "env": "RESILIENT_WSGI_OUTBOUND_MODE=report",
     }  # fmt: skip
     command = [sys.executable, "-m", "resilient_wsgi", "report", "--json"]

@@ -96,7 +96,8 @@ def test_status_claims_no_stacks_and_no_watchdog_where_no_app_is_wrapped(tmp_pat
         )
     (request,) = (line for line in answer.splitlines() if line.startswith("request:"))
     assert request.endswith(
-        "no app is wrapped (INSTALLED_APPS or wrap()): no deadline, no watchdog, no stacks on demand"
+        "no app is wrapped (INSTALLED_APPS or wrap()): no deadline, no watchdog, no stacks on "
+        "demand"
     )
 
 
@@ -234,6 +235,7 @@ def test_the_command_of_django_says_that_it_describes_its_own_process(tmp_path):
     )
     first, *_ = done.stdout.splitlines()
     assert first == (
-        "this is manage.py's own process; for a running instance see the line that it logged at startup, "
+        "this is manage.py's own process; for a running instance see the line that it logged at "
+        "startup, "
         "or `resilient-wsgi status PID`"
     )

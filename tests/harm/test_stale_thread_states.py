@@ -19,10 +19,13 @@ PACKAGE = ROOT / "resilient_wsgi"
 
 AT_IMPORT = {
     "thread": "threading.Thread(target=time.sleep, args=(100,), daemon=True).start()",
-    "executor": "ex = ThreadPoolExecutor(4); [f.result() for f in [ex.submit(time.sleep, 0.02) for _ in range(4)]]",
+    "executor": "ex = ThreadPoolExecutor(4); [f.result() for f in [ex.submit(time.sleep, 0.02) for "
+    "_ in range(4)]]",
     "timer": "timer = threading.Timer(100, print); timer.daemon = True; timer.start()",
-    "lock": "lock = threading.Lock(); lock.acquire(); threading.Thread(target=lock.acquire, daemon=True).start()",
-    "deep": "threading.Thread(target=deep, args=(60, lambda: time.sleep(100)), daemon=True).start()",
+    "lock": "lock = threading.Lock(); lock.acquire(); threading.Thread(target=lock.acquire, "
+    "daemon=True).start()",
+    "deep": "threading.Thread(target=deep, args=(60, lambda: time.sleep(100)), "
+    "daemon=True).start()",
 }
 FORKED = """
 import os, signal, sys, tempfile, threading, time, ctypes
@@ -219,6 +222,6 @@ print([each.means[-1] for each in installation.status() if each.name == "request
     assert done == 0, said
     assert "; no stacks: a free-threaded build changes the list without the GIL" in said
     assert (
-        "['no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request: a free-threaded"
-        in said
+        "['no stacks, no GIL_TIMEOUT, and no worker is replaced because of a request: a "
+        "free-threaded" in said
     )

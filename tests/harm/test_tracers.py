@@ -21,11 +21,15 @@ from resilient_wsgi.settings.options import Outbound
 
 # what ddtrace, newrelic, OpenTelemetry, elastic-apm and sentry-sdk wrap, and what we do
 METHODS = (
-    "http.client:HTTPConnection.connect", "http.client:HTTPConnection.send", "http.client:HTTPConnection.getresponse",
-    "http.client:HTTPConnection.close", "http.client:HTTPResponse.__init__", "urllib.request:OpenerDirector.open",
+    "http.client:HTTPConnection.connect", "http.client:HTTPConnection.send",
+    "http.client:HTTPConnection.getresponse",
+    "http.client:HTTPConnection.close", "http.client:HTTPResponse.__init__",
+    "urllib.request:OpenerDirector.open",
     "urllib3.connectionpool:HTTPConnectionPool.urlopen", "urllib3.poolmanager:PoolManager.urlopen",
-    "urllib3.connection:HTTPConnection.connect", "urllib3.response:HTTPResponse.read", "urllib3.util.retry:Retry.increment",
-    "requests:Session.send", "requests:Session.request", "requests.adapters:HTTPAdapter.send", "requests:Response.iter_content",
+    "urllib3.connection:HTTPConnection.connect", "urllib3.response:HTTPResponse.read",
+    "urllib3.util.retry:Retry.increment",
+    "requests:Session.send", "requests:Session.request", "requests.adapters:HTTPAdapter.send",
+    "requests:Response.iter_content",
     "httpx:Client.send", "httpx:Client._send_single_request", "httpx:Response.iter_raw",
     "httpcore._backends.sync:SyncBackend.connect_tcp", "httpcore._backends.sync:SyncStream.read",
 )  # fmt: skip

@@ -103,7 +103,8 @@ def mariadb():
     with folder_of("mysql") as (folder, how):
         data = [f"--datadir={folder}/data", f"--tmpdir={folder}"]
         subprocess.run(
-            [install, "--no-defaults", *data, "--auth-root-authentication-method=normal", "--skip-name-resolve"],
+            [install, "--no-defaults", *data, "--auth-root-authentication-method=normal",
+            "--skip-name-resolve"],
             check=True, timeout=60, **how,
         )  # fmt: skip
         path = f"{folder}/mariadb.sock"

@@ -34,7 +34,8 @@ def server(request):
     options = {"threads": request.param} if request.param > 1 else {}
     with Server(
         {
-            "master": True, "processes": 1, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
+            "master": True, "processes": 1, "pythonpath": str(ROOT),
+            "module": "tests.servers.apps.outbound_app",
             "harakiri": HARAKIRI, "need-app": True, **options,
         }
     ) as made:  # fmt: skip
@@ -80,7 +81,8 @@ def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get)
 def test_in_subinterpreters_too_calls_end_in_time(partner, get):
     app = "tests.servers.apps.outbound_app:application"
     options = {
-        "master": True, "processes": 1, "threads": 8, "pythonpath": str(ROOT), "mount": [f"/one={app}", f"/two={app}"],
+        "master": True, "processes": 1, "threads": 8, "pythonpath": str(ROOT),
+        "mount": [f"/one={app}", f"/two={app}"],
         "manage-script-name": True, "harakiri": HARAKIRI, "need-app": True,
     }  # fmt: skip
     with Server(options) as server, ThreadPoolExecutor(8) as pool:
@@ -98,7 +100,8 @@ def test_in_subinterpreters_too_calls_end_in_time(partner, get):
 
 def test_what_all_workers_notice_in_report_mode_can_be_read_from_outside(partner, get):
     options = {
-        "master": True, "processes": 2, "pythonpath": str(ROOT), "module": "tests.servers.apps.outbound_app",
+        "master": True, "processes": 2, "pythonpath": str(ROOT),
+        "module": "tests.servers.apps.outbound_app",
         "need-app": True, "env": "RESILIENT_WSGI_OUTBOUND_MODE=report",
     }  # fmt: skip
     with Server(options) as server:

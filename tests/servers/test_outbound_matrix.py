@@ -23,11 +23,15 @@ SECONDS = 8
 
 
 PHASES = {
-    "silent in TLS handshake": "tls", "black hole": "connect", "dead addresses": "connect", "DNS stall": "dns",
-    "silent": "headers", "dripping headers": "headers", "dripping body": "body", "dripping chunks": "body",
-    "dripping gzip": "body", "redirects": "(headers|redirect)", "retry-after": "retry-sleep", "upload of bytes": "send",
+    "silent in TLS handshake": "tls", "black hole": "connect", "dead addresses": "connect",
+    "DNS stall": "dns",
+    "silent": "headers", "dripping headers": "headers", "dripping body": "body",
+    "dripping chunks": "body",
+    "dripping gzip": "body", "redirects": "(headers|redirect)", "retry-after": "retry-sleep",
+    "upload of bytes": "send",
     # to httpx, the tunnel is a request of its own
-    "upload of a file": "send", "upload of a generator": "send", "pool": "pool", "proxy hangs in CONNECT": "(connect|headers)",
+    "upload of a file": "send", "upload of a generator": "send", "pool": "pool",
+    "proxy hangs in CONNECT": "(connect|headers)",
 }  # fmt: skip
 
 

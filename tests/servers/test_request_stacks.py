@@ -59,7 +59,8 @@ def test_it_works_when_c_code_holds_the_gil_by_a_signal_that_is_announced():
         text, code = stacks(server.pid)
         assert code == 0
         assert re.search(
-            r"no Python thread answered: within 2 s\nsending signal \d+, .* may end it if it is busy",
+            r"no Python thread answered: within 2 s\nsending signal \d+, .* may end it if it is "
+            r"busy",
             text,
         )
         assert "in hold_the_gil" in text

@@ -37,8 +37,10 @@ def instance(tmp_path):
     def make(code, *, guarded=True, env=None, **options):
         (tmp_path / "wsgi.py").write_text(textwrap.dedent(code) + textwrap.dedent(APPLICATION))
         ini = {
-            "master": True, "processes": 2, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": MERCY,
-            "wsgi-file": str(tmp_path / "wsgi.py"), **{name.replace("_", "-"): value for name, value in options.items()},
+            "master": True, "processes": 2, "enable-threads": True, "die-on-term": True,
+            "worker-reload-mercy": MERCY,
+            "wsgi-file": str(tmp_path / "wsgi.py"),
+            **{name.replace("_", "-"): value for name, value in options.items()},
         }  # fmt: skip
         ini = {name: value for name, value in ini.items() if value is not False}
         if guarded:

@@ -44,7 +44,8 @@ def app(tmp_path):
 
 def uwsgi(env, **options):
     ini = {
-        "master": True, "processes": 2, "enable-threads": True, "die-on-term": True, "worker-reload-mercy": 60,
+        "master": True, "processes": 2, "enable-threads": True, "die-on-term": True,
+        "worker-reload-mercy": 60,
         "module": "app", "shared-import": "resilient_wsgi.uwsgi", **options,
     }  # fmt: skip
     return Server(ini, env=env)
@@ -230,7 +231,8 @@ def test_a_worker_that_is_told_to_reload_while_its_app_loads_does_not_miss_it(ap
     """)
     with Server(
         {
-            "master": True, "lazy-apps": True, "module": "app", "worker-reload-mercy": 60, "die-on-term": True,
+            "master": True, "lazy-apps": True, "module": "app", "worker-reload-mercy": 60,
+            "die-on-term": True,
             "shared-import": "resilient_wsgi.uwsgi", "master-fifo": "fifo",
         },
         env=env, ready="loads in",

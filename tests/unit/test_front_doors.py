@@ -61,7 +61,8 @@ def test_importing_imports_neither_django_nor_any_http_client():
 def test_installing_imports_nothing_that_gevent_has_to_patch_first():
     code = (
         "import sys, resilient_wsgi; resilient_wsgi.install()\n"
-        "print(sorted({'asyncio', 'concurrent.futures', 'http.client', 'ssl', 'wrapt'} & set(sys.modules)))"
+        "print(sorted({'asyncio', 'concurrent.futures', 'http.client', 'ssl', 'wrapt'} & "
+        "set(sys.modules)))"
     )
     assert python(code) == "[]"
 

@@ -62,7 +62,8 @@ def test_children_that_ignore_signals_are_gone_when_the_block_ends_by_an_excepti
     code = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "for _ in range(2):\n    if os.fork() == 0:\n        os.setpgid(0, 0)\n        time.sleep(60)\n"
+        "for _ in range(2):\n    if os.fork() == 0:\n        os.setpgid(0, 0)\n        "
+        "time.sleep(60)\n"
         "print('ready'); time.sleep(60)"
     )
     with pytest.raises(RuntimeError, match="in the block"):

@@ -26,10 +26,12 @@ def test_no_client_is_imported_and_those_that_come_later_are_patched():
         "clients = ('http.client', 'urllib.request', 'urllib3', 'requests', 'httpx', 'httpcore')\n"
         "print([name for name in clients if name in sys.modules], means)\n"
         "import requests, httpx, httpcore, urllib.request\n"
-        "print(all(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, urllib.request.OpenerDirector.open)))\n"
+        "print(all(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, "
+        "urllib.request.OpenerDirector.open)))\n"
         "print(outbound.install())\n"
         "outbound.uninstall()\n"
-        "print(any(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, urllib.request.OpenerDirector.open)))\n"
+        "print(any(hasattr(m, '__wrapped__') for m in (requests.Session.send, httpx.Client.send, "
+        "urllib.request.OpenerDirector.open)))\n"
     )
     assert output.splitlines() == [
         "[] ['when imported: http.client urllib.request urllib3 requests httpcore httpx']",

@@ -198,7 +198,8 @@ def test_the_processes_of_an_instance_add_up(folder):
     assert ledger.add([site(1), site(2, count=5, worst=0.5)])
     assert ledger.add([site(1, count=9, worst=3.0), site(1, problem="with timeout=None")])
     assert ledger.read(os.getpid()) == [
-        site(1, count=10, worst=3.0), site(2, count=5, worst=0.5), site(1, problem="with timeout=None"),
+        site(1, count=10, worst=3.0), site(2, count=5, worst=0.5),
+        site(1, problem="with timeout=None"),
     ]  # fmt: skip
 
 
