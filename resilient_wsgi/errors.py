@@ -24,7 +24,7 @@ class ConfigurationError(ResilientError, ValueError):
         super().__init__(f"{count} in the settings of resilient_wsgi:\n{listed}")
 
     def __reduce__(self) -> Tuple[Type[ConfigurationError], Tuple[Tuple[str, ...]]]:
-        """Pickle the mistakes, which the constructor wants, not the message that it makes of them."""
+        """Pickle the mistakes, which the constructor takes, not the message made of them."""
         return type(self), (self.mistakes,)
 
 
@@ -47,7 +47,7 @@ class UpstreamLimited(ResilientError):
 
 
 class RequestTimedOut(DeadlineExceeded):
-    """Raised in the app at the deadline of its request, where `REQUEST.SOFT_TIMEOUT` asks for that."""
+    """Raised in the app at its request's deadline, if `REQUEST.SOFT_TIMEOUT` is on."""
 
 
 class Unavailable(ResilientError):

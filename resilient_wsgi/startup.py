@@ -19,7 +19,8 @@ from .settings.options import OFF, Settings
 _logger = named()
 
 NOT_INSTALLED = (
-    "wrap() without install(): outbound calls are not limited, threads are not stopped, log writes may block. "
+    "wrap() without install(): outbound calls are not limited, threads are not stopped, log writes "
+    "may block. "
     "Fix: call resilient_wsgi.install() before wrap()"
 )
 

@@ -92,8 +92,12 @@ class Frames:
             return
         if clean:
             self._settle("")
-        else:  # asked again the next time: a thread that is being started looks like one that is gone
-            self._reason = "this process was forked before resilient_wsgi was imported, and threads were lost in the fork"
+        else:
+            # asked again next time: a thread that is being started looks like one that is gone
+            self._reason = (
+                "this process was forked before resilient_wsgi was imported, "
+                "and threads were lost in the fork"
+            )
 
     def thread_states(self) -> ThreadStates:
         """Return what knows the lists of this process. Raises `NotAsKnown`."""
@@ -122,7 +126,7 @@ def why_not() -> str:
 
 
 def frames() -> Dict[int, FrameType]:
-    """Return the innermost frame of each thread by its `get_ident()`; none where that is not safe."""
+    """Return the innermost frame of each thread by `get_ident()`; none where that is unsafe."""
     return {} if state.why_not() else sys._current_frames()  # noqa: SLF001
 
 

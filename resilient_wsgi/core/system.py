@@ -86,7 +86,7 @@ class System:
         return os.splice(source, target, size, flags=SPLICE_F_NONBLOCK)
 
     def pipe(self) -> Tuple[int, int]:
-        """Return the read and the write end of a new pipe that does not block and is not inherited."""
+        """Return the read and write ends of a new pipe, non-blocking and not inherited."""
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(write, False)

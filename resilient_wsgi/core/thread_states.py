@@ -46,7 +46,7 @@ _PROTOTYPES = {
 
 
 class NotAsKnown(Exception):
-    """The interpreter is not laid out as those that were measured; the text says what is different."""
+    """The interpreter is not laid out as those that were measured; the text says how it differs."""
 
 
 class ThreadStates:

@@ -16,11 +16,13 @@ from ..settings import sources
 from ..settings.options import OFF, PREFIX
 
 IN_DJANGO = (
-    f"Correct it in the dictionary {PREFIX} of Django's settings, or take it out: a server uses the default for it. "
+    f"Correct it in the dictionary {PREFIX} of Django's settings, or take it out: a server uses "
+    "the default for it. "
     "docs/settings.md lists every option and what it takes."
 )
 IN_ENVIRONMENT = (
-    "Correct or unset that variable where this process gets its environment; until then the default is used. "
+    "Correct or unset that variable where this process gets its environment; until then the "
+    "default is used. "
     "docs/settings.md lists every option and what it takes."
 )
 
@@ -60,7 +62,8 @@ def check_deadline(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
     ):
         return []
     message = (
-        "REQUEST.TIMEOUT is not set: requests have a deadline only under uWSGI with `harakiri`. Without one, a request "
+        "REQUEST.TIMEOUT is not set: requests have a deadline only under uWSGI with `harakiri`. "
+        "Without one, a request "
         "that hangs outside of outbound HTTP is neither logged nor ended."
     )
     hint = "Set RESILIENT_WSGI = {'REQUEST': {'TIMEOUT': 30}}, or harakiri in uwsgi.ini."
@@ -72,7 +75,8 @@ def _check_host(installed: installation.Installation) -> List[CheckMessage]:
     if options.mode == OFF or not allowed or allowed >= options.minimum:
         return []
     message = (
-        f"net.core.somaxconn is {allowed} in this network namespace: no listen queue here can hold more connections, and "
+        f"net.core.somaxconn is {allowed} in this network namespace: no listen queue here can hold "
+        "more connections, and "
         f"uWSGI refuses to start with a larger `listen`. BACKLOG.MINIMUM is {options.minimum}."
     )
     return [

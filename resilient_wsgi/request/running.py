@@ -79,7 +79,7 @@ class RequestDeadline(Deadline):
 
     @property
     def due(self) -> float:
-        """When it has to be over: `at`, unless that was brought forward because the client is gone."""
+        """When it has to be over: `at`, or earlier if the client is gone."""
         return self.start + self.limit
 
     @property
@@ -89,7 +89,7 @@ class RequestDeadline(Deadline):
         return seconds
 
     def doing(self) -> str:
-        """Return what it waits for, as far as that is known, `""` for nothing that would be known."""
+        """Return what it waits for, as far as that is known, else `""`."""
         return ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
 
 
@@ -210,7 +210,7 @@ class Running:
             slot.request = slot.row = None
 
     def give(self, rows: List[ThreadRow]) -> None:
-        """Hand out places in the scoreboard: to the threads that are known, and to those that come."""
+        """Give each known thread, and each that comes later, a place in the scoreboard."""
         fresh = frozenset(rows)
         self.rows = rows  # first: a thread that comes just now takes one itself
         for slot in self._all():

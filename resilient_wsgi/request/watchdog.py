@@ -153,7 +153,7 @@ class Watchdog:
         return REST if beats is None else min(REST, beats / 4)
 
     def _sleep(self, seconds: float) -> bool:
-        """Sleep, and meanwhile answer `resilient-wsgi stacks`; return whether the thread is to end."""
+        """Sleep, answering `resilient-wsgi stacks` meanwhile; return whether to end the thread."""
         alarm = self._alarm if self._alarm is not None and self._alarm.works else None
         if self._answering is not None and not self._answering.wait(seconds, alarm):
             self._answering = None  # its descriptor was closed

@@ -186,7 +186,7 @@ class Server:
         hooks = self.hooks
         if not hooks.ready.reached:
             hooks.start.reach()
-            hooks.ready.reach()  # before `serving`, whose callbacks may ask whether the load is over
+            hooks.ready.reach()  # before `serving`: its callbacks may ask whether the load is over
             hooks.serving.reach()
 
     def load_is_over(self) -> bool:

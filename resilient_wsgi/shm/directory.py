@@ -141,7 +141,8 @@ class Directory:
         try:
             allocate(fd, size_bytes)
         except OSError as error:
-            msg = f"no room in {os.path.dirname(self.path)} for {size_bytes >> 10} KiB: {error.strerror}"
+            place, kib = os.path.dirname(self.path), size_bytes >> 10
+            msg = f"no room in {place} for {kib} KiB: {error.strerror}"
             raise Unavailable(msg) from error
 
 

@@ -62,7 +62,10 @@ def find(pid: int) -> Directory:
             f"no permission to look at the files of process {pid}: run this as its user, or as root"
         )
         raise PermissionError(msg)
-    msg = f"the instance of process {pid} has no shared files: is resilient_wsgi installed in its app?"
+    msg = (
+        f"the instance of process {pid} has no shared files: "
+        "is resilient_wsgi installed in its app?"
+    )
     raise Unavailable(msg)
 
 

@@ -335,7 +335,7 @@ class Request:
         return f"<Request {self.what} since {self.begun:.2f}>"
 
 
-# start, deadline, method, path, and the start once more: a row in which they differ is being written
+# start, deadline, method, path, and the start again: a row where they differ is being written
 REQUEST = struct.Struct("=dd16s104sd")
 START = struct.Struct("=d")
 # the start of the request that it is of, what that waits for, between two stamps

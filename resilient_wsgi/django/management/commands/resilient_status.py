@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand
 from .... import installation
 
 OWN_PROCESS = (
-    "this is manage.py's own process; for a running instance see the line that it logged at startup, "
+    "this is manage.py's own process; for a running instance see the line that it logged at "
+    "startup, "
     "or `resilient-wsgi status PID`"
 )
 
@@ -19,7 +20,9 @@ OWN_PROCESS = (
 class Command(BaseCommand):
     """Print one line for each component."""
 
-    help = "Says of each component of resilient_wsgi whether it is on in manage.py's own process, how, and why not."
+    help = (
+        "Shows which components of resilient_wsgi are active in manage.py's own process, and how."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the status of the installation in this process."""
