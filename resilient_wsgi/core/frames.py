@@ -16,9 +16,14 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
+from .system import PerProcess
+
 if TYPE_CHECKING:
     from .thread_states import ThreadStates
 
+LOST = (
+    "this process was forked before resilient_wsgi was imported, and threads were lost in the fork"
+)
 CLEANED = b"resilient_wsgi.cleaned"  # by the copy of this module in the first interpreter
 
 
@@ -29,8 +34,10 @@ class Frames:
         """Take the list of this process for clean, unless Python is embedded in a server that may
         have forked already.
         """
-        self._pid = 0 if embedded else os.getpid()
-        self._reason = ""
+        # why they may not be walked, "" if they may, None as long as that is not known
+        self._reason: PerProcess[Optional[str]] = PerProcess(_not_known)
+        if not embedded:
+            self._reason.set("")
         self._states: Union[ThreadStates, Exception, None] = None
 
     def __repr__(self) -> str:
@@ -38,15 +45,14 @@ class Frames:
 
     def why_not(self) -> str:
         """Return why no stacks can be had in this process, `""` if they can."""
-        if self._pid != os.getpid():
-            self._examine()
-        return self._reason
+        reason = self._reason.get()
+        return self._examine() if reason is None else reason
 
     def not_forked(self) -> None:
         """Note that this process has the list for itself: it was not forked, or Python's own
         callbacks have cleaned it.
         """
-        self._settle("")
+        self._reason.set("")
 
     def prepare(self) -> None:
         """Import and look up what a child will need: in the child a lock may be held by a thread
@@ -67,18 +73,18 @@ class Frames:
 
         To be called first of all, before any thread of Python is started there.
         """
-        if self._pid == os.getpid():
+        if self._reason.get() is not None:
             return
         try:
             states = self.thread_states()
             states.forget_the_dead()
             states.note(CLEANED)
         except Exception as error:
-            self._settle(_reason(error))
+            self._reason.set(_reason(error))
         else:
-            self._settle("")
+            self._reason.set("")
 
-    def _examine(self) -> None:
+    def _examine(self) -> str:
         """Look whether the list is clean where nobody has cleaned it: this was imported after the
         fork, or in a mount.
         """
@@ -88,16 +94,15 @@ class Frames:
                 states.forget_the_dead()
             clean = states.noted(CLEANED) == os.getpid() or states.all_alive()
         except Exception as error:
-            self._settle(_reason(error))
-            return
-        if clean:
-            self._settle("")
+            reason = _reason(error)
         else:
-            # asked again next time: a thread that is being started looks like one that is gone
-            self._reason = (
-                "this process was forked before resilient_wsgi was imported, "
-                "and threads were lost in the fork"
-            )
+            if not clean:
+                # asked again the next time: a thread that is being started looks like one that is
+                # gone
+                return LOST
+            reason = ""
+        self._reason.set(reason)
+        return reason
 
     def thread_states(self) -> ThreadStates:
         """Return what knows the lists of this process. Raises `NotAsKnown`."""
@@ -106,9 +111,9 @@ class Frames:
             raise self._states or RuntimeError
         return self._states
 
-    def _settle(self, reason: str) -> None:
-        self._reason = reason
-        self._pid = os.getpid()
+
+def _not_known() -> Optional[str]:
+    return None
 
 
 def _reason(error: Exception) -> str:

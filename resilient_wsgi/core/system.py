@@ -127,7 +127,7 @@ def fork_mark(system: System = SYSTEM) -> MutableSequence[int]:
     Reading it makes no system call, and it notices every fork: uWSGI forks without running
     Python's fork callbacks.
     """
-    if system.wipes_on_fork:
+    if system.wipes_on_fork and system.getpid is os.getpid:
         try:
             page = mmap.mmap(-1, 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             page.madvise(MADV_WIPEONFORK)  # the child finds zeros
@@ -163,6 +163,13 @@ class Process:
 
 
 PROCESS = Process()
+
+
+def process_of(system: System) -> Process:
+    """Return what tells processes apart for a system: one object for all who use the real one."""
+    return PROCESS if system is SYSTEM else Process(system)
+
+
 _MISSING = object()
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from types import CodeType
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, Optional, Set, Tuple
 
 from ..core.guard import Guard
-from ..core.system import SYSTEM, System
+from ..core.system import SYSTEM, PerProcess, System, process_of
 from .facts import Configuration, Connections, Harakiri
 
 if TYPE_CHECKING:
@@ -37,19 +37,16 @@ class Phase:
     """A point in the life of a process, and what runs there: once in each process, whoever reaches
     it, and however often.
 
-    State is keyed on the pid, because uWSGI forks without running Python's fork callbacks: what ran
-    in the master has not run in the worker. There is no lock, which a fork could leave held.
+    There is no lock, which a fork could leave held.
     """
 
-    __slots__ = ("_callbacks", "_latest_first", "_reached", "_run", "_system", "name")
+    __slots__ = ("_callbacks", "_here", "_latest_first", "name")
 
     def __init__(self, name: str, *, latest_first: bool = False, system: System = SYSTEM) -> None:
         self.name = name
         self._latest_first = latest_first
-        self._system = system
         self._callbacks: Tuple[Callback, ...] = ()
-        self._run: Dict[Callback, int] = {}
-        self._reached = 0
+        self._here = PerProcess(_Here, process_of(system))
 
     def __repr__(self) -> str:
         return f"<Phase {self.name} callbacks={len(self._callbacks)} reached={self.reached}>"
@@ -57,7 +54,7 @@ class Phase:
     @property
     def reached(self) -> bool:
         """Whether this process has come to this point."""
-        return self._reached == self._system.getpid()
+        return self._here.get().reached
 
     def add(self, callback: Callback) -> None:
         """Run `callback` at this point, at once if this process is past it.
@@ -72,24 +69,33 @@ class Phase:
     def remove(self, callback: Callback) -> None:
         """Take a callback away; one that is not there is no error."""
         self._callbacks = tuple(each for each in self._callbacks if each != callback)
-        self._run.pop(callback, None)
+        self._here.get().run.discard(callback)
 
     def reach(self) -> None:
         """Note that this process has come to this point, and run what has not run in it yet.
 
         What raises is logged.
         """
-        self._reached = self._system.getpid()
+        self._here.get().reached = True
         for callback in reversed(self._callbacks) if self._latest_first else self._callbacks:
             self._call(callback)
 
     def _call(self, callback: Callback) -> None:
-        pid = self._system.getpid()
-        if self._run.get(callback) == pid:
+        run = self._here.get().run
+        if callback in run:
             return
-        self._run[callback] = pid
+        run.add(callback)
         with _guard:
             callback()
+
+
+class _Here:
+    """How far this process is: what ran in the master has not run in the worker."""
+
+    reached = False
+
+    def __init__(self) -> None:
+        self.run: Set[Callback] = set()
 
 
 class Hooks:

@@ -211,7 +211,7 @@ class Worker(Server):
 
 import os
 servers.use(Worker())
-frames.state._settle("a free-threaded build changes the list without the GIL")
+frames.state._reason.set("a free-threaded build changes the list without the GIL")
 installation = resilient_wsgi.install()
 resilient_wsgi.wrap(lambda environ, start_response: [])
 servers.detect().started()

@@ -16,7 +16,7 @@ import uwsgi
 
 from ...core import frames
 from ...core.guard import Guard
-from ...core.system import SYSTEM, System
+from ...core.system import SYSTEM, PerProcess, System, process_of
 from ..base import MASTER, MULE, SPOOLER, WORKER, Identity, Server
 from . import hooks, native, rpc, signals
 from .facts import Configuration, Connections
@@ -54,7 +54,8 @@ class UwsgiServer(Server):
         self.harakiri = Harakiri(uwsgi, self.configuration.number, system)
         self.supervision = Supervision(self.configuration, system)
         self._mule_trap: Optional[native.ExitTrap] = None
-        self._serves_in = self._kill_timer_of = 0
+        self._serves = PerProcess(lambda: False, process_of(system))
+        self._kill_timer_set = PerProcess(lambda: False, process_of(system))
         role = self.identity().role
         frames.state.prepare()
         if role == MASTER:
@@ -174,12 +175,10 @@ class UwsgiServer(Server):
         """Return whether this worker has begun to serve; mules and spoolers have once they are
         forked.
         """
-        pid = self._system.getpid()
-        if self._serves_in != pid:
+        if not self._serves.get():
             role = self.identity().role
-            serves = signals.serves() if role == WORKER else role != MASTER
-            self._serves_in = pid if serves else 0
-        return self._serves_in == pid
+            self._serves.set(signals.serves() if role == WORKER else role != MASTER)
+        return self._serves.get()
 
     def end_when_signalled(self) -> None:
         """Have this worker end on a signal where uWSGI would lose it (see signals.py)."""
@@ -204,7 +203,7 @@ class UwsgiServer(Server):
         if not uwsgi.masterpid():
             return False
         uwsgi.set_user_harakiri(seconds)
-        self._kill_timer_of = self._system.getpid() if seconds else 0
+        self._kill_timer_set.set(bool(seconds))
         return True
 
     def _cancel_kill_timer(self) -> None:
@@ -214,7 +213,7 @@ class UwsgiServer(Server):
         would fire again and again at pid 0, and the master would sleep a second each time
         (core/master_checks.c, uwsgi_master_check_workers_deadline).
         """
-        if self._kill_timer_of == self._system.getpid():
+        if self._kill_timer_set.get():
             self.set_kill_timer(0)
 
     def drain(self) -> bool:
