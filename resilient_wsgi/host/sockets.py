@@ -22,7 +22,7 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST_DUMP = 0x1 | 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-TCP_LISTEN = 10
+TCP_SYN_SENT, TCP_LISTEN = 2, 10
 UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN = 0x1, 0x4, 0x10
 UNIX_DIAG_NAME, UNIX_DIAG_PEER, UNIX_DIAG_RQLEN = 0, 2, 4
 
@@ -159,6 +159,21 @@ def unix_peers() -> Dict[int, int]:
     return peers
 
 
+def connecting() -> Dict[int, str]:
+    """Return where each TCP socket of this network namespace that is not connected yet connects to,
+    by inode. `getpeername()` does not know it.
+
+    Raises `OSError` where it cannot be asked for.
+    """
+    found = {}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        states = 1 << TCP_SYN_SENT
+        for body in _dump(_INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states, b"")):
+            fields = _INET_MESSAGE.unpack_from(body)
+            found[fields[15]] = _inet_name(family, fields[7], fields[5])
+    return found
+
+
 def _listeners(family: int) -> Dict[int, Listener]:
     try:
         return _dump_listeners(family)
@@ -217,6 +232,10 @@ def _unix(body: bytes) -> Tuple[int, Listener]:
 def _inet(family: int, body: bytes) -> Tuple[int, Listener]:
     fields = _INET_MESSAGE.unpack_from(body)
     port, source, depth, limit, inode = fields[4], fields[6], fields[12], fields[13], fields[15]
-    address = socket.inet_ntop(family, source[: 4 if family == socket.AF_INET else 16])
-    host = address if family == socket.AF_INET else f"[{address}]"
-    return inode, Listener(f"{host}:{int.from_bytes(port, 'big')}", depth, limit)
+    return inode, Listener(_inet_name(family, source, port), depth, limit)
+
+
+def _inet_name(family: int, address: bytes, port: bytes) -> str:
+    text = socket.inet_ntop(family, address[: 4 if family == socket.AF_INET else 16])
+    host = text if family == socket.AF_INET else f"[{text}]"
+    return f"{host}:{int.from_bytes(port, 'big')}"
