@@ -4,7 +4,9 @@ TCP is ended with `connect(AF_UNSPEC)` on the same socket: the kernel resets the
 whoever waits for it gets ECONNRESET or EPIPE. `shutdown()` would wake them, too, but with an end of
 file, and code that reads until the end of file takes a cut body for a whole one; it is the choice
 for UNIX sockets, and where the kernel refuses the reset (EBUSY while a thread is blocked in the
-call, Linux 6.4, 6.5 and the stable kernels of that summer).
+call, Linux 6.4, 6.5 and the stable kernels of that summer). After the reset a `shutdown()` makes
+the socket look as a reset by the peer leaves it: poll says that it is readable, too, and what comes
+after the error is the end of file; without it psycopg 3 does not see that the connection is broken.
 
 The check and the end are one C call: `all(map(call, steps))` runs C functions through
 `ctypes.PyDLL` without a bytecode in between, so the GIL is not given up, and no Python code of the
@@ -186,7 +188,7 @@ class _Chain:
         """End a wait if all is as it was seen. Raises `OSError`."""
         with contextlib.ExitStack() as stack:
             duplicate = stack.enter_context(_open(lambda: os.dup(wait.fd)))
-            steps = iter([*self._looks(wait, still, stack), *self._same_file(wait, duplicate)])
+            steps = iter([*self._looks(wait, duplicate, still, stack)])
             ways = iter(self._ways(wait, duplicate))
             ctypes.set_errno(0)
             _put_off_collection()
@@ -201,18 +203,25 @@ class _Chain:
             return Outcome(OVER, wait)
         return Outcome(FAILED, wait, reason=os.strerror(ctypes.get_errno()))
 
-    def _looks(self, wait: Wait, still: Still, stack: contextlib.ExitStack) -> Iterator[Step]:
-        """Yield the steps that check: the request, the system call, its arguments in memory."""
+    def _looks(
+        self, wait: Wait, duplicate: int, still: Still, stack: contextlib.ExitStack
+    ) -> Iterator[Step]:
+        """Yield the steps that check: the request, the files, the system call and its arguments.
+
+        The line of the system call is the last: a thread in C goes on without the GIL, and what
+        it has received by then must not be taken for a wait.
+        """
         call = wait.call
         yield still.step()
         if _collects():
             yield _far_from_collection()
-        yield from self._reads(stack, waits_calls.path_of(call.thread), call.line)
+        yield from self._same_file(wait, duplicate)
         for address, content in call.memory:
             yield from self._reads(stack, "/proc/self/mem", content, address)
         if call.info:
             path = waits_calls.info_path(call.arguments[0])
             yield from self._reads(stack, path, call.info)
+        yield from self._reads(stack, waits_calls.path_of(call.thread), call.line)
 
     def _reads(
         self, stack: contextlib.ExitStack, path: str, expected: bytes, offset: int = 0
@@ -246,12 +255,18 @@ class _Chain:
 
     def _ways(self, wait: Wait, duplicate: int) -> List[Step]:
         """Return the ways to end it, the better one first."""
-        connect, shutdown = self._library["connect"], self._library["shutdown"]
-        connect.restype = shutdown.restype = operator.not_
+        shutdown = self._library["shutdown"]
+        shutdown.restype = operator.not_
         last = partial(shutdown, duplicate, _SHUT_RDWR)
         if wait.endpoint is None or not wait.endpoint.is_tcp:
             return [last]
-        return [partial(connect, duplicate, _NO_ADDRESS, len(_NO_ADDRESS)), last]
+        connect, finish = self._library["connect"], self._library["shutdown"]
+        connect.restype, finish.restype = operator.not_, (-2).__ne__  # true, whatever comes of it
+        reset = partial(connect, duplicate, _NO_ADDRESS, len(_NO_ADDRESS))
+        return [
+            partial(all, map(_call, (reset, partial(finish, duplicate, _SHUT_RDWR)))),
+            last,
+        ]
 
 
 def _run(steps: Iterator[Step], ways: Iterator[Step]) -> bool:

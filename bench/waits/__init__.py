@@ -1,0 +1,1 @@
+"""Ending waits for sockets: drivers, pools, load."""
