@@ -26,7 +26,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Hashable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import waits_calls, waits_refusals
-from .waits import Wait
+from .waits import Wait, polls
 from .waits_refusals import Frames
 from .waits_sockets import Inherited
 
@@ -190,6 +190,8 @@ class _Chain:
             duplicate = stack.enter_context(_open(lambda: os.dup(wait.fd)))
             steps = iter([*self._looks(wait, duplicate, still, stack)])
             ways = iter(self._ways(wait, duplicate))
+            if polls(wait.call.name):
+                stack.enter_context(_kept_waiting(wait.thread))
             ctypes.set_errno(0)
             _put_off_collection()
             if not _run(steps, ways):
@@ -293,6 +295,27 @@ def _put_off_collection() -> None:
         if not _collects() or _far_from_collection()():
             return
         gc.collect(0)
+
+
+@contextlib.contextmanager
+def _kept_waiting(thread: int) -> Iterator[None]:
+    """Keep a thread from taking our processor the moment it is woken, between reset and shutdown.
+
+    The scheduler lets no SCHED_BATCH thread do that. It costs nothing else: the thread is asleep,
+    and has its policy back some microseconds later. One that has a policy of its own keeps it.
+    """
+    changed = False
+    with contextlib.suppress(OSError, AttributeError):  # AttributeError: a C library without it
+        if os.sched_getscheduler(thread) == os.SCHED_OTHER:
+            os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+            changed = True
+    try:
+        yield
+    finally:
+        if changed:
+            with contextlib.suppress(OSError):
+                if os.sched_getscheduler(thread) == os.SCHED_BATCH:
+                    os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextlib.contextmanager
