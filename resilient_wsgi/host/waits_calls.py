@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 MOST_DESCRIPTORS = 1024  # of one poll; who waits for more is an event loop
@@ -108,6 +109,8 @@ def call_of(thread: int) -> Optional[Call]:
     """Return the system call in which a thread of this process is blocked; None if it is in none,
     or that may not be seen.
     """
+    if thread == threading.get_native_id():  # it would be the read of that file
+        return None
     try:
         line = read(path_of(thread), _LINE_BYTES)
     except OSError:  # the thread is gone; not dumpable (`waits.why_not()`)

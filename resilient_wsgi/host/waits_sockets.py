@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import stat
 from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Set, Tuple
 
 from . import procfs, sockets
@@ -192,11 +193,15 @@ def epolls(links: Dict[int, str]) -> Dict[int, Tuple[int, ...]]:
 
 
 def inode_of(fd: int) -> int:
-    """Return the inode of an open descriptor; 0 if it is closed."""
+    """Return the inode of a socket; 0 if the descriptor is closed or something else.
+
+    Inodes of other file systems may have the same number.
+    """
     try:
-        return os.fstat(fd).st_ino
+        status = os.fstat(fd)
     except OSError:
         return 0
+    return status.st_ino if stat.S_ISSOCK(status.st_mode) else 0
 
 
 def is_in_process(fd: int, link: str, links: Dict[int, str]) -> bool:
