@@ -97,7 +97,7 @@ def named(call: Call) -> Wait:
     name, arguments = call.name, call.arguments
     if name in waits_calls.LOCKS:
         return Wait(LOCK, call)
-    if name in waits_calls.SLEEPS or (polls(name) and not call.targets):
+    if name in waits_calls.SLEEPS or (_polls(name) and not call.targets):
         return Wait(SLEEP, call)
     if name in waits_calls.CHILDREN:
         return Wait(CHILD, call)
@@ -110,7 +110,7 @@ def named(call: Call) -> Wait:
     return _of_descriptors(call)
 
 
-def polls(name: str) -> bool:
+def _polls(name: str) -> bool:
     """Return whether a system call waits for descriptors to become ready, rather than for data."""
     return name in (*waits_calls.POLLS, *waits_calls.SELECTS, *waits_calls.EPOLLS)
 

@@ -19,8 +19,9 @@ from functools import partial
 
 import pytest
 
-from resilient_wsgi.host import waits, waits_end, waits_refusals, waits_sockets
-from resilient_wsgi.host.waits_end import ENDED, FAILED, OVER, REFUSED, RESET, SHUTDOWN, Ends, Still
+from resilient_wsgi.host import waits, waits_chain, waits_refusals, waits_sockets
+from resilient_wsgi.host.waits_chain import ENDED, FAILED, OVER, RESET, SHUTDOWN, Still
+from resilient_wsgi.host.waits_end import REFUSED, Ends
 
 from .test_waits import READS, WRITES
 from .waiting import Waiter, closing, ends_without_listeners, silent
@@ -66,6 +67,9 @@ def refused(ends, waiter, wait=None, **options):
     assert not outcome.ended
     return outcome.reason
 
+
+# of classic BPF: accept all
+INSTRUCTION = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0xFFFF))
 
 # what is ended
 
@@ -146,6 +150,35 @@ def test_a_thread_keeps_its_scheduling_policy(ends, connection):
     waiter = Waiter(lambda: (READS["poll"](connection), time.sleep(0.5)))
     assert waiter.end(ends).ended
     assert os.sched_getscheduler(waiter.native) == os.SCHED_OTHER
+    waiter.join()
+
+
+def test_a_look_that_finds_the_wait_over_lets_the_answer_in(server, ends):
+    listener = silent()
+    with closing(listener, socket.create_connection(listener.getsockname())) as (_, sock):
+        accepted, _ = listener.accept()
+        listener.close()
+        waiter = Waiter(lambda: (READS["pselect6"](sock), sock.recv(9)))
+        wait = waiter.blocks()
+        chain, line = waits_chain.Chain(), wait.call.line
+        # the first look succeeds, the one after the filter was attached does not
+        looks = iter([line, b"something else"])
+        step = partial(operator.eq, line)
+        chain._line = lambda *_: iter([lambda: step(next(looks))])
+        assert chain.end(wait, waiter.still) == (OVER, "")
+        assert next(looks, None) is None
+        with closing(accepted):
+            accepted.sendall(b"answer")
+            waiter.join()
+    assert waiter.result[1] == b"answer"
+
+
+def test_a_filter_of_the_app_stays(ends, connection):
+    program = struct.pack("HL", 1, ctypes.addressof(INSTRUCTION))
+    connection.setsockopt(socket.SOL_SOCKET, 26, program)
+    waiter = Waiter(lambda: connection.recv(1))
+    assert waits_chain.Chain()._holding(connection.fileno()) == ([], [])
+    assert waiter.end(ends).ended
     waiter.join()
 
 
@@ -419,7 +452,7 @@ def test_nothing_of_python_runs_between_the_look_and_the_end():
     def noting():
         added = map(note, (cell,))
         return partial(
-            all, map(operator.not_, map(waits_end._call, (partial(seen.extend, added),)))
+            all, map(operator.not_, map(waits_chain._call, (partial(seen.extend, added),)))
         )
 
     pause = ctypes.PyDLL(None)["usleep"]
@@ -432,7 +465,7 @@ def test_nothing_of_python_runs_between_the_look_and_the_end():
         for _ in range(5):
             del seen[:]
             steps = [noting(), partial(pause, 20_000), noting()]
-            assert waits_end._run(iter(steps), iter([partial(pause, 20_000), noting()]))
+            assert waits_chain._run(iter(steps), iter([partial(pause, 20_000), noting()]))
             assert len(set(seen)) == 1, "the other thread has run"
             time.sleep(0.01)
             assert cell.n > seen[0]  # it does when it may
@@ -491,7 +524,7 @@ def test_a_client_that_reconnects_is_ended_again_and_known(server):
 def test_where_the_kernel_refuses_a_reset_the_connection_is_shut_down(
     ends, connection, monkeypatch
 ):
-    monkeypatch.setattr(waits_end, "_NO_ADDRESS", struct.pack("=H14x", 99))  # no such family
+    monkeypatch.setattr(waits_chain, "_NO_ADDRESS", struct.pack("=H14x", 99))  # no such family
     waiter = Waiter(lambda: connection.recv(1))
     assert waiter.end(ends).how == SHUTDOWN
     waiter.join()
@@ -502,7 +535,7 @@ def test_what_the_kernel_refuses_is_said(ends, connection, monkeypatch):
     library = ctypes.PyDLL(None, use_errno=True)
     library.shutdown.restype = operator.not_
     refusing = partial(library.shutdown, connection.fileno(), 99)
-    monkeypatch.setattr(waits_end._Chain, "_ways", lambda *_: [refusing])
+    monkeypatch.setattr(waits_chain.Chain, "_ways", lambda *_, **__: [refusing])
     waiter = Waiter(lambda: connection.recv(1))
     outcome = waiter.end(ends)
     assert (outcome.state, outcome.reason, outcome.ends) == (FAILED, "Invalid argument", 0)
