@@ -1,4 +1,5 @@
-"""Ends under load on pooled connections, each with a token: python -m bench.waits.ends [ENDS].
+"""Ends under load on pooled connections, each with a token: python -m bench.waits.ends [ENDS]
+[SQLALCHEMY'S DRIVER].
 
 Threads serve requests with connections of a psycopg2 pool, a SQLAlchemy pool and a redis pool. Some
 requests are healthy, some hang beyond their deadline, some are over at about their deadline. A
@@ -79,15 +80,13 @@ class Psycopg2:
 
 
 class SQLAlchemy:
-    """SQLAlchemy's `QueuePool` with psycopg 3, without `pool_pre_ping`."""
+    """SQLAlchemy's `QueuePool`, without `pool_pre_ping`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, driver: str) -> None:
         import sqlalchemy
 
         self.text = sqlalchemy.text
-        url = (
-            f"postgresql+psycopg://app@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
-        )
+        url = f"postgresql+{driver}://app@127.0.0.1:{port}/postgres?sslmode=disable"
         self.engine = sqlalchemy.create_engine(url, pool_size=THREADS, max_overflow=THREADS)
         self.errors = (sqlalchemy.exc.SQLAlchemyError,)
 
@@ -152,6 +151,7 @@ class Load:
         self.slots: List[Tuple[int, int, Slot]] = []
         self.ends: Ends = fresh()
         self.counts: Counter[str] = collections.Counter()
+        self.errors: Counter[str] = collections.Counter()
         self.wrong: List[str] = []
         self.lock = threading.Lock()
         self.stop = threading.Event()
@@ -182,6 +182,8 @@ class Load:
         for request, name, error in self.served:
             ended = "ended" if request.ends else "not ended"
             self.counts[f"{name}: {'error' if error else 'answered'}, {ended}"] += 1
+            if error:
+                self.errors[error.partition(" ")[0]] += 1
             if error and not request.ends:
                 self.mistake(f"{name}: {error}")
 
@@ -222,11 +224,11 @@ def frames(ident: int) -> Callable[[], List[Tuple[str, str]]]:
     return look
 
 
-def run(wanted: int) -> int:
+def run(wanted: int, driver: str) -> int:
     with servers.postgres() as database, servers.redis() as cache:
         before = len(procfs.fds())
         load = Load(wanted)
-        load.pools += [Psycopg2(database), SQLAlchemy(database), Redis(cache)]
+        load.pools += [Psycopg2(database), SQLAlchemy(database, driver), Redis(cache)]
         threads = [threading.Thread(target=load.serve, args=(seed,)) for seed in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -248,6 +250,7 @@ def run(wanted: int) -> int:
     )
     for name, count in sorted(load.counts.items()):
         print(f"- {name}: {count}")
+    print(f"what the requests got: {dict(load.errors)}")
     print(f"wrong: {len(load.wrong)}")
     for text, count in collections.Counter(load.wrong).most_common(10):
         print(f"- {count} x {text}")
@@ -256,4 +259,5 @@ def run(wanted: int) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(run(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
+    count, driver = [*sys.argv[1:3], *("10000", "psycopg2")[len(sys.argv) - 1 :]]
+    sys.exit(run(int(count), driver))

@@ -86,6 +86,9 @@ def postgres() -> Iterator[int]:
         options += ["-c", "client_connection_check_interval=100ms"]
         command = [program, "-D", f"{folder}/data", *options]
         with running(command, port, how, signal.SIGINT):
+            ready = [find("pg_isready"), "-h", HOST, "-p", str(port), "-t", "5"]
+            while subprocess.run(ready, check=False, **how).returncode:
+                time.sleep(0.05)
             yield port
 
 

@@ -47,7 +47,6 @@ _whatever = (-2).__ne__  # no C function returns -2: true
 # before CPython 3.12 an allocation can start a collection, and that runs finalizers in Python
 _GC_IN_ALLOCATIONS = sys.version_info < (3, 12)
 _ALLOCATIONS = 128  # more than the steps ever hold at a time
-_GC_TRIES = 3
 
 Step = Callable[[], object]
 Result = Tuple[str, str]  # state, and how it was ended or why not
@@ -223,18 +222,16 @@ def _collects() -> bool:
     return _GC_IN_ALLOCATIONS and gc.isenabled() and gc.get_threshold()[0] > 0
 
 
-def _far_from_collection() -> Step:
+def _far_from_collection(allocations: int = _ALLOCATIONS) -> Step:
     """Return a step that is true unless a collection is about to begin; it runs no Python code."""
-    limit = gc.get_threshold()[0] - _ALLOCATIONS
+    limit = gc.get_threshold()[0] - allocations
     count = map(operator.itemgetter(0), map(_call, (gc.get_count,)))
     return partial(all, map(operator.lt, count, (limit,)))
 
 
 def _put_off_collection() -> None:
-    """Collect now, so that no allocation of the steps does."""
-    for _ in range(_GC_TRIES):
-        if not _collects() or _far_from_collection()():
-            return
+    """Collect now, so that no allocation of the steps does, nor those of other threads until then."""
+    if _collects() and not _far_from_collection(3 * _ALLOCATIONS)():
         gc.collect(0)
 
 

@@ -526,7 +526,8 @@ def test_where_the_kernel_refuses_a_reset_the_connection_is_shut_down(
 ):
     monkeypatch.setattr(waits_chain, "_NO_ADDRESS", struct.pack("=H14x", 99))  # no such family
     waiter = Waiter(lambda: connection.recv(1))
-    assert waiter.end(ends).how == SHUTDOWN
+    outcome = waiter.end(ends)
+    assert (outcome.state, outcome.how, outcome.reason) == (ENDED, SHUTDOWN, "")
     waiter.join()
     assert waiter.result == b""
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Optional
 
 from resilient_wsgi.host import waits, waits_sockets
 from resilient_wsgi.host.waits_end import Ends, Outcome, Still
@@ -60,6 +60,16 @@ class Waiter:
         frames = options.pop("frames", list)
         return ends.end(wait, 1, self.still, frames, **options)
 
+    def end_soon(self, ends: Ends) -> Outcome:
+        """End whatever it waits for, at each tick, as the watchdog does; return what ended it."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            outcome = self.end(ends)
+            if outcome.ended:
+                return outcome
+            time.sleep(0.05)
+        raise AssertionError(outcome)
+
     def join(self) -> None:
         self.thread.join(10)
         assert not self.thread.is_alive(), "it still waits"
@@ -82,12 +92,3 @@ def closing(*sockets: Any) -> Any:
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.close()
-
-
-def released(waiters: List[Waiter], sockets: List[socket.socket]) -> None:
-    for each in sockets:
-        with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()
-    for waiter in waiters:
-        waiter.thread.join(5)
