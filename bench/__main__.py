@@ -33,6 +33,10 @@ LONG = (
     "threads.stale_states",
     "threads.start",
     "threads.work",
+    "waits.costs",
+    "waits.ends",
+    "waits.races",
+    "waits.table",
 )
 
 

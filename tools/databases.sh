@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests of REQUEST.DATABASE_TIMEOUT need, where root and apt-get are at hand: PostgreSQL and MariaDB from the
+# What the tests of REQUEST.DATABASE_TIMEOUT and of ended waits need, where root and apt-get are at hand: PostgreSQL, Redis and MariaDB from the
 # distribution, and MySQL, which Debian has in unstable alone: that is unpacked into .mysql with all that it is linked to, so
 # that nothing of the system changes. Without them those tests are shown as skipped.
 set -e
@@ -12,7 +12,7 @@ export DEBIAN_FRONTEND=noninteractive
 RUNLEVEL=1
 export RUNLEVEL
 apt-get update -qq >/dev/null
-apt-get install -y -qq --no-install-recommends postgresql mariadb-server >/dev/null
+apt-get install -y -qq --no-install-recommends postgresql mariadb-server redis-server >/dev/null
 
 here=$(pwd)/.mysql
 if [ ! -x "$here/mysqld" ]; then

@@ -16,13 +16,16 @@ import random
 import sys
 import threading
 import time
-from typing import Any, Callable, Counter, Dict, List, Optional, Tuple
+from functools import partial
+from typing import Any, Counter, Dict, List, Tuple
 
 from bench.report import machine
 from resilient_wsgi.host import procfs, waits
+from resilient_wsgi.host.waits_chain import Still
+from resilient_wsgi.host.waits_end import Ends
 
 from . import servers
-from .rig import Ends, Slot, Still, fresh, name_of
+from .rig import Slot, frames_of, fresh, name_of
 
 THREADS = 12
 DEADLINE = 0.02
@@ -55,10 +58,8 @@ class Psycopg2:
 
         self.pool = pool.ThreadedConnectionPool(
             *(THREADS, 4 * THREADS),
-            **{"host": "127.0.0.1", "port": port, "user": "app", "dbname": "postgres"},
+            f"host=127.0.0.1 port={port} user=app dbname=postgres sslmode=disable",
             connection_factory=Connection,
-            sslmode="disable",
-            gssencmode="disable",
         )
         self.errors = (psycopg2.Error,)
 
@@ -124,10 +125,10 @@ class Redis:
         connection = self.pool.get_connection()
         try:
             known, token = self.tokens.get(connection, (None, ""))
-            if known is not connection._sock:
+            if known is not connection._sock:  # noqa: SLF001
                 token = f"redis-{next(_tokens)}"
                 self.ask(connection, "CLIENT", "SETNAME", token)
-                self.tokens[connection] = (connection._sock, token)
+                self.tokens[connection] = (connection._sock, token)  # noqa: SLF001
             self.ask(connection, "BLPOP", "nothing", max(seconds, 0.001))
             return token, self.ask(connection, "CLIENT", "GETNAME").decode()
         finally:
@@ -202,7 +203,7 @@ class Load:
                 if wait is None:
                     continue
                 still = Still.attribute(slot, "request", request)
-                outcome = self.ends.end(wait, request, still, frames(ident))
+                outcome = self.ends.end(wait, id(request), still, partial(frames_of, ident))
                 request.ends += outcome.ended
                 ended += outcome.ended
                 self.counts[f"watchdog: {outcome.state} {outcome.how}"] += 1
@@ -210,18 +211,6 @@ class Load:
                     self.counts[f"refused: {outcome.reason[:60]}"] += 1
             time.sleep(TICK)
         return ended
-
-
-def frames(ident: int) -> Callable[[], List[Tuple[str, str]]]:
-    def look() -> List[Tuple[str, str]]:
-        frame: Optional[Any] = sys._current_frames().get(ident)
-        found = []
-        while frame is not None:
-            found.append((str(frame.f_globals.get("__name__")), frame.f_code.co_name))
-            frame = frame.f_back
-        return found
-
-    return look
 
 
 def run(wanted: int, driver: str) -> int:

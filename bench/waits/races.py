@@ -19,9 +19,12 @@ from typing import Any, Counter, List, Tuple
 
 from bench.report import machine
 from resilient_wsgi.host import waits
+from resilient_wsgi.host.waits_chain import Still
+from resilient_wsgi.host.waits_end import Ends
+from resilient_wsgi.host.waits_sockets import Inherited
 
 from . import servers
-from .rig import Ends, Slot, Still, fresh
+from .rig import Slot
 
 THREADS = 6
 DELAY = 0.003
@@ -69,11 +72,7 @@ class Sockets:
             sock.sendall(f"{DELAY} {number}\n".encode())
             found = b""
             while not found.endswith(b"\n"):
-                data = sock.recv(100)
-                if not data:
-                    msg = "end of file"
-                    raise OSError(msg)
-                found += data
+                found += sock.recv(100) or b"end of file\n"
         except OSError:
             sock.close()
             raise
@@ -88,7 +87,7 @@ class Postgres:
     def __init__(self, port: int) -> None:
         import psycopg2
 
-        self.connect = lambda: psycopg2.connect(
+        self.connect: Any = lambda: psycopg2.connect(
             host="127.0.0.1", port=port, user="app", dbname="postgres", sslmode="disable"
         )
         self.free: List[Any] = []
@@ -124,7 +123,7 @@ def serve(pool: Any, slot: Slot, done: List[Request], stop: threading.Event, see
 
 
 def watch(slots: List[Tuple[int, Slot]], seconds: float, counts: Counter[str]) -> None:
-    ends: Ends = Ends(fresh()._inherited._replace(inodes=frozenset()), most=1_000_000)
+    ends = Ends(Inherited(), most=1_000_000)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         now = time.monotonic()
@@ -143,7 +142,8 @@ def watch(slots: List[Tuple[int, Slot]], seconds: float, counts: Counter[str]) -
 def race(name: str, pool: Any, seconds: float) -> int:
     slots: List[Tuple[int, Slot]] = []
     done: List[Request] = []
-    stop, counts = threading.Event(), collections.Counter()
+    counts: Counter[str] = collections.Counter()
+    stop = threading.Event()
 
     def run(seed: int) -> None:
         slot = Slot()

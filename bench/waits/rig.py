@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-from resilient_wsgi.host import waits, waits_end, waits_sockets
-from resilient_wsgi.host.waits_end import Ends, Outcome, Still
+from resilient_wsgi.host import waits, waits_sockets
+from resilient_wsgi.host.waits_chain import Still
+from resilient_wsgi.host.waits_end import Ends, Outcome
 
 TICK = 0.05
 SETTLED = 0.4  # a wait that has lasted this long is the one that hangs
@@ -48,7 +50,9 @@ def fresh() -> Ends:
 
 def attempt(ends: Ends, call: Callable[[], Any], tick: float = TICK) -> Result:
     """Run a call in a thread, wait until it hangs, and end its waits at each tick."""
-    slot, box, native = Slot(), [], []
+    slot = Slot()
+    box: List[Tuple[str, Optional[BaseException]]] = []
+    native: List[int] = []
     slot.request = request = object()
 
     def run() -> None:
@@ -67,7 +71,7 @@ def attempt(ends: Ends, call: Callable[[], Any], tick: float = TICK) -> Result:
         found = waits.wait_of(native[0])
         if found is not None:
             still = Still.attribute(slot, "request", request)
-            outcomes.append(ends.end(found, request, still, lambda: frames_of(thread)))
+            outcomes.append(ends.end(found, request, still, lambda: frames_of(thread.ident or 0)))
         thread.join(tick)
     woke = time.monotonic() - began
     got, error = box[0] if box else ("still waits", None)
@@ -90,11 +94,9 @@ def _settled(native: List[int], thread: threading.Thread) -> Optional[waits.Wait
     return None
 
 
-def frames_of(thread: threading.Thread) -> List[Tuple[str, str]]:
+def frames_of(ident: int) -> List[Tuple[str, str]]:
     """Return module and function of the frames of a thread."""
-    import sys
-
-    frame = sys._current_frames().get(thread.ident or 0)
+    frame = sys._current_frames().get(ident)  # noqa: SLF001
     found = []
     while frame is not None:
         found.append((str(frame.f_globals.get("__name__")), frame.f_code.co_name))
@@ -108,16 +110,3 @@ def name_of(error: Optional[BaseException]) -> str:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return f"{module}{kind.__qualname__}"
-
-
-__all__ = [
-    "Ends",
-    "Result",
-    "Slot",
-    "Still",
-    "attempt",
-    "frames_of",
-    "fresh",
-    "name_of",
-    "waits_end",
-]

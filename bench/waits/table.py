@@ -11,12 +11,13 @@ import socket
 import ssl
 import sys
 import time
+from functools import partial
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple
 
 from bench.report import machine
 
 from . import servers
-from .rig import Ends, Result, attempt, fresh, name_of
+from .rig import Result, attempt, fresh, name_of
 from .stalling import stalling
 
 HOST = "127.0.0.1"
@@ -246,23 +247,24 @@ def plain(port: int) -> Iterator[Cell]:
     def raw(at: int, timeout: Any = None) -> Any:
         return socket.create_connection((HOST, at), timeout)
 
+    def receive(at: int, timeout: Any = None) -> Any:
+        return raw(at, timeout).recv(1)
+
+    def send(at: int, timeout: Any = None) -> Any:
+        return raw(at, timeout).sendall(BIG.encode())
+
     half = [["expect", "\r\n\r\n"], ["say", "HTTP/1.0 200 OK\r\n\r\n" + "x" * 5000]]
-    data = BIG.encode()
     for timeout in (None, 60):
         name = "without timeout" if timeout is None else "timeout of 60 s"
-        yield Cell(f"socket, {name}", "connect", blackhole, lambda at, t=timeout: raw(at, t))
-        yield Cell(f"socket, {name}", "query", SILENT, lambda at, t=timeout: raw(at, t).recv(1))
-        yield Cell(
-            f"socket, {name}", "TLS handshake", SILENT, lambda at, t=timeout: handshake(at, t)
-        )
-        yield Cell(
-            f"socket, {name}", "write", SILENT, lambda at, t=timeout: raw(at, t).sendall(data)
-        )
+        yield Cell(f"socket, {name}", "connect", blackhole, partial(raw, timeout=timeout))
+        yield Cell(f"socket, {name}", "query", SILENT, partial(receive, timeout=timeout))
+        yield Cell(f"socket, {name}", "TLS handshake", SILENT, partial(handshake, timeout=timeout))
+        yield Cell(f"socket, {name}", "write", SILENT, partial(send, timeout=timeout))
         yield Cell(
             f"http.client, {name}",
             "body until close",
             script(half),
-            lambda at, t=timeout: until_close(at, t),
+            partial(until_close, timeout=timeout),
         )
 
 
@@ -296,14 +298,14 @@ def cells(only: List[str]) -> Iterator[Cell]:
 
 def main() -> None:
     """Print a row a cell, and the figures of all."""
-    ends: Ends = fresh()
+    ends = fresh()
     print(machine(), "\n")
     print("| driver | hangs in | system call | ends | ms to the exception | what the app gets |")
     print("| --- | --- | --- | --- | --- | --- |")
     results = []
     for cell in cells(sys.argv[1:]):
         with cell.server() as port:
-            result = attempt(ends, lambda at=port, cell=cell: cell.call(at))
+            result = attempt(ends, partial(cell.call, port))
         results.append(result)
         print(row(cell, result), flush=True)
         time.sleep(0.05)

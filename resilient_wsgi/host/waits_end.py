@@ -10,9 +10,9 @@ import os
 from typing import Dict, Hashable, List, NamedTuple, Optional, Tuple
 
 from . import waits_refusals
-from .waits import Wait
+from .waits import SOCKET, Wait
 from .waits_chain import ENDED, FAILED, OVER, Chain, Still
-from .waits_refusals import Frames
+from .waits_refusals import Frames, Survey
 from .waits_sockets import Inherited
 
 REFUSED = "refused"
@@ -65,6 +65,7 @@ class Ends:
         self._most = most
         self._counts: Dict[int, Tuple[Hashable, int]] = {}
         self._chain: Optional[Chain] = None
+        self._survey: Optional[Survey] = None
 
     def __repr__(self) -> str:
         return f"<Ends {self.why_not() or 'sockets'}>"
@@ -80,11 +81,16 @@ class Ends:
 
     def refusal(self, wait: Wait, frames: Frames, *, late: bool = False) -> str:
         """Return why a wait may not be ended, "" if it may: the same checks as of `end()`."""
+        reason = self.why_not()
+        if reason or wait.kind != SOCKET:
+            return reason or waits_refusals.not_single(wait)
+        survey = self._survey
+        if survey is None or not survey.is_fresh:
+            survey = self._survey = Survey()
         return (
-            self.why_not()
-            or waits_refusals.of_wait(wait, self._inherited)
+            waits_refusals.of_wait(wait, self._inherited, survey)
             or waits_refusals.of_frames(list(frames()), late=late)
-            or waits_refusals.of_sharing(wait)
+            or waits_refusals.of_sharing(wait, survey)
         )
 
     def end(

@@ -6,10 +6,12 @@ the server, another process or another thread uses would be broken for them, too
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
-from typing import Callable, Dict, Iterable, Iterator, List, Tuple
+import time
+from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 from . import procfs, waits, waits_sockets
 from .waits import Wait
@@ -33,6 +35,31 @@ LOOPS = (
 # where the answer says whether a transaction was committed
 COMMITS = ("commit", "_commit", "do_commit", "_do_commit", "_commit_impl", "do_commit_twophase")
 MOST_CHILDREN = 64
+SURVEY_SECONDS = 0.2  # less than the watchdog's tick
+
+
+class Survey:
+    """What this process has open, and what its children have, at one moment.
+
+    Looking costs milliseconds where there are hundreds of descriptors, so that all waits which are
+    to be ended at the same time are judged by the same survey.
+    """
+
+    def __init__(self) -> None:
+        """Look. Raises `OSError` without /proc."""
+        self.until = time.monotonic() + SURVEY_SECONDS
+        links = procfs.links()
+        self.listening: FrozenSet[str] = waits_sockets.listening_addresses(
+            waits_sockets.own_sockets(links)
+        )
+        self.epolls = waits_sockets.epolls(links)
+        self.standard = frozenset(map(waits_sockets.inode_of, (0, 1, 2)))
+        self.children = _of_descendants(os.getpid())
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may still be used."""
+        return time.monotonic() < self.until
 
 
 def of_process() -> str:
@@ -45,25 +72,29 @@ def of_process() -> str:
     return waits.why_not()
 
 
-def of_wait(wait: Wait, inherited: Inherited) -> str:
+def of_wait(wait: Wait, inherited: Inherited, survey: Survey) -> str:
     """Return why a wait may not be ended, "" if nothing about the wait itself forbids it."""
     endpoint = wait.endpoint
-    if wait.kind != waits.SOCKET or endpoint is None:
-        return f"it is no wait for a single socket, but for {wait}"
-    return _of_endpoint(wait, endpoint) or _of_owner(wait, endpoint, inherited)
+    if endpoint is None:
+        return not_single(wait)
+    return _of_endpoint(wait, endpoint) or _of_owner(wait, endpoint, inherited, survey)
 
 
-def of_sharing(wait: Wait) -> str:
+def not_single(wait: Wait) -> str:
+    """Return the reason not to end what is no wait for one socket."""
+    return f"it is no wait for a single socket, but for {wait}"
+
+
+def of_sharing(wait: Wait, survey: Survey) -> str:
     """Return who else uses the socket of a wait, as far as the kernel tells; "" if nobody."""
     others = waits.other_waits(wait.thread, wait.inode)
     if others:
         return f"another thread of this process waits for the same socket (thread {others[0]})"
-    links = procfs.links()
     own = wait.call.arguments[0] if wait.call.info else -1
-    for fd, inodes in waits_sockets.epolls(links).items():
+    for fd, inodes in survey.epolls.items():
         if fd != own and wait.inode in inodes:
             return f"another epoll (descriptor {fd}) watches the same socket"
-    return _of_children(wait.inode)
+    return _of_children(wait.inode, survey)
 
 
 def of_frames(frames: List[Frame], *, late: bool) -> str:
@@ -98,30 +129,42 @@ def _of_endpoint(wait: Wait, endpoint: Endpoint) -> str:
     return ""
 
 
-def _of_owner(wait: Wait, endpoint: Endpoint, inherited: Inherited) -> str:
-    if wait.fd in (0, 1, 2) or wait.inode in map(waits_sockets.inode_of, (0, 1, 2)):
+def _of_owner(wait: Wait, endpoint: Endpoint, inherited: Inherited, survey: Survey) -> str:
+    if wait.fd in (0, 1, 2) or wait.inode in survey.standard:
         return "it is one of the standard streams"
     if wait.inode in inherited.inodes:
         return "it was open before this worker began: other processes may share it"
     # the app may have begun to listen since
-    listening = inherited.listening | waits_sockets.listening_addresses(waits_sockets.own_sockets())
+    listening = inherited.listening | survey.listening
     if endpoint.local and waits_sockets.is_accepted(endpoint.local, listening):
         return f"it is the connection of a client ({endpoint.local} is where this server listens)"
     return ""
 
 
-def _of_children(inode: int) -> str:
-    for count, child in enumerate(_descendants(os.getpid())):
-        if count >= MOST_CHILDREN:
-            return f"this process has more than {MOST_CHILDREN} children, one of which may share it"
-        try:
-            if inode in procfs.socket_inodes(child):
-                return f"a child process ({child}) shares the socket"
-        except ProcessLookupError:
-            continue
-        except OSError:
+def _of_children(inode: int, survey: Survey) -> str:
+    if len(survey.children) > MOST_CHILDREN:
+        return f"this process has more than {MOST_CHILDREN} children, one of which may share it"
+    for child, inodes in survey.children.items():
+        if inodes is None:
             return f"a child process ({child}) may share the socket, and cannot be looked at"
+        if inode in inodes:
+            return f"a child process ({child}) shares the socket"
     return ""
+
+
+def _of_descendants(pid: int) -> Dict[int, Optional[FrozenSet[int]]]:
+    """Return the sockets of a process's children and theirs; None where they cannot be seen."""
+    children = itertools.islice(_descendants(pid), MOST_CHILDREN + 1)
+    return {child: _sockets_of(child) for child in children}
+
+
+def _sockets_of(pid: int) -> Optional[FrozenSet[int]]:
+    try:
+        return frozenset(procfs.socket_inodes(pid))
+    except ProcessLookupError:
+        return frozenset()
+    except OSError:
+        return None
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -94,13 +94,12 @@ def snapshot() -> Inherited:
 
     To be called once, when the worker begins. Raises `OSError` without /proc.
     """
-    found = own_sockets()
+    found = own_sockets(procfs.links())
     return Inherited(frozenset(found), listening_addresses(found))
 
 
-def own_sockets() -> Dict[int, int]:
-    """Return the sockets of this process: a descriptor by inode. Raises `OSError` without /proc."""
-    links = procfs.links()
+def own_sockets(links: Dict[int, str]) -> Dict[int, int]:
+    """Return the sockets among the descriptors of this process: a descriptor by inode."""
     return {inode: fd for fd, link in links.items() if (inode := socket_inode(link))}
 
 

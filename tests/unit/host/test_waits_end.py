@@ -295,7 +295,9 @@ def test_a_log_is_not_ended(path):
     )
     call = waits.Call(1, b"", "sendto", (9,))
     wait = waits.Wait(waits.SOCKET, call, path, fd=9, inode=1, endpoint=endpoint)
-    assert "it is a log" in waits_refusals.of_wait(wait, waits_sockets.Inherited())
+    assert "it is a log" in waits_refusals.of_wait(
+        wait, waits_sockets.Inherited(), waits_refusals.Survey()
+    )
 
 
 def test_a_standard_stream_is_not_ended():
@@ -345,7 +347,7 @@ def test_a_connection_that_a_child_shares_is_not_ended(ends, connection):
     assert f"a child process ({child.pid})" in refused(ends, waiter)
     child.kill()
     child.wait()
-    assert waiter.end(ends).ended
+    assert waiter.end_soon(ends).ended
     waiter.join()
 
 

@@ -9,7 +9,8 @@ import time
 from typing import Any, Callable, Optional
 
 from resilient_wsgi.host import waits, waits_sockets
-from resilient_wsgi.host.waits_end import Ends, Outcome, Still
+from resilient_wsgi.host.waits_chain import Still
+from resilient_wsgi.host.waits_end import Ends, Outcome
 
 
 class Slot:
