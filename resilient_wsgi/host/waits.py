@@ -85,8 +85,8 @@ def why_not() -> str:
 
 
 def wait_of(thread: int) -> Optional[Wait]:
-    """Return what a thread of this process waits for, by its native id; None if it runs, is gone, or
-    may not be seen (`why_not()`).
+    """Return what a thread of this process waits for, by its native id; None if it runs, is gone,
+    or may not be seen (`why_not()`).
     """
     call = call_of(thread)
     return None if call is None else named(call)

@@ -73,7 +73,7 @@ _NAMES = {number: name for name, number in TABLES.get(MACHINE, {}).items()}
 
 
 class Target(NamedTuple):
-    """A descriptor that is waited for; `inode` is 0 unless an epoll has said which file it means."""
+    """A descriptor that is waited for; `inode` is 0 unless an epoll has said which file it is."""
 
     fd: int
     inode: int = 0
@@ -137,7 +137,7 @@ def read(path: str, most: int) -> bytes:
 
 
 def memory(address: int, size: int) -> bytes:
-    """Return bytes of this process's memory. Raises `OSError` if they are not (or no longer) mapped."""
+    """Return bytes of this process's memory. Raises `OSError` if they are not mapped."""
     fd = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.pread(fd, size, address)

@@ -87,7 +87,7 @@ class Chain:
         self._fstat = waits_calls.FSTAT[waits_calls.MACHINE]
 
     def end(self, wait: Wait, still: Still) -> Result:
-        """End a wait if all is as it was seen. Raises `OSError` if the thread or the socket is gone."""
+        """End a wait if all is as it was seen. Raises `OSError` if thread or socket are gone."""
         is_tcp = wait.endpoint is not None and wait.endpoint.is_tcp
         with contextlib.ExitStack() as stack:
             duplicate = stack.enter_context(_open(lambda: os.dup(wait.fd)))
@@ -230,7 +230,8 @@ def _far_from_collection(allocations: int = _ALLOCATIONS) -> Step:
 
 
 def _put_off_collection() -> None:
-    """Collect now, so that no allocation of the steps does, nor those of other threads until then."""
+    """Collect now, so that no allocation of the steps does."""
+    # with room for what other threads allocate until then
     if _collects() and not _far_from_collection(3 * _ALLOCATIONS)():
         gc.collect(0)
 

@@ -64,6 +64,7 @@ class Ends:
         self._inherited = inherited
         self._most = most
         self._counts: Dict[int, Tuple[Hashable, int]] = {}
+        self._last: Dict[int, Tuple[bytes, int]] = {}  # what was ended last, by thread
         self._chain: Optional[Chain] = None
         self._survey: Optional[Survey] = None
 
@@ -98,14 +99,18 @@ class Ends:
     ) -> Outcome:
         """End a wait if it may be ended, and is still the same.
 
-        `request` is the number of the request, for the count, `still` is the proof that the thread still serves
-        it, `frames` returns module and function of the frames of that thread, and `late` allows to
-        end the wait for a commit's answer, too. Raises nothing the kernel could be the cause of.
+        `request` is the number of the request, for the count. `still` proves that the thread still
+        serves it. `frames` returns module and function of the frames of that thread. `late` allows
+        to end the wait for a commit's answer, too. Raises nothing the kernel could be the cause of.
         """
         count = self.count(wait.thread, request)
         if count >= self._most:
+            reason = f"{count} waits of this request were ended: its client reconnects each time"
+            return Outcome(REFUSED, wait, reason=reason, ends=count)
+        if self._last.get(wait.thread) == (wait.call.line, wait.inode):
+            # what it waits for is not what its descriptor is by now, and may be another thread's
             reason = (
-                f"{count} waits of this request were ended, and its client reconnects each time"
+                "it was ended before and did not wake: its descriptor was closed and used again"
             )
             return Outcome(REFUSED, wait, reason=reason, ends=count)
         try:
@@ -122,11 +127,13 @@ class Ends:
         if state == ENDED:
             count += 1
             self._counts[wait.thread] = (request, count)
+            self._last[wait.thread] = (wait.call.line, wait.inode)
         return Outcome(state, wait, how, ends=count)
 
     def forget(self, threads: List[int]) -> None:
         """Forget all but these threads."""
         self._counts = {tid: each for tid, each in self._counts.items() if tid in threads}
+        self._last = {tid: each for tid, each in self._last.items() if tid in threads}
 
     def _the_chain(self) -> Chain:
         if self._chain is None:

@@ -1,4 +1,4 @@
-"""Ended waits harm nobody else: what others use stays whole, and what was cut does not pass as whole."""
+"""Ended waits harm nobody else: what others use stays whole, what was cut does not pass so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def ftp(sock):
             transfer = data.accept()[0]
             transfer.sendall(b"half of the file")
             # a control connection that says "done" whatever became of the transfer
-            threading.Thread(target=lambda: (transfer.recv(1), sock.sendall(b"226 done\\r\\n"))).start()
+            said = lambda: (transfer.recv(1), sock.sendall(b"226 done\\r\\n"))
+            threading.Thread(target=said).start()
             continue
         sock.sendall(answers.get(line[:4], b"200 ok") + b"\\r\\n")
 

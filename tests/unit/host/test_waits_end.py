@@ -188,7 +188,7 @@ def test_no_descriptor_is_left(ends, server):
             waiter = Waiter(lambda: READS["epoll_wait"](sock))
             wait = waiter.blocks()
             assert waiter.end(ends, wait).ended
-            assert waiter.end(ends, wait).state == OVER
+            assert waiter.end(ends_without_listeners(), wait).state == OVER
             waiter.join()
 
     once()
@@ -412,6 +412,22 @@ def test_a_wait_that_has_changed_is_over(ends, connection):
     assert waiter.end(ends, wait).state == OVER
     connection.send(b"x")
     connection.shutdown(socket.SHUT_RDWR)
+    waiter.join()
+
+
+def test_a_thread_that_does_not_wake_is_not_ended_again(ends, server, connection):
+    """Its descriptor was closed under it: by now the number is another socket's."""
+    waiter = Waiter(lambda: connection.recv(1))
+    waiter.blocks()
+    kept = os.dup(connection.fileno())
+    with closing(socket.create_connection(server), socket.create_connection(server)) as others:
+        os.dup2(others[0].fileno(), connection.fileno())
+        assert waiter.end(ends).ended
+        time.sleep(0.05)
+        assert "did not wake" in refused(ends, waiter)
+    os.dup2(kept, connection.fileno())
+    os.close(kept)
+    assert waiter.end(ends).ended  # it is what it waits for again
     waiter.join()
 
 

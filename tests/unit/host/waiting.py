@@ -81,7 +81,7 @@ def silent() -> socket.socket:
 
 
 def ends_without_listeners() -> Ends:
-    """What a worker has whose server is another process: the sockets that we listen on are not ours."""
+    """What a worker has that began with no sockets at all."""
     return Ends(waits_sockets.Inherited())
 
 
