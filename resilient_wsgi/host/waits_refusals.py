@@ -92,7 +92,8 @@ def of_sharing(wait: Wait, survey: Survey) -> str:
         return f"another thread of this process waits for the same socket (thread {others[0]})"
     own = wait.call.arguments[0] if wait.call.info else -1
     for fd, inodes in survey.epolls.items():
-        if fd != own and wait.inode in inodes:
+        # the survey may be of a moment ago, and the epoll one that the thread itself had then
+        if fd != own and wait.inode in inodes and wait.inode in waits_sockets.watched_by(fd):
             return f"another epoll (descriptor {fd}) watches the same socket"
     return _of_children(wait.inode, survey)
 

@@ -178,17 +178,16 @@ def is_log(peer: str) -> bool:
 
 def epolls(links: Dict[int, str]) -> Dict[int, Tuple[int, ...]]:
     """Return the inodes that each of our epolls watches, by the epoll's descriptor."""
-    found = {}
-    for fd, link in links.items():
-        if link != EPOLL:
-            continue
-        try:
-            targets = epoll_targets(read(info_path(fd), _INFO_BYTES))
-        except OSError:  # just closed
-            continue
-        inodes = (each.inode or socket_inode(links.get(each.fd, "")) for each in targets)
-        found[fd] = tuple(inodes)
-    return found
+    return {fd: watched_by(fd) for fd, link in links.items() if link == EPOLL}
+
+
+def watched_by(fd: int) -> Tuple[int, ...]:
+    """Return the inodes of the sockets that an epoll watches; none if it is closed by now."""
+    try:
+        targets = epoll_targets(read(info_path(fd), _INFO_BYTES))
+    except OSError:
+        return ()
+    return tuple(each.inode or inode_of(each.fd) for each in targets)
 
 
 def inode_of(fd: int) -> int:

@@ -267,6 +267,21 @@ def test_a_client_is_known_by_the_address_that_we_listen_on(address):
     assert not waits_sockets.is_accepted("10.0.0.2:80", frozenset(["10.0.0.1:80"]))
 
 
+def test_a_connect_to_a_unix_socket_with_a_full_backlog_is_only_named(ends, tmp_path):
+    path = str(tmp_path / "s")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    with closing(socket.socket(socket.AF_UNIX), *clients) as (listener, filler, client):
+        listener.bind(path)
+        listener.listen(0)
+        filler.connect(path)
+        waiter = Waiter(lambda: client.connect(path))
+        wait = waiter.wait("connect")
+        assert str(wait) == f"connection to {path}"
+        assert "full backlog" in refused(ends, waiter, wait)
+        listener.accept()[0].close()
+        waiter.join()
+
+
 def test_a_listening_socket_is_not_ended(ends):
     with closing(silent()) as (listener,):
         waiter = Waiter(listener.accept)
