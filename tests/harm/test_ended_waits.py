@@ -36,6 +36,9 @@ def echo(sock):
         time.sleep(float(delay))
         sock.sendall(token + b"\\n")
 
+def silent(sock):
+    time.sleep(3600)
+
 def ftp(sock):
     sock.sendall(b"220 ready\\r\\n")
     data = socket.create_server(("127.0.0.1", 0))
@@ -118,11 +121,25 @@ def test_a_connection_shared_by_requests_of_http_2_is_left_alone(ends):
         assert waiter.result == b"whole\n"
 
 
-def test_the_frames_of_httpcore_are_where_they_are_looked_for():
-    connection = pytest.importorskip("httpcore._sync.http2")
+def frames_of(waiter):
+    frame, found = sys._current_frames()[waiter.thread.ident], []
+    while frame is not None:
+        found.append((frame.f_globals["__name__"], frame.f_code.co_name))
+        frame = frame.f_back
+    return found
+
+
+def test_a_request_of_http_2_is_known_by_its_frames(ends):
+    httpcore = pytest.importorskip("httpcore")
     pytest.importorskip("h2")
-    frame = connection.HTTP2Connection.handle_request.__globals__["__name__"]
-    assert frame == "httpcore._sync.http2"
+    with serving("silent") as (host, port), httpcore.ConnectionPool(http1=False, http2=True) as pool:
+        waiter = Waiter(lambda: pool.request("GET", f"http://{host}:{port}/"))
+        wait = waiter.wait("recvfrom", "poll")
+        outcome = waiter.end(ends, wait, frames=lambda: frames_of(waiter))
+        assert "httpcore._sync.http2 shares one connection" in outcome.reason
+        assert waiter.end(ends, wait).ended  # or the test would not end
+        waiter.join()
+    assert isinstance(waiter.error, httpcore.NetworkError)
 
 
 def test_what_a_child_was_given_works_on_after_the_refusal(ends):
