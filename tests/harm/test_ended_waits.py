@@ -132,7 +132,10 @@ def frames_of(waiter):
 def test_a_request_of_http_2_is_known_by_its_frames(ends):
     httpcore = pytest.importorskip("httpcore")
     pytest.importorskip("h2")
-    with serving("silent") as (host, port), httpcore.ConnectionPool(http1=False, http2=True) as pool:
+    with (
+        serving("silent") as (host, port),
+        httpcore.ConnectionPool(http1=False, http2=True) as pool,
+    ):
         waiter = Waiter(lambda: pool.request("GET", f"http://{host}:{port}/"))
         wait = waiter.wait("recvfrom", "poll")
         outcome = waiter.end(ends, wait, frames=lambda: frames_of(waiter))
