@@ -25,6 +25,7 @@ LONG = (
     "wrap.idle",
     "request.false_positives",
     "stderr.bursts",
+    "stderr.log_line",
     "stderr.matrix",
     "stderr.torn",
     "threads.exits",
