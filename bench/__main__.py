@@ -22,6 +22,7 @@ LONG = (
     "readiness.experiments",
     "readiness.reloads",
     "wrap.cost",
+    "wrap.weight",
     "wrap.idle",
     "request.false_positives",
     "stderr.bursts",

@@ -28,8 +28,6 @@ from .core.system import SYSTEM, PerProcess, System
 from .settings.section import Settings
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
     from .core.middleware import Gate
@@ -100,13 +98,6 @@ class Context:
     def announce(self) -> Announcer:
         """Return what emits events from a thread of its own, so that the caller never waits."""
         return self._announcers.get()
-
-    @property
-    def shm(self) -> ModuleType:
-        """Return what the processes of this instance share; imported by those who use it."""
-        from .shm import instance
-
-        return instance
 
 
 def _announcer() -> Announcer:

@@ -87,7 +87,7 @@ class Outbound(Component[settings.Outbound]):
 
     def _loaded(self, client: str, module: Any) -> None:
         if policy.current().on:
-            with guard:
+            with self.context.guard:
                 ours = import_module(f".patches.{CLIENTS[client]}", __package__)
                 ours.patch(module, self.context.patches)
                 self._patched.add(client)
