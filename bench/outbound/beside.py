@@ -103,13 +103,14 @@ def pair(paths: Sequence[str], url: str, rounds: int) -> Taken:
 
 
 def row(way: str, pairs: Sequence[Taken], swapped: bool) -> str:
-    medians = [[statistics.median(times) for times in taken[way]] for taken in pairs]
+    # the quickest round of each process: other work on the machine makes a round slower only
+    quickest = [[min(times) for times in taken[way]] for taken in pairs]
     if swapped:
-        medians = [each[::-1] for each in medians]
-    ratios = [now / before for before, now in medians]
+        quickest = [each[::-1] for each in quickest]
+    ratios = [now / before for before, now in quickest]
     mean = statistics.mean(ratios)
     spread = 1.96 * statistics.stdev(ratios) / len(ratios) ** 0.5
-    before, now = (statistics.median(times) * 1e6 for times in zip(*medians))
+    before, now = (statistics.median(times) * 1e6 for times in zip(*quickest))
     ratio = f"{statistics.median(ratios):.4f} | {mean:.4f} ± {spread:.4f}"
     return f"| {way} | {before:.1f} | {now:.1f} | {ratio} |"
 

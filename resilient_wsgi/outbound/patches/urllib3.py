@@ -40,7 +40,7 @@ def patch(module: Any, patches: Patches) -> None:
     patches.wrap(retry, "get_backoff_time", _pause)
     response = import_module("urllib3.response").HTTPResponse
     patches.wrap(response, "read", client.read)
-    patches.wrap(response, "read1", client.read)
+    patches.wrap(response, "read1", client.read1)
     patches.wrap(response, "read_chunked", client.read_chunked)
 
 
@@ -175,14 +175,30 @@ class _Urllib3:
     def read(self, original: Method) -> Method:
         """Have the timeout of a read be both kinds of exception."""
 
-        def read(response: Any, *args: Any, **kwargs: Any) -> Any:
+        # the arguments are written out, and handed on by position: it is called for each piece of a
+        # download
+        def read(
+            response: Any, amt: Any = None, decode_content: Any = None, cache_content: Any = False
+        ) -> Any:
             try:
-                return original(response, *args, **kwargs)
+                return original(response, amt, decode_content, cache_content)
             except Exception as error:
                 self._make_ours(error)
                 raise
 
         return read
+
+    def read1(self, original: Method) -> Method:
+        """Have the timeout of a read of what is there be both kinds of exception."""
+
+        def read1(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            except Exception as error:
+                self._make_ours(error)
+                raise
+
+        return read1
 
     def read_chunked(self, original: Method) -> Method:
         """Have the timeout of a chunk be both kinds of exception."""
