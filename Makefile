@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PY      = $(VENV)/bin/python
+# tests wait more than they work: so many run side by side
+JOBS   ?= 3
 STAMP   = $(VENV)/.installed
 
 .PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc system databases debian-testing clean
@@ -10,13 +12,13 @@ demo: $(STAMP) system
 	$(PY) -m lab
 
 test: $(STAMP) system
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS)
 
 check: $(VENV)/.check
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q tests/unit
+	$(PY) -m pytest -q -n $(JOBS) tests/unit
 
 # every CPython at hand (pyenv's too, through its shims); what is not there is shown as skipped
 matrix: $(VENV)/.check system

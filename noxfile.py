@@ -22,14 +22,16 @@ def _install(session: nox.Session, *more: str) -> None:
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
     _install(session)
-    session.run("pytest", "tests/unit", *session.posargs)
+    session.run("pytest", "-n", "3", "tests/unit", *session.posargs)
 
 
 @nox.session(python=SERVERS)
 def servers(session: nox.Session) -> None:
     """Run what drives real servers."""
     _install(session)
-    session.run("pytest", "tests/servers", "tests/incidents", "tests/harm", *session.posargs)
+    session.run(
+        "pytest", "-n", "3", "tests/servers", "tests/incidents", "tests/harm", *session.posargs
+    )
 
 
 @nox.session(python=["3.11"])
