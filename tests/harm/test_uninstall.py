@@ -134,12 +134,12 @@ def test_blocks_without_the_library_nest_and_overlap():
         first, second = testing.off(), testing.off()
         first.__enter__()
         second.__enter__()
-        assert stack._switch.bypassed
+        assert stack._bypassed
         first.__exit__(None, None, None)
-        assert stack._switch.bypassed
+        assert stack._bypassed
         assert resilient_wsgi.installation.current() is None
         second.__exit__(None, None, None)
-        assert not stack._switch.bypassed
+        assert not stack._bypassed
         assert resilient_wsgi.installation.current() is installed
     finally:
         installed.uninstall()
