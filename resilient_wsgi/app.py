@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import installation, servers, startup
-from .core.callers import calls_the_app
+from .core.app_entries import calls_the_app
 from .core.environ import QUEUE_START, REQUEST_START
 from .settings import sources
 from .settings.options import OFF, Settings
@@ -159,7 +159,7 @@ def load(spec: str) -> WSGIApplication:
     `preload_app`) nothing is raised while another attempt may help: the worker exits, and its
     successor pauses and loads again.
     """
-    from .readiness.loader import find
+    from .readiness.app_by_name import find
     from .servers.gunicorn import Boot
 
     boot = Boot.current()

@@ -12,9 +12,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 
 from . import servers
 from .component import Component, Layer
+from .core.bounded_lock import Turns
 from .core.log import named
 from .core.record import Record
-from .core.turns import Turns
 from .errors import ConfigurationError, Unavailable
 from .settings import sources
 from .settings.options import OFF, Settings

@@ -22,7 +22,7 @@ from ..errors import Unavailable
 from ..host.descriptors import PIPE, SOCKET, kind_of
 from ..stderr.standard_streams import replacements
 from ..stderr.takeover import take_over
-from . import output, program
+from . import exec_command, output
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells have it
 EXIT_CODES = {
@@ -73,12 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     script = (
         None
-        if arguments.take_over or program.is_uwsgi(command)
-        else program.python_program(command)
+        if arguments.take_over or exec_command.is_uwsgi(command)
+        else exec_command.python_program(command)
     )
     if script is not None:
         return _run_here(script)
-    if arguments.take_over or program.is_uwsgi(command):
+    if arguments.take_over or exec_command.is_uwsgi(command):
         _take_over(arguments.share)
     elif _can_block():
         _warn(
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _execute(command)
 
 
-def _run_here(script: program.PythonProgram) -> int:
+def _run_here(script: exec_command.PythonProgram) -> int:
     replacements.replace(both=True)
     servers.use(None)  # the server is to be found when it is there
     script.run()

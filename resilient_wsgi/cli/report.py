@@ -13,7 +13,7 @@ from typing import List
 
 from ..outbound import ledger
 from ..outbound.call_sites import Site
-from . import absence, target
+from . import target, why_nothing
 from .output import answer, complain
 
 EXIT_CODES = {
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         sites = ledger.read(pid)
     except FileNotFoundError as error:
-        if not ledger.exists(pid) and absence.runs_without(pid):
+        if not ledger.exists(pid) and why_nothing.runs_without(pid):
             msg = (
                 f"nothing of resilient_wsgi is seen in process {pid}{target.name_of(pid)}: "
                 "is it installed in its app?"

@@ -22,7 +22,7 @@ from ..shm import instance
 from ..shm.directory import Directory
 from ..shm.layout import Request
 from ..shm.snapshot import NotAScoreboard, Snapshot
-from . import absence, target
+from . import target, why_nothing
 from .output import answer
 from .worker_stacks import PATIENCE, Worker, ask, signal_silent, workers
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def none(pid: int) -> NoReturn:
     """Raise `CannotLook` that says why no worker answers."""
-    why = absence.of_stacks(pid)
+    why = why_nothing.of_stacks(pid)
     msg = f"no worker of process {pid}{target.name_of(pid)} answers for its stacks: {why}"
     raise target.CannotLook(msg)
 

@@ -19,7 +19,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..host import procfs
 from ..request import stack_dumps
-from ..request.answering import socket_name
+from ..request.stacks_socket import socket_name
 from ..shm.directory import Directory
 
 PATIENCE = 2.0  # for a thread of Python, since the last worker has answered

@@ -120,7 +120,7 @@ def _reason(error: Exception) -> str:
     return f"thread states that the fork has left behind cannot be removed: {error}"
 
 
-# uWSGI says in its own part (servers/uwsgi.py) which of its processes this is
+# uWSGI says in its own part (servers/uwsgi/server.py) which of its processes this is
 state = Frames(embedded="uwsgi" in sys.modules)
 os.register_at_fork(after_in_child=state.not_forked)
 

@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from .. import deadline
-from ..core.callers import calls_the_app
+from ..core.app_entries import calls_the_app
 from ..core.guard import Guard
 
 Execute = Callable[..., Any]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from .. import deadline
-from ..core.callers import calls_the_app
+from ..core.app_entries import calls_the_app
 from ..core.guard import Guard
 
 ATTRIBUTE = "resilient_wsgi_deadline"

@@ -32,7 +32,7 @@ from .lifecycle import (
     WorkerExited,
     WorkerLoaded,
 )
-from .types import (
+from .traffic import (
     BacklogSmall,
     ClientGone,
     ClientLeft,

@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tupl
 
 from . import resolver
 from .exchange import Exchange
-from .originals import connects_natively, is_original
 from .socket_timeouts import poll_for, set_timeout
+from .unpatched_socket import connects_natively, is_original
 
 # RFC 8305, section 8: "Connection Attempt Delay"
 ATTEMPT_DELAY = 0.25

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 from ..core.system import SYSTEM
 from . import pending
-from .callers import caller
+from .app_line import caller
 from .policy import Limit
 
 _readinto = socket.SocketIO.readinto

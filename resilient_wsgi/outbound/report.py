@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
 from ..core.system import SYSTEM, PerProcess
-from ..events.types import PROBLEMS, Problem
+from ..events.traffic import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger
+from .app_line import Caller, caller
 from .call_sites import MOST_SITES, Site, Sites, count
-from .callers import Caller, caller
 from .dry_run import DryRun
 from .policy import Limit, installed
 

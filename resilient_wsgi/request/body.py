@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Type
 from weakref import ref
 
-from ..core.callers import calls_the_app
+from ..core.app_entries import calls_the_app
 from ..deadline import replace
 from .running import RequestDeadline, Slot
 

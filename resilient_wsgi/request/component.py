@@ -183,7 +183,7 @@ def _with_deadline(
 
 
 def _last_resort(options: settings.Request, server: Server) -> str:
-    from .on_demand import usable
+    from .stacks_on_demand import usable
 
     name = options.stacks_signal
     try:

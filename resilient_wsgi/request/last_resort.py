@@ -25,7 +25,7 @@ import threading
 from types import FrameType
 from typing import Any, Optional
 
-from ..core import callers, frames
+from ..core import app_entries, frames
 from ..errors import RequestTimedOut, Unavailable
 from .running import RequestDeadline, running
 
@@ -152,4 +152,4 @@ def _in_app(frame: Optional[FrameType]) -> bool:
     interrupted = frame
     while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
-    return frame is not None and frame is not interrupted and callers.is_caller(frame)
+    return frame is not None and frame is not interrupted and app_entries.is_caller(frame)

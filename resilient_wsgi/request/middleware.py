@@ -8,7 +8,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Iterable, Optional
 
 from .. import deadline as carried, servers
-from ..core.callers import calls_the_app
+from ..core.app_entries import calls_the_app
 from ..core.guard import Guard
 from ..core.system import SYSTEM
 from ..errors import RequestTimedOut

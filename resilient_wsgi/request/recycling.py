@@ -12,7 +12,7 @@ from typing import Callable, List, Optional, Tuple
 
 from ..core.environ import method_and_path
 from ..events import Event, WorkerRecycled
-from ..events.types import Outcome
+from ..events.traffic import Outcome
 from ..servers import Server
 from ..settings.options import REPORT, Request
 from ..shm.scoreboard import Scoreboard

@@ -19,7 +19,7 @@ import threading
 from types import FrameType
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..core import callers, frames
+from ..core import app_entries, frames
 from ..core.environ import method_and_path
 from ..core.text import printable
 from ..errors import Unavailable
@@ -66,7 +66,7 @@ def in_request(thread: int) -> bool:
     closed: no reason to replace a worker. Where looking is not safe the answer is False, and the
     worker stays.
     """
-    return callers.inside(frames.frame_of(thread))
+    return app_entries.inside(frames.frame_of(thread))
 
 
 def _line(request: RequestDeadline, now: float) -> str:

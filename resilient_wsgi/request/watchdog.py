@@ -22,11 +22,11 @@ from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
 from . import client, stack_dumps
-from .alarm import Alarm
-from .answering import StacksSocket
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import RequestDeadline, Running, running
+from .stacks_socket import StacksSocket
+from .wakeup import Alarm
 
 # a request that begins while the thread sleeps may have a deadline as short as any: it is acted
 # upon this much late

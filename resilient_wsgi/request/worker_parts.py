@@ -27,9 +27,9 @@ from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
 from . import stack_dumps
 from .last_resort import GilWatchdog, SoftTimeout
-from .on_demand import StacksOnDemand, in_worker, usable
 from .recycling import Recycling
 from .running import running
+from .stacks_on_demand import StacksOnDemand, in_worker, usable
 from .watchdog import Watchdog
 
 _guard = Guard("request")

@@ -14,7 +14,7 @@ import stat
 from _thread import get_ident
 
 from ..errors import Unavailable
-from .space import allocate
+from .allocation import allocate
 
 # not from typing: importing that takes an exec probe 2 ms
 TYPE_CHECKING = False

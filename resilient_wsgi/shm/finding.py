@@ -10,8 +10,8 @@ from collections import namedtuple
 
 from ..errors import Unavailable
 from ..host import procfs
-from .bases import bases
 from .directory import Directory, open_private
+from .folders import bases
 from .naming import PREFIX, Name, parse
 
 # not from typing: importing that takes an exec probe 2 ms

@@ -19,9 +19,9 @@ from .. import servers
 from ..errors import Unavailable
 from ..host import procfs
 from ..servers.base import MASTER
-from .bases import bases
 from .directory import MODE, Directory, as_user, open_private
 from .finding import find
+from .folders import bases
 from .naming import Name, gone, parse
 
 __all__ = ["Directory", "directory", "find", "leave", "sweep"]

@@ -26,6 +26,7 @@ from ..host import procfs
 from ..servers.base import MASTER
 from ..servers.gunicorn import Boot
 from . import instance
+from .allocation import allocate
 from .directory import Directory, as_user
 from .layout import (
     COUNTERS,
@@ -44,7 +45,6 @@ from .layout import (
 from .locks import lock
 from .rows import OwnRow, Predecessor
 from .snapshot import Snapshot
-from .space import allocate
 from .tables import Table
 
 SPARE = 8  # rows for processes without a worker's number: mules, spoolers

@@ -7,14 +7,7 @@ import mmap
 import os
 
 from ..core.system import System
-from ..host.descriptors import (
-    PIPE,
-    SOCKET,
-    keeps_messages,
-    kind_of,
-    pipe_capacity,
-    unread_bytes,
-)
+from ..host.descriptors import PIPE, SOCKET, keeps_messages, kind_of, pipe_capacity, unread_bytes
 from ..host.linux import PIPE_BUF
 
 # how often a long line may find too little room, counting only the times at which the amount in the

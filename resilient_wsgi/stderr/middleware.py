@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, Iterable
 
-from ..core.callers import calls_the_app
+from ..core.app_entries import calls_the_app
 from ..core.guard import Guard
 from .standard_streams import shared
 

@@ -20,7 +20,7 @@ from ..core.record import Record
 from ..core.system import SYSTEM, System
 from ..errors import Unavailable
 from ..events import DescriptorTakenOver, emit, publish
-from ..events.types import TAKEOVERS, StreamKind, Takeover
+from ..events.traffic import TAKEOVERS, StreamKind, Takeover
 from ..host import descriptors, procfs
 from ..host.descriptors import PIPE, SOCKET, identity_of, kind_of
 from ..servers.base import WORKER

@@ -17,14 +17,7 @@ from weakref import ref
 from .. import deadline, servers
 from ..core.system import PerProcess
 from .background import run_of
-from .live_threads import (
-    alive,
-    calling_thread,
-    executor_of,
-    is_pool_manager,
-    origin_of,
-    start_of,
-)
+from .live_threads import alive, calling_thread, executor_of, is_pool_manager, origin_of, start_of
 
 
 def is_begun_by(frame: Optional[FrameType]) -> bool:

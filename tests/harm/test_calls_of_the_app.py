@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resilient_wsgi import wrap
-from resilient_wsgi.core import callers
+from resilient_wsgi.core import app_entries
 from resilient_wsgi.core.middleware import Gate
 from resilient_wsgi.request import DeadlineMiddleware, last_resort
 from resilient_wsgi.stderr import ErrorsMiddleware
@@ -34,7 +34,7 @@ class Seen:
 
     def note(self):
         frame = sys._getframe()
-        self.known.append((last_resort._in_app(frame), callers.inside(frame)))
+        self.known.append((last_resort._in_app(frame), app_entries.inside(frame)))
 
     def __call__(self, environ, start_response):
         self.note()

@@ -173,7 +173,7 @@ def test_a_host_that_drives_terminals_is_escaped(caplog):
 
 def test_waits_that_go_on_are_listed_and_those_that_are_over_are_not(tmp_path, monkeypatch):
     instance.leave()
-    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     monkeypatch.setattr(pending, "LISTED_AFTER", 0.0)
     waits = pending.Pending()
     slots = [waits.begin(pending.entry(f"app.py:{i}", "partner")) for i in range(pending.SLOTS + 3)]

@@ -23,9 +23,9 @@ from bench.threads import stale_states
 from lab.processes import wait_until
 from resilient_wsgi import cli
 from resilient_wsgi.cli import output, stacks as verb, worker_stacks as command
-from resilient_wsgi.request.answering import StacksSocket, socket_name
 from resilient_wsgi.request.running import RequestDeadline, Running
 from resilient_wsgi.request.stack_dumps import file_of, report
+from resilient_wsgi.request.stacks_socket import StacksSocket, socket_name
 from resilient_wsgi.shm.directory import open_private
 from tests.servers.requests_common import HOOKS, ROOT, body, get, running, stacks
 

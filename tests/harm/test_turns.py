@@ -10,7 +10,7 @@ import time
 
 import resilient_wsgi
 from resilient_wsgi import installation
-from resilient_wsgi.core.turns import Turns
+from resilient_wsgi.core.bounded_lock import Turns
 
 
 def test_components_come_and_go_in_one_thread_at_a_time(monkeypatch):

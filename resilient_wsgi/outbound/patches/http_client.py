@@ -18,8 +18,8 @@ from .. import call, socket_timeouts
 from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import SLACK, Exchange, active, as_number
-from ..originals import is_original
 from ..policy import guard, installed
+from ..unpatched_socket import is_original
 
 _ATTRIBUTE = "_resilient_wsgi_exchange"
 

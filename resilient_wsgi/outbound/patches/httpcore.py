@@ -17,9 +17,9 @@ from ...deadline import interruptible
 from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active
-from ..originals import is_clients_own, is_original
 from ..policy import Limit
 from ..socket_timeouts import SLICE_BYTES, cut
+from ..unpatched_socket import is_clients_own, is_original
 
 Method = Callable[..., Any]
 

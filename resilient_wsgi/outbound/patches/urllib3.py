@@ -14,8 +14,8 @@ from .. import call, exceptions
 from ..connect import create_connection
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
-from ..originals import is_clients_own
 from ..policy import guard, installed
+from ..unpatched_socket import is_clients_own
 from . import http_client
 
 Method = Callable[..., Any]

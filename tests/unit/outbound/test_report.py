@@ -39,7 +39,7 @@ def brief():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     instance.leave()
-    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     yield tmp_path
     instance.leave()
 

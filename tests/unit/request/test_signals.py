@@ -11,7 +11,7 @@ import pytest
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.host import procfs
 from resilient_wsgi.request import stack_dumps
-from resilient_wsgi.request.on_demand import usable
+from resilient_wsgi.request.stacks_on_demand import usable
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration
 from resilient_wsgi.shm import instance

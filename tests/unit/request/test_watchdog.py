@@ -14,9 +14,9 @@ from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import ClientLeft, RequestOverdue, RequestSlow, WorkerRecycled
 from resilient_wsgi.events.announcer import WAITING, Announcer
 from resilient_wsgi.request import stack_dumps, watchdog
-from resilient_wsgi.request.alarm import Alarm
 from resilient_wsgi.request.recycling import Recycling
 from resilient_wsgi.request.running import RequestDeadline, Running, Slot
+from resilient_wsgi.request.wakeup import Alarm
 from resilient_wsgi.request.watchdog import Watchdog
 from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings.options import Request

@@ -40,7 +40,7 @@ class Worker(Server):
 def folder(tmp_path, monkeypatch):
     """Where the private directories are made."""
     instance.leave()
-    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     servers.use(Worker())
     yield tmp_path
     instance.leave()

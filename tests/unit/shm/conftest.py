@@ -25,7 +25,7 @@ class Worker(Server):
 def base(tmp_path, monkeypatch):
     """An empty folder in which the private directories are made."""
     instance.leave()
-    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     servers.use(Worker(os.getpid()))
     yield tmp_path
     servers.use(None)

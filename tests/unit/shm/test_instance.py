@@ -14,7 +14,7 @@ from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.host import procfs
 from resilient_wsgi.servers.base import MASTER
 from resilient_wsgi.shm import instance
-from resilient_wsgi.shm.bases import bases
+from resilient_wsgi.shm.folders import bases
 from resilient_wsgi.shm.naming import Name, parse
 from tests.unit.shm.conftest import Worker, open_to_all
 

@@ -20,7 +20,7 @@ from resilient_wsgi.host import procfs
 from resilient_wsgi.servers.base import MASTER, WORKER, Identity, Server
 from resilient_wsgi.servers.facts import Configuration
 from resilient_wsgi.shm import instance, scoreboard
-from resilient_wsgi.shm.layout import (
+from resilient_wsgi.shm.layout import (  # fmt: skip
     DUMP_BLOCK_BYTES,
     NAME,
     NAMES,
@@ -29,7 +29,7 @@ from resilient_wsgi.shm.layout import (
     Geometry,
     Header,
     NotAScoreboard,
-)  # fmt: skip
+)
 from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.shm.snapshot import Snapshot, drain
 

@@ -23,7 +23,7 @@ class Worker(Server):
 @pytest.fixture
 def worker(monkeypatch, tmp_path):
     instance.leave()
-    monkeypatch.setattr("resilient_wsgi.shm.bases._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     made = Worker()
     servers.use(made)
     yield made

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resilient_wsgi.readiness import load, loader
+from resilient_wsgi.readiness import app_by_name, load
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def shop(tmp_path, monkeypatch):
     ],
 )
 def test_an_app_is_found_by_its_name(shop, spec):
-    assert loader.find(spec).__name__ == "application"
+    assert app_by_name.find(spec).__name__ == "application"
 
 
 def test_what_is_loaded_has_the_middleware_around_it(shop):
@@ -77,9 +77,9 @@ def test_a_wrong_name_gets_the_error_of_the_right_kind_with_the_nearest_name(
     shop, spec, kind, message
 ):
     with pytest.raises(kind, match=message):
-        loader.find(spec)
+        app_by_name.find(spec)
 
 
 def test_what_the_app_itself_fails_to_import_comes_out_as_it_is(shop):
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'loadable_shop\.no_such'$"):
-        loader.find("loadable_shop.broken")
+        app_by_name.find("loadable_shop.broken")

@@ -18,9 +18,9 @@ from ..settings.options import Request
 from ..shm import instance
 from ..shm.directory import Directory
 from . import stack_dumps
-from .answering import StacksSocket
 from .running import Running, running
 from .stack_dumps import OnSignal
+from .stacks_socket import StacksSocket
 
 _guard = Guard("request")
 

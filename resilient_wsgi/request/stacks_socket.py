@@ -20,7 +20,7 @@ from typing import Callable, Optional
 from ..core.guard import Guard
 from ..errors import Unavailable
 from ..shm.directory import Directory
-from .alarm import Alarm
+from .wakeup import Alarm
 
 MOST_BYTES = 1 << 19
 BACKLOG = 8
