@@ -195,14 +195,17 @@ def _guarded(cell: Cell, running: Instance, recycled: int) -> Cell:
         running.clear()
     wait_until(lambda: running.tokens_left() == 0, 20)
     gone = time.monotonic()
-    rows = running.rows()
-    back = wait_until(lambda: all(row.state == SERVING and row.alive() for row in rows), 40)
-    took = max(row.since for row in rows) - gone
+    back = wait_until(lambda: _all_serve(running), 40)
+    took = max(row.since for row in running.rows()) - gone
     cpu = (procfs.cpu_seconds(running.server.pid) - before) / (time.monotonic() - begin)
     asking.join()
     back = back and running.full_strength(5)
     cell = replace(cell, answers=load.by_status(answers), cpu=cpu)
     return _judged(cell, running.server.log(), max(0.0, took) if back else None, recycled)
+
+
+def _all_serve(running: Instance) -> bool:
+    return all(row.state == SERVING and row.alive() for row in running.rows())
 
 
 def _judged(cell: Cell, log: str, seconds: float | None, recycled: int) -> Cell:
