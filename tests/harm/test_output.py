@@ -528,7 +528,7 @@ def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(
                 lambda: len(server.workers()) == 2 and old[0] not in server.workers(), 20
             )
             assert load.get(server.port, "/", 30).good
-    assert re.findall(rb"descriptor (\d+) \(\w+\) cannot block", reader.text) == [
+    assert re.findall(rb"descriptor (\d+) \(\w+\) can no longer block", reader.text) == [
         n.encode() for n in expected
     ]
 
@@ -617,7 +617,7 @@ def test_ready_and_unstick_see_workers_that_are_stuck_in_a_socket(tmp_path, caps
                 give_up=lambda got: not got[-1].good,
             )
             assert wait_until(lambda: main(["ready", str(server.pid)]) == 1, 20)
-            assert "its log is full, and a thread is stuck in writing it" in capsys.readouterr().out
+            assert "its log is full, and a thread is stuck writing it" in capsys.readouterr().out
             assert main(["unstick", str(server.pid)]) == 1
             assert "is full" in capsys.readouterr().out
 
