@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import operator
 import os
@@ -77,6 +78,24 @@ class Still(NamedTuple):
         """Return the condition as a call that runs in C, and can be made once."""
         same = operator.eq if isinstance(self.value, int) else operator.is_
         return partial(all, map(same, map(self.getter, (self.holder,)), (self.value,)))
+
+
+@functools.cache
+def why_not() -> str:
+    """Return why this process cannot hold off what a peer sends while it ends a wait; "" if it can.
+
+    Without that, an answer that arrives between the look and the end is lost, and the connection of
+    a request that was served goes back to its pool broken (6 of 490 ends in a race made for it).
+
+    """
+    code = ctypes.create_string_buffer(_DROP_ALL)
+    program = _Program(1, ctypes.cast(code, ctypes.c_void_p))
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
+        except OSError as error:
+            return f"the kernel lets this user attach no socket filter ({error.strerror})"
+    return ""
 
 
 class Chain:
@@ -161,8 +180,7 @@ class Chain:
     def _holding(self, duplicate: int) -> Tuple[List[Step], List[Step]]:
         """Return the steps that hold off what the peer sends, and those that let it in again.
 
-        None where the app has a filter of its own. That it cannot be attached (a sandbox) is no
-        reason not to go on: what it prevents is rare.
+        None where the app has a filter of its own.
         """
         size = ctypes.c_uint32(0)
         get = self._library["getsockopt"]

@@ -9,7 +9,7 @@ import errno
 import os
 from typing import Dict, Hashable, List, NamedTuple, Optional, Tuple
 
-from . import waits_refusals
+from . import waits_chain, waits_refusals
 from .waits import SOCKET, Wait
 from .waits_chain import ENDED, FAILED, OVER, Chain, Still
 from .waits_refusals import Frames, Survey
@@ -73,7 +73,7 @@ class Ends:
 
     def why_not(self) -> str:
         """Return why no wait of this process may be ended, with the remedy; "" if they may."""
-        return waits_refusals.of_process()
+        return waits_refusals.of_process() or waits_chain.why_not()
 
     def count(self, thread: int, request: Hashable) -> int:
         """Return how many waits of a request in a thread have been ended."""

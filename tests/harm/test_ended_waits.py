@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ftplib
 import io
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,13 +16,14 @@ from functools import partial
 
 import pytest
 
-from resilient_wsgi.host import waits, waits_sockets
+from resilient_wsgi.host import waits, waits_chain, waits_sockets
 from resilient_wsgi.host.waits_chain import RESET, Still
 from resilient_wsgi.host.waits_end import Ends
 from tests.unit.host.waiting import Slot, Waiter, closing
 
 pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
+    pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.skipif("t" in sys.abiflags, reason="a free-threaded build"),
 ]
 
@@ -203,19 +202,6 @@ def end_if_due(ends, waiter, slot):
         request[1] |= ends.end(wait, 1, still, list).ended
 
 
-def held_off():
-    """Return whether this process may hold off what a peer sends, while it ends a wait."""
-    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-    with socket.socket() as sock:
-        try:
-            program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop_all))
-            sock.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
-        except OSError:
-            return False
-    return True
-
-
-@pytest.mark.skipif(not held_off(), reason="the kernel lets this user attach no socket filter")
 def test_a_wait_that_is_over_at_the_moment_of_its_end_breaks_no_request_of_others():
     """Answers arrive while the ends are under way, and the connections go round among threads."""
     with serving("echo") as address:

@@ -28,6 +28,7 @@ from .waiting import Waiter, closing, ends_without_listeners, silent
 
 pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
+    pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.skipif("t" in sys.abiflags, reason="a free-threaded build"),
 ]
 
