@@ -86,7 +86,6 @@ def why_not() -> str:
 
     Without that, an answer that arrives between the look and the end is lost, and the connection of
     a request that was served goes back to its pool broken (6 of 490 ends in a race made for it).
-
     """
     code = ctypes.create_string_buffer(_DROP_ALL)
     program = _Program(1, ctypes.cast(code, ctypes.c_void_p))

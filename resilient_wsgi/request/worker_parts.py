@@ -10,14 +10,14 @@ import contextlib
 import os
 import time
 from threading import get_ident
-from typing import Optional
+from typing import Callable, Optional
 
 from ..core import frames
 from ..core.guard import Guard
 from ..core.log import named
 from ..core.system import PROCESS
 from ..errors import Unavailable
-from ..events import WorkerKilled
+from ..events import Event, WorkerKilled, subscribe
 from ..events.announcer import Announcer
 from ..servers import Server
 from ..settings.options import REPORT, Request
@@ -56,6 +56,7 @@ class WorkerParts:
         self.announcer = Announcer()
         self.stacks: Optional[StacksOnDemand] = None
         self._soft: Optional[SoftTimeout] = None
+        self._stop_counting: Callable[[], None] = _nothing
         self._beat_file: Optional[int] = None
 
     def start(self) -> None:
@@ -140,9 +141,16 @@ class WorkerParts:
             return
         self.row = board.mine()
         if self.row is not None:
+            self._stop_counting = subscribe(self._count)
             self._report_killed(board.predecessor, self.row)
             running.give(self.row.threads[::-1])  # taken from the end: the first one first
             self._open_beat_file(self.row)
+
+    def _count(self, event: Event) -> None:
+        """Count an event in the row, where it outlives this worker and is read from outside."""
+        row, board = self.row, self.board
+        if row is not None and board is not None and self._process is PROCESS.token():
+            row.count(board.counter(type(event).__name__))
 
     def _report_killed(self, killed: Optional[Predecessor], row: OwnRow) -> None:
         """Report what the worker was doing that had this row before and was killed."""
@@ -198,6 +206,7 @@ class WorkerParts:
 
     def _give_back(self) -> None:
         row, board = self.row, self.board
+        self._stop_counting()
         self.row = None
         if row is None or board is None:
             return
@@ -205,6 +214,10 @@ class WorkerParts:
         board.release()
         if self._beat_file is not None:
             instance.directory(make=False).unlink(_beat_name(row))
+
+
+def _nothing() -> None:
+    """Do nothing: there is nothing to end."""
 
 
 def _stacks_of(request: layout.Request, killed: Predecessor) -> str:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from resilient_wsgi import servers
+from resilient_wsgi import events, servers
 from resilient_wsgi.core.system import PROCESS
 from resilient_wsgi.host import procfs
 from resilient_wsgi.request import component
@@ -225,3 +225,20 @@ def test_a_child_that_is_forked_begins_anew():
     # it has not given back
     assert sum(bool(row.pid and not row.released) for row in process.board.workers) == 2
     process.stop()
+
+
+def test_events_are_counted_in_the_row_and_the_count_outlives_the_worker(dead):
+    event = events.LinesDropped(2, 1, 1, 1.0)
+    first = began()
+    row, number = first.row, first.board.counter("LinesDropped")
+    for _ in range(3):
+        events.publish(event)
+    assert row.counter(number) == 3
+    first._stop_counting()
+    row.pid, row.started = dead  # it was killed
+    scoreboard.forget()
+    second = began()  # its successor, in the same row
+    events.publish(event)
+    assert second.row.counter(number) == 4
+    second.stop()
+    events.publish(event)
