@@ -60,6 +60,14 @@ def cpu_seconds(pid: int) -> float:
     return found.cpu_seconds if found else 0.0
 
 
+def catches(pid: int, number: int) -> bool:
+    """Say whether a process has a handler for a signal; False if it is gone."""
+    for line in _read(PROC / str(pid) / "status").splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 def thread_waits(pid: int) -> List[str]:
     """Return for each thread the name of the kernel function it sleeps in ("" or "0" while it
     runs).

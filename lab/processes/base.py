@@ -220,6 +220,10 @@ class Process:
         """Return the pids of its living children, oldest first."""
         return procfs.children(self.pid)
 
+    def heeds_signals(self) -> bool:
+        """Say whether it handles signals by now: one that comes while it starts may be lost."""
+        return procfs.catches(self.pid, SIGTERM)
+
     def signal(self, number: int) -> None:
         """Send a signal to the first process only."""
         os.kill(self.pid, number)

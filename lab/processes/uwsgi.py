@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import socket
 import sys
+from signal import SIGUSR2
 from typing import TYPE_CHECKING, List, Mapping, Sequence, Union
+
+from lab.measuring import procfs
 
 from .base import Process, find_tool, free_port
 
@@ -108,6 +111,15 @@ class Server(Process):
         ):
             return False
         return not self.listen_on or self._listens()
+
+    def heeds_signals(self) -> bool:
+        """Say whether no signal is lost: the master's are ignored until its loop begins, although
+        workers may serve already, and a worker loses the master's SIGINT until it has handlers of
+        its own, SIGUSR2's last.
+        """
+        return super().heeds_signals() and all(
+            procfs.catches(pid, SIGUSR2) for pid in self.workers()
+        )
 
     def _listens(self) -> bool:
         family = socket.AF_UNIX if self._port is None else socket.AF_INET

@@ -114,6 +114,18 @@ def test_stop_says_how_long_it_took_and_does_not_wait_for_ever():
         assert 0 <= script.stop(signal.SIGINT, patience=20.0) < 20.0
 
 
+def test_whether_a_program_heeds_signals_is_known():
+    code = (
+        "import signal, sys, time; signal.signal(15, signal.SIG_IGN); print('ready'); "
+        "time.sleep(1); signal.signal(15, lambda *_: sys.exit()); time.sleep(60)"
+    )
+    with Script(code) as script:
+        assert not script.heeds_signals()
+        assert wait_until(script.heeds_signals, 30.0)
+        script.stop()
+        assert not script.heeds_signals()
+
+
 def test_wait_for_log_gives_up_with_the_end_of_the_log():
     with Script("import time; print('ready'); time.sleep(60)") as script:
         assert script.wait_for_log("^rea(dy)")[0].group(1) == "dy"
