@@ -129,6 +129,12 @@ def drip_body(server: Hostile, sock: socket.socket, argument: str) -> None:
     server.drip(sock, b"x" * 30)
 
 
+def late_body(server: Hostile, sock: socket.socket, argument: str) -> None:
+    sock.sendall(OK[:-2])
+    server.over.wait(server.seconds)
+    sock.sendall(OK[-2:])
+
+
 def events(server: Hostile, sock: socket.socket, argument: str) -> None:
     sock.sendall(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 30\r\n\r\n"
@@ -198,7 +204,7 @@ BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
     function.__name__: function
     for function in (
         ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload,
-        big, events, upgrade,
+        big, events, upgrade, late_body,
     )
 }  # fmt: skip
 

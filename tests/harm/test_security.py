@@ -42,7 +42,10 @@ installation = resilient_wsgi.install()
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path.startswith("/slow"):
-        time.sleep(1.5)
+        for _ in range(600):
+            if not os.path.exists(os.environ["SLOW_WHILE"]):
+                break
+            time.sleep(0.05)
     elif path.startswith("/busy"):
         time.sleep(0.02)
     body = "\\n".join(map(str, installation.status())) if path == "/status" else "ok"
@@ -424,20 +427,24 @@ def test_the_details_of_readiness_are_not_told_to_who_comes_from_this_host():
 
 
 @pytest.mark.servers
-def test_control_characters_of_a_path_reach_neither_the_log_nor_the_terminal(app):
+def test_control_characters_of_a_path_reach_neither_the_log_nor_the_terminal(app, tmp_path):
+    slow = tmp_path / "slow"
+    slow.touch()
     path = "/slow%0A2026-01-01%20FAKE%20LOGIN%0D%1b%5B2J%E2%80%AE?password=S3CRET"
     environment = {
-        "RESILIENT_WSGI_REQUEST_TIMEOUT": "20",
+        "RESILIENT_WSGI_REQUEST_TIMEOUT": "60",
         "RESILIENT_WSGI_REQUEST_SLOW_AFTER": "0.3",
+        "SLOW_WHILE": str(slow),
     }
     with uwsgi(app, processes=1, threads=2, env=environment) as server:
-        thread = threading.Thread(target=ask, args=(server.port, path))
+        thread = threading.Thread(target=ask, args=(server.port, path), kwargs={"timeout": 60.0})
         thread.start()
         server.wait_for_log(r"GET /slow.* has run for")
         command = [sys.executable, "-m", "resilient_wsgi", "stacks", str(server.pid)]
         shown = subprocess.run(
             command, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
         ).stdout
+        slow.unlink()
         thread.join()
         for text in (server.log(), shown):
             assert "/slow\\n2026-01-01 FAKE LOGIN\\r\\x1b[2J" in text

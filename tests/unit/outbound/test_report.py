@@ -128,10 +128,12 @@ def test_report_mode_also_sees_the_bodies_that_http_client_reads(brief):
 @ALL
 def test_a_body_that_takes_longer_than_the_total_is_seen(brief, ask):
     install(Outbound(mode="report", connect_timeout=60, read_timeout=60, total_timeout=TOTAL))
+    began = time.monotonic()
     assert ask(f"{brief.url}/drip_body") == b"x" * 30
+    took = time.monotonic() - began
     site = beyond()
     assert site.problem == "beyond 0.3 s (OUTBOUND.TOTAL_TIMEOUT)"
-    assert TOTAL * 2 < site.worst < TOTAL * 4
+    assert TOTAL * 2 < site.worst < took
     assert site.site.startswith(__file__)
 
 
@@ -171,14 +173,16 @@ def test_what_is_read_of_a_stream_later_is_seen_as_a_silence_and_not_as_a_total(
     with requests.get(f"{brief.url}/drip_body", stream=True, timeout=(5, None)) as response:
         assert response.content == b"x" * 30
     assert sites() == []
-    install(Outbound(mode="report", connect_timeout=60, read_timeout=0.01, total_timeout=60))
+    # the head comes within the limit, also on a machine that is busy; the body does not
+    install(Outbound(mode="report", connect_timeout=60, read_timeout=1, total_timeout=60))
     with (
+        Hostile(seconds=2) as late,
         httpx.Client(timeout=None, verify=False) as client,
-        client.stream("GET", f"{brief.url}/drip_body") as stream,
+        client.stream("GET", f"{late.url}/late_body") as stream,
     ):
-        assert stream.read() == b"x" * 30
+        assert stream.read() == b"ok"
     assert {site.problem for site in sites()} == {
-        "beyond 0.01 s (OUTBOUND.READ_TIMEOUT)",
+        "beyond 1 s (OUTBOUND.READ_TIMEOUT)",
         "with timeout=None",
     }
 
