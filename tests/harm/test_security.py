@@ -144,8 +144,8 @@ begin = time.monotonic()
 from resilient_wsgi import servers
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.servers import Identity, Server
-from resilient_wsgi.shm import bases, instance
-bases._wanted = lambda _: [sys.argv[1]]
+from resilient_wsgi.shm import folders, instance
+folders._wanted = lambda _: [sys.argv[1]]
 
 class Worker(Server):
     def identity(self):
