@@ -17,6 +17,7 @@ LONG = (
     "outbound.costs",
     "outbound.leaks",
     "overload.overload",
+    "overload.sim",
     "peers.suites",
     "peers.tracers",
     "readiness.experiments",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, Optional,
 
 from . import installation, servers, startup
 from .core.app_entries import calls_the_app
-from .core.environ import QUEUE_START, REQUEST_START
+from .core.environ import PICKED_UP, QUEUE_START, REQUEST_START
 from .settings import sources
 from .settings.options import OFF, Settings
 
@@ -89,6 +89,8 @@ class Wrapped:
                     break
         if answer is None:
             answer = inner(environ, start_response)
+            if PICKED_UP in environ:
+                environ[PICKED_UP].answered()
         if errors is not None and errors.writer.busy:
             errors.drain()
         return answer

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # the headers in which a router says when it got a request
 REQUEST_START, QUEUE_START = "HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START"
+PICKED_UP = "resilient_wsgi.picked_up"
+"""Where QueueMiddleware puts what is to be called when the app has answered."""
 WAITED = "resilient_wsgi.waited"
 """Where QueueMiddleware puts the seconds that a request has waited in the queue."""
 

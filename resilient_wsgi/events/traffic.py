@@ -204,25 +204,36 @@ class RequestShed(Event):
         return {"shed": "dry run: would have shed" if self.dry_run else "shed"}
 
 
-class SheddingBegan(Event):
-    """The first request in a while was shed; the others are not logged by default."""
+class OverloadBegan(Event):
+    """The first request in a while was shed by this instance; the others are not logged by default.
+
+    `tolerated` is the wait from which on requests were in vain, because clients hang up; None where
+    that is not known, and TARGET or MAX_WAIT has set the limit.
+    """
 
     component = "overload"
     template = (
         "overloaded: requests that wait longer than %(allowed).2f s %(are)s answered 503 "
-        "(%(depth)d in the queue)"
+        "(%(depth)d in the queue%(because)s)"
     )
     label_fields = ("dry_run",)
     allowed: float
     depth: int
     dry_run: bool = False
+    tolerated: Optional[float] = None
 
     def _phrases(self) -> Words:
-        return {"are": "would be (dry run)" if self.dry_run else "are"}
+        tolerated = self.tolerated
+        return {
+            "are": "would be (dry run)" if self.dry_run else "are",
+            "because": ""
+            if tolerated is None
+            else f"; after a wait of {tolerated:.2f} s clients hang up before they have their answer",
+        }
 
 
-class SheddingEnded(Event):
-    """No request had to be shed for a while."""
+class OverloadEnded(Event):
+    """No request of this instance had to be shed for a while."""
 
     component = "overload"
     template = "overload over: %(shed)d requests %(were)s answered 503 in %(seconds).0f s"
@@ -230,6 +241,7 @@ class SheddingEnded(Event):
     shed: int
     seconds: float
     dry_run: bool = False
+    tolerated: Optional[float] = None
 
     def _phrases(self) -> Words:
         return {"were": "would have been (dry run)" if self.dry_run else "were"}

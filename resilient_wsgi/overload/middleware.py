@@ -1,33 +1,34 @@
 """Requests that have waited too long in the listen queue are answered 503, so that those behind
 them are in time.
 
-How long a request has waited follows from the time that the router has put into a header. Routers
-write seconds, milliseconds, microseconds or nanoseconds, with or without `t=`; the size tells
-which, as in the agents of New Relic and Scout. Their clock may be another machine's.
-
-A client can send such a header, too. A router that sets it replaces the client's, one that appends
-puts its own value last; a client that bypasses the router writes what it likes. So of several
-values the last one counts, and what a single request says changes nothing for the others.
+How long one has waited follows from the queue itself (`arrivals`), or from a header of the router.
+How long it may is learned from clients that hang up (`tolerance`), or set. Whenever in doubt, the
+request passes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from bisect import insort
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
 
-from ..core.environ import WAITED, matcher, method_and_path, path_of
+from ..core.environ import PICKED_UP, WAITED, matcher, method_and_path, path_of
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..core.system import SYSTEM, System
-from ..events import RequestShed, SheddingBegan, SheddingEnded, emit
+from ..events import OverloadBegan, OverloadEnded, RequestShed, emit
 from ..host import sockets
+from ..host.connections import hung_up
 from ..servers import Server
 from ..settings.options import OFF, REPORT, Overload
+from .router_time import Calibration, parse
 from .shedding import ProbeAllowance, Shedding, Spell, looks_like_a_probe
+from .state import DEPTH, TOLERATED, State
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .queue import Queue
 
 OWN_PROBES = ("/-/live", "/-/ready")
 BODY = b"Too busy. Try again later.\n"
@@ -37,30 +38,60 @@ ASK_EVERY = 0.02
 # long
 CALM_SHARE = 0.1
 CALM_SECONDS = 0.005
-YEAR_2000 = 946_684_800.0
-# a clock that differs by more is not trusted
-PLAUSIBLE = 6 * 3600.0
-# no request waits longer: one that seems to comes from another router, with another clock
-LONGEST = 600.0
-PERIOD = 60.0
-PERIODS = 5
-# how many requests have to show it, and one in how many, before the clocks are taken to differ by
-# less
-SUPPORT = 3
-SUPPORT_ONE_IN = 100
-MOST_SMALLEST = 64
+# Of the requests that found no queue one in 16, a power of two, is looked at as those that waited
+# are: to know which part of the clients hangs up whatever happens
+ONE_IN = 16
+# so that refused clients do not all come back in step
+RETRY_JITTER = 3
 
 _guard = Guard("overload")
 
 
-class QueueMiddleware(Gate):
-    """Answer 503 with `Retry-After` if a request has waited longer than allowed and the kernel
-    agrees that there is a queue.
+class Shared:
+    """What the processes of the instance know together: `queue`, None where and while this process
+    has no part in it; `state` is then its own.
+    """
 
-    The wait is put into `environ["resilient_wsgi.waited"]`, unless the request before, less than
-    5 ms ago, had hardly waited; with `measures` always. Only the header that `QUEUE_HEADER` names
-    is read; without it nothing is done. Whenever in doubt, the request passes: if the stamp is not
-    plausible, the listen queue is empty or not known, or `MAX_SHED_SHARE` is reached.
+    __slots__ = ("queue", "state")
+
+    def __init__(self) -> None:
+        self.queue: Optional[Queue] = None
+        self.state = State.alone()
+
+    def join(self, queue: Queue) -> None:
+        """Have a part in it."""
+        self.queue, self.state = queue, queue.state
+
+
+class PickedUp:
+    """A request of which is to be known whether its client waits until the answer is ready."""
+
+    __slots__ = ("_begun", "_fd", "_now", "_queue", "_waited")
+
+    def __init__(self, queue: Queue, waited: float, fd: int, begun: float, system: System) -> None:
+        self._queue = queue
+        self._waited = waited
+        self._fd = fd
+        self._begun = begun
+        self._now = system.monotonic
+
+    def answered(self) -> None:
+        """Note that the app has answered."""
+        try:
+            took = max(0.0, self._now() - self._begun)
+            self._queue.tolerance.answered(self._waited, took, vain=hung_up(self._fd))
+        except Exception as error:
+            _guard.report(error)
+
+
+class QueueMiddleware(Gate):
+    """Answer 503 with `Retry-After` if a request has waited longer than clients do, while others
+    wait, too.
+
+    The wait is put into `environ["resilient_wsgi.waited"]`, where it is not next to nothing. With a
+    header it is read unless the request before, less than 5 ms ago, had hardly waited; with
+    `measures` always. A request passes if its wait is not known, nobody else waits, or
+    `MAX_SHED_SHARE` is reached.
     """
 
     def __init__(
@@ -71,62 +102,118 @@ class QueueMiddleware(Gate):
         system: System = SYSTEM,
         *,
         measures: bool = False,
+        shared: Optional[Shared] = None,
+        half_closed_is_gone: bool = False,
     ) -> None:
         super().__init__(app)
-        self._header = "HTTP_" + options.queue_header.upper().replace("-", "_")
+        self._shared = Shared() if shared is None else shared
+        self.always = shared is not None
+        header = options.queue_time_header
+        self._header = header and "HTTP_" + header.upper().replace("-", "_")
         self._server = server
+        self._system = system
         self._now = system.monotonic
         self._wall_time = system.wall_time
         self._reports = options.mode == REPORT
+        self._off = options.mode == OFF
+        self._half_closed_is_gone = half_closed_is_gone
         self._never = matcher([*options.critical, *OWN_PROBES])
         self._probes = ProbeAllowance(server.configuration.workers())
         self._first = matcher(options.sheddable)
         self._waited = Calibration().waited
         self._shedding = Shedding(options)
-        self._surely_passes = math.inf if options.mode == OFF else self._shedding.surely_passes
+        self._surely_passes = math.inf if self._off else self._shedding.surely_passes
         # the queue is first come, first served: a request just after one that has hardly waited has
         # hardly waited either
         self._calm = -math.inf if measures else CALM_SHARE * self._surely_passes
         self._read_again = -math.inf
-        self._spell = Spell(self._shedding)
+        self._spell = Spell()
         self._depth: Tuple[float, int] = (-math.inf, 0)
+        self._jitter = itertools.cycle(range(RETRY_JITTER))
 
     def answer(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Optional[Iterable[bytes]]:
         """Answer a request that has waited too long."""
-        header = environ.get(self._header)
-        if not header:
-            return None
         shed = None
         try:
-            now = self._now()
-            if now >= self._read_again:
-                shed = self._measure(header, environ, now)
+            queue = self._shared.queue
+            header = self._header
+            if queue is not None:
+                now = self._now()
+                state = queue.state
+                # counted for itself, in every request
+                state.cells[state.place] = number = next(state.counts)
+                if now < queue.calm_until and header is None and number % ONE_IN:
+                    return None
+                shed = self._look(environ, queue, number, now)
+            elif header is not None and header in environ:
+                shed = self._look_at_header(environ, self._now())
         except Exception as error:
             _guard.report(error)
         return None if shed is None or self._reports else self._refuse(shed, start_response)
 
-    def _measure(self, header: str, environ: WSGIEnvironment, now: float) -> Optional[RequestShed]:
+    def _look(
+        self, environ: WSGIEnvironment, queue: Queue, number: int, now: float
+    ) -> Optional[RequestShed]:
+        waited = queue.waited(now)
+        told = self._by_header(environ, now)
+        if told is not None:
+            waited = told
+        if waited > 0 or not number % ONE_IN:
+            environ[WAITED] = waited
+            if self._follow(environ, queue, waited, now):
+                return None
+        return self._judge(environ, waited, now)
+
+    def _look_at_header(self, environ: WSGIEnvironment, now: float) -> Optional[RequestShed]:
+        waited = self._by_header(environ, now)
+        return None if waited is None else self._judge(environ, waited, now)
+
+    def _by_header(self, environ: WSGIEnvironment, now: float) -> Optional[float]:
+        """Return how long a request has waited if its router says so."""
+        header = environ.get(self._header) if self._header else None
+        if not header or now < self._read_again:
+            return None
         stamp = parse(header)
         waited = None if stamp is None else self._waited(stamp, self._wall_time())
-        if waited is None:
-            return None
-        environ[WAITED] = waited
-        if waited <= self._calm:
-            self._read_again = now + CALM_SECONDS
-        if waited > self._surely_passes or self._shedding.watchful:
-            return self._judge(environ, waited, now)
-        return None
+        if waited is not None:
+            environ[WAITED] = waited
+            if waited <= self._calm:
+                self._read_again = now + CALM_SECONDS
+        return waited
+
+    def _follow(self, environ: WSGIEnvironment, queue: Queue, waited: float, now: float) -> bool:
+        """Note whether the client still waits, now and when the answer is ready; return whether it
+        is gone. Nothing is noted where that cannot be seen.
+        """
+        connections = self._server.connections
+        if not self._half_closed_is_gone and connections.client_may_half_close(environ):
+            return False
+        fd = connections.client_fd(environ)
+        if fd is None:
+            return False
+        dead = hung_up(fd)
+        queue.tolerance.picked(waited, dead=dead)
+        environ[PICKED_UP] = PickedUp(queue, waited, fd, now, self._system)
+        return dead
 
     def _judge(self, environ: WSGIEnvironment, waited: float, now: float) -> Optional[RequestShed]:
         """Return the event of a request that is shed, None for one that passes."""
+        shared = self._shared
+        learned = math.inf if self._off or shared.queue is None else shared.queue.limit
+        state = shared.state
+        watchful = self._spell.goes_on(state)
+        if waited <= self._surely_passes and learned == math.inf and not watchful:
+            return None
         path = path_of(environ)
-        allowed = self._shedding.allowed(waited, now, sheddable=bool(self._first(path)))
+        sheddable = bool(self._first(path))
+        allowed = self._shedding.allowed(waited, now, learned, sheddable=sheddable)
         event = None if waited <= allowed else self._late(environ, path, waited, allowed, now)
         if event is None:
             self._shedding.passed()
-            self._note_end(now)
+            if watchful:
+                self._note_end(state, now)
         return event
 
     def _late(
@@ -139,131 +226,36 @@ class QueueMiddleware(Gate):
             return None
         if not self._shedding.may_shed():
             return None
+        environ.pop(PICKED_UP, None)  # it is not served
         event = RequestShed(*method_and_path(environ), waited, allowed, depth, self._reports)
-        if self._spell.shed(now):
-            emit(SheddingBegan(allowed, depth, self._reports))
+        state = self._shared.state
+        if self._spell.shed(state, now):
+            emit(OverloadBegan(allowed, depth, self._reports, state.cells[TOLERATED] or None))
         emit(event)
         return event
 
     def _queue_depth(self, now: float) -> int:
+        queue = self._shared.queue
+        if queue is not None:
+            return int(queue.state.cells[DEPTH])
         asked, depth = self._depth
         if now - asked >= ASK_EVERY:
             depth = sockets.queue_depth(self._server.connections.listening()) or 0
             self._depth = now, depth
         return depth
 
-    def _note_end(self, now: float) -> None:
-        ended = self._spell.over(now)
+    def _note_end(self, state: State, now: float) -> None:
+        ended = self._spell.over(state, now)
         if ended is not None:
-            emit(SheddingEnded(*ended, self._reports))
+            emit(OverloadEnded(*ended, self._reports, state.cells[TOLERATED] or None))
 
     def _refuse(self, event: RequestShed, start_response: StartResponse) -> List[bytes]:
+        retry = max(1, math.ceil(event.waited)) + next(self._jitter)
         headers = [
             ("Content-Type", "text/plain"),
             ("Content-Length", str(len(BODY))),
-            ("Retry-After", str(max(1, math.ceil(event.waited)))),
+            ("Retry-After", str(retry)),
             ("Cache-Control", "no-store"),
         ]
         start_response("503 Service Unavailable", headers)
         return [BODY]
-
-
-def parse(text: str) -> Optional[float]:
-    """Return the time in a header, in seconds since 1970; None if there is no plausible one.
-
-    Of several values the last counts: it is that of the nearest router.
-    """
-    if "," in text:
-        text = text.rpartition(",")[2].strip()
-    try:
-        number = float(text[2:] if text[:2] == "t=" else text)
-    except ValueError:
-        return None
-    if number > YEAR_2000 * 1e6:
-        return number / (1e9 if number > YEAR_2000 * 1e9 else 1e6)
-    if number > YEAR_2000:
-        return number / (1e3 if number > YEAR_2000 * 1e3 else 1.0)
-    return None  # NaN too: it is not above anything
-
-
-class Calibration:
-    """How far the router's clock is behind this host's: the difference that hardly any request of
-    the last minutes was below.
-
-    So a clock that is behind makes no request look old. The price: in a new worker, or while the
-    queue has not been empty for minutes, the least wait of all requests is taken for a difference
-    of the clocks, and they seem to have waited less than they did. A router whose clock is ahead
-    makes requests look younger than they are: a stamp of the future counts as no wait, which makes
-    a forged one harmless.
-    """
-
-    __slots__ = (
-        "_before",
-        "_begun",
-        "_count",
-        "_floor",
-        "_largest",
-        "_past",
-        "_smallest",
-        "_until",
-    )
-
-    def __init__(self) -> None:
-        self._past = [math.inf] * (PERIODS - 1)
-        self._before = self._floor = math.inf
-        self._begun = self._until = -math.inf
-        self._smallest: List[float] = []  # of this period
-        self._largest = math.inf  # of those
-        self._count = 0
-
-    def waited(self, stamp: float, wall: float) -> Optional[float]:
-        """Return how long a request has waited, None if not known; `wall` is this host's clock."""
-        difference = wall - stamp
-        if not -PLAUSIBLE < difference < PLAUSIBLE:
-            return None
-        if not self._begun <= wall < self._until:  # also when the clock was set back
-            self._next_period(wall)
-        self._count += 1
-        if difference < self._largest:
-            self._note(max(0.0, difference))
-        floor = self._floor
-        if difference <= floor:
-            return 0.0 if floor < math.inf else None
-        waited = difference - floor
-        return waited if waited < LONGEST else None
-
-    def _note(self, difference: float) -> None:
-        insort(self._smallest, difference)
-        if len(self._smallest) > MOST_SMALLEST:
-            self._smallest.pop()
-            self._largest = self._smallest[-1]
-        self._floor = min(self._least(), self._before)
-
-    def _least(self) -> float:
-        """Return the difference that enough requests of this period were at or below; infinity
-        while there are too few.
-        """
-        if self._count < SUPPORT:
-            return math.inf
-        # of the first few, the one in the middle
-        place = min(
-            max(SUPPORT, self._count // SUPPORT_ONE_IN) - 1,
-            (self._count - 1) // 2,
-            len(self._smallest) - 1,
-        )
-        return self._smallest[place]
-
-    def _next_period(self, wall: float) -> None:
-        least = self._least()
-        idle = not -PERIOD < wall - self._begun < PERIOD * PERIODS  # or the clock was set back
-        if idle:
-            self._past = [math.inf] * (PERIODS - 1)
-        elif least < math.inf:
-            self._past = [*self._past[1:], least]
-        if idle or least < math.inf:  # otherwise those few count on
-            self._smallest, self._largest, self._count = [], math.inf, 0
-        self._before = self._floor = min(self._past)
-        self._begun, self._until = wall, wall + PERIOD
-
-    def __repr__(self) -> str:
-        return f"<Calibration {self._floor:.3f} s>"

@@ -1,5 +1,5 @@
-"""Which requests are answered 503: those that waited too long, by one threshold or by CoDel's two,
-and never too many of them.
+"""Which requests are answered 503: those that waited longer than was learned, or by what is set
+(one threshold, or CoDel's two), and never too many of them.
 
 CoDel (RFC 8289; for requests: Facebook's wangle) uses the least wait of an interval: a burst makes
 some requests wait, an overload all of them.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from ..core.environ import Matcher, matcher
 from ..settings.options import Overload
+from .state import FIRST_SHED, LAST_SHED, SHED, State
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -61,12 +62,11 @@ class Shedding:
         "_target",
         "overloaded",
         "surely_passes",
-        "watchful",
     )
 
     def __init__(self, options: Overload) -> None:
-        self._limit = math.inf if options.max_queue_wait is None else options.max_queue_wait
-        self._target = options.queue_target
+        self._limit = math.inf if options.max_wait is None else options.max_wait
+        self._target = options.target
         self._share = options.max_shed_share
         self._credit = BURST * self._share
         # A request that waited less is never shed, and need not be noted. CoDel has to see every
@@ -75,11 +75,12 @@ class Shedding:
         self._least = math.inf
         self._interval_end = -math.inf
         self.overloaded = False
-        self.watchful = False  # something was shed lately
 
-    def allowed(self, waited: float, now: float, *, sheddable: bool) -> float:
-        """Note a wait and return how long such a request may have waited now."""
-        limit = self._limit
+    def allowed(self, waited: float, now: float, learned: float, *, sheddable: bool) -> float:
+        """Note a wait and return how long such a request may have waited now: by what is set, and
+        by what was learned.
+        """
+        limit = min(self._limit, learned)
         if self._target is not None:
             self._note(waited, now, self._target)
             if self.overloaded:
@@ -111,36 +112,41 @@ class Shedding:
 
 
 class Spell:
-    """An overload, from its first shed request until none was shed for a while: logged in two
-    lines, not in thousands.
+    """An overload of the instance, from its first shed request until none was shed for a while:
+    logged in two lines, not in thousands.
+
+    What several processes count at the same moment may be counted once.
     """
 
-    __slots__ = ("_began", "_last", "_quiet", "_shed", "_shedding")
+    __slots__ = ("_quiet",)
 
-    def __init__(self, shedding: Shedding, quiet: float = 10.0) -> None:
-        self._shedding = shedding
+    def __init__(self, quiet: float = 10.0) -> None:
         self._quiet = quiet
-        self._began = self._last = -math.inf
-        self._shed = 0
 
-    def shed(self, now: float) -> bool:
+    @staticmethod
+    def goes_on(state: State) -> bool:
+        """Return whether something was shed lately."""
+        return bool(state.cells[SHED])
+
+    @staticmethod
+    def shed(state: State, now: float) -> bool:
         """Note a shed request; return whether it is the first."""
-        first = not self._shed
+        cells = state.cells
+        first = not cells[SHED]
         if first:
-            self._began = now
-            self._shedding.watchful = True
-        self._shed += 1
-        self._last = now
+            cells[FIRST_SHED] = now
+        cells[SHED] += 1
+        cells[LAST_SHED] = now
         return first
 
-    def over(self, now: float) -> Optional[Tuple[int, float]]:
+    def over(self, state: State, now: float) -> Optional[Tuple[int, float]]:
         """Return how many were shed and for how long, once, when it is over."""
-        if not self._shed or now - self._last < self._quiet:
+        cells = state.cells
+        shed = int(cells[SHED])
+        if not shed or now - cells[LAST_SHED] < self._quiet:
             return None
-        ended = self._shed, self._last - self._began
-        self._shed = 0
-        self._shedding.watchful = False
-        return ended
+        cells[SHED] = 0
+        return shed, cells[LAST_SHED] - cells[FIRST_SHED]
 
 
 def looks_like_a_probe(path: str, environ: WSGIEnvironment) -> bool:

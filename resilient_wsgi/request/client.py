@@ -4,15 +4,14 @@ its waits may be ended.
 
 from __future__ import annotations
 
-import select
-import socket
 from threading import get_ident
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 from ..core.environ import method_and_path
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..events import ClientGone, ClientLeft, Event, emit
+from ..host.connections import gone, hung_up, poll_for, polls
 from ..servers import Server, detect
 from ..settings.options import REPORT, Request
 from .running import RequestDeadline, running
@@ -22,61 +21,10 @@ if TYPE_CHECKING:
 
 # what nginx logs for a client that has closed; only the server's log will show it
 STATUS = "499 Client Closed Request"
-# POLLIN alone is normal: a body that was not read yet. POLLNVAL says nothing about the client.
-# Missing on macOS: POLLRDHUP
-GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 # requests that may be ended halfway: the effects of all others must be completed
 SAFE_METHODS = ("GET", "HEAD")
 
 _guard = Guard("request")
-
-
-# a poll object for each descriptor, made once: descriptors are reused, and the object holds nothing
-# but the number
-_polls: Dict[int, Callable[[int], List[Tuple[int, int]]]] = {}
-
-
-def hung_up(fd: int) -> bool:
-    """Return whether the other end has closed a connection; over TCP, also if only its writing
-    half.
-
-    Never blocks; takes about 0.5 µs.
-    """
-    poll = _polls.get(fd) or _poll_for(fd)
-    try:
-        ready = poll(0)
-    except RuntimeError:  # another thread is asking about the same connection
-        return False
-    return ready != [] and gone(fd, ready[0][1])
-
-
-def gone(fd: int, ready: int) -> bool:
-    """Return whether what `poll` reports about a connection means that no client waits any more.
-
-    A UNIX socket whose peer has closed it is shut down in both directions, which is POLLHUP; with
-    POLLRDHUP alone the peer has only ended its request (net/unix/af_unix.c, unix_poll). Over TCP
-    the two cannot be told apart, and both are POLLRDHUP.
-    """
-    if ready & (select.POLLHUP | select.POLLERR):
-        return True
-    return ready & GONE != 0 and not _is_unix(fd)
-
-
-def _is_unix(fd: int) -> bool:
-    try:
-        sock = socket.socket(fileno=fd)
-    except OSError:  # closed in the meantime
-        return False
-    family = sock.family
-    sock.detach()
-    return family == socket.AF_UNIX
-
-
-def _poll_for(fd: int) -> Callable[[int], List[Tuple[int, int]]]:
-    made = select.poll()
-    made.register(fd, GONE)
-    _polls[fd] = made.poll
-    return made.poll
 
 
 class ClientGoneMiddleware(Gate):
@@ -108,7 +56,7 @@ class ClientGoneMiddleware(Gate):
                 fd = self._client_fd(environ)
                 if fd is not None:
                     # hung_up(), without the call
-                    ready = (_polls.get(fd) or _poll_for(fd))(0)
+                    ready = (polls.get(fd) or poll_for(fd))(0)
                     has_left = ready != [] and gone(fd, ready[0][1])
         except Exception as error:
             _guard.report(error)

@@ -10,6 +10,9 @@ from .section import SECTIONS, Option, options_of, table
 # names that an option had, or might have, and that are not like the one it has
 _ALIKE = {
     ("REQUEST", "SHED"): ("OVERLOAD", "MODE"),
+    ("REQUEST", "MAX_QUEUE_WAIT"): ("OVERLOAD", "MAX_WAIT"),
+    ("REQUEST", "QUEUE_HEADER"): ("OVERLOAD", "QUEUE_TIME_HEADER"),
+    ("REQUEST", "QUEUE_TARGET"): ("OVERLOAD", "TARGET"),
     ("THREADS", "FUSE"): ("THREADS", "EXIT_TIMEOUT"),
 }
 

@@ -32,6 +32,7 @@ from .types import (
     Hosts,
     Integer,
     Names,
+    OptionalChoice,
     PathLimits,
     Paths,
     Seconds,
@@ -287,7 +288,7 @@ class Request(Section):
         None,
         Seconds(above=0, none="not known"),
         "The wait of the router in front: the deadline is no later than this, less the time that "
-        "the request has waited in the queue (OVERLOAD.QUEUE_HEADER).",
+        "the request has waited in the queue.",
         "s",
     )
     trusted_headers: Tuple[str, ...] = option(
@@ -368,32 +369,36 @@ class Request(Section):
 
 
 class Overload(Section):
-    """Waits in the listen queue: requests that have waited too long are answered 503."""
+    """Waits in the listen queue: requests that have waited longer than clients do are answered 503."""
 
     mode: str = mode("no request is shed.")
-    max_queue_wait: Optional[float] = option(
-        30.0,
-        Seconds(above=0, none="no limit"),
-        "The wait of a request in the queue: one that waited longer is shed, if the listen queue "
-        "agrees that there is a queue.",
+    queue_time_header: Optional[str] = option(
+        None,
+        OptionalChoice("X-Request-Start", "X-Queue-Start", none="the listen queue tells"),
+        "The header in which the router in front says when it got the request. Usually left alone: "
+        "how long each request has waited follows from the listen queue. The router must set or "
+        "append to it itself: of several values the last one counts, and no other header is read.",
+    )
+    target: Optional[float] = option(
+        None,
+        Seconds(above=0, none="learned from clients that hang up"),
+        "The usual wait in the queue: if for a second every request waited longer, those that "
+        "waited more than twice as long are shed. Usually left alone; for servers that cannot see "
+        "clients hang up (plain HTTP over TCP).",
         "s",
     )
-    queue_header: str = option(
-        "X-Request-Start",
-        Choice("X-Request-Start", "X-Queue-Start"),
-        "The header in which the router in front says when it got the request. The router must set "
-        "or append to it itself: of several values the last one counts, and no other header is "
-        "read.",
-    )
-    queue_target: Optional[float] = option(
+    max_wait: Optional[float] = option(
         None,
-        Seconds(above=0, none="MAX_QUEUE_WAIT alone"),
-        "The usual wait in the queue: if for a second every request waited longer, those that "
-        "waited more than twice as long are shed.",
+        Seconds(above=0, none="learned from clients that hang up"),
+        "The longest wait in the queue: a request that waited longer is shed, if others wait, too. "
+        "Usually left alone.",
         "s",
     )
     max_shed_share: float = option(
-        0.8, Fraction(), "The share of requests that is shed at most, in case the header lies."
+        0.95,
+        Fraction(),
+        "The share of requests that is shed at most, whatever is thought of their waits. Usually "
+        "left alone.",
     )
     critical: Tuple[str, ...] = option(
         (),

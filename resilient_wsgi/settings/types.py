@@ -232,6 +232,23 @@ class Choice(OptionType):
         raise ValueError(value)
 
 
+class OptionalChoice(Choice):
+    """One of a few words, or None, which means `none`."""
+
+    def __init__(self, *words: str, none: str) -> None:
+        super().__init__(*words)
+        self._none = none
+
+    @property
+    def accepts(self) -> str:
+        """Return what is accepted."""
+        return f"{super().accepts} | None ({self._none})"
+
+    def read(self, value: Any) -> Optional[str]:  # type: ignore[override]
+        """Return the word, None for none."""
+        return None if str(value).strip().lower() in ("none", "") else super().read(value)
+
+
 class Boolean(OptionType):
     """True or False."""
 

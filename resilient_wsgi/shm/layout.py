@@ -6,6 +6,7 @@
     waits since     a column of f64, on the monotonic clock, which all processes share
     thread rows     one for each thread of each worker: its request
     dumps           one for each worker: the last stacks that it has written down
+    queue           what is known of the listen queue: doubles, see overload.state
     names           the table of names
 
 Each byte has one writer: the process that has the row, in a thread row the thread itself, in what a
@@ -37,6 +38,8 @@ ROW_BYTES = 3072
 THREAD_BYTES = 256
 DUMP_BLOCK_BYTES = 4096
 NAME_BYTES = 128
+QUEUE_BYTES = 24 * 1024
+QUEUE_ROW_BYTES = 64
 NAMES = 1024
 COUNTERS = 128
 MOST_ROWS = 16384
@@ -135,7 +138,7 @@ class Geometry:
     """
 
     __slots__ = (
-        "dumps_at", "names_at", "rows", "rows_at", "since_at", "size", "spare", "threads",
+        "dumps_at", "names_at", "queue_at", "rows", "rows_at", "since_at", "size", "spare", "threads",
         "threads_at", "waits_at", "workers",
     )  # fmt: skip
 
@@ -148,7 +151,8 @@ class Geometry:
         self.since_at = self.waits_at + _whole(2 * places, 8)
         self.threads_at = _whole(self.since_at + 8 * places, THREAD_BYTES)
         self.dumps_at = _whole(self.threads_at + places * THREAD_BYTES, PAGE_BYTES)
-        self.names_at = self.dumps_at + rows * DUMP_BLOCK_BYTES
+        self.queue_at = self.dumps_at + rows * DUMP_BLOCK_BYTES
+        self.names_at = self.queue_at + QUEUE_BYTES + rows * QUEUE_ROW_BYTES
         self.size = self.names_at + NAMES * NAME_BYTES
 
     def __repr__(self) -> str:

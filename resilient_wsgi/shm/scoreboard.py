@@ -79,6 +79,7 @@ class Scoreboard:
         # of what each thread waits for, the index of the name, and since when: one store each
         self.waits_for = whole[geometry.waits_at :][: 2 * places].cast("H")
         self.waits_since = whole[geometry.since_at :][: 8 * places].cast("d")
+        self.queue = whole[geometry.queue_at : geometry.names_at].cast("d")
         self.learned = whole[Header.LEARNED_AT :][: Header.LEARNED_BYTES]
         self.header = Header(self.memory)
         self._rows: Dict[int, OwnRow] = {}

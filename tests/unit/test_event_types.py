@@ -22,12 +22,12 @@ from resilient_wsgi.events import (
     LoadFailed,
     OutboundTimedOut,
     OutboundUnbounded,
+    OverloadBegan,
+    OverloadEnded,
     PeerStuck,
     RequestOverdue,
     RequestShed,
     RequestSlow,
-    SheddingBegan,
-    SheddingEnded,
     StaleThread,
     ThreadHoldsExit,
     WorkerKilled,
@@ -214,9 +214,9 @@ def test_messages_say_what_happened_to_what_with_the_numbers():
 def test_messages_of_shedding_tell_a_dry_run():
     assert str(RequestShed("GET", "/", 31, 30, 12)).startswith("shed GET /: it had waited 31.00 s")
     assert str(RequestShed("GET", "/", 31, 30, 12, True)).startswith("dry run: would have shed GET")
-    assert "are answered 503 (12 in" in str(SheddingBegan(30, 12))
-    assert "would be (dry run) answered 503" in str(SheddingBegan(30, 12, True))
-    assert str(SheddingEnded(7, 2.0)) == "overload over: 7 requests were answered 503 in 2 s"
+    assert "are answered 503 (12 in" in str(OverloadBegan(30, 12))
+    assert "would be (dry run) answered 503" in str(OverloadBegan(30, 12, True))
+    assert str(OverloadEnded(7, 2.0)) == "overload over: 7 requests were answered 503 in 2 s"
 
 
 def test_the_message_of_a_limit_names_it_and_how_to_raise_it():

@@ -206,8 +206,8 @@ def test_mistakes_are_returned_by_where_they_are_and_the_rest_is_used():
     ("section", "old", "now"),
     [
         ("REQUEST", "SHED", "OVERLOAD.MODE"),
-        ("REQUEST", "MAX_QUEUE_WAIT", "OVERLOAD.MAX_QUEUE_WAIT"),
-        ("REQUEST", "QUEUE_HEADER", "OVERLOAD.QUEUE_HEADER"),
+        ("REQUEST", "MAX_QUEUE_WAIT", "OVERLOAD.MAX_WAIT"),
+        ("REQUEST", "QUEUE_HEADER", "OVERLOAD.QUEUE_TIME_HEADER"),
         ("REQUEST", "CRITICAL", "OVERLOAD.CRITICAL"),
         ("REQUEST", "GRACE", "REQUEST.OVERDUE_GRACE"),
         ("REQUEST", "DRAIN", "REQUEST.RECYCLE_DRAIN"),

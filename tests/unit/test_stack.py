@@ -96,7 +96,7 @@ def test_probes_are_answered_without_the_app(server):
 @pytest.mark.parametrize("header", ["X-Request-Start", "X-Queue-Start"])
 def test_the_time_in_the_queue_is_taken_from_the_header_that_is_configured(server, header):
     inner = App()
-    app = Wrapped(inner, Settings(overload=Overload(queue_header=header)))
+    app = Wrapped(inner, Settings(overload=Overload(queue_time_header=header)))
     for name in ("X-Request-Start", "X-Queue-Start"):
         for _ in range(3):  # what the clocks differ by takes a few to be known
             ask(app, **{f"HTTP_{name.upper().replace('-', '_')}": f"t={time.time() - 5:.3f}"})

@@ -8,9 +8,10 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 
-from resilient_wsgi.events import RequestShed, SheddingBegan, SheddingEnded
+from resilient_wsgi.events import OverloadBegan, OverloadEnded, RequestShed
 from resilient_wsgi.host import sockets
-from resilient_wsgi.overload.middleware import Calibration, QueueMiddleware, parse
+from resilient_wsgi.overload.middleware import QueueMiddleware
+from resilient_wsgi.overload.router_time import Calibration, parse
 from resilient_wsgi.overload.shedding import ProbeAllowance
 from resilient_wsgi.servers import Server
 from resilient_wsgi.servers.facts import Configuration, Connections
@@ -191,7 +192,11 @@ def scene():
             made.append(self)
             self.server.let_wait(depth)
             self.middleware = QueueMiddleware(
-                self.app, Overload(**options), self.server, self.clock, measures=measures
+                self.app,
+                Overload(**{"queue_time_header": "X-Request-Start", **options}),
+                self.server,
+                self.clock,
+                measures=measures,
             )
             for _ in range(30):
                 self.ask(offset)  # shows what the clocks differ by
@@ -229,7 +234,7 @@ def test_the_length_of_the_queue_is_the_kernel_s(scene):
 
 
 def test_a_request_that_waited_too_long_is_answered_503_with_retry_after(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     assert made.ask(4.9)
     assert made.waited == pytest.approx(4.9, abs=0.01)
     assert not made.ask(5.2)
@@ -239,24 +244,24 @@ def test_a_request_that_waited_too_long_is_answered_503_with_retry_after(scene):
 
 
 def test_nothing_is_shed_while_the_kernel_says_that_the_queue_is_empty(scene):
-    assert scene(depth=0, max_queue_wait=5.0).ask(100)
+    assert scene(depth=0, max_wait=5.0).ask(100)
 
 
 def test_nothing_is_shed_where_the_queue_is_not_known(scene, monkeypatch):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     monkeypatch.setattr(made.server, "listening", lambda: ())
     assert made.ask(100)
 
 
 def test_a_request_without_the_header_passes_and_so_does_one_whose_header_is_garbage(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     assert made.ask(100, HTTP_X_REQUEST_START="yesterday")
     assert made.ask(100, HTTP_X_REQUEST_START="")
     assert made.ask(100, HTTP_X_REQUEST_START="t=1")
 
 
 def test_after_one_that_hardly_waited_the_next_few_milliseconds_are_not_looked_at(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     assert made.ask(0.001)
     made.clock.now -= 0.01
     assert made.ask(7)
@@ -266,7 +271,7 @@ def test_after_one_that_hardly_waited_the_next_few_milliseconds_are_not_looked_a
     assert not made.ask(7)
 
 
-@pytest.mark.parametrize("option", [{"measures": True}, {"queue_target": 1.0}])
+@pytest.mark.parametrize("option", [{"measures": True}, {"target": 1.0}])
 def test_every_one_is_looked_at_where_each_wait_counts(scene, option):
     made = scene(**option)
     assert made.ask(0.001)
@@ -276,11 +281,11 @@ def test_every_one_is_looked_at_where_each_wait_counts(scene, option):
 
 
 def test_the_header_is_the_one_that_is_configured_and_no_other(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     late = f"{made.clock.wall_time() - 100:.6f}"
     assert made.ask(0, HTTP_X_QUEUE_START=late)
     assert not made.ask(7, HTTP_X_QUEUE_START=f"{made.clock.wall_time() + 3600:.6f}")
-    made = scene(max_queue_wait=5.0, queue_header="X-Queue-Start")
+    made = scene(max_wait=5.0, queue_time_header="X-Queue-Start")
     for _ in range(30):
         made.ask(100, HTTP_X_QUEUE_START=f"{made.clock.wall_time():.6f}")
     assert made.ask(100, HTTP_X_QUEUE_START=f"{made.clock.wall_time():.6f}")
@@ -288,7 +293,7 @@ def test_the_header_is_the_one_that_is_configured_and_no_other(scene):
 
 
 def test_of_several_values_the_last_one_counts_because_a_client_s_stand_before_it(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     for forged in ("t=1", "nonsense", f"t={NOW + 1e5:.3f}", f"t={NOW - 1e3:.3f}"):
         assert made.ask(0, HTTP_X_REQUEST_START=f"{forged}, t={made.clock.wall_time():.3f}")
         assert not made.ask(0, HTTP_X_REQUEST_START=f"{forged}, t={made.clock.wall_time() - 7:.3f}")
@@ -302,7 +307,7 @@ PROBES = [
 
 @pytest.mark.parametrize(("path", "agent"), PROBES)
 def test_a_health_probe_is_not_shed_but_only_five_in_a_second(scene, path, agent):
-    made = scene(max_queue_wait=5.0, max_shed_share=1.0)
+    made = scene(max_wait=5.0, max_shed_share=1.0)
     for _ in range(3):
         made.clock.now = float(int(made.clock.now) + 1)
         passed = [made.ask(100, path, HTTP_USER_AGENT=agent) for _ in range(20)]
@@ -311,7 +316,7 @@ def test_a_health_probe_is_not_shed_but_only_five_in_a_second(scene, path, agent
 
 
 def test_our_own_probes_and_what_is_configured_are_never_shed(scene):
-    made = scene(max_queue_wait=5.0, max_shed_share=1.0, critical=("/lb-check",))
+    made = scene(max_wait=5.0, max_shed_share=1.0, critical=("/lb-check",))
     assert all(
         made.ask(100, path) for path in ("/-/live", "/-/ready", "/lb-check") for _ in range(50)
     )
@@ -331,7 +336,7 @@ def test_without_shared_memory_each_worker_has_its_share():
 
 
 def test_what_is_critical_is_never_shed_and_what_is_sheddable_first(scene):
-    made = scene(max_queue_wait=6.0, critical=("/pay*",), sheddable=("/ads/*",))
+    made = scene(max_wait=6.0, critical=("/pay*",), sheddable=("/ads/*",))
     assert made.ask(100, "/pay/now")
     assert made.ask(4, "/buy")
     assert not made.ask(4, "/ads/1")
@@ -339,30 +344,30 @@ def test_what_is_critical_is_never_shed_and_what_is_sheddable_first(scene):
 
 
 def test_never_more_than_the_share_is_shed_in_case_the_header_lies(scene):
-    made = scene(max_queue_wait=5.0, max_shed_share=0.5)
+    made = scene(max_wait=5.0, max_shed_share=0.5)
     shed = sum(not made.ask(100) for _ in range(2000))
     assert 0.48 < shed / 2000 < 0.52
 
 
 def test_a_share_of_one_sheds_all_of_them(scene):
-    made = scene(max_queue_wait=5.0, max_shed_share=1.0)
+    made = scene(max_wait=5.0, max_shed_share=1.0)
     assert not any(made.ask(100) for _ in range(200))
 
 
 def test_a_share_of_nothing_sheds_none(scene):
-    made = scene(max_queue_wait=5.0, max_shed_share=0.0)
+    made = scene(max_wait=5.0, max_shed_share=0.0)
     assert all(made.ask(100) for _ in range(200))
 
 
 def test_report_says_what_would_be_shed_and_sheds_nothing(scene):
-    made = scene(max_queue_wait=5.0, mode="report")
+    made = scene(max_wait=5.0, mode="report")
     with captured_events() as happened:
         assert made.ask(7)
-    assert [type(event) for event in happened] == [SheddingBegan, RequestShed]
+    assert [type(event) for event in happened] == [OverloadBegan, RequestShed]
 
 
 def test_an_overload_is_told_when_it_begins_and_when_it_ends(scene):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     with captured_events() as happened:
         for _ in range(3):
             assert not made.ask(7)
@@ -372,12 +377,12 @@ def test_an_overload_is_told_when_it_begins_and_when_it_ends(scene):
         assert made.ask(0)
         assert made.ask(0)
     loud = [event for event in happened if type(event) is not RequestShed]
-    assert [type(event) for event in loud] == [SheddingBegan, SheddingEnded]
+    assert [type(event) for event in loud] == [OverloadBegan, OverloadEnded]
     assert (loud[1].shed, round(loud[1].seconds)) == (3, 2)
 
 
 def test_a_burst_is_borne_but_not_an_overload_in_which_all_requests_wait(scene):
-    made = scene(queue_target=0.5)
+    made = scene(target=0.5)
     for waited in (3, 2, 1, 0.1) * 3:  # a burst: somebody always gets through at once
         assert made.ask(waited)
         made.clock.advance(0.3)
@@ -394,7 +399,7 @@ def test_a_burst_is_borne_but_not_an_overload_in_which_all_requests_wait(scene):
 
 
 def test_a_failure_of_our_own_lets_the_request_pass(scene, monkeypatch, caplog):
-    made = scene(max_queue_wait=5.0)
+    made = scene(max_wait=5.0)
     monkeypatch.setattr(made.server, "listening", lambda: 1 / 0)
     assert made.ask(100)
     assert "error inside resilient_wsgi" in caplog.text
@@ -405,7 +410,7 @@ def test_ordinary_traffic_is_never_shed_whatever_the_clocks_and_headers_are(scen
     """Requests that hardly wait, behind a clock that is off and drifts, some with garbage in the
     header.
     """
-    made, chance = scene(max_queue_wait=5.0, queue_target=0.5, offset=offset), random.Random(7)
+    made, chance = scene(max_wait=5.0, target=0.5, offset=offset), random.Random(7)
     garbage = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400")
     for number in range(30_000):
         drift = offset + number * 1e-6

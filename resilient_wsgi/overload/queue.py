@@ -1,0 +1,51 @@
+"""The listen queue as one process sees it: the wait of each request that it picks up, and whether
+that is too long.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+from .arrivals import TICK, Arrivals
+from .state import DEPTH, LIMIT, SAMPLED, State
+from .tolerance import Tolerance
+
+
+class Queue:
+    """`picked_up` is called for each request, the rest only where somebody waits.
+
+    After a look at an empty queue nothing is looked at for a tenth of a second: `calm_until`.
+    """
+
+    __slots__ = ("arrivals", "calm_until", "state", "tolerance")
+
+    def __init__(self, state: State, depth: Callable[[], int], waiting: Callable[[], bool]) -> None:
+        self.state = state
+        self.arrivals = Arrivals(state, depth, waiting)
+        self.tolerance = Tolerance(state, self.arrivals)
+        self.calm_until = -math.inf
+
+    def picked_up(self, now: float) -> float:
+        """Count a request that is picked up now, and return how long it has waited."""
+        state = self.state
+        state.cells[state.place] = next(state.counts)
+        return self.waited(now)
+
+    def waited(self, now: float) -> float:
+        """Return how long the request has waited that was counted just now."""
+        if now < self.calm_until:
+            return 0.0
+        cells = self.state.cells
+        before = cells[DEPTH]
+        if self.arrivals.look(now):
+            self.tolerance.look(now)
+        if not before and not cells[DEPTH]:
+            self.calm_until = cells[SAMPLED] + TICK
+            return 0.0
+        return self.arrivals.waited(self.state.picked(), now)
+
+    @property
+    def limit(self) -> float:
+        """The wait from which on requests are shed now, infinity for none."""
+        return self.state.cells[LIMIT] or math.inf
