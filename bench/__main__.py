@@ -16,6 +16,7 @@ LONG = (
     "cli.many_workers",
     "outbound.costs",
     "outbound.leaks",
+    "overload.cells",
     "overload.overload",
     "overload.sim",
     "peers.suites",

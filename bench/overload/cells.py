@@ -1,0 +1,233 @@
+"""Overloads on real servers at default settings: `python -m bench.overload.cells [part of a name]`.
+
+nginx in front of uWSGI, gunicorn on a UNIX socket by itself. The share is of the capacity that was
+measured just before, from patience + 3 s after the first client that gave up. "In vain" is the part
+of the runs of the app, meanwhile, that gave nobody an answer in time. Then half the capacity is
+asked for: seconds until 90 % of those who ask are answered in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+
+from bench import ROOT
+from bench.report import machine
+from lab.measuring import load
+from lab.processes import Gunicorn, Nginx, Server
+from lab.processes.uwsgi import Option
+
+GUARDED: Dict[str, Option] = {
+    "shared-import": "resilient_wsgi.uwsgi",
+    "hook-accepting": "rpc:resilient_wsgi_ready",
+}
+COMMON: Dict[str, Option] = {
+    "master": True,
+    "listen": 1024,
+    "disable-logging": True,
+    "need-app": True,
+    "harakiri": 60,
+    "pythonpath": str(ROOT),
+}
+SHAPES: Dict[str, Dict[str, Option]] = {
+    "processes": {"processes": 4},
+    "threads": {"processes": 2, "threads": 4},
+}
+MEANS = {"constant": 0.1, "exponential": 0.1, "two": 0.109}
+MOST_WAIT_AFTER = 8
+
+
+class Cell(NamedTuple):
+    """An overload: how much is asked for, how long clients wait, of whom, for what."""
+
+    factor: float
+    patience: Tuple[float, ...]
+    shape: str
+    work: str
+    listen_on: str
+
+    @property
+    def name(self) -> str:
+        patience = "/".join(f"{each:g}" for each in self.patience)
+        return (
+            f"{self.factor:g} x, {patience} s, {self.shape} on {self.listen_on}, {self.work} work"
+        )
+
+    @property
+    def threads(self) -> int:
+        return 8 if self.shape == "threads" else 4
+
+
+CELLS = [
+    Cell(1.2, (1,), "processes", "constant", "unix"),
+    Cell(1.2, (2,), "threads", "exponential", "uwsgi"),
+    Cell(1.2, (2,), "gunicorn", "two", "unix"),
+    Cell(2, (1,), "threads", "two", "unix"),
+    Cell(2, (2,), "processes", "constant", "uwsgi"),
+    Cell(2, (2,), "processes", "two", "unix"),
+    Cell(2, (5,), "gunicorn", "exponential", "unix"),
+    Cell(2, (10,), "threads", "constant", "uwsgi"),
+    Cell(2, (1, 10), "processes", "exponential", "unix"),
+    Cell(4, (1,), "gunicorn", "constant", "unix"),
+    Cell(4, (2,), "threads", "exponential", "unix"),
+    Cell(4, (5,), "processes", "two", "uwsgi"),
+    Cell(4, (10,), "processes", "exponential", "uwsgi"),
+    Cell(4, (1, 10), "threads", "two", "uwsgi"),
+    Cell(10, (1,), "processes", "exponential", "uwsgi"),
+    Cell(10, (2,), "gunicorn", "constant", "unix"),
+    Cell(10, (5,), "threads", "constant", "unix"),
+    Cell(10, (1, 10), "processes", "constant", "uwsgi"),
+]
+
+
+class Outcome(NamedTuple):
+    """What came of it."""
+
+    capacity: float
+    good: float
+    vain: float
+    shed: float
+    recovered: float | None
+
+
+@contextlib.contextmanager
+def serving(cell: Cell, runs: str, guarded: bool = True, **more: str) -> Iterator[Union[int, str]]:
+    """Run the servers; yield where to ask."""
+    env: Dict[str, str | None] = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs, **more}
+    app = "bench.overload.overload_app:" + ("guarded" if guarded else "plain")
+    with contextlib.ExitStack() as stack:
+        if cell.shape == "gunicorn":
+            server = stack.enter_context(OnUnixSocket(app, ["--workers=4"], env=env))
+            yield server.path
+            return
+        options = {**COMMON, **SHAPES[cell.shape], "module": app, **(GUARDED if guarded else {})}
+        uwsgi = stack.enter_context(Server(options, listen_on=cell.listen_on, env=env))
+        yield stack.enter_context(Nginx([uwsgi.address])).port
+
+
+class OnUnixSocket(Gunicorn):
+    """gunicorn on a UNIX socket in its folder."""
+
+    @property
+    def path(self) -> str:
+        return str(self.directory / "gunicorn.sock")
+
+    def command(self) -> List[str]:
+        first, _, *rest = super().command()
+        return [first, f"--bind=unix:{self.path}", "--pythonpath", str(ROOT), *rest]
+
+
+def capacity(address: Union[int, str], cell: Cell) -> float:
+    """Return how many requests a second can be answered, measured."""
+    nominal = cell.threads / MEANS[cell.work]
+    count, begin = int(4 * nominal), time.monotonic()
+    load.closed_loop(address, "/", count=count, clients=cell.threads + 2, patience=30)
+    measured = count / (time.monotonic() - begin)
+    return nominal if cell.work == "two" else measured  # 40 slow requests tell too little
+
+
+def ask(
+    address: Union[int, str], cell: Cell, rate: float, seconds: float
+) -> Tuple[float, float, List[load.Answer]]:
+    """Ask at a rate; return from when to when, and what became of it."""
+    with contextlib.ExitStack() as stack:
+        loads = [
+            stack.enter_context(
+                load.Load(address, [load.Rate("/", rate / len(cell.patience))], patience, seconds)
+            )
+            for patience in cell.patience
+        ]
+        begin = time.monotonic()
+        time.sleep(seconds)
+        for each in loads:
+            each.end()
+        end = time.monotonic()
+        return begin, end, [answer for each in loads for answer in each.answers]
+
+
+def overload(cell: Cell, guarded: bool = True) -> Outcome:
+    """Run one cell."""
+    with tempfile.NamedTemporaryFile() as runs, serving(cell, runs.name, guarded) as address:
+        load.burst(address, "/", cell.threads * 2, 10.0)
+        can = capacity(address, cell)
+        seconds = 25 + 3 * min(cell.patience) + (12 if cell.factor < 2 else 0)
+        calm = ask(address, cell, can / 2, 3)
+        assert all(answer.good for answer in calm[2]), load.summary(calm[2])
+        with contextlib.ExitStack() as stack:
+            loads = [
+                stack.enter_context(
+                    load.Load(
+                        address,
+                        [load.Rate("/", cell.factor * can / len(cell.patience))],
+                        patience,
+                        seconds,
+                    )
+                )
+                for patience in cell.patience
+            ]
+            begin = time.monotonic()
+            sizes = []
+            while time.monotonic() < begin + seconds:
+                sizes.append((time.monotonic(), os.path.getsize(runs.name)))
+                time.sleep(0.1)
+            for each in loads:
+                each.end()
+            end = time.monotonic()
+            # the load after it begins at once, while the last clients of the overload still wait
+            after_begin, after_end, after = ask(address, cell, can / 2, MOST_WAIT_AFTER)
+        answers = [answer for each in loads for answer in each.answers]
+    gave_up = [a.end for a in answers if a.status == load.NO_ANSWER]
+    first = min(gave_up, default=begin) + min(cell.patience) + 3
+    seen = [a for a in answers if first < a.end <= end]
+    span = end - first
+    good = sum(a.good for a in seen)
+    run = sizes[-1][1] - next((size for at, size in sizes if at >= first), sizes[-1][1])
+    asked = sum(first < a.begin <= end for a in answers)
+    shed = sum(a.status == "503" for a in seen)
+    del after_end
+    return Outcome(
+        can,
+        good / span / can if span > 3 else float("nan"),
+        max(0, run - good) / max(1, run),
+        shed / max(1, asked),
+        recovered(after, after_begin),
+    )
+
+
+def recovered(answers: Sequence[load.Answer], begin: float) -> float | None:
+    """Return after how many seconds 90 % of those who ask are answered."""
+    last = None
+    for second in range(MOST_WAIT_AFTER):
+        those = [a for a in answers if second <= a.begin - begin < second + 1]
+        if sum(a.good for a in those) < 0.9 * len(those):
+            last = second
+    if last == MOST_WAIT_AFTER - 1:
+        return None
+    return 0.0 if last is None else last + 1.0
+
+
+def main(part: str = "", plain: str = "") -> None:
+    """Print the table."""
+    print(machine("uwsgi", "gunicorn"), "\n")
+    print(
+        "| | | capacity/s | good, of it | in vain, of the runs | shed, of those asked | good again "
+        "after, s |\n| --- | --- | --- | --- | --- | --- | --- |"
+    )
+    for cell in CELLS:
+        if part in cell.name:
+            for guarded in (False, True) if plain else (True,):
+                out = overload(cell, guarded)
+                again = "over 8" if out.recovered is None else f"{out.recovered:.0f}"
+                print(
+                    f"| {cell.name} | {'with it' if guarded else 'plain'} | {out.capacity:.0f} | "
+                    f"{out.good:.1%} | {out.vain:.1%} | {out.shed:.0%} | {again} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
