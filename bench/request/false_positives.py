@@ -39,8 +39,9 @@ OPTIONS: Dict[str, Option] = {
     "pythonpath": str(ROOT),
 }
 ENV: Dict[str, str | None] = {
-    "RESILIENT_WSGI_OVERLOAD_MAX_QUEUE_WAIT": "5",
-    "RESILIENT_WSGI_OVERLOAD_QUEUE_TARGET": "1",
+    "RESILIENT_WSGI_OVERLOAD_QUEUE_TIME_HEADER": "X-Request-Start",
+    "RESILIENT_WSGI_OVERLOAD_MAX_WAIT": "5",
+    "RESILIENT_WSGI_OVERLOAD_TARGET": "1",
 }
 GARBAGE = ("?", "t=", "1", "9" * 30, "nan", "-1", "inf", "t=1e400", "\xff", "0x10", "1_0")
 

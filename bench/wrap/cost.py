@@ -29,6 +29,9 @@ from lab.processes.base import find_tool
 from lab.processes.uwsgi import Option
 from resilient_wsgi import servers, stderr
 from resilient_wsgi.app import Wrapped
+from resilient_wsgi.overload.middleware import Shared
+from resilient_wsgi.overload.queue import Queue
+from resilient_wsgi.overload.state import State
 from resilient_wsgi.request import ClientGoneMiddleware, DeadlineMiddleware, QueueMiddleware
 from resilient_wsgi.request.running import running
 from resilient_wsgi.servers import Server
@@ -121,13 +124,21 @@ def rows(server: Server) -> Iterator[tuple[str, WSGIApplication, Dict[str, Any]]
     options = Request()
     yield "the app alone", application, environ
     yield "client gone", ClientGoneMiddleware(application, options, server), environ
-    yield "queue, no header", QueueMiddleware(application, Overload(), server), environ
-    yield "queue, with its header", QueueMiddleware(application, Overload(), server), stamped
+    yield "queue, nobody waits", _counting(server, Overload()), environ
+    by_header = Overload(queue_time_header="X-Request-Start")
+    yield "queue, with a header", _counting(server, by_header), stamped
     yield "deadline, watchdog's table, record", DeadlineMiddleware(application, 28.5), environ
     yield "`wsgi.errors`", stderr.ErrorsMiddleware(application), environ
-    whole = Wrapped(application, Settings())
-    yield "all of `wrap()`", whole, environ
+    yield "all of `wrap()`", Wrapped(application, Settings()), environ
+    whole = Wrapped(application, Settings(overload=by_header))
     yield "all of `wrap()`, with the header", whole, stamped
+
+
+def _counting(server: Server, options: Overload) -> QueueMiddleware:
+    """Return the queue's middleware with the shared memory that it has in a worker."""
+    shared = Shared()
+    shared.join(Queue(State.alone(), lambda: 0, lambda: False))
+    return QueueMiddleware(application, options, server, shared=shared)
 
 
 def in_process() -> str:

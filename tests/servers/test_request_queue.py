@@ -14,7 +14,11 @@ from tests.servers.requests_common import APP, HOOKS, ROOT, body, get, running, 
 
 pytestmark = pytest.mark.servers
 
-SHED = {"OVERLOAD.MAX_QUEUE_WAIT": 1, "TIMEOUT": 30}
+SHED = {
+    "OVERLOAD.MAX_WAIT": 1,
+    "OVERLOAD.QUEUE_TIME_HEADER": "X-Request-Start",
+    "TIMEOUT": 30,
+}
 
 
 def ask(server, waited, path="/", family=socket.AF_INET):
