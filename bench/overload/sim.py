@@ -320,6 +320,10 @@ SCENARIOS: Dict[str, Dict[str, Any]] = {
     **{f"{x} x, {p} s, 10 ms or 1 s": {"client": alike(p, two_classes), "loads": STEPS[x],
                                        "mean": 0.109, "look": (13 + p, 70)}
        for x, p in ((2, 2), (4, 2), (2, 5))},
+    **{f"1.2 x, {p} s, 10 ms or 1 s": {"client": alike(p, two_classes), "mean": 0.109,
+                                       "loads": [(10, 0.5), (110, 1.2), (130, 0.5)],
+                                       "look": (20 + 6 * p, 110), "over": 110}
+       for p in (2, 5)},
     **{f"{x} x, 10 ms: 1 s; 1 s: 10 s": {**ROUTES, "loads": STEPS[x]} for x in (2, 4)},
     "2 x, 1 s, 400 requests/s": {"client": lambda _r, _: (1, "client", 0.01), "mean": 0.01},
     "2 x, 10 s, 1 worker, 1 request/s": {"client": lambda _r, _: (10, "client", 1), "mean": 1,

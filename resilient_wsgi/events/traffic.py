@@ -228,7 +228,7 @@ class OverloadBegan(Event):
             "are": "would be (dry run)" if self.dry_run else "are",
             "because": ""
             if tolerated is None
-            else f"; after a wait of {tolerated:.2f} s clients hang up before they have their answer",
+            else f"; after {tolerated:.2f} s there clients hang up before they have their answer",
         }
 
 

@@ -6,7 +6,8 @@ vain: the time that they take is in it already. Three shares tell, by wait, and 
 may: of clients that are gone at pick-up; of clients that are gone when their answer is ready; of
 work that was done for nobody. Only an excess over those who waited less than half as long counts:
 who hangs up on purpose, or with each letter typed, does so after any wait. And it counts less two
-standard errors, so that chance, and a few impatient clients, teach nothing.
+standard errors, so that chance, and a few impatient clients, teach nothing. Where requests are too
+few for a bin to tell, as slow ones often are that make up most of the work, an octave does.
 
 Where no client has ever given up, nothing is known, and nothing is shed.
 """
@@ -155,32 +156,46 @@ class Tolerance:
     def _not_tolerated(self) -> float:
         """Return the shortest wait of which too many requests were in vain, 0 for none."""
         recent = list(self._cells[RECENT_AT:USUAL_AT])
+        bins = [recent[at : at + KINDS] for at in range(0, BINS * KINDS, KINDS)]
         shorter: List[float] = [0.0] * KINDS
         counted = 0
         for row in range(FIRST_BIN, BINS):
-            of = recent[row * KINDS : (row + 1) * KINDS]
-            if of[DEAD] + of[VAIN] < 1:
+            octave = bins[row : row + HALF]
+            if not any(each[DEAD] or each[VAIN] for each in octave):
                 continue
-            while counted <= row - HALF - 1:
-                at = USUAL_AT + counted * KINDS
+            for before in range(counted, row - HALF):
+                at = USUAL_AT + before * KINDS
                 shorter = [a + b for a, b in zip(shorter, self._cells[at : at + KINDS])]
-                counted += 1
-            if _in_vain(of, shorter):
+            counted = row - HALF
+            if any(_in_vain(share, octave[:1], shorter) for share in SHARES):
                 return EDGES[row - 1]
+            if any(_in_vain(share, octave, shorter) for share in SHARES if _rare(share, octave)):
+                return EDGES[min(row - 1 + HALF // 2, len(EDGES) - 1)]
         return 0.0
 
 
-def _in_vain(of: List[float], shorter: List[float]) -> bool:
-    for all_, bad in SHARES:
-        if not of[bad] or not of[all_]:
-            continue
-        # of work: how many requests of the same length it amounts to (Kish)
-        number = of[WORK] ** 2 / (of[SQUARES] or 1.0) if all_ == WORK else of[all_]
-        amount = number * min(1.0, of[bad] / of[all_])
-        base = min(1.0, shorter[bad] / shorter[all_]) if shorter[all_] else 0.0
-        if amount >= ENOUGH and surely(amount, number) - base > SHARE * (1 - base):
-            return True
-    return False
+def _in_vain(share: Tuple[int, int], bins: List[List[float]], shorter: List[float]) -> bool:
+    """Return whether surely more of these requests were in vain than of those that waited less
+    than half as long.
+    """
+    all_, bad = share
+    in_vain = sum(each[bad] for each in bins)
+    number, of = sum(_number(all_, each) for each in bins), sum(each[all_] for each in bins)
+    if not in_vain or not of:
+        return False
+    amount = number * min(1.0, in_vain / of)
+    base = min(1.0, shorter[bad] / shorter[all_]) if shorter[all_] else 0.0
+    return amount >= ENOUGH and surely(amount, number) - base > SHARE * (1 - base)
+
+
+def _rare(share: Tuple[int, int], bins: List[List[float]]) -> bool:
+    """Return whether no bin alone could teach, because there are too few."""
+    return all(_number(share[0], each) < ENOUGH for each in bins)
+
+
+def _number(all_: int, of: List[float]) -> float:
+    # of work: how many requests of the same length it amounts to (Kish)
+    return of[WORK] ** 2 / (of[SQUARES] or 1.0) if all_ == WORK else of[all_]
 
 
 def surely(bad: float, of: float) -> float:

@@ -369,7 +369,7 @@ class Request(Section):
 
 
 class Overload(Section):
-    """Waits in the listen queue: requests that have waited longer than clients do are answered 503."""
+    """The listen queue: requests that have waited longer than clients do are answered 503."""
 
     mode: str = mode("no request is shed.")
     queue_time_header: Optional[str] = option(

@@ -138,8 +138,8 @@ class Geometry:
     """
 
     __slots__ = (
-        "dumps_at", "names_at", "queue_at", "rows", "rows_at", "since_at", "size", "spare", "threads",
-        "threads_at", "waits_at", "workers",
+        "dumps_at", "names_at", "queue_at", "rows", "rows_at", "since_at", "size", "spare",
+        "threads", "threads_at", "waits_at", "workers",
     )  # fmt: skip
 
     def __init__(self, workers: int, spare: int, threads: int) -> None:

@@ -21,7 +21,7 @@ from tests.servers.test_request_queue import APP, OnUnixSocket, WithGunicorn, pa
 pytestmark = pytest.mark.servers
 
 WORK = "/sleep/0.05"  # 20 a second, for each worker
-BEGAN = r"overloaded: requests that wait longer than .* after a wait of .* clients hang up"
+BEGAN = r"overloaded: requests that wait longer than .* after .* s there clients hang up"
 
 
 class OnUnix:
