@@ -17,6 +17,7 @@ LONG = (
     "outbound.costs",
     "outbound.leaks",
     "overload.cells",
+    "overload.harm",
     "overload.overload",
     "overload.sim",
     "peers.suites",

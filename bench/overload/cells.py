@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from bench import ROOT
 from bench.report import machine
@@ -66,17 +66,17 @@ CELLS = [
     Cell(1.2, (1,), "processes", "constant", "unix"),
     Cell(1.2, (2,), "threads", "exponential", "uwsgi"),
     Cell(1.2, (2,), "gunicorn", "two", "unix"),
-    Cell(2, (1,), "threads", "two", "unix"),
+    Cell(2, (5,), "threads", "two", "unix"),
     Cell(2, (2,), "processes", "constant", "uwsgi"),
     Cell(2, (2,), "processes", "two", "unix"),
     Cell(2, (5,), "gunicorn", "exponential", "unix"),
     Cell(2, (10,), "threads", "constant", "uwsgi"),
     Cell(2, (1, 10), "processes", "exponential", "unix"),
     Cell(4, (1,), "gunicorn", "constant", "unix"),
-    Cell(4, (2,), "threads", "exponential", "unix"),
+    Cell(4, (2,), "threads", "two", "unix"),
     Cell(4, (5,), "processes", "two", "uwsgi"),
     Cell(4, (10,), "processes", "exponential", "uwsgi"),
-    Cell(4, (1, 10), "threads", "two", "uwsgi"),
+    Cell(4, (1, 10), "threads", "exponential", "uwsgi"),
     Cell(10, (1,), "processes", "exponential", "uwsgi"),
     Cell(10, (2,), "gunicorn", "constant", "unix"),
     Cell(10, (5,), "threads", "constant", "unix"),
@@ -95,9 +95,14 @@ class Outcome(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(cell: Cell, runs: str, guarded: bool = True, **more: str) -> Iterator[Union[int, str]]:
-    """Run the servers; yield where to ask."""
-    env: Dict[str, str | None] = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs, **more}
+def serving(
+    cell: Cell,
+    runs: str,
+    guarded: bool = True,
+    found: Callable[[List[int]], object] = lambda _pids: None,
+) -> Iterator[Union[int, str]]:
+    """Run the servers, tell `found` the pids of the workers; yield where to ask."""
+    env: Dict[str, str | None] = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs}
     app = "bench.overload.overload_app:" + ("guarded" if guarded else "plain")
     with contextlib.ExitStack() as stack:
         if cell.shape == "gunicorn":
@@ -106,6 +111,7 @@ def serving(cell: Cell, runs: str, guarded: bool = True, **more: str) -> Iterato
             return
         options = {**COMMON, **SHAPES[cell.shape], "module": app, **(GUARDED if guarded else {})}
         uwsgi = stack.enter_context(Server(options, listen_on=cell.listen_on, env=env))
+        found(uwsgi.workers())
         yield stack.enter_context(Nginx([uwsgi.address])).port
 
 
