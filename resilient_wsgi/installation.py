@@ -27,9 +27,9 @@ COMPONENTS: Tuple[str, ...] = (
     "stderr.component:Stderr",
     "threads.component:Threads",
     "outbound.component:Outbound",
+    "overload.component:Overload",  # its gate counts each request, so it comes first
     "readiness.component:Readiness",
     "request.component:Request",
-    "overload.component:Overload",
     "backlog:Backlog",
 )
 

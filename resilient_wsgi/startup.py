@@ -71,6 +71,7 @@ def line(states: Sequence[str], settings: Settings) -> str:
     return (
         f"resilient_wsgi {__version__} on {servers.detect().name}: {', '.join(states)}; "
         f"requests: {deadline_of(settings)}{_killed_first(settings)}"
+        f"{_unseen_hang_ups(settings)}"
     )
 
 
@@ -94,6 +95,24 @@ def _killed_first(settings: Settings) -> str:
     return (
         f"; {server.name} kills a worker after {kills:g} s (timeout), and outbound calls {ends}: "
         f"set REQUEST.TIMEOUT below {kills:g}"
+    )
+
+
+def _unseen_hang_ups(settings: Settings) -> str:
+    """Return a hint where nothing can be learned about how long clients wait."""
+    overload, request = settings.overload, settings.request
+    limited = overload.target is not None or overload.max_wait is not None
+    knows = request.mode != OFF and request.client_gone is True
+    if (
+        overload.mode == OFF
+        or limited
+        or knows
+        or not servers.detect().connections.hides_hang_ups()
+    ):
+        return ""
+    return (
+        "; overload: nothing is shed, because plain HTTP over TCP does not show clients that hang "
+        "up: set OVERLOAD.TARGET, or listen on a UNIX socket"
     )
 
 

@@ -83,9 +83,11 @@ class Overload(Component[settings.Overload]):
         return lines
 
     def blind(self) -> bool:
-        """Return whether clients that hang up surely cannot be seen."""
-        connections = self.context.server.connections
-        return not self._half_closed_is_gone() and connections.all_clients_may_half_close()
+        """Return whether, in this worker, clients that hang up surely cannot be seen."""
+        server = self.context.server
+        if self._half_closed_is_gone() or not server.load_is_over():
+            return False
+        return server.connections.hides_hang_ups()
 
     def _half_closed_is_gone(self) -> bool:
         request = self.settings.request

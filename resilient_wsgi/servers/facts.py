@@ -85,6 +85,10 @@ class Connections:
         """
         return False
 
+    def hides_hang_ups(self) -> bool:
+        """Return whether, in this worker, surely no client can be seen to hang up."""
+        return self.all_clients_may_half_close()
+
 
 class Harakiri:
     """The time after which the server kills a worker for one request."""

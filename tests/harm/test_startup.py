@@ -257,7 +257,7 @@ def test_under_django_workers_are_covered_from_their_start_and_one_line_says_so(
 )  # fmt: skip
 def test_the_line_says_that_there_is_no_deadline_and_how_to_get_one(mode, remedy, tmp_path):
     with serve(tmp_path, mode) as server:
-        (line,) = server.wait_for_log(r"; requests: (.*)")
+        (line,) = server.wait_for_log(r"; requests: ([^;\n]*)")
     assert line.group(1) == f"no deadline: {remedy}"
 
 

@@ -18,7 +18,7 @@ from resilient_wsgi.host.sockets import Listener, somaxconn
 
 ROOT = Path(__file__).parents[2]
 
-NAMES = ["stderr", "threads", "outbound", "readiness", "request", "overload", "backlog"]
+NAMES = ["stderr", "threads", "outbound", "overload", "readiness", "request", "backlog"]
 
 
 def python(code, *, cwd=ROOT, **environ):

@@ -110,3 +110,7 @@ class Connections(facts.Connections):
             http = any(option.startswith(RAW_HTTP) for option in uwsgi.opt)
             self._raw_http = http and sockets.families(self.listening()) != {socket.AF_UNIX}
         return self._raw_http or "UWSGI_ROUTER" in environ
+
+    def hides_hang_ups(self) -> bool:
+        """Return True for raw HTTP over TCP."""
+        return self.client_may_half_close({})

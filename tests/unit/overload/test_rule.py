@@ -9,6 +9,7 @@ from array import array
 import pytest
 
 from bench.overload.sim import SCENARIOS, Learned, Sim
+from resilient_wsgi import installation
 from resilient_wsgi.overload import state as cells
 from resilient_wsgi.overload.arrivals import LONGEST_GAP, TICK, Arrivals
 from resilient_wsgi.overload.queue import Queue
@@ -270,3 +271,9 @@ def test_nobody_is_shed_who_need_not_be(name):
 
 def test_the_queue_of_a_process_without_a_limit_sheds_nobody():
     assert Line().queue.limit == math.inf
+
+
+def test_requests_that_another_gate_answers_are_counted_too():
+    """Those of clients that are gone, and probes: the queue's gate is the first that there is."""
+    layers = [path.rpartition(":")[2] for path in installation.COMPONENTS]
+    assert layers.index("Overload") < min(layers.index("Readiness"), layers.index("Request"))
