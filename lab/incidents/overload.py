@@ -7,10 +7,13 @@ by waiting, so that the machine that runs all of this is not what is overloaded.
 
 from __future__ import annotations
 
+import os
 import statistics
+import struct
+import threading
 import time
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Sequence, Tuple
 
 from lab import shop
 from lab.measuring import load
@@ -18,6 +21,8 @@ from lab.measuring.listen_queue import tcp_depth
 from lab.measuring.sampler import Sampler, blocked_threads
 from lab.processes import Nginx, Server
 from lab.rendering.result import Result
+from resilient_wsgi.overload import state
+from resilient_wsgi.shm import finding, layout
 
 PROCESSES = 4
 WORK_SECONDS = 0.1
@@ -45,6 +50,7 @@ class Overload:
     answers: List[load.Answer]
     span: float
     recovered: float | None
+    all: Sequence[load.Answer] = ()
 
     @property
     def waits(self) -> List[float]:
@@ -73,7 +79,38 @@ def drive(
         sampler.mark("good again")
         sampler.add_answers(traffic.answers)
     seen = [answer for answer in traffic.answers if begin + FILLED < answer.end <= end]
-    return Overload(seen, seconds - FILLED, recovered)
+    return Overload(seen, seconds - FILLED, recovered, traffic.answers)
+
+
+class Allowed:
+    """Looks every 100 ms at the wait from which on requests are shed, as it stands in the
+    scoreboard.
+    """
+
+    def __init__(self, pid: int, begin: float) -> None:
+        self._directory = finding.find(pid)
+        self._begin = begin
+        self._seen: List[Tuple[float, float | None]] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="allowed")
+        self._thread.start()
+
+    def stop(self) -> List[Tuple[float, float | None]]:
+        """Return what was seen, and when."""
+        self._stopped.set()
+        self._thread.join()
+        return self._seen
+
+    def _run(self) -> None:
+        fd = self._directory.open(layout.NAME, os.O_RDONLY)
+        try:
+            header = layout.Header(os.pread(fd, layout.HEADER_BYTES, 0))
+            at = header.geometry().queue_at + state.LIMIT * state.CELL_BYTES
+            while not self._stopped.wait(0.1):
+                (limit,) = struct.unpack("=d", os.pread(fd, state.CELL_BYTES, at))
+                self._seen.append((time.monotonic() - self._begin, limit or None))
+        finally:
+            os.close(fd)
 
 
 def run(guarded: bool, seconds: float = SECONDS) -> Result:
@@ -92,8 +129,16 @@ def run(guarded: bool, seconds: float = SECONDS) -> Result:
         depth, blocked = lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())
         with Sampler(depth, blocked) as sampler:
             sampler.mark(f"{FACTOR:g} x capacity")
+            allowed = Allowed(server.pid, sampler.begin) if guarded else None
             came = drive(nginx.port, "/slow", FACTOR * CAPACITY, seconds, sampler)
             time.sleep(0.5)
+            if allowed is not None:
+                sampler.series.allowed = allowed.stop()
+        sampler.series.waits = [
+            (answer.end - sampler.begin, answer.end - answer.begin)
+            for answer in came.all
+            if answer.good
+        ]
         result.series = sampler.series
     result.series.capacity = CAPACITY
     _judge(result, came)

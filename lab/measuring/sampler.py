@@ -33,7 +33,8 @@ class Series:
     """What was recorded; all times are seconds since the beginning.
 
     `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when,
-    what happened). `capacity` is how many answers a second there can be at most, where that is
+    what happened), `waits` (when a good answer came, how long it took) and `allowed` (when, which
+    wait was not shed, None for any), where these are of interest. `capacity` is how many answers a second there can be at most, where that is
     known.
     """
 
@@ -43,6 +44,8 @@ class Series:
     blocked: List[Tuple[float, int]] = field(default_factory=list)
     moments: List[Tuple[float, str]] = field(default_factory=list)
     capacity: float | None = None
+    waits: List[Tuple[float, float]] = field(default_factory=list)
+    allowed: List[Tuple[float, float | None]] = field(default_factory=list)
 
     def answers_per_second(self, bin_seconds: float = 0.5) -> Dict[str, List[float]]:
         """Return for each status the answers a second in consecutive bins."""

@@ -18,6 +18,7 @@ WIDTH = 600
 LEFT, RIGHT, TOP = 52, 12, 44
 GAP = 40
 PANELS = (("answers per second", 170), ("waiting in the listen queue", 80), ("blocked threads", 60))
+WAITS = "seconds until a good answer; line: the longest wait in the queue that is not shed"
 HEIGHT = TOP + sum(height for _, height in PANELS) + GAP * (len(PANELS) - 1) + 20
 BIN_SECONDS = 0.5
 # in the order in which they are stacked; each has a colour of its own in the style sheet of the
@@ -42,6 +43,7 @@ class Scale:
     answers: float
     queue: float
     blocked: float
+    waits: float = 0.0  # 0 for none: blocked threads are shown instead
 
     @classmethod
     def of(cls, runs: Sequence[Series]) -> Scale:
@@ -54,6 +56,7 @@ class Scale:
             max([*totals, *(run.capacity or 0.0 for run in runs)], default=1.0),
             max((depth for run in runs for _, depth in run.queue), default=1),
             max((count for run in runs for _, count in run.blocked), default=1),
+            max((wait for run in runs for _, wait in run.waits), default=0.0),
         )
 
 
@@ -62,9 +65,12 @@ def svg(series: Series, scale: Scale, title: str) -> str:
     parts: List[str] = []
     y = TOP
     for (name, height), most in zip(PANELS, (scale.answers, scale.queue, scale.blocked)):
-        panel = _Panel(y, height, scale.seconds, _round_up(most))
-        parts += panel.frame(name)
-        if name == PANELS[0][0]:
+        waits = name == PANELS[2][0] and scale.waits
+        panel = _Panel(y, height, scale.seconds, _round_up(scale.waits if waits else most))
+        parts += panel.frame(WAITS if waits else name)
+        if waits:
+            parts += _waits(panel, series)
+        elif name == PANELS[0][0]:
             parts += _bars(panel, series.answers_per_second(BIN_SECONDS))
             if series.capacity is not None:
                 parts += _level(panel, series.capacity, "capacity")
@@ -158,6 +164,21 @@ def _area(panel: _Panel, samples: Sequence[Tuple[float, int]]) -> str:
     first, last, floor = panel.x(samples[0][0]), panel.x(samples[-1][0]), panel.y(0)
     closed = " ".join([f"{first:.1f},{floor:.1f}", *points, f"{last:.1f},{floor:.1f}"])
     return f'<polygon class="area" points="{closed}"/><polyline class="line" points="{" ".join(points)}"/>'
+
+
+def _waits(panel: _Panel, series: Series) -> List[str]:
+    """Return a dot for each good answer, and lines where a wait is shed."""
+    parts = [
+        f'<circle class="ok" cx="{panel.x(at):.1f}" cy="{panel.y(wait):.1f}" r="1.2"/>'
+        for at, wait in series.waits
+    ]
+    for (at, allowed), (until, _) in zip(series.allowed, series.allowed[1:]):
+        if allowed is not None:
+            y = panel.y(allowed)
+            x1, x2 = panel.x(at), panel.x(until)
+            line = f'x1="{x1:.1f}" x2="{x2:.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+            parts.append(f'<line class="level" {line}/>')
+    return parts
 
 
 def _moments(series: Series, seconds: float, bottom: float) -> List[str]:
