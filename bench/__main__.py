@@ -20,6 +20,7 @@ LONG = (
     "overload.harm",
     "overload.overload",
     "overload.sim",
+    "overload.waits",
     "peers.suites",
     "peers.tracers",
     "readiness.experiments",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 WORK = os.environ.get("BENCH_WORK", "constant")
+WAITS = os.environ.get("BENCH_WAITS", "")
 RUNS = os.environ.get("BENCH_RUNS", os.devnull)
 
 
@@ -32,6 +33,10 @@ def seconds() -> float:
 def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
     """Answer after a while."""
     path = environ["PATH_INFO"]
+    if WAITS:
+        told = time.time() - float(environ["HTTP_X_REQUEST_START"])
+        with open(WAITS, "ab", buffering=0) as waits:
+            waits.write(b"%f %f\n" % (told, environ.get("resilient_wsgi.waited", 0.0)))
     time.sleep(float(path[7:]) if path.startswith("/sleep/") else seconds())
     with open(RUNS, "ab", buffering=0) as runs:
         runs.write(b"x")

@@ -31,8 +31,8 @@ FACTOR = 2.0
 PATIENCE = 2.0
 SECONDS = 12.0
 # at twice the capacity a queue from which everybody comes too late takes PATIENCE to build up, and
-# those before it as long to be served
-FILLED = 2 * PATIENCE
+# those before it as long to be served; then it takes a second to learn how long clients wait
+FILLED = 2 * PATIENCE + 1
 # what an operator may add to nginx.conf, and to the environment
 STAMP = {"HTTP_X_REQUEST_START": "t=${msec}"}
 TARGET: Dict[str, str | None] = {

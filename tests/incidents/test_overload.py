@@ -6,4 +6,4 @@ pytestmark = pytest.mark.servers
 
 
 def test_guarded_an_overload_leaves_the_service_at_its_capacity(run_incident):
-    run_incident("overload", guarded=True, seconds=7.0)
+    run_incident("overload", guarded=True, seconds=10.0)
