@@ -31,11 +31,14 @@ class Overload(Component[settings.Overload]):
         super().__init__(context)
         self._options: Optional[settings.Overload] = None
         self._shared = Shared()
+        self._in_apps = False
         self._no_queue: PerProcess[List[str]] = PerProcess(list)
 
     def install(self, options: settings.Overload) -> Sequence[str]:
         """Return what is done in the apps that are wrapped."""
         self._options = options
+        if self._in_apps:  # taken away before, and put back
+            self._start()
         return self._how(options)
 
     def uninstall(self) -> None:
@@ -48,8 +51,8 @@ class Overload(Component[settings.Overload]):
         measures = options.measures(self.settings)
         if options.mode == OFF and not measures:
             return None
-        if self.context.server.name != "plain":
-            self.context.server.hooks.serving.add(self._join)
+        self._in_apps = True
+        self._start()
         return Layer(
             gate=functools.partial(
                 QueueMiddleware,
@@ -102,6 +105,10 @@ class Overload(Component[settings.Overload]):
         if shed:
             lines.append(f"{shed} requests shed in this overload")
         return lines if self._shared.queue is not None else []
+
+    def _start(self) -> None:
+        if self.context.server.name != "plain":
+            self.context.server.hooks.serving.add(self._join)
 
     def _join(self) -> None:
         """Have a part in what the processes of the instance know of the queue."""
