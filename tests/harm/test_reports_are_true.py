@@ -64,7 +64,7 @@ def test_the_startup_line_claims_a_deadline_only_for_an_app_that_is_wrapped(
     tmp_path, app, options, words, lazy
 ):
     with uwsgi(tmp_path, app, **options, **({"lazy-apps": True} if lazy else {})) as server:
-        (line,) = server.wait_for_log(r"; requests: (.*)")
+        (line,) = server.wait_for_log(r"; requests: ([^;\n]*)")
     unknown = lazy and app == WRAPPED_APP and not options
     assert line.group(1) == words + (", once an app is wrapped" if unknown else "")
 
@@ -74,7 +74,7 @@ def test_the_startup_line_claims_a_deadline_only_for_an_app_that_is_wrapped(
 def test_under_gunicorn_too(tmp_path, preload):
     (tmp_path / "project.py").write_text(INSTALLED_APP)
     with Gunicorn("project:application", preload, env={"PYTHONPATH": str(tmp_path)}) as server:
-        (line,) = server.wait_for_log(r"; requests: (.*)")
+        (line,) = server.wait_for_log(r"; requests: ([^;\n]*)")
     assert line.group(1) == NO_APP
 
 
