@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ..errors import Unavailable
 from ..host import procfs
 from ..request import stack_dumps
 from ..request.stacks_socket import socket_name
@@ -194,7 +195,11 @@ class _Dump:
         """Send the signal; return whether it was sent."""
         worker = self.worker
         name, signum = worker.signal  # type: ignore[misc]  # `_may` has seen to it
-        self._fd = worker.directory.open(name, os.O_RDONLY)
+        try:
+            self._fd = worker.directory.open(name, os.O_RDONLY)
+        except (OSError, Unavailable) as error:  # gone by now, or not what it was made as
+            worker.refusal = str(error)
+            return False
         self._offset = self._size = os.fstat(self._fd).st_size
         if self._offset > MOST_DUMPED:
             worker.refusal = (
