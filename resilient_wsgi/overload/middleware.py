@@ -226,7 +226,8 @@ class QueueMiddleware(Gate):
             return None
         if not self._shedding.may_shed():
             return None
-        environ.pop(PICKED_UP, None)  # it is not served
+        if not self._reports:
+            environ.pop(PICKED_UP, None)  # it is not served
         event = RequestShed(*method_and_path(environ), waited, allowed, depth, self._reports)
         state = self._shared.state
         if self._spell.shed(state, now):
