@@ -45,6 +45,7 @@ from .traffic import (
     RequestOverdue,
     RequestShed,
     RequestSlow,
+    WaitEnded,
     WorkerKilled,
     WorkerRecycled,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "ThreadHoldsExit",
     "ThreadRestarted",
     "ThreadStopped",
+    "WaitEnded",
     "WorkerExited",
     "WorkerKilled",
     "WorkerLoaded",

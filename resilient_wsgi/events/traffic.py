@@ -33,6 +33,8 @@ Phase = Literal[
 ]
 Problem = Literal["no_timeout", "timeout_none", "beyond_limit"]
 PROBLEMS = {"no_timeout": "without a timeout", "timeout_none": "with timeout=None"}
+SocketKind = Literal["tcp", "unix"]
+HowEnded = Literal["reset", "shutdown"]
 StreamKind = Literal["pipe", "socket"]
 Takeover = Literal["reopened", "shared_flag", "send_timeout", "already_non_blocking", "none"]
 TAKEOVERS = {
@@ -107,11 +109,16 @@ class RequestOverdue(Event):
     """A request has passed its deadline; `interrupted` of its waits were ended (in a dry run: could
     be).
 
-    `soft_timeout` tells whether `RequestTimedOut` was raised in it.
+    `soft_timeout` tells whether `RequestTimedOut` was raised in it. If no wait was ended,
+    `waiting_for` is what it waits for, and `reason` why that was not ended, where that is not
+    plain.
     """
 
     component = "request"
-    template = "%(method)s %(path)s has passed its deadline of %(limit)g s; %(ended)s%(raised)s"
+    template = (
+        "%(method)s %(path)s has passed its deadline of %(limit)g s; %(ended)s%(waits_for)s"
+        "%(raised)s"
+    )
     label_fields = ("soft_timeout", "dry_run")
     method: str
     path: str
@@ -120,12 +127,57 @@ class RequestOverdue(Event):
     interrupted: int
     soft_timeout: bool = False
     dry_run: bool = False
+    waiting_for: str = ""
+    reason: str = ""
 
     def _phrases(self) -> Words:
         ended = waits_ended(self.interrupted) or "no wait could be ended"
+        shown = self.fields()
+        because = f" ({shown['reason']})" if self.reason else ""
         return {
             "ended": "dry run, nothing was ended" if self.dry_run else ended,
+            "waits_for": (f", waiting for {shown['waiting_for']}" if self.waiting_for else "")
+            + because,
             "raised": "; RequestTimedOut is raised in it" if self.soft_timeout else "",
+        }
+
+
+class WaitEnded(Event):
+    """A wait for a socket was ended because its request has passed its deadline, whichever driver
+    waited.
+
+    `peer` is host:port or a path, `service` what usually answers there, `caller` file:line of the
+    app. `how`: `reset` is an error for the driver, `shutdown` the end of the stream. `ends` are the
+    waits of this request that were ended by now: told of the first, the third and the last.
+    """
+
+    component = "request"
+    template = (
+        "ended the %(what)s %(target)s: %(method)s %(path)s has passed its deadline of %(limit)g s "
+        "(%(elapsed).2f s; caller %(caller)s in %(function)s%(times)s). Fix: give that client a "
+        "timeout of its own, or this request more time (REQUEST.PATHS)"
+    )
+    label_fields = ("kind", "service", "how", "connecting")
+    method: str
+    path: str
+    elapsed: float
+    limit: float
+    kind: SocketKind
+    peer: str
+    service: str = ""
+    connecting: bool = False
+    caller: str = ""
+    function: str = ""
+    how: HowEnded = "reset"
+    ends: int = 1
+
+    def _phrases(self) -> Words:
+        shown = self.fields()
+        again = f"; {self.ends} waits of this request by now: its client connects again each time"
+        return {
+            "what": "connect to" if self.connecting else "wait for",
+            "target": f"{shown['service']} {shown['peer'] or 'an unnamed socket'}".strip(),
+            "times": again if self.ends > 1 else "",
         }
 
 

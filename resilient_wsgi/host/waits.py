@@ -54,7 +54,7 @@ class Wait(NamedTuple):
             name = name or "an unnamed socket"
             return f"connection to {name}" if self.connecting else name
         if self.kind in (LOCK, SLEEP, PIPE):
-            return {LOCK: "a lock", SLEEP: "sleep", PIPE: "a pipe"}[self.kind]
+            return {LOCK: "a lock", SLEEP: "the end of a sleep", PIPE: "a pipe"}[self.kind]
         if self.kind == CHILD:
             return "a child process"
         if self.kind == SEVERAL:

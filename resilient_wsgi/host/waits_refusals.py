@@ -66,10 +66,15 @@ def of_process() -> str:
     """Return why no wait of this process may be ended, with the remedy; "" if they may."""
     if "t" in sys.abiflags:
         return "this is a free-threaded build of Python: a thread could go on between check and end"
+    return of_greenlets() or waits.why_not()
+
+
+def of_greenlets() -> str:
+    """Return who has made one thread wait for all requests, "" if nobody."""
     for name in ("gevent", "eventlet"):
         if _is_patched(name):
             return f"{name} has replaced the sockets: its loop waits for all requests at once"
-    return waits.why_not()
+    return ""
 
 
 def of_wait(wait: Wait, inherited: Inherited, survey: Survey) -> str:

@@ -2,58 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import sysconfig
-from types import FrameType
-from typing import NamedTuple, Optional
 
-# packages that stand between the app's line and the socket
-_CLIENTS = frozenset(
-    ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore",
-     "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer", "elastic_transport",
-     "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc", "concurrent",
-     "threading")
-)  # fmt: skip
-_INSTALLED = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
-_STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
+from ..core.app_lines import Caller, caller_on
 
-
-class Caller(NamedTuple):
-    """A line of the app, and the function that it is in."""
-
-    line: str
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.line} in {self.function}"
+__all__ = ["Caller", "caller"]
 
 
 def caller() -> Caller:
     """Return the innermost line of the app's own code; where there is none, of what has called an
     HTTP library.
     """
-    frame: Optional[FrameType] = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files
-    installed: Optional[FrameType] = None
-    last = frame
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _CLIENTS:
-            if _is_of_app(frame.f_code.co_filename):
-                return _named(frame)
-            installed = installed or frame
-        last, frame = frame, frame.f_back
-    found = installed or last
-    return Caller("?", "?") if found is None else _named(found)
-
-
-def _is_of_app(path: str) -> bool:
-    return not path.startswith((_STDLIB, "<frozen")) and not any(
-        part in path for part in _INSTALLED
-    )
-
-
-def _named(frame: FrameType) -> Caller:
-    code = frame.f_code
-    return Caller(
-        f"{code.co_filename}:{frame.f_lineno}", getattr(code, "co_qualname", code.co_name)
-    )
+    return caller_on(sys._getframe(1))  # noqa: SLF001 - inspect.stack() reads source files

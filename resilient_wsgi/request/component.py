@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .worker_parts import WorkerParts
 
 _GONE = {AUTO: AUTO, True: "on", False: "off"}
+FIXED = 4  # of what `install` returns, so much does not depend on the process
 NO_APP = "no app is wrapped (INSTALLED_APPS or wrap())"
 
 
@@ -59,6 +60,7 @@ class Request(Component[settings.Request]):
             budget.in_words(),
             f"clients that are gone: {_GONE[options.client_gone]}",
             f"watchdog: {'on' if _watching(options, budget) else 'not needed'}",
+            *self._waits(options, budget),
             self._stacks(options),
         )
         return self._how
@@ -96,7 +98,9 @@ class Request(Component[settings.Request]):
             return (f"{NO_APP}: no deadline, no watchdog, no stacks on demand",)
         if self.parts is None:
             return self._how
-        lines = [*self._how[:-1], self._stacks(self.parts.options)]
+        options = self.parts.options
+        lines = [*self._how[:FIXED], *self._waits(options, Budget(options, self.context.server))]
+        lines.append(self._stacks(options))
         if self.parts.unshared:
             lines.append(f"killed workers are not reported: {self.parts.unshared}")
         return lines
@@ -147,6 +151,19 @@ class Request(Component[settings.Request]):
             watching = _watching(options, Budget(options, server))
             self.parts = WorkerParts(options, server, watching=watching)
         return self.parts
+
+    def _waits(self, options: settings.Request, budget: Budget) -> Sequence[str]:
+        """Return which waits are ended at the deadline in this process, or why only some are."""
+        if not _watching(options, budget) or options.mode == REPORT:
+            return ()
+        from . import ended_waits
+
+        if options.end_waits != ended_waits.SOCKETS:
+            return (ended_waits.KNOWN_ALONE,)
+        reason = ended_waits.why_not(options)
+        if reason:
+            return (f"{ended_waits.KNOWN_ALONE}: {reason}",)
+        return ("waits for any socket are ended at the deadline",)
 
     def _stacks(self, options: settings.Request) -> str:
         """Return how stacks can be seen in this process, or why they cannot."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from threading import get_ident
+from threading import get_ident, get_native_id
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ..core.environ import WAITED, method_and_path
@@ -31,9 +31,12 @@ class RequestDeadline(Deadline):
     `at` is infinity where there is none.
     """
 
-    __slots__ = ("client_fd", "client_gone", "environ", "start", "timed_out")
+    # `noticed`: what the watchdog has seen it wait for; not there until it has looked, because
+    # every request would pay for that
+    __slots__ = ("client_fd", "client_gone", "environ", "noticed", "start", "timed_out")
 
     of_request = True
+    noticed: str
 
     def __init__(
         self,
@@ -90,7 +93,8 @@ class RequestDeadline(Deadline):
 
     def doing(self) -> str:
         """Return what it waits for, as far as that is known, else `""`."""
-        return ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
+        waits = ", ".join(filter(None, (str(wait.doing) for wait in list(self.waits))))
+        return waits or getattr(self, "noticed", "")
 
 
 class ReportedDeadline(RequestDeadline):
@@ -103,13 +107,15 @@ class ReportedDeadline(RequestDeadline):
 
 class Slot:
     """What one thread works on: `request` is None between requests. `row` is its place in the
-    scoreboard, if it has one.
+    scoreboard, if it has one; `native` is the kernel's number of the thread, 0 if that is not
+    known.
     """
 
-    __slots__ = ("pid", "request", "row", "thread")
+    __slots__ = ("native", "pid", "request", "row", "thread")
 
-    def __init__(self, thread: int, row: Optional[ThreadRow]) -> None:
+    def __init__(self, thread: int, row: Optional[ThreadRow], native: int = 0) -> None:
         self.thread = thread
+        self.native = native
         self.pid = os.getpid()
         self.request: Optional[RequestDeadline] = None
         self.row = row
@@ -145,6 +151,7 @@ class Running:
         """
         thread = get_ident()
         slot = self._resting.pop(thread, None) or Slot(thread, self._free_row())
+        slot.native = get_native_id()  # after a rest the thread may be another one of that name
         self.slots[thread] = slot
         wake, self._wake = self._wake, None
         if wake is not None:

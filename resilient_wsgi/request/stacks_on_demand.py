@@ -21,6 +21,7 @@ from . import stack_dumps
 from .running import Running, running
 from .stack_dumps import OnSignal
 from .stacks_socket import StacksSocket
+from .waiting import Waiting
 
 _guard = Guard("request")
 
@@ -31,12 +32,18 @@ class StacksOnDemand:
     """
 
     def __init__(
-        self, options: Request, server: Server, table: Running = running, system: System = SYSTEM
+        self,
+        options: Request,
+        server: Server,
+        waiting: Optional[Waiting] = None,
+        table: Running = running,
+        system: System = SYSTEM,
     ) -> None:
         self.no_socket = ""
         self.no_signal = ""
         self.socket: Optional[StacksSocket] = None
         self._signal: Optional[OnSignal] = None
+        self._waiting = waiting
         self._table = table
         self._system = system
         try:
@@ -68,9 +75,11 @@ class StacksOnDemand:
         """
         if self._signal is not None:
             self._signal.trim()
-        return stack_dumps.report(
-            self._table.requests(), self._system.monotonic(), without=threading.get_ident()
-        )
+        requests, now = self._table.requests(), self._system.monotonic()
+        if self._waiting is not None:
+            for thread, request in requests:
+                self._waiting.note(thread, request, now)
+        return stack_dumps.report(requests, now, without=threading.get_ident())
 
     def close(self) -> None:
         """Take it all away, and let go of the directory, which is closed with the last reference to

@@ -10,6 +10,7 @@ are told by another thread.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import threading
@@ -22,10 +23,12 @@ from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
 from . import client, stack_dumps
+from .ended_waits import EndedWaits
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import RequestDeadline, Running, running
 from .stacks_socket import StacksSocket
+from .waiting import Waiting
 from .wakeup import Alarm
 
 # a request that begins while the thread sleeps may have a deadline as short as any: it is acted
@@ -43,14 +46,16 @@ STACKS_EVERY = 1.0
 SLOW_SHARE = 0.8
 
 _guard = Guard("request")
+_numbers = itertools.count(1)
 
 
 class Watched:
-    """What has been done about a request."""
+    """What has been done about a request. Its number is no other request's of this process."""
 
-    __slots__ = ("overdue", "request", "slow")
+    __slots__ = ("number", "overdue", "request", "slow")
 
     def __init__(self, request: RequestDeadline) -> None:
+        self.number = next(_numbers)
         self.request = request
         self.slow = False
         self.overdue = False
@@ -72,6 +77,8 @@ class Watchdog:
         soft: Optional[SoftTimeout] = None,
         heartbeat: Optional[GilWatchdog] = None,
         answering: Optional[StacksSocket] = None,
+        waiting: Optional[Waiting] = None,
+        ended_waits: Optional[EndedWaits] = None,
         table: Running = running,
         system: System = SYSTEM,
     ) -> None:
@@ -83,6 +90,8 @@ class Watchdog:
         self._soft = soft if options.soft_timeout else None
         self._heartbeat = heartbeat
         self._answering = answering
+        self._waiting = waiting
+        self._ended_waits = ended_waits
         self._table = table
         self._system = system
         self._watched: Dict[int, Watched] = {}
@@ -145,6 +154,8 @@ class Watchdog:
             return sleep
         self._idle_looks += 1
         if self._idle_looks == IDLE_LOOKS:
+            if self._waiting is not None:
+                self._waiting.forget()
             self._table.rest(self._wake)
         if self._idle_looks < IDLE_LOOKS + LAST_LOOKS:
             return sleep
@@ -194,7 +205,7 @@ class Watchdog:
         watched = self._watched.get(thread)
         if watched is None or watched.request is not request:
             watched = self._watched[thread] = Watched(request)
-        self._note(thread, request)
+        self._note(thread, request, now)
         slow_at = request.start + self._slow_after(request)
         if now >= slow_at and not watched.slow:
             watched.slow = True
@@ -237,10 +248,12 @@ class Watchdog:
         asked = request.limit if budget is None else budget.asked(request.environ)
         return max(asked, request.limit)
 
-    def _note(self, thread: int, request: RequestDeadline) -> None:
+    def _note(self, thread: int, request: RequestDeadline, now: float) -> None:
+        waiting = self._waiting
+        doing = request.doing() if waiting is None else waiting.note(thread, request, now)
         slot = self._table.slot_of(thread)
         if slot is not None and slot.row is not None and slot.request is request:
-            slot.row.note(request.doing())
+            slot.row.note(doing)
 
     def _say_slow(
         self, request: RequestDeadline, now: float, requests: List[Tuple[int, RequestDeadline]]
@@ -268,17 +281,28 @@ class Watchdog:
         count = len(waits) if self._report else sum(wait.interrupt() for wait in waits)
         soft = self._soft
         raised = soft is not None and not self._report and soft.interrupt(thread, request)
+        reason = ""
+        # what is registered comes first, and an exception, which C code may wait on through
+        if self._ended_waits is not None and not count and (watched.overdue or not raised):
+            count, reason = self._ended_waits.end(thread, request, watched.number, now)
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
-            method, path = method_and_path(request.environ)
-            self._announce(
-                RequestOverdue(
-                    method,
-                    path,
-                    now - request.start,
-                    request.limit,
-                    count,
-                    soft_timeout=raised,
-                    dry_run=self._report,
-                )
+            self._say_overdue(request, now, count, reason, soft_timeout=raised)
+
+    def _say_overdue(
+        self, request: RequestDeadline, now: float, count: int, reason: str, *, soft_timeout: bool
+    ) -> None:
+        method, path = method_and_path(request.environ)
+        self._announce(
+            RequestOverdue(
+                method,
+                path,
+                now - request.start,
+                request.limit,
+                count,
+                soft_timeout=soft_timeout,
+                dry_run=self._report,
+                waiting_for="" if count else request.doing(),
+                reason=reason,
             )
+        )

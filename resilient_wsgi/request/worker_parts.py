@@ -25,11 +25,13 @@ from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
-from . import stack_dumps
+from . import ended_waits, stack_dumps
+from .ended_waits import EndedWaits, Snapshot
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import running
 from .stacks_on_demand import StacksOnDemand, in_worker, usable
+from .waiting import Waiting
 from .watchdog import Watchdog
 
 _guard = Guard("request")
@@ -45,6 +47,10 @@ class WorkerParts:
         self.options = options
         self.server = server
         self._watching = watching
+        # at once: what the app opens while it is loaded in this very process is its own
+        self._snapshot = Snapshot()
+        self._unended = ended_waits.why_not(options)  # as the line at startup says
+        self._ends_waits()
         self._process: object = None  # whose they are
         self._clear()
 
@@ -58,6 +64,7 @@ class WorkerParts:
         self._soft: Optional[SoftTimeout] = None
         self._stop_counting: Callable[[], None] = _nothing
         self._beat_file: Optional[int] = None
+        self.waiting = Waiting()
 
     def start(self) -> None:
         """Put everything in place in this process; a part that cannot be had is left out."""
@@ -77,7 +84,9 @@ class WorkerParts:
                 )
         with _guard:
             self.stacks = (
-                StacksOnDemand(self.options, self.server) if in_worker(self.server) else None
+                StacksOnDemand(self.options, self.server, self.waiting)
+                if in_worker(self.server)
+                else None
             )
             if self.stacks is not None and self.stacks.no_socket:
                 _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
@@ -87,6 +96,7 @@ class WorkerParts:
             self._set_soft_timeout()
         if self._watching:
             self._watch()
+            self._say_unended()
         elif self.stacks is not None:
             with _guard:
                 self.stacks.start_thread()
@@ -111,6 +121,17 @@ class WorkerParts:
             self._soft.close()
         self._process = None
         self._clear()
+
+    def _ends_waits(self) -> bool:
+        """Return whether waits for sockets will be ended here, and note what is open by now."""
+        wanted = self._watching and self.options.end_waits == ended_waits.SOCKETS
+        return wanted and self._snapshot.get() is not None
+
+    def _say_unended(self) -> None:
+        with _guard:
+            reason = ended_waits.why_not(self.options)
+            if reason and reason not in (self._unended, frames.why_not()):
+                _logger.warning("%s: %s", ended_waits.KNOWN_ALONE, reason)
 
     def _watch(self) -> None:
         with _guard:
@@ -198,7 +219,14 @@ class WorkerParts:
             soft=self._soft,
             heartbeat=heartbeat,
             answering=self.stacks.socket if self.stacks is not None else None,
+            waiting=self.waiting,
+            ended_waits=self._make_ended_waits(),
         )
+
+    def _make_ended_waits(self) -> Optional[EndedWaits]:
+        if not self._ends_waits():
+            return None
+        return EndedWaits(self.options, self.announcer, self.waiting, self._snapshot.get())
 
     def _before_leaving(self) -> None:
         self.announcer.wait(0.5)

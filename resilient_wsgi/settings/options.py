@@ -304,6 +304,13 @@ class Request(Section):
         "Statements of Django: have PostgreSQL, MySQL, MariaDB and SQLite end those that would "
         "outlast the deadline. Costs the first three one round trip for each statement.",
     )
+    end_waits: str = option(
+        "sockets",
+        Choice("sockets", "known"),
+        "Waits at the deadline. `sockets`: a wait for a connection of any driver is ended, if no "
+        "other thread or process shares it; `known`: only those of HTTP clients and of "
+        "`deadline.interruptible()`.",
+    )
     slow_after: Union[float, str, None] = option(
         AUTO,
         Seconds(above=0, none="not reported", auto="80 % of the deadline"),

@@ -180,7 +180,7 @@ def test_what_is_no_socket_is_named_by_its_kind(tmp_path):
 
     cases = {
         "a lock": Waiter(lambda: lock.acquire(timeout=10)),
-        "sleep": Waiter(lambda: time.sleep(1)),
+        "the end of a sleep": Waiter(lambda: time.sleep(1)),
         "a pipe": Waiter(lambda: os.read(read_end, 1)),
         f"a file lock on {path}": Waiter(flock),
         "a child process": Waiter(lambda: subprocess.run(["sleep", "1"], check=True)),

@@ -1,0 +1,154 @@
+"""End the wait of an overdue request for any socket, whichever driver waits, in Python or in C.
+
+Which waits may be ended, and how that is done, is in host/waits_refusals.py and waits_chain.py.
+Here: for which request, and what is said about it.
+"""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+
+from ..core import app_lines, callers, frames
+from ..core.environ import method_and_path
+from ..core.system import PerProcess
+from ..events import Event, WaitEnded
+from ..host import procfs, waits_refusals, waits_sockets
+from ..host.waits import SOCKET
+from ..host.waits_chain import Still
+from ..host.waits_end import AGAIN, MOST_ENDS, REFUSED, Ends, Outcome
+from ..host.waits_sockets import Inherited
+from ..settings.options import REPORT, Request
+from .running import RequestDeadline, Running, running
+from .waiting import Waiting
+
+SOCKETS = "sockets"
+KNOWN_ALONE = "at the deadline only registered waits and those of HTTP clients are ended"
+# which of the ends of a request are told: more would be a client's retries, again and again
+_TOLD = (1, AGAIN, MOST_ENDS)
+_FORGET_EVERY = 256
+
+
+class Attempt(NamedTuple):
+    """How many waits were ended: none or one; `reason` says why none, where that is to be told."""
+
+    ended: int = 0
+    reason: str = ""
+
+
+_NOTHING = Attempt()
+
+
+def why_not(options: Request) -> str:
+    """Return why no wait for a socket will be ended in this process; `""` if they will, or are not
+    wanted to be.
+    """
+    if options.end_waits != SOCKETS or options.mode == REPORT:
+        return ""
+    return waits_refusals.of_process() or frames.why_not()
+
+
+class EndedWaits:
+    """Ends waits for sockets of this process's requests; for the watchdog."""
+
+    def __init__(
+        self,
+        options: Request,
+        announce: Callable[[Event], object],
+        waiting: Waiting,
+        inherited: Optional[Inherited],
+        table: Running = running,
+    ) -> None:
+        self._wanted = options.end_waits == SOCKETS and options.mode != REPORT
+        self._grace = options.overdue_grace
+        self._announce = announce
+        self._waiting = waiting
+        self._table = table
+        self._ends = None if inherited is None else Ends(inherited)
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<EndedWaits {self._ends if self._wanted else 'known'}>"
+
+    def end(self, thread: int, request: RequestDeadline, number: int, now: float) -> Attempt:
+        """End what the thread of a request waits for if that may be done; `number` is the request's
+        own.
+        """
+        # not if its client has gone, which has only brought the deadline forward
+        if not self._wanted or self._ends is None or now < request.due:
+            return _NOTHING
+        wait, slot = self._waiting.wait(thread), self._table.slot_of(thread)
+        if wait is None or slot is None or wait.kind != SOCKET:
+            return _NOTHING
+        frame = frames.frame_of(thread)
+        if frame is None:  # not to be looked at: who shares its connections could not be told
+            return Attempt(reason=frames.why_not())
+        if not callers.inside(frame):  # the server waits, for a slow client
+            return _NOTHING
+        outcome = self._ends.end(
+            wait,
+            number,
+            Still.attribute(slot, "request", request),
+            lambda: _functions(thread),
+            late=now >= request.due + self._grace,
+        )
+        return self._told(outcome, request, app_lines.caller_on(frame), now)
+
+    def _told(
+        self, outcome: Outcome, request: RequestDeadline, caller: app_lines.Caller, now: float
+    ) -> Attempt:
+        self._forget()
+        if outcome.ended:
+            if outcome.ends in _TOLD:
+                self._announce(_event(outcome, request, caller, now))
+            return Attempt(1)
+        return Attempt(reason=outcome.reason) if outcome.state == REFUSED else _NOTHING
+
+    def _forget(self) -> None:
+        self._count += 1
+        if self._count % _FORGET_EVERY == 0 and self._ends is not None:
+            self._ends.forget(procfs.tasks())
+
+
+def _event(
+    outcome: Outcome, request: RequestDeadline, caller: app_lines.Caller, now: float
+) -> WaitEnded:
+    wait = outcome.wait
+    method, path = method_and_path(request.environ)
+    return WaitEnded(
+        method,
+        path,
+        now - request.start,
+        request.limit,
+        kind="tcp" if wait.endpoint is not None and wait.endpoint.is_tcp else "unix",
+        peer=wait.peer,
+        service=wait.service,
+        connecting=wait.connecting,
+        caller=caller.line,
+        function=caller.function,
+        how="reset" if outcome.how == "reset" else "shutdown",
+        ends=outcome.ends,
+    )
+
+
+def _functions(thread: int) -> Iterator[Tuple[str, str]]:
+    """Yield module and function of each frame of a thread, the innermost first."""
+    frame: Optional[FrameType] = frames.frame_of(thread)
+    while frame is not None:
+        yield str(frame.f_globals.get("__name__", "")), frame.f_code.co_name
+        frame = frame.f_back
+
+
+def inherited() -> Optional[Inherited]:
+    """Return what this process has open by now, None where /proc does not tell."""
+    try:
+        return waits_sockets.snapshot()
+    except OSError:
+        return None
+
+
+class Snapshot(PerProcess[Optional[Inherited]]):
+    """What this process had open when it was first asked."""
+
+    def __init__(self) -> None:
+        super().__init__(inherited)
