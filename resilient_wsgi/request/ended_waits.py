@@ -85,6 +85,8 @@ class EndedWaits:
             return Attempt(reason=frames.why_not())
         if not callers.inside(frame):  # the server waits, for a slow client
             return _NOTHING
+        # by the time that it is told, the request may be over and its environ empty
+        named, caller = method_and_path(request.environ), app_lines.caller_on(frame)
         outcome = self._ends.end(
             wait,
             number,
@@ -92,17 +94,13 @@ class EndedWaits:
             lambda: _functions(thread),
             late=now >= request.due + self._grace,
         )
-        return self._told(outcome, request, app_lines.caller_on(frame), now)
-
-    def _told(
-        self, outcome: Outcome, request: RequestDeadline, caller: app_lines.Caller, now: float
-    ) -> Attempt:
         self._forget()
-        if outcome.ended:
-            if outcome.ends in _TOLD:
-                self._announce(_event(outcome, request, caller, now))
-            return Attempt(1)
-        return Attempt(reason=outcome.reason) if outcome.state == REFUSED else _NOTHING
+        if not outcome.ended:
+            return Attempt(reason=outcome.reason) if outcome.state == REFUSED else _NOTHING
+        if outcome.ends in _TOLD:
+            times = now - request.start, request.limit
+            self._announce(_event(outcome, named, times, caller))
+        return Attempt(1)
 
     def _forget(self) -> None:
         self._count += 1
@@ -111,15 +109,15 @@ class EndedWaits:
 
 
 def _event(
-    outcome: Outcome, request: RequestDeadline, caller: app_lines.Caller, now: float
+    outcome: Outcome,
+    named: Tuple[str, str],
+    times: Tuple[float, float],
+    caller: app_lines.Caller,
 ) -> WaitEnded:
     wait = outcome.wait
-    method, path = method_and_path(request.environ)
     return WaitEnded(
-        method,
-        path,
-        now - request.start,
-        request.limit,
+        *named,
+        *times,
         kind="tcp" if wait.endpoint is not None and wait.endpoint.is_tcp else "unix",
         peer=wait.peer,
         service=wait.service,

@@ -277,6 +277,8 @@ class Watchdog:
 
     def _end_waits(self, thread: int, watched: Watched, now: float) -> None:
         request = watched.request
+        # first: a request whose wait was ended may be over, and its environ empty
+        named = method_and_path(request.environ)
         waits = list(request.waits)
         count = len(waits) if self._report else sum(wait.interrupt() for wait in waits)
         soft = self._soft
@@ -287,22 +289,15 @@ class Watchdog:
             count, reason = self._ended_waits.end(thread, request, watched.number, now)
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
-            self._say_overdue(request, now, count, reason, soft_timeout=raised)
-
-    def _say_overdue(
-        self, request: RequestDeadline, now: float, count: int, reason: str, *, soft_timeout: bool
-    ) -> None:
-        method, path = method_and_path(request.environ)
-        self._announce(
-            RequestOverdue(
-                method,
-                path,
-                now - request.start,
-                request.limit,
-                count,
-                soft_timeout=soft_timeout,
-                dry_run=self._report,
-                waiting_for="" if count else request.doing(),
-                reason=reason,
+            self._announce(
+                RequestOverdue(
+                    *named,
+                    now - request.start,
+                    request.limit,
+                    count,
+                    soft_timeout=raised,
+                    dry_run=self._report,
+                    waiting_for="" if count else request.doing(),
+                    reason=reason,
+                )
             )
-        )
