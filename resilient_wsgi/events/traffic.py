@@ -157,7 +157,7 @@ class WaitEnded(Event):
         "(%(elapsed).2f s; caller %(caller)s in %(function)s%(times)s). Fix: give that client a "
         "timeout of its own, or this request more time (REQUEST.PATHS)"
     )
-    label_fields = ("kind", "service", "how", "connecting")
+    label_fields = ("kind", "how", "connecting")
     method: str
     path: str
     elapsed: float

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import FrameType
 from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
-from ..core import app_lines, callers, frames
+from ..core import app_entries, app_lines, frames
 from ..core.environ import method_and_path
 from ..core.system import PerProcess
 from ..events import Event, WaitEnded
@@ -83,7 +83,7 @@ class EndedWaits:
         frame = frames.frame_of(thread)
         if frame is None:  # not to be looked at: who shares its connections could not be told
             return Attempt(reason=frames.why_not())
-        if not callers.inside(frame):  # the server waits, for a slow client
+        if not app_entries.inside(frame):  # the server waits, for a slow client
             return _NOTHING
         # by the time that it is told, the request may be over and its environ empty
         named, caller = method_and_path(request.environ), app_lines.caller_on(frame)
