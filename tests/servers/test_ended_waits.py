@@ -205,13 +205,23 @@ def test_gevent_is_refused(partners):
         assert "ended the wait" not in server.log()
 
 
-@pytest.mark.parametrize("kind", ["uwsgi-threads", "gunicorn-gthread"])
+@pytest.mark.parametrize(
+    "kind",
+    [{"threads": 30, "listen": 100}, ["--workers=1", "--threads=30"]],
+    ids=["uwsgi", "gunicorn"],
+)
 def test_requests_that_end_before_their_deadline_are_never_touched(kind, partners):
-    """In a socket at half to nine tenths of their time."""
-    shown = random.Random(16)
-    with serving(kind, partners, {"TIMEOUT": 0.5}) as server, ThreadPoolExecutor(2) as pool:
-        paths = [f"/echo/{shown.uniform(0.25, 0.45):.3f}" for _ in range(60)]
-        late = [took > 0.5 for said, _, took in pool.map(lambda p: ask(server, p), paths)]
-        assert sum(late) < len(late) / 2
-        if not any(late):
-            assert "ended the wait" not in server.log()
+    """In a socket at half to nine tenths of their time. Those that the machine has made late do
+    not count.
+    """
+    count = int(os.environ.get("REQUESTS", "600"))
+    at_random = random.Random(16)
+    paths = [f"/echo/{at_random.uniform(0.5, 0.9):.3f}" for _ in range(count)]
+    with serving(kind, partners, DEADLINE) as server, ThreadPoolExecutor(30) as pool:
+        asked = list(pool.map(lambda path: ask(server, path), paths))
+        in_time = [said for said, _, took in asked if took < 1]
+        assert in_time
+        assert set(in_time) == {"done"}
+        ended = server.log().count("ended the wait")
+        assert ended <= len(asked) - len(in_time)
+        print(f"{len(in_time)} of {count} in time, {ended} ended")
