@@ -154,7 +154,8 @@ class Request(Component[settings.Request]):
 
     def _waits(self, options: settings.Request, budget: Budget) -> Sequence[str]:
         """Return which waits are ended at the deadline in this process, or why only some are."""
-        if not _watching(options, budget) or options.mode == REPORT:
+        # without parts, as in a management command, it is not worth the import
+        if self.parts is None or not _watching(options, budget) or options.mode == REPORT:
             return ()
         from . import ended_waits
 

@@ -145,8 +145,31 @@ def inherited() -> Optional[Inherited]:
         return None
 
 
-class Snapshot(PerProcess[Optional[Inherited]]):
-    """What this process had open when it was first asked."""
+class WorkerWaits:
+    """What a worker needs for this; made where the app is loaded, which may be its master."""
 
-    def __init__(self) -> None:
-        super().__init__(inherited)
+    def __init__(self, options: Request) -> None:
+        self._options = options
+        self._said = why_not(options)  # in the line at startup
+        self._inherited: PerProcess[Optional[Inherited]] = PerProcess(self._open_by_now)
+        self._waiting = PerProcess(Waiting)
+        self._inherited.get()
+
+    def __repr__(self) -> str:
+        return f"<WorkerWaits {why_not(self._options) or self._options.end_waits}>"
+
+    def waiting(self) -> Waiting:
+        """Return what names the waits of this process."""
+        return self._waiting.get()
+
+    def ended_waits(self, announce: Callable[[Event], object]) -> EndedWaits:
+        """Return what ends the waits of this process."""
+        return EndedWaits(self._options, announce, self.waiting(), self._inherited.get())
+
+    def new_reason(self) -> str:
+        """Return what is to be logged if this process can do less than was said at startup."""
+        reason = why_not(self._options)
+        return "" if reason in ("", self._said, frames.why_not()) else f"{KNOWN_ALONE}: {reason}"
+
+    def _open_by_now(self) -> Optional[Inherited]:
+        return inherited() if self._options.end_waits == SOCKETS else None

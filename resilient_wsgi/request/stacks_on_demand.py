@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from ..core.guard import Guard
 from ..core.system import SYSTEM, System
@@ -21,7 +21,9 @@ from . import stack_dumps
 from .running import Running, running
 from .stack_dumps import OnSignal
 from .stacks_socket import StacksSocket
-from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from .waiting import Waiting
 
 _guard = Guard("request")
 

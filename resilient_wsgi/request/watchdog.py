@@ -14,7 +14,7 @@ import itertools
 import math
 import os
 import threading
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ..core.environ import method_and_path
 from ..core.guard import Guard
@@ -23,13 +23,15 @@ from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
 from . import client, stack_dumps
-from .ended_waits import EndedWaits
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import RequestDeadline, Running, running
 from .stacks_socket import StacksSocket
-from .waiting import Waiting
 from .wakeup import Alarm
+
+if TYPE_CHECKING:
+    from .ended_waits import EndedWaits
+    from .waiting import Waiting
 
 # a request that begins while the thread sleeps may have a deadline as short as any: it is acted
 # upon this much late
@@ -52,13 +54,14 @@ _numbers = itertools.count(1)
 class Watched:
     """What has been done about a request. Its number is no other request's of this process."""
 
-    __slots__ = ("number", "overdue", "request", "slow")
+    __slots__ = ("number", "overdue", "request", "slow", "spared")
 
     def __init__(self, request: RequestDeadline) -> None:
         self.number = next(_numbers)
         self.request = request
         self.slow = False
         self.overdue = False
+        self.spared = False
 
 
 class Watchdog:
@@ -213,9 +216,9 @@ class Watchdog:
         if now >= request.at and not request.client_gone:
             self._follow_harakiri(request, now)
         if now >= request.at:
-            self._end_waits(thread, watched, now)
+            spared = self._end_waits(thread, watched, now)
             limit = self._limit(request)
-            late = now >= request.start + limit + self._options.overdue_grace
+            late = not spared and now >= request.start + limit + self._options.overdue_grace
             if self._recycling is not None and late and stack_dumps.in_request(thread):
                 self._recycling.begin(request, now, limit)
         elif self._options.client_left != OFF and request.client_fd >= 0:
@@ -275,7 +278,10 @@ class Watchdog:
             self._row.write_stacks(text, now)
         return text
 
-    def _end_waits(self, thread: int, watched: Watched, now: float) -> None:
+    def _end_waits(self, thread: int, watched: Watched, now: float) -> bool:
+        """End what a request waits for; return whether it gets a moment to end by itself, because
+        its first wait for a socket was ended just now (that for a commit, after the grace).
+        """
         request = watched.request
         # first: a request whose wait was ended may be over, and its environ empty
         named = method_and_path(request.environ)
@@ -283,10 +289,11 @@ class Watchdog:
         count = len(waits) if self._report else sum(wait.interrupt() for wait in waits)
         soft = self._soft
         raised = soft is not None and not self._report and soft.interrupt(thread, request)
-        reason = ""
+        sockets, reason = 0, ""
         # what is registered comes first, and an exception, which C code may wait on through
         if self._ended_waits is not None and not count and (watched.overdue or not raised):
-            count, reason = self._ended_waits.end(thread, request, watched.number, now)
+            sockets, reason = self._ended_waits.end(thread, request, watched.number, now)
+            count += sockets
         if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
             watched.overdue = True
             self._announce(
@@ -301,3 +308,6 @@ class Watchdog:
                     reason=reason,
                 )
             )
+        spared = sockets > 0 and not watched.spared
+        watched.spared = watched.spared or spared
+        return spared

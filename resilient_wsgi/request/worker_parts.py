@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from threading import get_ident
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from ..core import frames
 from ..core.guard import Guard
@@ -25,14 +25,16 @@ from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
-from . import ended_waits, stack_dumps
-from .ended_waits import EndedWaits, Snapshot
+from . import stack_dumps
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import running
 from .stacks_on_demand import StacksOnDemand, in_worker, usable
-from .waiting import Waiting
 from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from .ended_waits import EndedWaits, WorkerWaits
+    from .waiting import Waiting
 
 _guard = Guard("request")
 _logger = named("request")
@@ -48,9 +50,7 @@ class WorkerParts:
         self.server = server
         self._watching = watching
         # at once: what the app opens while it is loaded in this very process is its own
-        self._snapshot = Snapshot()
-        self._unended = ended_waits.why_not(options)  # as the line at startup says
-        self._ends_waits()
+        self._waits = self._make_waits() if watching else None
         self._process: object = None  # whose they are
         self._clear()
 
@@ -64,7 +64,6 @@ class WorkerParts:
         self._soft: Optional[SoftTimeout] = None
         self._stop_counting: Callable[[], None] = _nothing
         self._beat_file: Optional[int] = None
-        self.waiting = Waiting()
 
     def start(self) -> None:
         """Put everything in place in this process; a part that cannot be had is left out."""
@@ -84,7 +83,7 @@ class WorkerParts:
                 )
         with _guard:
             self.stacks = (
-                StacksOnDemand(self.options, self.server, self.waiting)
+                StacksOnDemand(self.options, self.server, self._waiting())
                 if in_worker(self.server)
                 else None
             )
@@ -122,19 +121,24 @@ class WorkerParts:
         self._process = None
         self._clear()
 
-    def _ends_waits(self) -> bool:
-        """Return whether waits for sockets will be ended here, and note what is open by now."""
-        wanted = self._watching and self.options.end_waits == ended_waits.SOCKETS
-        return wanted and self._snapshot.get() is not None
-
     def _say_unended(self) -> None:
         with _guard:
-            reason = ended_waits.why_not(self.options)
-            if reason and reason not in (self._unended, frames.why_not()):
-                _logger.warning("%s: %s", ended_waits.KNOWN_ALONE, reason)
+            unended = "" if self._waits is None else self._waits.new_reason()
+            if unended:
+                _logger.warning("%s", unended)
+
+    def _make_waits(self) -> WorkerWaits:
+        from .ended_waits import WorkerWaits  # 8 ms, which only a watchdog is worth
+
+        return WorkerWaits(self.options)
+
+    def _waiting(self) -> Optional[Waiting]:
+        return None if self._waits is None else self._waits.waiting()
 
     def _watch(self) -> None:
         with _guard:
+            if self._waits is None:  # nobody but the app knew that there would be deadlines
+                self._waits = self._make_waits()
             self.watchdog = self._make_watchdog()
             self.watchdog.start()
 
@@ -219,14 +223,12 @@ class WorkerParts:
             soft=self._soft,
             heartbeat=heartbeat,
             answering=self.stacks.socket if self.stacks is not None else None,
-            waiting=self.waiting,
-            ended_waits=self._make_ended_waits(),
+            waiting=self._waiting(),
+            ended_waits=self._ended_waits(),
         )
 
-    def _make_ended_waits(self) -> Optional[EndedWaits]:
-        if not self._ends_waits():
-            return None
-        return EndedWaits(self.options, self.announcer, self.waiting, self._snapshot.get())
+    def _ended_waits(self) -> Optional[EndedWaits]:
+        return None if self._waits is None else self._waits.ended_waits(self.announcer)
 
     def _before_leaving(self) -> None:
         self.announcer.wait(0.5)

@@ -16,7 +16,7 @@ from resilient_wsgi.core.app_entries import calls_the_app
 from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import RequestOverdue, WaitEnded
 from resilient_wsgi.host import waits, waits_refusals, waits_sockets
-from resilient_wsgi.request import ended_waits, locks
+from resilient_wsgi.request import ended_waits, locks, stack_dumps
 from resilient_wsgi.request.ended_waits import EndedWaits
 from resilient_wsgi.request.running import RequestDeadline, Running
 from resilient_wsgi.request.waiting import Waiting
@@ -213,6 +213,32 @@ def test_if_the_client_is_gone_its_deadline_is_not_the_requests_own(connection):
     scene.watchdog.look()
     assert thread.is_alive()
     scene.look_until(lambda: not thread.is_alive(), 10)
+
+
+def test_a_worker_is_not_replaced_in_the_moment_in_which_the_wait_for_a_commit_is_ended(
+    connection, monkeypatch
+):
+    scene, begun = Scene(overdue_grace=5.0), []
+    monkeypatch.setattr(stack_dumps, "in_request", lambda thread: True)
+
+    class Recycling:
+        under_way = False
+        begin = staticmethod(lambda *_: begun.append(1))
+        go_on = staticmethod(lambda *_: None)
+
+    scene.watchdog._recycling = Recycling
+
+    def commit():
+        return connection.recv(1)
+
+    thread = scene.request(commit)
+    blocked(thread)
+    scene.clock.advance(14)
+    scene.watchdog.look()
+    assert thread.is_alive()
+    assert "commit" in scene.events(RequestOverdue)[0].reason
+    scene.look_until(lambda: not thread.is_alive(), 1)
+    assert begun == []
 
 
 def test_a_lock_is_named_with_who_holds_it():
