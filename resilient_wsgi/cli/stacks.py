@@ -153,12 +153,13 @@ def _fields(worker: Worker, requests: Requests) -> Dict[str, object]:
         "complete": worker.complete,
         "problem": "" if worker.answer else _problem(worker),
         "refusal": worker.refusal,
-        "requests": [_request(each) for each in requests.get(worker.inner_pid, ())],
+        "requests": [request_fields(each) for each in requests.get(worker.inner_pid, ())],
         "stacks": _lines(worker.answer or worker.dump),
     }
 
 
-def _request(found: Request) -> Dict[str, object]:
+def request_fields(found: Request) -> Dict[str, object]:
+    """Return a request as `--json` has it."""
     seconds = round(time.monotonic() - found.begun, 3)
     return {
         "method": found.method, "path": found.path, "seconds": seconds, "waits_for": found.doing,

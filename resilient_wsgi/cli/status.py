@@ -1,4 +1,5 @@
-"""Show the true depth of each listen queue of a running instance, and its processes.
+"""Show the true depth of each listen queue of a running instance, its processes, and the requests
+that have run for a second, with what they wait for.
 
 Works from outside, by the pid of the master, on UNIX sockets too. Needs the right to read the
 instance's /proc/PID/fd (the same user, or root) and to be in its network namespace.
@@ -9,15 +10,17 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from ..core.text import printable
+from ..errors import Unavailable
 from ..host import procfs, sockets
 from ..host.sockets import Listener
 from ..settings.options import Backlog
 from . import target
 from .output import answer
 
+LISTED_AFTER = 1.0  # seconds
 EXIT_CODES = {
     0: "there is room in every listen queue",
     1: "a listen queue is full",
@@ -36,6 +39,11 @@ JSON = {
     "processes[].state": "R, S, D, Z or T, as in proc(5)",
     "processes[].threads": "",
     "processes[].command": "its command line",
+    "requests[].pid": "of the worker, in its own namespace",
+    "requests[].method": "of a request that has run for a second",
+    "requests[].path": "",
+    "requests[].seconds": "how long it has run",
+    "requests[].waits_for": "empty if that is not known",
 }
 
 
@@ -70,15 +78,47 @@ def run(arguments: argparse.Namespace) -> int:
         raise target.CannotLook(msg)
     queues, own = by_use(found, processes, known)
     allowed = sockets.somaxconn()
+    running = requests(pid)
     report = {
         "pid": pid,
         "somaxconn": allowed,
         "listen_queues": [queue._asdict() for queue in queues],
         "masters_own": [queue._asdict() for queue in own],
         "processes": [asdict(process) for process in processes],
+        "requests": running,
     }
-    answer(arguments, report, render(pid, queues, processes, allowed, own))
+    lines = [*render(pid, queues, processes, allowed, own), *request_lines(running)]
+    answer(arguments, report, lines)
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
+
+
+def requests(pid: int) -> List[Dict[str, Any]]:
+    """Return the requests that have run for a second, the longest first, as the workers of an
+    instance of ours have noted them.
+    """
+    from ..shm import instance
+    from . import stacks
+
+    with suppress(Unavailable, OSError):
+        found = [
+            {"pid": worker, **stacks.request_fields(each)}
+            for worker, each_of in stacks.running(instance.find(pid)).items()
+            for each in each_of
+        ]
+        listed = [each for each in found if float(str(each["seconds"])) >= LISTED_AFTER]
+        return sorted(listed, key=lambda each: -float(str(each["seconds"])))
+    return []
+
+
+def request_lines(running: List[Dict[str, Any]]) -> List[str]:
+    """Return the lines of requests for a terminal."""
+    lines = [
+        f"{each['pid']:>8}  {each['seconds']:>7.1f}  {printable(each['method'])} "
+        + printable(each["path"])
+        + (f", waiting for {printable(each['waits_for'])}" if each["waits_for"] else "")
+        for each in running
+    ]
+    return ["", f"{'worker':>8}  seconds  request", *lines] if lines else []
 
 
 def by_use(

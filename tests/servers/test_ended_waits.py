@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import pwd
 import random
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.processes import Gunicorn, ToolMissing
+from resilient_wsgi import cli
 from resilient_wsgi.host import waits
 from tests.servers.requests_common import ROOT, get, running, stacks, variables
 
@@ -87,6 +89,14 @@ def serving(kind, partners, options=(), more=()):
         yield server
 
 
+def status(pid):
+    """Return what `resilient-wsgi status` prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        cli.main(["status", str(pid)])
+    return out.getvalue()
+
+
 def ask(server, path):
     """Return what a view says, which worker it was, and how long it took."""
     begin = time.monotonic()
@@ -152,6 +162,7 @@ def test_what_cannot_be_ended_is_named(kind, partners):
         assert "in hold (ended_waits_app.py:" in line.group(1)
         assert "GET /locked for" in (text := stacks(server.pid)[0])
         assert "waiting for a lock held by" in text
+        assert "GET /locked, waiting for a lock held by" in status(server.pid)
         ask(server, "/let-go")
         assert [each.result()[0] for each in (holding, waiting)] == ["done", "done"]
 
