@@ -18,10 +18,11 @@ import pytest
 
 from lab.processes import Gunicorn, ToolMissing
 from resilient_wsgi import cli
-from resilient_wsgi.host import waits
+from resilient_wsgi.host import waits, waits_chain
 from tests.servers.requests_common import ROOT, get, running, stacks, variables
 
 pytestmark = [
+    pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.servers,
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
 ]

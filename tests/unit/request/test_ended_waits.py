@@ -15,7 +15,7 @@ from resilient_wsgi.core import frames
 from resilient_wsgi.core.app_entries import calls_the_app
 from resilient_wsgi.deadline import Interruptible
 from resilient_wsgi.events import RequestOverdue, WaitEnded
-from resilient_wsgi.host import waits, waits_refusals, waits_sockets
+from resilient_wsgi.host import waits, waits_chain, waits_refusals, waits_sockets
 from resilient_wsgi.request import ended_waits, locks, stack_dumps
 from resilient_wsgi.request.ended_waits import EndedWaits
 from resilient_wsgi.request.running import RequestDeadline, Running
@@ -27,6 +27,7 @@ from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.testing import FakeClock
 
 pytestmark = [
+    pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
     pytest.mark.skipif("t" in sys.abiflags, reason="a free-threaded build"),
 ]
