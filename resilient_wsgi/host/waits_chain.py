@@ -80,13 +80,18 @@ class Still(NamedTuple):
         return partial(all, map(same, map(self.getter, (self.holder,)), (self.value,)))
 
 
-@functools.cache
 def why_not() -> str:
     """Return why this process cannot hold off what a peer sends while it ends a wait; "" if it can.
 
     Without that, an answer that arrives between the look and the end is lost, and the connection of
     a request that was served goes back to its pool broken (6 of 490 ends in a race made for it).
     """
+    return _no_filter(os.geteuid())
+
+
+@functools.cache
+def _no_filter(_user: int) -> str:
+    """Return why this user may attach no socket filter; a worker may be another than its master."""
     code = ctypes.create_string_buffer(_DROP_ALL)
     program = _Program(1, ctypes.cast(code, ctypes.c_void_p))
     with socket.socket() as sock:

@@ -13,7 +13,7 @@ from ..core import app_entries, app_lines, frames
 from ..core.environ import method_and_path
 from ..core.system import PerProcess
 from ..events import Event, WaitEnded
-from ..host import procfs, waits_refusals, waits_sockets
+from ..host import procfs, waits_chain, waits_refusals, waits_sockets
 from ..host.waits import SOCKET
 from ..host.waits_chain import Still
 from ..host.waits_end import AGAIN, MOST_ENDS, REFUSED, Ends, Outcome
@@ -45,7 +45,7 @@ def why_not(options: Request) -> str:
     """
     if options.end_waits != SOCKETS or options.mode == REPORT:
         return ""
-    return waits_refusals.of_process() or frames.why_not()
+    return waits_refusals.of_process() or frames.why_not() or waits_chain.why_not()
 
 
 class EndedWaits:
