@@ -522,6 +522,7 @@ def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(
             assert wait_until(
                 lambda: len(server.workers()) == 2 and load.get(server.port, "/", 30).good, 20
             )
+            assert wait_until(server.heeds_signals, 30)
             old = server.workers()
             os.kill(old[0], signal.SIGHUP)  # it is replaced by one that loads the app again
             assert wait_until(
