@@ -37,19 +37,19 @@ $(filter-out soak,$(MAKECMDGOALS)): soak
 endif
 
 docs: $(VENV)/.docs
-	$(PY) tools/settings_doc.py --check docs/settings.md
-	$(PY) tools/events_doc.py --check docs/events.md
-	$(PY) tools/cli_doc.py --check
+	$(PY) -m tools.settings_doc --check docs/settings.md
+	$(PY) -m tools.events_doc --check docs/events.md
+	$(PY) -m tools.cli_doc --check docs/cli.md
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
-	$(PY) tools/settings_doc.py > docs/settings.md
+	$(PY) -m tools.settings_doc > docs/settings.md
 
 events-doc: $(STAMP)
-	$(PY) tools/events_doc.py > docs/events.md
+	$(PY) -m tools.events_doc > docs/events.md
 
 cli-doc: $(STAMP)
-	$(PY) tools/cli_doc.py > .cli.md && mv .cli.md docs/cli.md
+	$(PY) -m tools.cli_doc > .cli.md && mv .cli.md docs/cli.md
 
 # nginx and wrk from the distribution where that can be done; without them the parts that need them are shown as skipped
 system:

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the verbs themselves: `python tools/cli_doc.py > docs/cli.md`."""
+"""Write docs/cli.md from the verbs themselves: `python -m tools.cli_doc > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Iterator, List, Mapping
 
 from resilient_wsgi.cli.main import VERBS, summary, verb
+from tools.page import cell, print_or_check
 
 if TYPE_CHECKING:
     from resilient_wsgi.cli.main import Verb
@@ -48,7 +49,7 @@ Run it as the user of the instance, or as root, on the same host and in the same
 
 def render() -> str:
     """Return the page."""
-    names = "\n".join(f"| [`{name}`](#{name}) | {_cell(summary(verb(name)))} |" for name in VERBS)
+    names = "\n".join(f"| [`{name}`](#{name}) | {cell(summary(verb(name)))} |" for name in VERBS)
     return "\n".join([HEAD.format(verbs=names), *(_section(name, verb(name)) for name in VERBS)])
 
 
@@ -58,7 +59,7 @@ def _section(name: str, module: Verb) -> str:
     parts = [f"## {name}\n", f"{(module.__doc__ or '').strip()}\n"]
     parts += ["| argument | default | what it does |\n| --- | --- | --- |", *_arguments(parser)]
     parts += ["\n| exit code | meaning |\n| --- | --- |"]
-    parts += [f"| {code} | {_cell(text)} |" for code, text in module.EXIT_CODES.items()]
+    parts += [f"| {code} | {cell(text)} |" for code, text in module.EXIT_CODES.items()]
     if module.JSON:
         parts += ["\n| field with `--json` | meaning |\n| --- | --- |", *_fields(module.JSON)]
     return "\n".join(parts) + "\n"
@@ -69,7 +70,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
         name = " ".join(filter(None, (", ".join(action.option_strings), _metavar(action))))
         default = "" if action.default in (None, False) else f"`{action.default}`"
         text = (action.help or "") % {"default": action.default}
-        yield f"| `{name}` | {default} | {_cell(text)} |"
+        yield f"| `{name}` | {default} | {cell(text)} |"
 
 
 def _metavar(action: argparse.Action) -> str:
@@ -81,23 +82,12 @@ def _metavar(action: argparse.Action) -> str:
 
 def _fields(fields: Mapping[str, str]) -> Iterator[str]:
     for path, text in fields.items():
-        yield f"| `{path}` | {_cell(text)} |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+        yield f"| `{path}` | {cell(text)} |"
 
 
 def main(arguments: List[str]) -> int:
-    """Print the page, or with `--check` tell whether docs/cli.md is current."""
-    if arguments[:1] == ["--check"]:
-        with open(PAGE, encoding="utf-8") as file:
-            current = file.read() == render()
-        if not current:
-            print("docs/cli.md is not current: run make cli-doc", file=sys.stderr)
-        return 0 if current else 1
-    sys.stdout.write(render())
-    return 0
+    """Print the page, or with `--check FILE` tell whether the file is current."""
+    return print_or_check(arguments, render(), "cli-doc")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write docs/events.md from the event classes: `python tools/events_doc.py > docs/events.md`."""
+"""Write docs/events.md from the event classes: `python -m tools.events_doc > docs/events.md`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typing
 from typing import Any, Dict, Iterator, List, Type
 
 from resilient_wsgi import events
+from tools.page import cell, print_or_check
 
 HEAD = """# Events
 
@@ -130,7 +131,7 @@ def _row(kind: Type[events.Event]) -> str:
     what = " ".join((inspect.getdoc(kind) or "").split())
     fields = "; ".join(_fields(kind))
     level = logging.getLevelName(kind.level)
-    return f"| `{kind.__name__}` | {level} | {_cell(what)} | {_cell(fields)} |\n"
+    return f"| `{kind.__name__}` | {level} | {cell(what)} | {cell(fields)} |\n"
 
 
 def _fields(kind: Type[events.Event]) -> Iterator[str]:
@@ -149,20 +150,9 @@ def _words(of: Any) -> str:
     return names.get(of, "texts")
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 def main(arguments: List[str]) -> int:
     """Print the page, or with `--check FILE` tell whether the file is current."""
-    if arguments[:1] == ["--check"]:
-        with open(arguments[1], encoding="utf-8") as file:
-            current = file.read() == render()
-        if not current:
-            print(f"{arguments[1]} is not current: run make events-doc", file=sys.stderr)
-        return 0 if current else 1
-    sys.stdout.write(render())
-    return 0
+    return print_or_check(arguments, render(), "events-doc")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the one table: `python tools/settings_doc.py > docs/settings.md`."""
+"""Write docs/settings.md from the one table: `python -m tools.settings_doc > docs/settings.md`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import Any, List, Sequence
 
 from resilient_wsgi.settings.options import PREFIX, SECTIONS, Option, table
+from tools.page import cell, print_or_check
 
 HEAD = f"""# Settings
 
@@ -57,8 +58,8 @@ def render() -> str:
 def _rows(options: Sequence[Option]) -> str:
     head = "| option | takes | default | what it is |\n| --- | --- | --- | --- |\n"
     return head + "".join(
-        f"| `{o.name}` | {_cell(o.kind.accepts)} | {_default(o.default, o.unit)} "
-        f"| {_cell(o.sentence)} |\n"
+        f"| `{o.name}` | {cell(o.kind.accepts)} | {_default(o.default, o.unit)} "
+        f"| {cell(o.sentence)} |\n"
         for o in options
     )
 
@@ -67,20 +68,9 @@ def _default(value: Any, unit: str) -> str:
     return f"`{value}`" + (f" {unit}" if unit and value is not None else "")
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 def main(arguments: List[str]) -> int:
     """Print the page, or with `--check FILE` tell whether the file is current."""
-    if arguments[:1] == ["--check"]:
-        with open(arguments[1], encoding="utf-8") as file:
-            current = file.read() == render()
-        if not current:
-            print(f"{arguments[1]} is not current: run make settings-doc", file=sys.stderr)
-        return 0 if current else 1
-    sys.stdout.write(render())
-    return 0
+    return print_or_check(arguments, render(), "settings-doc")
 
 
 if __name__ == "__main__":
