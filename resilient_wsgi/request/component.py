@@ -149,7 +149,9 @@ class Request(Component[settings.Request]):
             from .worker_parts import WorkerParts
 
             watching = _watching(options, Budget(options, server))
-            self.parts = WorkerParts(options, server, watching=watching)
+            self.parts = WorkerParts(
+                options, server, watching=watching, announcer=lambda: self.context.announce
+            )
         return self.parts
 
     def _waits(self, options: settings.Request, budget: Budget) -> Sequence[str]:

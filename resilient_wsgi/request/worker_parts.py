@@ -45,10 +45,18 @@ NO_FRAMES = "no stacks, no GIL_TIMEOUT, and no worker is replaced because of a r
 class WorkerParts:
     """What this worker has; `start` and `stop` are called by the server's hooks."""
 
-    def __init__(self, options: Request, server: Server, *, watching: bool) -> None:
+    def __init__(
+        self,
+        options: Request,
+        server: Server,
+        *,
+        watching: bool,
+        announcer: Callable[[], Announcer] = Announcer,
+    ) -> None:
         self.options = options
         self.server = server
         self._watching = watching
+        self._announcer = announcer  # of the process that asks
         # at once: what the app opens while it is loaded in this very process is its own
         self._waits = self._make_waits() if watching else None
         self._process: object = None  # whose they are
@@ -59,7 +67,7 @@ class WorkerParts:
         self.unshared = ""  # why not
         self.row: Optional[OwnRow] = None
         self.watchdog: Optional[Watchdog] = None
-        self.announcer = Announcer()
+        self.announcer = self._announcer()
         self.stacks: Optional[StacksOnDemand] = None
         self._soft: Optional[SoftTimeout] = None
         self._stop_counting: Callable[[], None] = _nothing
