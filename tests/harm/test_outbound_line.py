@@ -45,14 +45,6 @@ def upstream():
         yield server
 
 
-@pytest.fixture
-def seen():
-    caught = []
-    end = events.subscribe(caught.append)
-    yield caught
-    end()
-
-
 def http_client(url):
     connection = http.client.HTTPConnection(url.split("/")[2])
     try:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from bench.outbound.hostile import Hostile
-from resilient_wsgi import events
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings.options import Outbound
 
@@ -23,12 +22,3 @@ def server():
     """A partner that goes on for 6 s with whatever it does."""
     with Hostile() as hostile:
         yield hostile
-
-
-@pytest.fixture
-def seen():
-    """The events that are emitted during a test."""
-    caught = []
-    end = events.subscribe(caught.append)
-    yield caught
-    end()

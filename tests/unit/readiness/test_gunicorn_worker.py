@@ -65,14 +65,6 @@ def load(monkeypatch):
     servers.use(None)
 
 
-@pytest.fixture
-def said():
-    heard = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
-
-
 def leave_behind(row, **fields):
     """Have a row be that of a worker that is dead."""
     for name, value in {"pid": DEAD, "spawns": 1, **fields}.items():
@@ -83,28 +75,28 @@ def fail():
     raise ImportError("no_such")
 
 
-def test_a_load_that_goes_well_needs_no_pause_and_is_remembered(load, said):
+def test_a_load_that_goes_well_needs_no_pause_and_is_remembered(load, seen):
     assert load.run(lambda: "app") == "app"
     row = load.board.mine()
     assert (row.state, row.spawns, row.failures, load.notified) == (SERVING, 1, 0, 0)
     assert load.board.header.ever_served
-    assert not said
+    assert not seen
 
 
 def test_a_load_that_fails_ends_the_worker_and_the_successor_pauses_before_its_own(
-    load, said, capsys
+    load, seen, capsys
 ):
     with pytest.raises(Exited, match="29"):
         load.run(fail)
     assert "Traceback" in capsys.readouterr().err
-    assert [(event.worker, event.attempt, event.error) for event in said] == [
+    assert [(event.worker, event.attempt, event.error) for event in seen] == [
         (1, 1, "ImportError: no_such")
     ]
     began = load.system.monotonic()
     assert load.run(lambda: "app") == "app"
     assert 1.6 <= load.system.monotonic() - began <= 2.5
     assert load.notified >= 3
-    assert isinstance(said[-1], events.WorkerLoaded)
+    assert isinstance(seen[-1], events.WorkerLoaded)
 
 
 def test_a_worker_that_is_told_to_end_does_not_pause_to_the_end(load):
@@ -116,7 +108,7 @@ def test_a_worker_that_is_told_to_end_does_not_pause_to_the_end(load):
     assert load.notified == 0
 
 
-def test_the_successors_of_loads_that_were_killed_report_them_once_each(load, said):
+def test_the_successors_of_loads_that_were_killed_report_them_once_each(load, seen):
     rows = [load.board.row(n) for n in range(3)]
     leave_behind(rows[0], state=SERVING)
     for row in rows[1:]:
@@ -125,7 +117,7 @@ def test_the_successors_of_loads_that_were_killed_report_them_once_each(load, sa
         assert load.run(lambda: "app") == "app"
         load.board.mine().pid = DEAD
         load.board._mine.clear()  # the next one is another process
-    failed = [event for event in said if isinstance(event, events.LoadFailed)]
+    failed = [event for event in seen if isinstance(event, events.LoadFailed)]
     assert [(event.worker, event.error) for event in failed] == [(2, KILLED), (3, KILLED)]
 
 

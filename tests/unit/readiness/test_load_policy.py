@@ -30,14 +30,6 @@ def board():
     return board
 
 
-@pytest.fixture
-def said():
-    heard = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
-
-
 def policy(board, clock, *, respawns=True, chance=0.0, **options):
     settings = Readiness(**options)
     return LoadPolicy(
@@ -63,14 +55,14 @@ def test_a_load_in_a_worker_is_limited_unless_that_is_switched_off(board, clock)
     assert limits == [WORKER_LIMIT, 0, 7]
 
 
-def test_a_failure_is_logged_counted_and_paced(board, clock, said):
+def test_a_failure_is_logged_counted_and_paced(board, clock, seen):
     row = board.worker(1)
     decides = policy(board, clock, first_pause=1.0, max_pause=3.0)
     for attempt, pause in ((1, 1.0), (2, 2.0), (3, 3.0), (4, 3.0)):
         assert not decides.failed(row, 1, "ImportError: x\ny")
         assert (row.failures, row.state, row.error) == (attempt, PAUSING, r"ImportError: x\ny")
         assert decides.pause_left(row) == pause
-        assert (said[-1].worker, said[-1].attempt, said[-1].pause) == (1, attempt, pause)
+        assert (seen[-1].worker, seen[-1].attempt, seen[-1].pause) == (1, attempt, pause)
         clock.advance(pause)
         assert decides.pause_left(row) == 0
 
@@ -139,7 +131,7 @@ def test_how_a_load_was_killed_is_told_from_what_it_left(board, clock):
     assert row.crash == 0
 
 
-def test_a_load_that_succeeds_forgets_the_failures_and_is_remembered(board, clock, said):
+def test_a_load_that_succeeds_forgets_the_failures_and_is_remembered(board, clock, seen):
     row, decides = board.worker(1), policy(board, clock)
     decides.failed(row, 1, "x")
     board.header.failed_loads = 2
@@ -148,7 +140,7 @@ def test_a_load_that_succeeds_forgets_the_failures_and_is_remembered(board, cloc
     assert board.header.failed_loads == 0
     assert (row.failures, decides.pause_left(row)) == (0, 0)
     assert (board.header.served, board.header.ever_served) == (1, 1)
-    assert [str(event) for event in said if type(event) is events.WorkerLoaded] == [
+    assert [str(event) for event in seen if type(event) is events.WorkerLoaded] == [
         "worker 1 has its app again, after 1 failed loads"
     ]
 

@@ -71,14 +71,6 @@ def monitor(board, clock):
     servers.use(None)
 
 
-@pytest.fixture
-def said():
-    heard = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
-
-
 def test_a_worker_whose_readiness_cannot_change_looks_rarely(monitor, board):
     seldom, server = monitor(1)
     seldom.look()
@@ -122,7 +114,7 @@ def test_the_first_worker_that_serves_watches_over_the_others(monitor, board, cl
 @pytest.mark.parametrize("heals", [True, False])
 @pytest.mark.parametrize(("state", "problem"), [(LOADING, "loading"), (UNWATCHED, "no_app")])
 def test_a_peer_that_is_stuck_is_reported_once_and_recycled_if_that_is_wanted(
-    monitor, board, clock, said, state, problem, heals
+    monitor, board, clock, seen, state, problem, heals
 ):
     board.worker(3).state = state
     clock.advance(31)
@@ -130,13 +122,13 @@ def test_a_peer_that_is_stuck_is_reported_once_and_recycled_if_that_is_wanted(
     for _ in range(3):
         one.look()
         clock.advance(11)
-    reports = [event for event in said if isinstance(event, events.PeerStuck)]
+    reports = [event for event in seen if isinstance(event, events.PeerStuck)]
     assert [(event.worker, event.pid, event.problem) for event in reports] == [(3, 103, problem)]
     assert server.recycled == ([(103, state == LOADING)] if heals else [])
 
 
-def test_what_another_worker_has_reported_is_not_reported_again(monitor, board, clock, said):
+def test_what_another_worker_has_reported_is_not_reported_again(monitor, board, clock, seen):
     board.worker(3).state, board.worker(3).reported_pid = LOADING, 103
     clock.advance(31)
     monitor(1)[0].look()
-    assert not [event for event in said if isinstance(event, events.PeerStuck)]
+    assert not [event for event in seen if isinstance(event, events.PeerStuck)]
