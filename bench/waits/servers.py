@@ -4,55 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List
 
-QUIET: Dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+from lab.processes import free_port
+from lab.processes.account import QUIET, folder_for, run_as
+from lab.processes.base import find_tool
+
 HOST = "127.0.0.1"
 
 
-class Missing(Exception):
-    """A server is not installed here."""
-
-
 def find(name: str) -> str:
-    paths = ["/usr/sbin", "/usr/bin", *sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]
-    found = shutil.which(name, path=os.pathsep.join(paths))
-    if found is None:
-        msg = f"{name} is not installed"
-        raise Missing(msg)
-    return found
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def folder_of(user: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
-    become: Dict[str, Any] = {}
-    if os.geteuid() == 0:
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
-            msg = f"there is no user {user}"
-            raise Missing(msg) from None
-        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    folder = tempfile.mkdtemp(prefix="rw-waits-")
-    try:
-        if become:
-            os.chown(folder, become["user"], become["group"])
-        yield folder, {**QUIET, "cwd": folder, **become}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Return the path of a program of a distribution's server; raises `ToolMissing`."""
+    newest = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
+    return find_tool(name, "/usr/sbin", "/usr/bin", *newest)
 
 
 @contextlib.contextmanager
@@ -77,7 +46,7 @@ def running(command: List[str], port: int, how: Dict[str, Any], end: int) -> Ite
 @contextlib.contextmanager
 def postgres() -> Iterator[int]:
     initdb, program = find("initdb"), find("postgres")
-    with folder_of("postgres") as (folder, how):
+    with folder_for(run_as("postgres"), "rw-waits-") as (folder, how):
         make = [initdb, "-D", f"{folder}/data", "-U", "app", "-A", "trust", "-N"]
         subprocess.run(make, check=True, timeout=120, **how)
         port = free_port()
@@ -95,7 +64,7 @@ def postgres() -> Iterator[int]:
 @contextlib.contextmanager
 def mariadb() -> Iterator[int]:
     program, install = find("mariadbd"), find("mariadb-install-db")
-    with folder_of("mysql") as (folder, how):
+    with folder_for(run_as("mysql"), "rw-waits-") as (folder, how):
         data = [f"--datadir={folder}/data", f"--tmpdir={folder}"]
         make = [install, "--no-defaults", *data, "--auth-root-authentication-method=normal"]
         subprocess.run([*make, "--skip-name-resolve"], check=True, timeout=120, **how)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple
 
 from bench.report import machine
+from lab.processes import ToolMissing
 
 from . import servers
 from .rig import Result, attempt, fresh, name_of
@@ -292,7 +293,7 @@ def cells(only: List[str]) -> Iterator[Cell]:
         try:
             with server() as port:
                 yield from source(port)
-        except (servers.Missing, ImportError) as missing:
+        except (ToolMissing, ImportError) as missing:
             print(f"{source.__name__}: skipped, {missing}", file=sys.stderr)
 
 

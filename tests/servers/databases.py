@@ -15,10 +15,9 @@ import tempfile
 import pytest
 
 from lab.processes import wait_until
+from lab.processes.account import QUIET, folder_for, run_as
 from lab.processes.base import ToolMissing, find_tool
 from tests.servers.requests_common import ROOT
-
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def tools(*names):
@@ -35,25 +34,14 @@ def driver(*modules):
         pytest.skip(f"{modules[0]} not found")
 
 
-@contextlib.contextmanager
 def folder_of(user):
     """A temporary folder, and how to start what works in it: as `user`, if this is root, as whom no
     database runs.
     """
-    become = {}
-    if os.geteuid() == 0:
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
-            pytest.skip(f"databases do not run as root, and there is no user {user}")
-        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    folder = tempfile.mkdtemp(prefix="rw-db-")
     try:
-        if become:
-            os.chown(folder, become["user"], become["group"])
-        yield folder, {**QUIET, "cwd": folder, **become}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return folder_for(run_as(user), "rw-db-")
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
 
 
 @contextlib.contextmanager
