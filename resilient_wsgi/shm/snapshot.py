@@ -145,10 +145,6 @@ class Snapshot:
         """Return the row of the worker with a number, which counts from 1."""
         return self.row(number - 1)
 
-    def of_pid(self, pid: int) -> List[WorkerView]:
-        """Return the row of a process, by its pid in its own namespace: one, or none."""
-        return [row for row in self.rows if row.pid == pid and not row.released]
-
     @property
     def names(self) -> List[str]:
         """The table of names: what threads wait for refers to it."""

@@ -10,7 +10,6 @@ import time
 import pytest
 
 from resilient_wsgi import servers, threads
-from resilient_wsgi.events import subscribe
 from resilient_wsgi.servers import Identity
 from resilient_wsgi.servers.base import PROCESS, Server
 
@@ -51,12 +50,9 @@ def server():
 
 
 @pytest.fixture
-def happened():
+def happened(seen):
     """The events of the test."""
-    events = []
-    unsubscribe = subscribe(events.append)
-    yield events
-    unsubscribe()
+    return seen
 
 
 @pytest.fixture
