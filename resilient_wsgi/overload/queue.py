@@ -13,7 +13,8 @@ from .tolerance import Tolerance
 
 
 class Queue:
-    """`picked_up` is called for each request, the rest only where somebody waits.
+    """Each request is counted by `picked_up` (the middleware does the same inline, where every
+    request pays for a call); the rest is called only where something waits.
 
     After a look at an empty queue nothing is looked at for a tenth of a second: `calm_until`.
     """
