@@ -19,7 +19,7 @@ import pytest
 from resilient_wsgi.host import waits, waits_chain, waits_sockets
 from resilient_wsgi.host.waits_chain import RESET, Still
 from resilient_wsgi.host.waits_end import Ends
-from tests.unit.host.waiting import Slot, Waiter, closing
+from tests.unit.host.waiting import Slot, Waiter, closing, fresh_descriptors
 
 pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
@@ -82,6 +82,12 @@ def serving(kind):
         server.kill()
         server.wait()
         server.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_descriptors():
+    with fresh_descriptors():
+        yield
 
 
 @pytest.fixture

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterator, Optional
 
 from resilient_wsgi.host import waits, waits_sockets
 from resilient_wsgi.host.waits_chain import Still
 from resilient_wsgi.host.waits_end import Ends, Outcome
+
+
+@contextlib.contextmanager
+def fresh_descriptors(first: int = 300) -> Iterator[None]:
+    """Have all that is opened in the block get a number that nothing here has had yet.
+
+    A thread that another test has left in a call on a closed descriptor names its number for ever,
+    and a wait for what has that number by now is refused, as it must be.
+    """
+    taken = []
+    try:
+        while not taken or taken[-1] < first:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 class Slot:

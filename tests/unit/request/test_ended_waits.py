@@ -25,6 +25,7 @@ from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm.layout import Geometry
 from resilient_wsgi.shm.scoreboard import Scoreboard
 from resilient_wsgi.testing import FakeClock
+from tests.unit.host.waiting import fresh_descriptors
 
 pytestmark = [
     pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
@@ -90,6 +91,12 @@ class Scene:
 
     def events(self, kind):
         return [event for event in self.said if type(event) is kind]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_descriptors():
+    with fresh_descriptors():
+        yield
 
 
 @pytest.fixture
