@@ -8,13 +8,15 @@ call, Linux 6.4, 6.5 and the stable kernels of that summer). After the reset a `
 the socket look as a reset by the peer leaves it: poll says that it is readable, too, and what comes
 after the error is the end of file; without it psycopg 3 does not see that the connection is broken.
 
-Three things keep an answer from arriving between the look and the end, and the connection from
+Four things keep an answer from arriving between the look and the end, and the connection from
 going back to its pool broken:
 
 - The steps are one C call: `all(map(call, steps))` runs C functions through `ctypes.PyDLL` without
   a bytecode in between, so the GIL is not given up, and no Python code of the waiting thread runs.
 - A socket filter that drops all (`SO_ATTACH_FILTER`) holds off what the peer sends; if the wait is
   found to be over, the peer's kernel sends it again.
+- Nothing unread may be there once the filter is. A thread whose answer has come, and that another
+  processor is about to wake, still looks blocked: `/proc/self/task/TID/syscall` says so until then.
 - The scheduler does not let the thread interrupt this one (`SCHED_BATCH`, for the moment).
 """
 
@@ -42,6 +44,8 @@ _NO_ADDRESS = struct.pack("=H14x", 0)  # struct sockaddr with AF_UNSPEC
 _SHUT_RDWR = 2
 _SO_ATTACH_FILTER = _SO_GET_FILTER = 26
 _SO_DETACH_FILTER = 27
+_FIONREAD = 0x541B
+_WRITES = ("write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile")
 _DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)  # one instruction of classic BPF: return 0
 _call = operator.methodcaller("__call__")
 _whatever = (-2).__ne__  # no C function returns -2: true
@@ -116,7 +120,8 @@ class Chain:
             duplicate = stack.enter_context(_open(lambda: os.dup(wait.fd)))
             look = list(self._line(wait, stack))
             hold, release = self._holding(duplicate) if is_tcp else ([], [])
-            steps = [*self._looks(wait, duplicate, still, stack), *look, *hold, *look]
+            unread = self._nothing_unread(wait, duplicate) if is_tcp else []
+            steps = [*self._looks(wait, duplicate, still, stack), *look, *hold, *unread, *look]
             ways = iter(self._ways(duplicate, is_tcp=is_tcp))
             stack.enter_context(_kept_waiting(wait.thread))
             ctypes.set_errno(0)
@@ -211,6 +216,22 @@ class Chain:
                 )
             ],
         )
+
+    def _nothing_unread(self, wait: Wait, duplicate: int) -> List[Step]:
+        """Return the steps that are true if nothing of the peer's waits to be read, where it would
+        end the wait.
+        """
+        if wait.connecting or wait.call.name in _WRITES:
+            return []
+        count, nothing = ctypes.c_int(0), bytes(ctypes.sizeof(ctypes.c_int))
+        ask = self._library["ioctl"]
+        ask.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
+        ask.restype = operator.not_
+        return [
+            partial(ask, duplicate, _FIONREAD, ctypes.addressof(count)),
+            partial(self._compare(), ctypes.addressof(count), nothing, len(nothing)),
+            partial(operator.is_not, count, None),  # it is kept as long as the steps are
+        ]
 
     def _ways(self, duplicate: int, *, is_tcp: bool) -> List[Step]:
         """Return the ways to end it, the better one first."""

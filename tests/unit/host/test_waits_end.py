@@ -24,13 +24,19 @@ from resilient_wsgi.host.waits_chain import ENDED, FAILED, OVER, RESET, SHUTDOWN
 from resilient_wsgi.host.waits_end import REFUSED, Ends
 
 from .test_waits import READS, WRITES
-from .waiting import Waiter, closing, ends_without_listeners, silent
+from .waiting import Waiter, closing, ends_without_listeners, fresh_descriptors, silent
 
 pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
     pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.skipif("t" in sys.abiflags, reason="a free-threaded build"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_descriptors():
+    with fresh_descriptors():
+        yield
 
 
 @pytest.fixture
@@ -172,6 +178,36 @@ def test_a_look_that_finds_the_wait_over_lets_the_answer_in(server, ends):
             accepted.sendall(b"answer")
             waiter.join()
     assert waiter.result[1] == b"answer"
+
+
+def test_a_wait_whose_answer_is_there_to_be_read_is_over(ends):
+    """As between the arrival of an answer and the moment in which a processor wakes its reader."""
+    code = (
+        "import socket, sys\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "print(listener.getsockname()[1], flush=True)\n"
+        "sock = listener.accept()[0]\n"
+        "sock.sendall(b'half')\n"
+        "sys.stdin.readline()\n"
+        "sock.sendall(b' and half')\n"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        address = "127.0.0.1", int(child.stdout.readline())
+        with closing(socket.create_connection(address)) as (sock,):
+            assert select.select([sock], [], [], 10)[0]
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 13)
+            poller = select.poll()
+            poller.register(sock, select.POLLIN)
+            waiter = Waiter(lambda: poller.poll() and sock.recv(13))
+            assert waiter.end(ends, waiter.wait("poll")).state == OVER
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            waiter.join()
+            assert (waiter.result, waiter.error) == (b"half and half", None)
+        child.stdin.close()
 
 
 def test_a_filter_of_the_app_stays(ends, connection):
