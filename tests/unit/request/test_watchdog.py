@@ -414,10 +414,12 @@ def short_rest(monkeypatch):
 
 def test_without_its_pipe_it_goes_on_looking(short_rest, resting):
     alarm = resting.watchdog._alarm
-    os.close(alarm.fd)  # as apps do that make a daemon of themselves
-    os.close(alarm._write)
-    read, write = os.pipe()  # which has their numbers
-    assert {read, write} == {alarm.fd, alarm._write}
+    # as an app does that makes a daemon of itself, and opens a pipe, which gets their numbers
+    read, write = alarm.fd, alarm._write
+    ends = os.pipe()
+    for end, number in zip(ends, (read, write)):
+        os.dup2(end, number)
+        os.close(end)
     in_thread(resting.table.add_thread)
     assert wait_until(lambda: not rests(resting))
     resting.watchdog.stop()
