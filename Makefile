@@ -6,7 +6,7 @@ PY      = $(VENV)/bin/python
 JOBS   ?= 3
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc system databases debian-testing clean
+.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc troubleshooting-doc system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -40,6 +40,7 @@ docs: $(VENV)/.docs
 	$(PY) -m tools.settings_doc --check docs/settings.md
 	$(PY) -m tools.events_doc --check docs/events.md
 	$(PY) -m tools.cli_doc --check docs/cli.md
+	$(PY) -m tools.troubleshooting_doc --check docs/troubleshooting.md
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
@@ -47,6 +48,9 @@ settings-doc: $(STAMP)
 
 events-doc: $(STAMP)
 	$(PY) -m tools.events_doc > docs/events.md
+
+troubleshooting-doc: $(STAMP)
+	$(PY) -m tools.troubleshooting_doc > docs/troubleshooting.md
 
 cli-doc: $(STAMP)
 	$(PY) -m tools.cli_doc > .cli.md && mv .cli.md docs/cli.md

@@ -157,7 +157,7 @@ class Installation:
         except Unavailable as reason:
             return ComponentStatus(name, False, options.mode, (), str(reason))
         except Exception as error:  # the app must start without it rather than not at all
-            _logger.exception("%s could not be installed", name)
+            _logger.exception("[RW004] %s could not be installed", name)
             why_not = f"{type(error).__name__}: {error}"
             return ComponentStatus(name, False, options.mode, (), why_not)
 
@@ -220,7 +220,7 @@ def of_environment() -> Settings:
 
 def log_mistake(mistake: str) -> None:
     """Log a mistake in the settings that ends nothing."""
-    _logger.error("ignored, and the default is used: %s", mistake)
+    _logger.error("[RW003] ignored, and the default is used: %s", mistake)
 
 
 def current() -> Optional[Installation]:
@@ -242,7 +242,7 @@ def layers(settings: Settings) -> Iterator[Layer]:
             component.settings = settings
             layer = component.layer(options)
         except Exception:  # the app must start without it rather than not at all
-            _logger.exception("%s could not be put around an app", name)
+            _logger.exception("[RW005] %s could not be put around an app", name)
             continue
         if layer is not None:
             yield layer
@@ -282,7 +282,7 @@ def _open(front_door: Component[Settings], settings: Settings) -> None:
     try:
         front_door.install(settings)
     except Exception:  # the app must start
-        _logger.exception("%r could not be installed", front_door)
+        _logger.exception("[RW004] %r could not be installed", front_door)
 
 
 def _now(status: ComponentStatus) -> ComponentStatus:

@@ -19,8 +19,8 @@ from .settings.options import OFF, Settings
 _logger = named()
 
 NOT_INSTALLED = (
-    "wrap() without install(): outbound calls are not limited, threads are not stopped, log writes "
-    "may block. "
+    "[RW002] wrap() without install(): outbound calls are not limited, threads are not stopped, "
+    "log writes may block. "
     "Fix: call resilient_wsgi.install() before wrap()"
 )
 
@@ -69,7 +69,7 @@ def line(states: Sequence[str], settings: Settings) -> str:
     from . import __version__
 
     return (
-        f"resilient_wsgi {__version__} on {servers.detect().name}: {', '.join(states)}; "
+        f"[RW001] resilient_wsgi {__version__} on {servers.detect().name}: {', '.join(states)}; "
         f"requests: {deadline_of(settings)}{_killed_first(settings)}"
         f"{_unseen_hang_ups(settings)}"
     )

@@ -10,7 +10,7 @@ import threading
 # what lab/stderr/stderr_app.py writes for each request, and what the library says of lines that it
 # has dropped
 LINE = re.compile(rb"^line \d+ \d{9} \.+$", re.MULTILINE)
-NOTICE = re.compile(rb"^resilient_wsgi: (\d+) lines", re.MULTILINE)
+NOTICE = re.compile(rb"^resilient_wsgi: \[RW401\] (\d+) lines", re.MULTILINE)
 STALLED, CLOSED, SLOW, RETURNS = "stalled", "closed", "slow", "comes back"
 MANNERS = (STALLED, CLOSED, SLOW, RETURNS)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VERBS = {
     "drain": "cli.drain",
     "exec": "cli.exec",
+    "explain": "cli.explain",
     "ready": "cli.ready",
     "report": "cli.report",
     "stacks": "cli.stacks",

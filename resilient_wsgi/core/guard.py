@@ -53,7 +53,7 @@ class Guard:
         self._logged = now
         try:
             self._logger.error(
-                "error inside resilient_wsgi (%d so far); the app is not affected",
+                "[RW006] error inside resilient_wsgi (%d so far); the app is not affected",
                 self.caught,
                 exc_info=error,
             )

@@ -110,7 +110,9 @@ def _call(callback: Callback, module: ModuleType) -> None:
     try:
         callback(module)
     except Exception:
-        _logger.exception("error inside resilient_wsgi after the import of %s", module.__name__)
+        _logger.exception(
+            "[RW006] error inside resilient_wsgi after the import of %s", module.__name__
+        )
 
 
 when_imported = ImportHooks().add

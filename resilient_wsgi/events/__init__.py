@@ -130,8 +130,10 @@ def emit(event: Event) -> None:
     with _bus.guard:
         logger = named(event.component)
         if logger.isEnabledFor(event.level):
-            extra = {"resilient_wsgi": {"event": type(event).__name__, **event.fields()}}
-            logger.log(event.level, event.template, event.arguments(), extra=extra)
+            names = {"event": type(event).__name__, "code": event.code}
+            extra = {"resilient_wsgi": {**names, **event.fields()}}
+            template = f"[{event.code}] {event.template}" if event.code else event.template
+            logger.log(event.level, template, event.arguments(), extra=extra)
     publish(event)
 
 

@@ -42,6 +42,8 @@ class Event(Record):
     """
 
     component = "library"
+    code = ""
+    """What the line that is logged begins with: `resilient-wsgi explain CODE` explains it."""
     level = logging.WARNING
     template = ""
     """The message, a constant for each class, with `%(name)s` for fields and phrases."""

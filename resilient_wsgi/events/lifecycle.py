@@ -33,6 +33,7 @@ class ThreadStopped(Event):
     """A background thread ended after it was asked to stop."""
 
     component = "threads"
+    code = "RW501"
     level = logging.INFO
     template = "thread '%(name)s' stopped in %(seconds).2f s (%(reason)s)"
     name: str
@@ -46,6 +47,7 @@ class ThreadAbandoned(Event):
     """
 
     component = "threads"
+    code = "RW502"
     blocks = ("stack", "started")
     template = (
         "thread '%(name)s' did not stop within %(grace).1f s (%(reason)s) and was left behind, in\n"
@@ -62,6 +64,7 @@ class ExitAwaitsWork(Event):
     """A process that was asked to stop waits for `threads` and `jobs` that its requests started."""
 
     component = "threads"
+    code = "RW503"
     level = logging.INFO
     template = (
         "waiting up to %(seconds).1f s for work that requests have started (%(reason)s): %(work)s"
@@ -83,6 +86,7 @@ class JobsAbandoned(Event):
     """Jobs that requests have put into executors did not finish in the time that the exit had."""
 
     component = "threads"
+    code = "RW504"
     template = (
         "%(count)d jobs that requests have put into executors were not finished within "
         "%(seconds).1f s (%(reason)s); those not yet running are cancelled. Fix: to give them more "
@@ -97,6 +101,7 @@ class ThreadHoldsExit(Event):
     """Dry run: the exit waits for a thread that would have been left behind after its grace."""
 
     component = "threads"
+    code = "RW505"
     blocks = ("stack", "started")
     template = (
         "the exit waits for thread '%(name)s' (dry run, nothing was done), which is in\n%(stack)s\n"
@@ -111,6 +116,7 @@ class ThreadFailed(Event):
     """A registered background thread, or one run of a periodic one, ended with an exception."""
 
     component = "threads"
+    code = "RW506"
     level = logging.ERROR
     template = "background thread '%(name)s' failed: %(error)s"
     name: str
@@ -121,6 +127,7 @@ class StaleThread(Event):
     """A thread was started before the fork and does not run in this process."""
 
     component = "threads"
+    code = "RW507"
     blocks = ("started",)
     template = (
         "thread '%(name)s' does not run in this process: it was started before the fork. "
@@ -135,6 +142,7 @@ class ThreadRestarted(Event):
     """A thread that was started before the fork was restarted in this process."""
 
     component = "threads"
+    code = "RW508"
     blocks = ("started",)
     level = logging.INFO
     template = (
@@ -148,6 +156,7 @@ class ExecutorRestarted(Event):
     """An executor that was used before the fork was given new threads in this process."""
 
     component = "threads"
+    code = "RW509"
     blocks = ("started",)
     level = logging.INFO
     template = (
@@ -166,6 +175,7 @@ class LoadFailed(Event):
     """A worker could not load its app."""
 
     component = "readiness"
+    code = "RW601"
     level = logging.ERROR
     template = "worker %(worker)d has no app (%(error)s), attempt %(attempt)d; %(what_next)s"
     label_fields = ("next_try",)
@@ -183,6 +193,7 @@ class AppsMissing(Event):
     """A worker serves some of its apps; others could not be loaded."""
 
     component = "readiness"
+    code = "RW602"
     level = logging.ERROR
     template = "worker %(worker)d is degraded: %(missing)s (%(why)s); its other apps are served"
     worker: int
@@ -197,6 +208,7 @@ class WorkerLoaded(Event):
     """A worker has its app, after loads that failed."""
 
     component = "readiness"
+    code = "RW603"
     level = logging.INFO
     template = "worker %(worker)d has its app again, after %(failures)d failed loads"
     worker: int
@@ -207,6 +219,7 @@ class PeerStuck(Event):
     """A worker has been stuck without an app for `seconds`, as another worker found."""
 
     component = "readiness"
+    code = "RW604"
     template = "worker %(worker)d (pid %(pid)d) %(is_stuck)s for %(seconds).0f s; %(action)s"
     label_fields = ("problem", "recycled")
     worker: int
@@ -225,6 +238,7 @@ class InstanceEnded(Event):
     """No worker ever had an app, so the whole instance ends."""
 
     component = "readiness"
+    code = "RW605"
     level = logging.CRITICAL
     template = (
         "no worker ever loaded the app (failed tries of each: %(tries)d or more): the instance "
@@ -238,6 +252,7 @@ class WorkerExited(Event):
     """A worker exits, so that the master starts a new one."""
 
     component = "readiness"
+    code = "RW606"
     template = "worker %(worker)d (pid %(pid)d) exits: %(reason)s"
     label_fields = ("reason",)
     worker: int

@@ -53,6 +53,7 @@ class ClientGone(Event):
     """A request was taken from the queue whose client had hung up; the app was not called."""
 
     component = "request"
+    code = "RW206"
     level = logging.DEBUG
     template = "%(skipped)s %(method)s %(path)s: its client is gone"
     label_fields = ("dry_run",)
@@ -68,6 +69,7 @@ class ClientLeft(Event):
     """The client of a running request hung up; `interrupted` of its waits were ended."""
 
     component = "request"
+    code = "RW207"
     level = logging.INFO
     template = "the client of %(method)s %(path)s left after %(elapsed).2f s; %(ended)s"
     method: str
@@ -87,6 +89,7 @@ class RequestSlow(Event):
     """
 
     component = "request"
+    code = "RW201"
     blocks = ("stacks",)
     template = (
         "%(method)s %(path)s has run for %(elapsed).2f s%(of_limit)s (waited %(waited).2f s in the "
@@ -115,6 +118,7 @@ class RequestOverdue(Event):
     """
 
     component = "request"
+    code = "RW202"
     template = (
         "%(method)s %(path)s has passed its deadline of %(limit)g s; %(ended)s%(waits_for)s"
         "%(raised)s"
@@ -152,6 +156,7 @@ class WaitEnded(Event):
     """
 
     component = "request"
+    code = "RW203"
     template = (
         "ended the %(what)s %(target)s: %(method)s %(path)s has passed its deadline of %(limit)g s "
         "(%(elapsed).2f s; caller %(caller)s in %(function)s%(times)s). Fix: give that client a "
@@ -190,6 +195,7 @@ class WorkerRecycled(Event):
     """
 
     component = "request"
+    code = "RW204"
     level = logging.ERROR
     template = (
         "worker %(worker)d (pid %(pid)d) %(what)s: %(method)s %(path)s has run for %(elapsed).1f s;"
@@ -217,6 +223,7 @@ class WorkerKilled(Event):
     """
 
     component = "request"
+    code = "RW205"
     blocks = ("stacks",)
     level = logging.ERROR
     template = (
@@ -239,6 +246,7 @@ class RequestShed(Event):
     """A request was answered 503 because it had waited too long (in a dry run: would have been)."""
 
     component = "overload"
+    code = "RW303"
     level = logging.DEBUG
     template = (
         "%(shed)s %(method)s %(path)s: it had waited %(waited).2f s, %(allowed).2f s are allowed; "
@@ -264,6 +272,7 @@ class OverloadBegan(Event):
     """
 
     component = "overload"
+    code = "RW301"
     template = (
         "overloaded: requests that wait longer than %(allowed).2f s %(are)s answered 503 "
         "(%(depth)d in the queue%(because)s)"
@@ -288,6 +297,7 @@ class OverloadEnded(Event):
     """No request of this instance had to be shed for a while."""
 
     component = "overload"
+    code = "RW302"
     template = "overload over: %(shed)d requests %(were)s answered 503 in %(seconds).0f s"
     label_fields = ("dry_run",)
     shed: int
@@ -312,6 +322,7 @@ class OutboundTimedOut(Event):
     """
 
     component = "outbound"
+    code = "RW101"
     template = (
         "gave up on %(target)s after %(elapsed).1f s (phase %(phase)s, limit %(limit_s)s: "
         "%(source)s%(where)s%(in_request)s%(times)s).%(fix)s"
@@ -358,6 +369,7 @@ class OutboundUnbounded(Event):
     """
 
     component = "outbound"
+    code = "RW102"
     template = (
         "%(caller)s: call to %(host)s %(what)s (took %(elapsed).2f s); dry run, the call was not "
         "limited"
@@ -384,6 +396,7 @@ class DescriptorTakenOver(Event):
     """
 
     component = "stderr"
+    code = "RW402"
     level = logging.INFO
     template = "descriptor %(fd)d (%(whose)s%(kind)s) %(state)s"
     label_fields = ("kind", "method", "inherited", "dry_run")
@@ -404,6 +417,7 @@ class LinesDropped(Event):
     """Lines that found no room on a descriptor, reported when there is room again."""
 
     component = "stderr"
+    code = "RW401"
     template = (
         "%(lines)d lines (%(size_bytes)d bytes) dropped in %(seconds).1f s on descriptor %(fd)d"
     )
@@ -421,6 +435,7 @@ class BacklogSmall(Event):
     """
 
     component = "backlog"
+    code = "RW311"
     template = (
         "listen queue of %(socket)s: asked %(asked)d, effective %(effective)d (net.core.somaxconn "
         "here: %(allowed)d). %(fix)s"

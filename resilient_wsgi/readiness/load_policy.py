@@ -208,7 +208,9 @@ def limit_load_in_master(seconds: float) -> None:
     def end(_number: int, _frame: Optional[FrameType]) -> None:
         if os.getpid() == master:  # the signal may have come just before a fork
             os.write(
-                2, b"resilient_wsgi: the load in the master takes longer than %g s\n" % seconds
+                2,
+                b"resilient_wsgi: [RW607] the load in the master takes longer than %g s\n"
+                % seconds,
             )
             frames.dump(2)
             os._exit(FAILED_CODE)  # exit functions may be what hangs

@@ -86,7 +86,7 @@ class WorkerParts:
             except (OSError, Unavailable) as reason:
                 self.unshared = str(reason)
                 _logger.warning(
-                    "%s: killed workers will not be reported, nor stuck ones replaced",
+                    "[RW211] %s: killed workers will not be reported, nor stuck ones replaced",
                     self.unshared,
                 )
         with _guard:
@@ -96,9 +96,9 @@ class WorkerParts:
                 else None
             )
             if self.stacks is not None and self.stacks.no_socket:
-                _logger.warning("no stacks on demand: %s", self.stacks.no_socket)
+                _logger.warning("[RW212] no stacks on demand: %s", self.stacks.no_socket)
             if frames.why_not():
-                _logger.warning("%s: %s", NO_FRAMES, frames.why_not())
+                _logger.warning("[RW213] %s: %s", NO_FRAMES, frames.why_not())
         with _guard, contextlib.suppress(Unavailable):
             self._set_soft_timeout()
         if self._watching:
@@ -133,7 +133,7 @@ class WorkerParts:
         with _guard:
             unended = "" if self._waits is None else self._waits.new_reason()
             if unended:
-                _logger.warning("%s", unended)
+                _logger.warning("[RW214] %s", unended)
 
     def _make_waits(self) -> WorkerWaits:
         from .ended_waits import WorkerWaits  # 8 ms, which only a watchdog is worth

@@ -149,7 +149,7 @@ class Buffer:
         by = f"dropped in {self.drop_seconds:.1f} s by process {pid}"
         if self.inherits:  # their time is not known
             by = f"dropped by process {pid} and processes before it"
-        return f"resilient_wsgi: {lines} lines ({size_bytes} bytes) {by}\n".encode()
+        return f"resilient_wsgi: [RW401] {lines} lines ({size_bytes} bytes) {by}\n".encode()
 
     def enter(self) -> bool:
         """Take the token if it is free, without waiting; return whether this thread has it now."""

@@ -102,8 +102,8 @@ def _warn(reason: str) -> None:
     already = isinstance(sys.stderr, NonBlockingStream)
     if not already and servers.detect().identity().worker in (0, 1):
         _logger.warning(
-            "what uWSGI itself logs (requests, the master) can block every worker: %s. Fix: "
-            "RESILIENT_WSGI_STDERR_TAKE_OVER=true if no other service shares it, else "
+            "[RW403] what uWSGI itself logs (requests, the master) can block every worker: %s. "
+            "Fix: RESILIENT_WSGI_STDERR_TAKE_OVER=true if no other service shares it, else "
             "disable-logging; after `uid =`, start uWSGI behind `resilient-wsgi exec --`, which "
             "opens the log before the user changes",
             reason,

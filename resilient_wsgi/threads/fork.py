@@ -120,7 +120,8 @@ def _report_still_alive(names: Iterable[str]) -> None:
     still_alive = ", ".join(map(printable, names))
     if still_alive:
         _logger.warning(
-            "stale threads could not be marked as dead on this Python, and may hold up join(): %s",
+            "[RW512] stale threads could not be marked as dead on this Python, and may hold up "
+            "join(): %s",
             still_alive,
         )
 

@@ -118,7 +118,7 @@ def _succeeds(fn: Callable[[], object], label: str, on_error: str) -> bool:
     except Exception as error:
         if on_error == STOP:
             raise
-        _logger.exception("periodic work %r failed", label)
+        _logger.exception("[RW506] periodic work %r failed", label)
         emit(ThreadFailed(label, f"{type(error).__name__}: {error}"))
         return False
     return True

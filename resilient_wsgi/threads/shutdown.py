@@ -227,8 +227,8 @@ class ExitTimer:
         _sleep_until(self._timeouts.cut_at)
         frame = frames.frame_of(self._main)
         _logger.error(
-            "the exit of this process is cut short after %.1f s of the %.1f s that it may take%s; "
-            "it hangs in\n%s",
+            "[RW511] the exit of this process is cut short after %.1f s of the %.1f s that it may "
+            "take%s; it hangs in\n%s",
             time.monotonic() - self._timeouts.begun,
             self._timeouts.mercy,
             _children(),
@@ -266,7 +266,7 @@ def _unraisable(original: Callable[[Any], object], unraisable: Any) -> None:
     with contextlib.suppress(Exception):
         place = _place(unraisable)
         sys.stderr.write(
-            f"resilient_wsgi: cut short to end in time: {place}; what comes after it runs\n"
+            f"resilient_wsgi: [RW511] cut short to end in time: {place}; what comes after it runs\n"
         )
 
 

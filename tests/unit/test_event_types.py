@@ -129,10 +129,11 @@ def test_the_record_has_the_template_the_values_and_everything_as_a_dictionary(k
     events.emit(event)
     (record,) = caplog.records
     assert (record.name, record.levelno) == (f"resilient_wsgi.{kind.component}", kind.level)
-    assert record.msg is kind.template
+    assert record.msg == f"[{kind.code}] {kind.template}"
     assert record.args == event.arguments()
-    assert record.getMessage() == str(event)
-    assert record.resilient_wsgi == {"event": kind.__name__, **event.fields()}
+    assert record.getMessage() == f"[{kind.code}] {event}"
+    named = {"event": kind.__name__, "code": kind.code}
+    assert record.resilient_wsgi == {**named, **event.fields()}
     assert set(event.fields()) == set(types_of(kind))
     json.dumps([record.args, record.resilient_wsgi], allow_nan=False)
 

@@ -23,7 +23,7 @@ def test_an_event_is_logged_in_one_line_at_its_level(caplog):
     events.emit(DROPPED)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("resilient_wsgi.stderr", "WARNING")
-    assert record.getMessage() == "12 lines (1300 bytes) dropped in 4.5 s on descriptor 2"
+    assert record.getMessage() == "[RW401] 12 lines (1300 bytes) dropped in 4.5 s on descriptor 2"
 
 
 def test_where_logging_is_not_configured_the_line_says_who_speaks():
@@ -36,7 +36,7 @@ def test_where_logging_is_not_configured_the_line_says_who_speaks():
     )
     line = (
         r"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: "
-        r"12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
+        r"\[RW401\] 12 lines \(1300 bytes\) dropped in 4\.5 s on descriptor 2\n"
     )
     assert re.fullmatch(line, done.stderr)
 
@@ -112,8 +112,8 @@ def test_the_guard_logs_once_a_minute_and_counts_the_rest(caplog):
         raise ValueError("x")
     assert guard.caught == 4
     assert [r.getMessage().split(";")[0] for r in caplog.records] == [
-        "error inside resilient_wsgi (1 so far)",
-        "error inside resilient_wsgi (4 so far)",
+        "[RW006] error inside resilient_wsgi (1 so far)",
+        "[RW006] error inside resilient_wsgi (4 so far)",
     ]
 
 

@@ -18,7 +18,7 @@ from resilient_wsgi.stderr.wait_policy import NeverWait
 # nothing is waited for by a fake clock
 Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
 NOTICE = re.compile(
-    rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
+    rb"resilient_wsgi: \[RW401\] (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
 )
 
 

@@ -20,7 +20,7 @@ from resilient_wsgi.stderr.wait_policy import NeverWait
 
 Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
 NOTICE = re.compile(
-    rb"resilient_wsgi: (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
+    rb"resilient_wsgi: \[RW401\] (\d+) lines \((\d+) bytes\) dropped in \d+\.\d s by process \d+\n"
 )
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 LONGEST_WRITE = 0.05

@@ -94,7 +94,7 @@ def test_who_inherits_says_it_with_its_own_before_anything_else(pipe):
     pipe.read()
     heir.write("first\n")
     notice, first = pipe.read().splitlines()
-    assert notice.startswith(b"resilient_wsgi: 10 lines (50 bytes) dropped by process ")
+    assert notice.startswith(b"resilient_wsgi: [RW401] 10 lines (50 bytes) dropped by process ")
     assert notice.endswith(b" process %d and processes before it" % os.getpid())
     assert first == b"first"
     assert heir.dropped == (10, 50)

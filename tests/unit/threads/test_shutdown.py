@@ -222,7 +222,7 @@ def test_what_was_cut_short_is_said_in_a_line_and_looks_like_no_fault(ending):
         threading.Thread(target=hang).start()
         """)
     (where,) = re.findall(
-        "^resilient_wsgi: cut short to end in time: (.*); what comes after it runs$",
+        r"^resilient_wsgi: \[RW511\] cut short to end in time: (.*); what comes after it runs$",
         done.stderr,
         re.MULTILINE,
     )
