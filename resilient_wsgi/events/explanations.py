@@ -339,8 +339,8 @@ READINESS: Dict[str, Explanation] = {
     ),
     "RW607": Explanation(
         "the load in the master takes longer than ... s",
-        "The master imports the app (prefork), and READINESS.STARTUP_TIMEOUT is over: the stacks of "
-        "all threads follow, and the instance ends, so that its supervisor starts it again.",
+        "The master imports the app (prefork), and READINESS.STARTUP_TIMEOUT is over: the stacks "
+        "of all threads follow, and the instance ends, so that its supervisor starts it again.",
         "See in the stack what the import waits for, or raise the limit.",
         "readiness",
     ),
