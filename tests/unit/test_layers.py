@@ -22,6 +22,7 @@ FLOORS = (
     ("startup", "installation"),
     ("app",),
     ("django", "uwsgi", "testing"),
+    ("pytest_plugin",),
     ("cli", "__main__"),
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
