@@ -6,7 +6,7 @@ PY      = $(VENV)/bin/python
 JOBS   ?= 3
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc troubleshooting-doc system databases debian-testing clean
+.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc troubleshooting-doc dist system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -55,6 +55,15 @@ troubleshooting-doc: $(STAMP)
 cli-doc: $(STAMP)
 	$(PY) -m tools.cli_doc > .cli.md && mv .cli.md docs/cli.md
 
+# what is uploaded to PyPI, built twice to see that it is the same both times
+dist: $(VENV)/.dist
+	@rm -rf dist .dist-again
+	$(PY) -m build -o dist > /dev/null
+	$(PY) -m build -o .dist-again > /dev/null
+	cd dist && for each in *; do cmp "$$each" "../.dist-again/$$each" || exit 1; done
+	@rm -rf .dist-again
+	$(PY) -m twine check --strict dist/*
+
 # nginx and wrk from the distribution where that can be done; without them the parts that need them are shown as skipped
 system:
 	@sh tools/system-packages.sh
@@ -83,9 +92,13 @@ $(VENV)/.bench: $(STAMP)
 	$(PY) -m pip install -q -e '.[bench]'
 	@touch $@
 
+$(VENV)/.dist: $(STAMP)
+	$(PY) -m pip install -q -e '.[release]'
+	@touch $@
+
 $(VENV)/.docs: $(STAMP)
 	$(PY) -m pip install -q -e '.[docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mysql .debian-testing build dist site lab/report bench/results
+	rm -rf $(VENV) .mysql .debian-testing .dist-again build dist site lab/report bench/results
