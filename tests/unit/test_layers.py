@@ -19,6 +19,7 @@ FLOORS = (
     ("shm",),
     ("component",),
     COMPONENTS,
+    ("doctor",),
     ("startup", "installation"),
     ("app",),
     ("django", "uwsgi", "testing"),

@@ -1,0 +1,123 @@
+"""From paths to a subject: files are found, opened within limits, recognised and read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Iterator, List, Mapping, Optional
+
+from . import recognise
+from .machine import Machine
+from .read.uwsgi_export import Open
+from .subject import Source, Subject
+
+MOST_BYTES = 10 << 20
+MOST_FILES = 5000  # of a folder that is searched
+_NEVER = {"node_modules", "venv", "site-packages", "__pycache__", "build", "dist"}
+
+
+class CannotRead(ValueError):
+    """A file cannot be looked at; the text is the reason."""
+
+
+def from_texts(files: Mapping[str, str], machine: Optional[Machine] = None) -> Subject:
+    """Return the subject of an example: files by name, and `machine` for facts of the machine."""
+    described = Machine.described(files["machine"]) if "machine" in files else None
+    subject = Subject(machine or described)
+    texts = {name: text for name, text in files.items() if name != "machine"}
+
+    def open_file(path: str, within: str) -> Optional[Source]:
+        name = path or within
+        return Source(name, texts[name]) if name in texts else None
+
+    for name, text in texts.items():
+        _read(subject, Source(name, text), open_file)
+    return subject
+
+
+def from_paths(paths: List[str], subject: Subject) -> None:
+    """Add the files and, of folders, the files in them that some reader recognises."""
+    opener = _Opener(subject)
+    for path in paths:
+        if os.path.isdir(path):
+            for found in _files_in(path):
+                opener.look(found, asked=False)
+        else:
+            opener.look(path, asked=True)
+
+
+def read_text(path: str) -> str:
+    """Return the text of a regular file; raise `CannotRead` with the reason, or `OSError`."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CannotRead("not a regular file")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        msg = f"larger than {MOST_BYTES >> 20} MB"
+        raise CannotRead(msg)
+    if b"\0" in data:
+        raise CannotRead("not text")
+    return data.decode("utf-8", "surrogateescape")
+
+
+class _Opener:
+    """Opens files for the readers."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def look(self, path: str, *, asked: bool) -> None:
+        """Read a file; one that was asked for and cannot be looked at is reported."""
+        try:
+            source = Source(_shown(path), read_text(path))
+        except (OSError, CannotRead) as error:
+            if asked:
+                self._subject.skip(_shown(path), getattr(error, "strerror", None) or str(error))
+            return
+        if not _read(self._subject, source, self.open) and asked:
+            self._subject.skip(source.file, "of no format that the doctor knows")
+
+    def open(self, path: str, within: str) -> Optional[Source]:
+        """Open what a file includes: seen from that file, else from the working directory."""
+        if not path:
+            return self._subject.sources.get(within)
+        beside = os.path.join(os.path.dirname(within), path)
+        for place in (beside, path):
+            with contextlib.suppress(OSError, ValueError):
+                return self._keep(Source(_shown(place), read_text(place)))
+        self._subject.skip(path, f"included by {within}, and cannot be read")
+        return None
+
+    def _keep(self, source: Source) -> Source:
+        self._subject.sources.setdefault(source.file, source)
+        return source
+
+
+def _read(subject: Subject, source: Source, open_file: Open) -> bool:
+    kind = recognise.kind_of(os.path.basename(source.file), source.text)
+    if kind is None:
+        return False
+    known = source._replace(kind=kind)
+    subject.sources[source.file] = known
+    recognise.reader(kind).read(subject, known, open_file)
+    return True
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    count = 0
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            each for each in folders if each not in _NEVER and not each.startswith(".")
+        )
+        for name in sorted(names):
+            count += 1
+            if count > MOST_FILES:
+                return
+            yield os.path.join(path, name)
+
+
+def _shown(path: str) -> str:
+    full, here = os.path.abspath(path), os.getcwd()
+    return os.path.relpath(full, here) if full.startswith(here.rstrip("/") + "/") else full
