@@ -1,3 +1,3 @@
-"""The five incidents and an overload as runnable experiments, plain beside guarded, on real
+"""The five incidents and an overload as runnable experiments, without and with the library, on real
 servers.
 """

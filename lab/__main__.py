@@ -1,7 +1,7 @@
 """The incidents from the command line.
 
-python -m lab                          all of them, plain and then guarded
-python -m lab hung-upstream --plain    one of them, without the library
+python -m lab                          all of them, without and then with the library
+python -m lab hung-upstream --without  one of them, without the library
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     outcomes: Dict[str, List[Outcome]] = {}
     for incident in chosen.incidents or INCIDENTS:
-        for guarded in chosen.kinds:
-            outcomes.setdefault(incident, []).append(_run(incident, guarded=guarded))
+        for protected in chosen.kinds:
+            outcomes.setdefault(incident, []).append(_run(incident, protected=protected))
     seconds = time.monotonic() - begin
     page.write(REPORT, outcomes, seconds)
-    print(f"\n{table.render(outcomes)}\n\n{seconds:.0f} s in all; to look at: {REPORT}")
+    print(f"\n{table.render(outcomes)}\n\n{seconds:.0f} s in all; report: {REPORT}")
     return 0 if all(outcome.as_described for runs in outcomes.values() for outcome in runs) else 1
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lab", description="The incidents, plain beside guarded."
+        prog="python -m lab", description="The incidents, without and with the library."
     )
     parser.add_argument(
         "incidents", nargs="*", metavar="incident", help=f"{', '.join(INCIDENTS)}; all by default"
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
-        "--plain",
+        "--without",
         dest="kinds",
         action="store_const",
         const=(False,),
         help="only without the library",
     )
     kind.add_argument(
-        "--guarded", dest="kinds", action="store_const", const=(True,), help="only with the library"
+        "--with", dest="kinds", action="store_const", const=(True,), help="only with the library"
     )
     parser.set_defaults(kinds=(False, True))
     chosen = parser.parse_args(arguments)
@@ -62,9 +62,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
-def _run(incident: str, *, guarded: bool) -> Outcome:
-    print(f"{incident:20} {'guarded' if guarded else 'plain':8} ", end="", flush=True)
-    outcome = attempt(INCIDENTS[incident], guarded=guarded)
+def _run(incident: str, *, protected: bool) -> Outcome:
+    print(f"{incident:20} {'with' if protected else 'without':8} ", end="", flush=True)
+    outcome = attempt(INCIDENTS[incident], protected=protected)
     print(f"{outcome.seconds:5.1f} s  {outcome.words}", flush=True)
     return outcome
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ROOT / "examples" / "shop"
 # all that an operator adds to uwsgi.ini
-GUARDED_LINES: Dict[str, Option] = {
+PROTECTING_LINES: Dict[str, Option] = {
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
 }
@@ -30,7 +30,7 @@ def environment(**more: str) -> Iterator[Dict[str, str | None]]:
     """Give the environment of a shop with a fresh, migrated database, which is gone after the
     block.
 
-    Switches of the library that this process has inherited are not passed on: plain must be plain.
+    Switches of the library that this process has inherited are not passed on: without the library must be without it.
     """
     with tempfile.TemporaryDirectory(prefix="lab-shop-") as folder:
         database = Path(folder) / "shop.sqlite3"
@@ -63,13 +63,13 @@ def _inherited_switches() -> Dict[str, str | None]:
     return {name: None for name in os.environ if name.startswith(("SHOP_", "RESILIENT_WSGI"))}
 
 
-def options(*, guarded: bool, **more: Option) -> Dict[str, Option]:
-    """Return the uWSGI options of the shop; guarded adds the two lines and nothing else.
+def options(*, protected: bool, **more: Option) -> Dict[str, Option]:
+    """Return the uWSGI options of the shop; `protected` adds the two lines and nothing else.
 
     An underscore in a name stands for a hyphen.
     """
     chosen: Dict[str, Option] = {"master": True, "pythonpath": str(PROJECT), "module": "shop.wsgi"}
     chosen.update({name.replace("_", "-"): value for name, value in more.items()})
-    if guarded:
-        chosen.update(GUARDED_LINES)
+    if protected:
+        chosen.update(PROTECTING_LINES)
     return chosen

@@ -75,12 +75,14 @@ def compare(python: str) -> bool:
     """Run all tests with one interpreter; say what differs."""
     same = True
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        plain, adopted = (
+        unchanged, adopted = (
             prepare(python, Path(folder) / name, adopt=name == "adopted")
-            for name in ("plain", "adopted")
+            for name in ("unchanged", "adopted")
         )
         for test in TESTS:
-            without, with_ = pool.map(lambda run, test=test: failures(run, test), (plain, adopted))
+            without, with_ = pool.map(
+                lambda run, test=test: failures(run, test), (unchanged, adopted)
+            )
             word = "as without" if with_ == without else f"NOT as without: {without} became {with_}"
             print(f"{python}: {test}: {', '.join(with_)}: {word}", flush=True)
             same = same and with_ == without

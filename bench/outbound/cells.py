@@ -1,10 +1,10 @@
 """The cells of the matrix: each client against each misbehaviour of the other side, on real
 sockets.
 
-    python -m bench.outbound.cells guarded|plain SHARE SHARES SECONDS
+    python -m bench.outbound.cells with|without SHARE SHARES SECONDS
 
-prints one JSON line for each of its share of them: what it took, and what was raised. `guarded` has
-a total of 1 s and callers that give no timeout at all; `plain` has callers that give `timeout=1`,
+prints one JSON line for each of its share of them: what it took, and what was raised. `with` has
+a total of 1 s and callers that give no timeout at all; `without` has callers that give `timeout=1`,
 which is what can be done without the library.
 """
 
@@ -348,7 +348,7 @@ def run(
     """Measure a share of the cells, one after the other: several processes do it at once, so that
     no GIL delays them.
     """
-    if mode == "guarded":
+    if mode == "with":
         from resilient_wsgi import outbound
         from resilient_wsgi.settings.options import Outbound
 
@@ -357,7 +357,7 @@ def run(
         lab = Lab(seconds, folder)
         try:
             for cell in cells()[share::shares]:
-                yield measure(lab, cell, None if mode == "guarded" else TOTAL)
+                yield measure(lab, cell, None if mode == "with" else TOTAL)
         finally:
             lab.close()
 

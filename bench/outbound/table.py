@@ -21,8 +21,8 @@ from bench.outbound.cells import NAMES
 from bench.outbound.hostile import LONG
 from bench.report import machine
 
-# the plain ones mostly sleep; those with the library are to be exact
-PROCESSES = {"plain": 12, "guarded": 4}
+# the unprotected ones mostly sleep; those with the library are to be exact
+PROCESSES = {"without": 12, "with": 4}
 COLUMNS = ("http.client", "urllib.request", "urllib3 1.26", "urllib3 2", "requests", "httpx")
 
 Results = Dict[Tuple[str, str, bool], Dict[str, Any]]
@@ -56,14 +56,14 @@ def python_with_urllib3_1(folder: str) -> str:
     return python
 
 
-def table(plain: Results, guarded: Results, tls: bool) -> str:
+def table(unprotected: Results, protected: Results, tls: bool) -> str:
     lines = [
         "| the other side | " + " | ".join(COLUMNS) + " |",
         "| --- |" + " --- |" * len(COLUMNS),
     ]
     for scenario in NAMES:
         cells = [
-            cell(plain.get((name, scenario, tls)), guarded.get((name, scenario, tls)))
+            cell(unprotected.get((name, scenario, tls)), protected.get((name, scenario, tls)))
             for name in COLUMNS
         ]
         if any(cells):
@@ -71,21 +71,21 @@ def table(plain: Results, guarded: Results, tls: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(plain: Any, guarded: Any) -> str:
+def cell(unprotected: Any, protected: Any) -> str:
     """Return seconds without and with; what did not end in the client's own timeout class is
     marked.
     """
-    if plain is None or guarded is None:
+    if unprotected is None or protected is None:
         return ""
-    return f"{'' if plain['over'] else '> '}{plain['seconds']:.2f}{'' if plain['own'] else '†'} → **{guarded['seconds']:.2f}{'' if guarded['own'] else '†'}**"
+    return f"{'' if unprotected['over'] else '> '}{unprotected['seconds']:.2f}{'' if unprotected['own'] else '†'} → **{protected['seconds']:.2f}{'' if protected['own'] else '†'}**"
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="urllib3-1-") as folder:
         pythons = (sys.executable, python_with_urllib3_1(folder))
-        plain, guarded = (
+        unprotected, protected = (
             {k: v for p in pythons for k, v in measure(p, mode).items()}
-            for mode in ("plain", "guarded")
+            for mode in ("without", "with")
         )
     print(
         f"Measured on {machine('requests', 'urllib3', 'httpx', 'httpcore', 'wrapt')}, on a machine "
@@ -99,9 +99,9 @@ def main() -> None:
         "† did not raise the client's own timeout class (mostly: it went on to the end of what the "
         "other side does).\n"
     )
-    print("### Plain\n\n" + table(plain, guarded, tls=False))
-    print("### TLS\n\n" + table(plain, guarded, tls=True))
-    seconds = [r["seconds"] for r in guarded.values() if r["scenario"] != "retry-after"]
+    print("### Without TLS\n\n" + table(unprotected, protected, tls=False))
+    print("### TLS\n\n" + table(unprotected, protected, tls=True))
+    seconds = [r["seconds"] for r in protected.values() if r["scenario"] != "retry-after"]
     late = sum(not 1.0 <= s <= 1.15 for s in seconds)
     print(
         f"{len(seconds)} cells with the library took {min(seconds):.3f} to {max(seconds):.3f} s; "

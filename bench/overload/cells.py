@@ -21,7 +21,7 @@ from lab.measuring import load
 from lab.processes import Gunicorn, Nginx, Server
 from lab.processes.uwsgi import Option
 
-GUARDED: Dict[str, Option] = {
+PROTECTED: Dict[str, Option] = {
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
 }
@@ -98,18 +98,23 @@ class Outcome(NamedTuple):
 def serving(
     cell: Cell,
     runs: str,
-    guarded: bool = True,
+    protected: bool = True,
     found: Callable[[List[int]], object] = lambda _pids: None,
 ) -> Iterator[Union[int, str]]:
     """Run the servers, tell `found` the pids of the workers; yield where to ask."""
     env: Dict[str, str | None] = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs}
-    app = "bench.overload.overload_app:" + ("guarded" if guarded else "plain")
+    app = "bench.overload.overload_app:" + ("protected" if protected else "unprotected")
     with contextlib.ExitStack() as stack:
         if cell.shape == "gunicorn":
             server = stack.enter_context(OnUnixSocket(app, ["--workers=4"], env=env))
             yield server.path
             return
-        options = {**COMMON, **SHAPES[cell.shape], "module": app, **(GUARDED if guarded else {})}
+        options = {
+            **COMMON,
+            **SHAPES[cell.shape],
+            "module": app,
+            **(PROTECTED if protected else {}),
+        }
         uwsgi = stack.enter_context(Server(options, listen_on=cell.listen_on, env=env))
         found(uwsgi.workers())
         yield stack.enter_context(Nginx([uwsgi.address])).port
@@ -155,9 +160,9 @@ def ask(
         return begin, end, [answer for each in loads for answer in each.answers]
 
 
-def overload(cell: Cell, guarded: bool = True) -> Outcome:
+def overload(cell: Cell, protected: bool = True) -> Outcome:
     """Run one cell."""
-    with tempfile.NamedTemporaryFile() as runs, serving(cell, runs.name, guarded) as address:
+    with tempfile.NamedTemporaryFile() as runs, serving(cell, runs.name, protected) as address:
         load.burst(address, "/", cell.threads * 2, 10.0)
         can = capacity(address, cell)
         seconds = 25 + 3 * min(cell.patience) + (12 if cell.factor < 2 else 0)
@@ -216,7 +221,7 @@ def recovered(answers: Sequence[load.Answer], begin: float) -> float | None:
     return 0.0 if last is None else last + 1.0
 
 
-def main(part: str = "", plain: str = "") -> None:
+def main(part: str = "", both: str = "") -> None:
     """Print the table."""
     print(machine("uwsgi", "gunicorn"), "\n")
     print(
@@ -225,11 +230,11 @@ def main(part: str = "", plain: str = "") -> None:
     )
     for cell in CELLS:
         if part in cell.name:
-            for guarded in (False, True) if plain else (True,):
-                out = overload(cell, guarded)
+            for protected in (False, True) if both else (True,):
+                out = overload(cell, protected)
                 again = "over 8" if out.recovered is None else f"{out.recovered:.0f}"
                 print(
-                    f"| {cell.name} | {'with it' if guarded else 'plain'} | {out.capacity:.0f} | "
+                    f"| {cell.name} | {'with' if protected else 'without'} | {out.capacity:.0f} | "
                     f"{out.good:.1%} | {out.vain:.1%} | {out.shed:.0%} | {again} |",
                     flush=True,
                 )

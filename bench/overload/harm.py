@@ -114,7 +114,7 @@ async def _client(address: Any, scene: Scene, client: Client, came: float, rando
     return Said(came, purpose, statuses)
 
 
-def run(scene: Scene, guarded: bool = True) -> str:
+def run(scene: Scene, protected: bool = True) -> str:
     """Return the cells of a row."""
     cell = Cell(1, (1,), scene.shape, "0.1", scene.listen_on)
     pids: List[int] = []
@@ -125,7 +125,7 @@ def run(scene: Scene, guarded: bool = True) -> str:
 
     with contextlib.ExitStack() as stack:
         runs = stack.enter_context(tempfile.NamedTemporaryFile())
-        address = stack.enter_context(serving(cell, runs.name, guarded, found=pids.extend))
+        address = stack.enter_context(serving(cell, runs.name, protected, found=pids.extend))
         load.burst(address, SHORT, 8, 10)
         said = asyncio.run(drive(address, scene, stop))
     people = [each for each in said if not each.purpose]
@@ -144,16 +144,16 @@ def run(scene: Scene, guarded: bool = True) -> str:
     )
 
 
-def main(part: str = "", plain: str = "") -> None:
+def main(part: str = "", both: str = "") -> None:
     """Print the table."""
     print(machine("uwsgi"), "\n")
     print("| | | requests | answered in time | shed | good again after, s |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, scene in SCENES.items():
         if part in name:
-            for guarded in (False, True) if plain else (True,):
-                which = "with it" if guarded else "plain"
-                print(f"| {name} | {which} | {run(scene, guarded)} |", flush=True)
+            for protected in (False, True) if both else (True,):
+                which = "with" if protected else "without"
+                print(f"| {name} | {which} | {run(scene, protected)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Goodput under overload: twice what the service can do is asked of it, and clients give up after
 two seconds.
 
-Plain beside the library at default settings, and beside the library with a header and a target.
+Without the library, with it at default settings, and with it with a header and a target.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ COMMON: Dict[str, Option] = {
     "harakiri": 30,
     "pythonpath": str(ROOT),
 }
-GUARDED: Dict[str, Option] = {
-    "module": "bench.request.request_app:guarded",
+PROTECTED: Dict[str, Option] = {
+    "module": "bench.request.request_app:protected",
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
 }
 CASES: Dict[str, tuple[Dict[str, Option], Dict[str, str | None]]] = {
-    "plain": ({"module": "bench.request.request_app:plain"}, {}),
-    "guarded, at default settings": (GUARDED, {}),
-    "guarded, with the router's header and TARGET = 0.3": (GUARDED, TARGET),
+    "without": ({"module": "bench.request.request_app:unprotected"}, {}),
+    "with, at default settings": (PROTECTED, {}),
+    "with, with the router's header and TARGET = 0.3": (PROTECTED, TARGET),
 }
 
 

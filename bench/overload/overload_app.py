@@ -30,7 +30,7 @@ def seconds() -> float:
     return 0.1 if WORK == "constant" else float(WORK)
 
 
-def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+def unprotected(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
     """Answer after a while."""
     path = environ["PATH_INFO"]
     if WAITS:
@@ -45,4 +45,4 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes
 
 
 resilient_wsgi.install()
-guarded = resilient_wsgi.wrap(plain)
+protected = resilient_wsgi.wrap(unprotected)

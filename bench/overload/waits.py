@@ -13,7 +13,7 @@ import tempfile
 import time
 from typing import Dict, List, Tuple
 
-from bench.overload.cells import COMMON, GUARDED, SHAPES
+from bench.overload.cells import COMMON, PROTECTED, SHAPES
 from bench.report import machine
 from lab.measuring import load
 from lab.processes import Nginx, Server
@@ -30,8 +30,8 @@ def pairs(shape: str, listen_on: str, factor: float, seconds: float) -> List[Tup
         options = {
             **COMMON,
             **SHAPES[shape],
-            **GUARDED,
-            "module": "bench.overload.overload_app:guarded",
+            **PROTECTED,
+            "module": "bench.overload.overload_app:protected",
         }
         server = stack.enter_context(Server(options, listen_on=listen_on, env=env))
         nginx = stack.enter_context(Nginx([server.address], parameters=STAMP))

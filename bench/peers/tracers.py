@@ -127,28 +127,28 @@ def compare(names: List[str], folder: str, upstream: str) -> int:
         home, version = prepare(folder, name)
         for server in SERVERS:
             for order in ("tracer first", "library first"):
-                plain = answers(home, name, server, order, "off", upstream)
-                ours = answers(home, name, server, order, "on", upstream)
+                without = answers(home, name, server, order, "off", upstream)
+                with_ = answers(home, name, server, order, "on", upstream)
                 fine = {
                     on: sum(each.get(f"{c}/ok", "").startswith("200") for c in CLIENTS)
-                    for on, each in (("off", plain), ("on", ours))
+                    for on, each in (("off", without), ("on", with_))
                 }
                 limited = [c for c in CLIENTS if c not in NOT_LIMITED]
-                ended = [c for c in limited if ours.get(f"{c}/silent", "").startswith("504")]
+                ended = [c for c in limited if with_.get(f"{c}/silent", "").startswith("504")]
                 print(
                     f"| {name} {version} | {server} | {order} | {fine['off']} of {len(CLIENTS)} | "
                     f"{fine['on']} of {len(CLIENTS)} |"
                     f" {len(ended)} of {len(limited)} |", flush=True,
                 )  # fmt: skip
-                for each in (plain, ours):
+                for each in (without, with_):
                     if "start" in each:
                         print(f"  does not start: {each['start']}")
-                for case in sorted({*plain, *ours}):
-                    if case.endswith("/ok") and plain.get(case) != ours.get(case):
-                        print(f"  {case}: {plain.get(case)} -> {ours.get(case)}")
+                for case in sorted({*without, *with_}):
+                    if case.endswith("/ok") and without.get(case) != with_.get(case):
+                        print(f"  {case}: {without.get(case)} -> {with_.get(case)}")
                 worse += fine["on"] < fine["off"] or len(ended) < len(limited)
                 for client in set(limited) - set(ended):
-                    print(f"  {client}/silent: {ours.get(f'{client}/silent')}")
+                    print(f"  {client}/silent: {with_.get(f'{client}/silent')}")
     return 1 if worse else 0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 APP = "readiness_app"
-GUARD: Dict[str, Option] = {
+PROTECTION: Dict[str, Option] = {
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
 }
@@ -98,7 +98,7 @@ class Instance:
 
 
 def options(
-    naming: str = "module", *, lazy: bool = True, guarded: bool = True, **more: Option
+    naming: str = "module", *, lazy: bool = True, protected: bool = True, **more: Option
 ) -> Dict[str, Option]:
     """Return uWSGI's options. An underscore in a name stands for a hyphen."""
     chosen: Dict[str, Option] = {
@@ -110,8 +110,8 @@ def options(
     chosen.update(NAMINGS[naming])
     if lazy:
         chosen["lazy-apps"] = True
-    if guarded:
-        chosen.update(GUARD)
+    if protected:
+        chosen.update(PROTECTION)
     chosen.update({name.replace("_", "-"): value for name, value in more.items()})
     return chosen
 

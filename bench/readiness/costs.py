@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
 from bench import report
-from bench.readiness.cases import GUARD, Instance, instance, options
+from bench.readiness.cases import PROTECTION, Instance, instance, options
 from lab.measuring import load, procfs
 from lab.processes import Nginx, wait_until
 from resilient_wsgi.readiness.states import PAUSING
@@ -169,17 +169,17 @@ def _timed(command: Sequence[str]) -> Tuple[str, object]:
 
 def chain() -> Iterator[Row]:
     """50 chain reloads under load, nginx in front; a worker is cold for 0.3 s after its load."""
-    for guarded in (False, True):
-        yield _chain(guarded, 50 if guarded else 5)
+    for protected in (False, True):
+        yield _chain(protected, 50 if protected else 5)
 
 
-def _chain(guarded: bool, reloads: int) -> Row:
+def _chain(protected: bool, reloads: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         touch = Path(folder, "chain")
         touch.touch()
         chosen = {**checked(), "touch-chain-reload": str(touch), "worker-reload-mercy": 10}
-        if not guarded:
-            chosen = {key: value for key, value in chosen.items() if key not in GUARD}
+        if not protected:
+            chosen = {key: value for key, value in chosen.items() if key not in PROTECTION}
         with (
             instance(
                 chosen, env={"WARM_SECONDS": "0.3"}, ready="^WSGI app 0", listen_on="uwsgi"
@@ -196,11 +196,11 @@ def _chain(guarded: bool, reloads: int) -> Row:
             cold = sum(answer.status == "503" for answer in traffic.answers)
             failed = sum(not answer.good for answer in traffic.answers) - cold
             return (
-                "guarded" if guarded else "plain", reloads, len(traffic.answers), failed, cold,
+                "with" if protected else "without", reloads, len(traffic.answers), failed, cold,
                 f"{(time.monotonic() - begin) / reloads:.1f} s",
             )  # fmt: skip
 
 
 def checked() -> Dict[str, Option]:
     """Return the options of the app that has readiness checks."""
-    return {**options(processes=2), "module": "readiness_checked_app", **GUARD}
+    return {**options(processes=2), "module": "readiness_checked_app", **PROTECTION}

@@ -27,21 +27,22 @@ CELL_HEAD = (
 TABLE_HEAD = (
     "failure of a load", "cases, held", "500s", "all serve after: median, longest",
     "nearest to its bound", "respawns, most",
-    "master's CPU, most", "plain: not served, of 240", "need-app: ends",
+    "master's CPU, most", "without: not served, of 240", "need-app: ends",
 )  # fmt: skip
 
 
 def table() -> Iterator[Row]:
-    """Loads that fail, in every way: guarded, and plain uWSGI without and with `need-app`."""
+    """Loads that fail, in every way: with the library, and without it both
+    without and with `need-app`."""
     wanted = [kind for kind in KINDS if kind in sys.argv] or list(KINDS)
     begin, done = time.monotonic(), list(run_all([cell for cell in cells() if cell.kind in wanted]))
     for kind in wanted:
         yield _summary(kind, [cell for cell in done if cell.kind == kind])
     shown = [cell for cell in done if cell.wrong or "--cells" in sys.argv]
-    guarded = [cell for cell in done if cell.server == "guarded"]
-    held = sum(not cell.wrong for cell in guarded)
+    protected = [cell for cell in done if cell.server == "with"]
+    held = sum(not cell.wrong for cell in protected)
     print(
-        f"\n{len(guarded)} cases, {held} held; {len(done)} with plain uWSGI's, in "
+        f"\n{len(protected)} cases, {held} held; {len(done)} without the library, in "
         f"{time.monotonic() - begin:.0f} s\n"
     )
     _print(CELL_HEAD, (cell.row() for cell in shown))
@@ -50,20 +51,20 @@ def table() -> Iterator[Row]:
 def _summary(kind: str, done: Sequence[Cell]) -> Row:
     by_server = {
         name: [cell for cell in done if cell.server == name]
-        for name in ("guarded", "plain", "plain, need-app")
+        for name in ("with", "without", "without, need-app")
     }
-    guarded = by_server["guarded"]
+    protected = by_server["with"]
     timed = [
-        (cell.seconds, cell.bound - cell.seconds) for cell in guarded if cell.seconds is not None
+        (cell.seconds, cell.bound - cell.seconds) for cell in protected if cell.seconds is not None
     ]
-    ends = [cell.end for cell in by_server["plain, need-app"] if cell.lazy]
+    ends = [cell.end for cell in by_server["without, need-app"] if cell.lazy]
     return (
-        kind, f"{len(guarded)}, {sum(not cell.wrong for cell in guarded)}",
-        sum(cell.fives for cell in guarded),
+        kind, f"{len(protected)}, {sum(not cell.wrong for cell in protected)}",
+        sum(cell.fives for cell in protected),
         f"{statistics.median(s for s, _ in timed):.1f}, {max(timed)[0]:.1f} s",
         f"{min(left for _, left in timed):.1f} s",
-        max(cell.respawns for cell in guarded), f"{max(cell.cpu for cell in guarded) * 100:.0f} %",
-        sum(cell.refused() for cell in by_server["plain"] if cell.lazy),
+        max(cell.respawns for cell in protected), f"{max(cell.cpu for cell in protected) * 100:.0f} %",
+        sum(cell.refused() for cell in by_server["without"] if cell.lazy),
         f"{sum(end != 'runs' for end in ends)} of {len(ends)}",
     )  # fmt: skip
 

@@ -44,17 +44,17 @@ def memory() -> Iterator[Row]:
         ("short", "RLIMIT_AS refuses a large piece"),
         ("starved", "RLIMIT_AS, all used up and held"),
     ):
-        for guarded in (False, True):
-            with instance(options(guarded=guarded, processes=WORKERS), env=ONLY) as running:
+        for protected in (False, True):
+            with instance(options(protected=protected, processes=WORKERS), env=ONLY) as running:
                 running.full_strength()
                 running.fail_ever(kind)
-                yield (name, _word(guarded), *_while_short(running, running.clear))
-    for guarded in (False, True):
-        yield _in_group(guarded)
+                yield (name, _word(protected), *_while_short(running, running.clear))
+    for protected in (False, True):
+        yield _in_group(protected)
 
 
-def _word(guarded: bool) -> str:
-    return "guarded" if guarded else "plain"
+def _word(protected: bool) -> str:
+    return "with" if protected else "without"
 
 
 def _while_short(running: Instance, clear: Callable[[], object]) -> Row:
@@ -79,19 +79,19 @@ def _while_short(running: Instance, clear: Callable[[], object]) -> Row:
     )
 
 
-def _in_group(guarded: bool) -> Row:
+def _in_group(protected: bool) -> Row:
     name = f"control group of {LIMIT_MB} MB: OOM killer"
     group = Group.make()
     if group is None:
-        return name, _word(guarded), "no control group for memory can be made here", "", ""
+        return name, _word(protected), "no control group for memory can be made here", "", ""
     env = {"LOAD_MB": str(LOAD_MB), **ONLY}
-    with group, instance(options(guarded=guarded, processes=WORKERS), env=env) as running:
+    with group, instance(options(protected=protected, processes=WORKERS), env=env) as running:
         running.full_strength()
         for pid in (running.server.pid, *running.server.workers()):
             group.add(pid)
         with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
             group.fill(file.name)
-            return name, _word(guarded), *_while_short(running, lambda: os.truncate(file.name, 0))
+            return name, _word(protected), *_while_short(running, lambda: os.truncate(file.name, 0))
 
 
 class Group:

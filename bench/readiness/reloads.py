@@ -59,7 +59,7 @@ def cells() -> Iterator[Tuple[str, str, str, bool]]:
         yield "chain", "need-app", "import", True
 
 
-def run(way: str, naming: str, kind: str, guarded: bool) -> Tuple[object, ...]:
+def run(way: str, naming: str, kind: str, protected: bool) -> Tuple[object, ...]:
     """Run one; return its row."""
     with tempfile.TemporaryDirectory() as folder:
         fifo = os.path.join(folder, "fifo")
@@ -68,7 +68,7 @@ def run(way: str, naming: str, kind: str, guarded: bool) -> Tuple[object, ...]:
         chosen = options(
             name,
             lazy=way != "prefork",
-            guarded=guarded,
+            protected=protected,
             processes=WORKERS,
             master_fifo=fifo,
             **more,
@@ -93,11 +93,11 @@ def run(way: str, naming: str, kind: str, guarded: bool) -> Tuple[object, ...]:
             running.clear()
             begin = time.monotonic()
             healed = running.server.alive() and wait_until(
-                lambda: _all_serve(running, guarded), HEALS
+                lambda: _all_serve(running, protected), HEALS
             )
             end = f"{time.monotonic() - begin:.1f} s" if healed else f"not within {HEALS:.0f} s"
             state = "runs" if running.server.alive() else f"ended with {running.server.returncode}"
-    return (way, naming, kind, "guarded" if guarded else "plain", _text(dict(answers)), victims if way == "chain" else "",
+    return (way, naming, kind, "with" if protected else "without", _text(dict(answers)), victims if way == "chain" else "",
             failures, state, end)  # fmt: skip
 
 
@@ -109,8 +109,8 @@ def _reload(running: Instance, way: str, fifo: str) -> None:
         running.server.signal(signal.SIGHUP)
 
 
-def _all_serve(running: Instance, guarded: bool) -> bool:
-    if guarded:
+def _all_serve(running: Instance, protected: bool) -> bool:
+    if protected:
         with contextlib.suppress(*NOT_NOW):
             return all(row.ready for row in running.rows()) and len(running.serving()) == WORKERS
         return False
@@ -130,10 +130,10 @@ def main() -> None:
     print(report.machine("uwsgi"))
     print(f"\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     wrong: List[str] = []
-    for way, naming, kind, guarded in cells():
-        row = run(way, naming, kind, guarded)
+    for way, naming, kind, protected in cells():
+        row = run(way, naming, kind, protected)
         print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
-        if guarded and (
+        if protected and (
             row[7] != "runs" or "not" in str(row[8]) or (way == "chain" and row[5] != 1)
         ):
             wrong.append(f"{way} {naming} {kind}")

@@ -42,7 +42,7 @@ WAYS = [
 class Cell:
     """One case and, once it has run, what became of it; `wrong` is empty if all that must hold did."""
 
-    server: str  # "guarded", "plain", "plain, need-app"
+    server: str  # "with", "without", "without, need-app"
     lazy: bool
     naming: str
     kind: str
@@ -75,16 +75,16 @@ class Cell:
 
 
 def cells() -> List[Cell]:
-    """Return all that are run: the guarded ones in full, the plain ones for an app named by
+    """Return all that are run: those with the library in full, those without for an app named by
     `module`.
     """
     made = [
-        Cell("guarded", True, naming, kind,
+        Cell("with", True, naming, kind,
         *way) for naming in NAMINGS for kind in KINDS for way in WAYS
         if naming != "mount of a file" or way == WAYS[0]
     ]  # fmt: skip
-    made += [Cell("guarded", False, naming, kind) for naming in NAMINGS for kind in KINDS]
-    for server, kind in itertools.product(("plain", "plain, need-app"), KINDS):
+    made += [Cell("with", False, naming, kind) for naming in NAMINGS for kind in KINDS]
+    for server, kind in itertools.product(("without", "without, need-app"), KINDS):
         # it never tries again by itself: once is for ever
         made += [Cell(server, True, "module", kind, *way) for way in WAYS if way[2] == "once"]
         made += [Cell(server, False, "module", kind)] if kind != "hang" else []
@@ -120,7 +120,7 @@ def _run(cell: Cell) -> Cell:
     chosen = options(
         cell.naming,
         lazy=cell.lazy,
-        guarded=cell.server == "guarded",
+        protected=cell.server == "with",
         need_app="need-app" in cell.server,
     )
     with instance(
@@ -135,12 +135,12 @@ def _run(cell: Cell) -> Cell:
             else:
                 running.fail_next(cell.kind, count)
             running.respawn(count)
-        if cell.server != "guarded":
-            return _plain(cell, running)
+        if cell.server != "with":
+            return _unprotected(cell, running)
         if ever and at_start and cell.who == "all":
             wait_until(lambda: not running.server.alive(), 60)
             return _ended(cell, running.server.returncode, running.server.log())
-        return _guarded(cell, running, 0 if at_start else count)
+        return _protected(cell, running, 0 if at_start else count)
 
 
 def _ended(cell: Cell, code: int | None, log: str) -> Cell:
@@ -150,13 +150,13 @@ def _ended(cell: Cell, code: int | None, log: str) -> Cell:
         *(["500s"] if fives else []),
         *(["the master slept"] if "too fast" in log else []),
     ]
-    told = "" if cell.server != "guarded" else ", ".join(wrong)
+    told = "" if cell.server != "with" else ", ".join(wrong)
     return replace(
         cell, fives=fives, respawns=log.count("Respawned"), end=f"ends with {code}", wrong=told
     )
 
 
-def _plain(cell: Cell, running: Instance) -> Cell:
+def _unprotected(cell: Cell, running: Instance) -> Cell:
     wait_until(
         lambda: (
             running.tokens_left() == 0 or cell.often == "for ever" or not running.server.alive()
@@ -179,7 +179,7 @@ def _plain(cell: Cell, running: Instance) -> Cell:
     )
 
 
-def _guarded(cell: Cell, running: Instance, recycled: int) -> Cell:
+def _protected(cell: Cell, running: Instance, recycled: int) -> Cell:
     begin, before = time.monotonic(), procfs.cpu_seconds(running.server.pid)
     answers: List[load.Answer] = []
     asking = threading.Thread(

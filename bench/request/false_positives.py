@@ -27,7 +27,7 @@ from lab.processes.uwsgi import Option
 
 SCRIPT = Path(__file__).with_name("traffic.lua")
 OPTIONS: Dict[str, Option] = {
-    "module": "bench.request.request_app:guarded_reading",
+    "module": "bench.request.request_app:protected_reading",
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
     "master": True,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SECONDS = float(os.environ.get("BENCH_WORK_SECONDS", "0.05"))
 
 
-def plain(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
+def unprotected(environ: WSGIEnvironment, start_response: StartResponse) -> List[bytes]:
     """Answer after a while."""
     del environ
     time.sleep(SECONDS)
@@ -35,5 +35,5 @@ def reading(environ: WSGIEnvironment, start_response: StartResponse) -> List[byt
 
 
 resilient_wsgi.install()
-guarded = resilient_wsgi.wrap(plain)
-guarded_reading = resilient_wsgi.wrap(reading)
+protected = resilient_wsgi.wrap(unprotected)
+protected_reading = resilient_wsgi.wrap(reading)

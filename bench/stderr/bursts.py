@@ -30,7 +30,7 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [b"ok"]
 """
-GUARD = "import resilient_wsgi\napplication = resilient_wsgi.wrap(application)\n"
+PROTECTION = "import resilient_wsgi\napplication = resilient_wsgi.wrap(application)\n"
 SLOWLY = """
 import os, sys, time
 while True:
@@ -56,21 +56,21 @@ def burst(
     lines: int,
     requests: int,
     *,
-    guarded: bool = True,
+    protected: bool = True,
     rate: float = 0,
     options: Mapping[str, Option] | None = None,
 ) -> Burst:
     """Run one instance, whose log goes to `cat` or to a reader that takes so many bytes a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "app.py").write_text(APP + GUARD * guarded)
+        (folder / "app.py").write_text(APP + PROTECTION * protected)
         chosen: dict[str, Option] = {
             "master": True,
             "module": "app",
             "lazy-apps": True,
             "die-on-term": True,
         }
-        chosen.update({"shared-import": "resilient_wsgi.uwsgi"} if guarded else {})
+        chosen.update({"shared-import": "resilient_wsgi.uwsgi"} if protected else {})
         chosen.update(options or {})
         command = [sys.executable, "-c", SLOWLY, str(rate)] if rate else ["cat"]
         with open(folder / "log", "wb") as log:
@@ -103,16 +103,16 @@ def run(runs: int) -> Iterator[str]:
     yield "| --- " * 6 + "|"
     for number in range(runs):
         yield _row(f"`cat`, run {number + 1}", 20_000, 3)
-    for guarded in (False, True):
-        word = "with" if guarded else "without"
+    for protected in (False, True):
+        word = "with" if protected else "without"
         for rate in (0, 8e6, 3e6):
             reader = f"{rate / 1e6:.0f} MB/s" if rate else "`cat`"
-            yield _row(f"{reader}, {word} the library", 20_000, 3, guarded=guarded, rate=rate)
+            yield _row(f"{reader}, {word} the library", 20_000, 3, protected=protected, rate=rate)
             yield _row(
                 f"{reader}, 2 x 4 threads, {word} the library",
                 100,
                 400,
-                guarded=guarded,
+                protected=protected,
                 rate=rate,
                 options=THREADS,
             )

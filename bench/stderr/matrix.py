@@ -1,5 +1,5 @@
 """Each way to run uWSGI and gunicorn, with each kind of reader that a log can have: 3000 requests,
-plain beside guarded.
+without and with the library.
 
 `python -m bench.stderr.matrix [PART OF A NAME ...]`: only the configurations whose names have one
 of these in them.
@@ -26,7 +26,7 @@ CLIENTS = 8
 # seconds that a client waits, and with it how long it takes to see that nobody answers
 PATIENCE = 1.5
 HARAKIRI = 3
-PLAIN_SECONDS = 5.0  # for a reader that is slow it would take minutes
+UNPROTECTED_SECONDS = 5.0  # for a reader that is slow it would take minutes
 OBEY_SECONDS = 20.0
 AT_ONCE = 2  # cells that run at the same time: most of a cell is waiting for harakiri
 
@@ -39,8 +39,8 @@ AnyServer = Union[Server, Gunicorn]
 class Cell:
     """What came of one configuration with one kind of reader; seconds, -1 for never."""
 
-    plain: int = 0
-    guarded: int = 0
+    unprotected: int = 0
+    protected: int = 0
     cpu_percent: float = 0.0
     lines: int = 0
     accounted: int = 0
@@ -56,7 +56,12 @@ class Cell:
             if self.lines != self.accounted
             else "0"
         )
-        words = [f"{self.plain}", f"{self.guarded}", f"{self.cpu_percent:.0f}", lines or "-"]
+        words = [
+            f"{self.unprotected}",
+            f"{self.protected}",
+            f"{self.cpu_percent:.0f}",
+            lines or "-",
+        ]
         return " | ".join(
             words
             + [
@@ -86,14 +91,14 @@ def ask(server: AnyServer, seconds: float) -> int:
 
 
 def measure(configuration: Configuration, manner: str) -> Cell:
-    """Run plain and guarded, one after the other."""
+    """Run without and with the library, one after the other."""
     cell = Cell()
-    with serving(configuration, manner, guarded=False) as (server, reader):
-        cell.plain = ask(server, PLAIN_SECONDS)
+    with serving(configuration, manner, protected=False) as (server, reader):
+        cell.unprotected = ask(server, UNPROTECTED_SECONDS)
     with serving(configuration, manner, harakiri=HARAKIRI) as (server, reader):
         # that it is there was seen by a request
         asked = REQUESTS + (1 if configuration.is_gunicorn else 0)
-        cell.guarded = ask(server, OBEY_SECONDS)
+        cell.protected = ask(server, OBEY_SECONDS)
         before = _cpu_seconds(server)
         time.sleep(0.5)
         cell.cpu_percent = (_cpu_seconds(server) - before) * 200
@@ -157,7 +162,7 @@ def run(parts: Sequence[str] = ()) -> Iterator[str]:
     wanted = [(name, manner) for name in names if name not in left_out for manner in MANNERS]
     yield f"{machine('uwsgi', 'gunicorn')}; {AT_ONCE} cells at a time"
     yield from (f"{name} left out: {reason}" for name in left_out)
-    yield f"\n| | reader | plain: of {REQUESTS} in {PLAIN_SECONDS:.0f} s | guarded: of {REQUESTS} | {' | '.join(COLUMNS)} |"
+    yield f"\n| | reader | without: of {REQUESTS} in {UNPROTECTED_SECONDS:.0f} s | with: of {REQUESTS} | {' | '.join(COLUMNS)} |"
     yield "| --- " * (4 + len(COLUMNS)) + "|"
     with ThreadPoolExecutor(AT_ONCE) as pool:
         cells = pool.map(lambda each: measure(CONFIGURATIONS[each[0]], each[1]), wanted)

@@ -1,5 +1,5 @@
-"""How long a uWSGI worker takes to end: each way to end it, each kind of thread, plain beside
-guarded.
+"""How long a uWSGI worker takes to end: each way to end it, each kind of thread, without and
+with the library.
 
 python -m bench.threads.exits                     the whole table, as Markdown (about 20 minutes)
 python -m bench.threads.exits --kind stale --path reload --lazy 0
@@ -26,7 +26,7 @@ from lab.measuring import procfs
 from lab.processes import Server, wait_until
 
 MERCY = 3
-FAR = 60  # the mercy of guarded runs: nobody but us can have ended the worker in time
+FAR = 60  # the mercy of protected runs: only the library can have ended the worker in time
 PATIENCE = 6.0  # a worker that is still there after this does not end by itself
 GRACE = 1.0  # THREADS.GRACE
 SLOW_SECONDS = 0.3
@@ -198,7 +198,7 @@ class Cell:
     path: str
     lazy: bool
     threads: int
-    guarded: bool
+    protected: bool
     seconds: Optional[float] = None  # from idle until gone; None: not gone within PATIENCE
     wrong: List[str] = field(default_factory=list)
     log: str = ""
@@ -211,19 +211,19 @@ class Cell:
     def __str__(self) -> str:
         """As it stands in the table."""
         text = f"> {PATIENCE:.0f}" if self.seconds is None else f"{self.seconds:.1f}"
-        return text + (" !" if self.guarded and self.wrong else "")
+        return text + (" !" if self.protected and self.wrong else "")
 
 
-def cells(guarded: bool) -> Iterator[Cell]:
+def cells(protected: bool) -> Iterator[Cell]:
     """Yield the cells of the table, in its order."""
     for kind, lazy, threads, path in itertools.product(KINDS, (False, True), (1, 4), PATHS):
         if kind != "stale" or not lazy:  # with lazy-apps nothing is started before the fork
-            yield Cell(kind, path, lazy, threads, guarded)
+            yield Cell(kind, path, lazy, threads, protected)
 
 
 def run(cell: Cell, *, mercy: Optional[int] = None, patience: float = PATIENCE) -> Cell:
     """Start an instance, end a worker of it, note how long that took and what went wrong."""
-    mercy = mercy or (FAR if cell.guarded else MERCY)
+    mercy = mercy or (FAR if cell.protected else MERCY)
     with tempfile.TemporaryDirectory(prefix="exits-") as name:
         folder = Path(name)
         (folder / "app.py").write_text(APP % (KINDS[cell.kind], cell.kind == "stale"))
@@ -237,7 +237,7 @@ def run(cell: Cell, *, mercy: Optional[int] = None, patience: float = PATIENCE) 
         }  # fmt: skip
         if cell.lazy:
             options["lazy-apps"] = True
-        if cell.guarded:
+        if cell.protected:
             options["shared-import"] = "resilient_wsgi.uwsgi"
         env = {"EXITS_FOLDER": name, "EXITS_LAZY": str(int(cell.lazy)), "PYTHONPATH": os.getcwd()}
         with Server(options, env=env) as server:  # type: ignore[arg-type]
@@ -324,18 +324,22 @@ def serves(pid: int) -> bool:
 
 
 def table(found: List[Cell]) -> str:
-    """Return the cells as Markdown: guarded, and the plain time in brackets where there is one."""
+    """Return the cells as Markdown: with the library, and in brackets, where there is one, the time
+    without it.
+    """
     by_key: Dict[object, Dict[bool, Cell]] = {}
     for cell in found:
-        by_key.setdefault((cell.kind, cell.lazy, cell.threads, cell.path), {})[cell.guarded] = cell
+        by_key.setdefault((cell.kind, cell.lazy, cell.threads, cell.path), {})[cell.protected] = (
+            cell
+        )
     lines = [f"| thread | mode | threads | {' | '.join(PATHS)} |", "|---" * (3 + len(PATHS)) + "|"]
     rows = dict.fromkeys((cell.kind, cell.lazy, cell.threads) for cell in found)
     for kind, lazy, threads in rows:
         texts = []
         for path in PATHS:
             pair = by_key.get((kind, lazy, threads, path), {})
-            guarded, plain = pair.get(True), pair.get(False)
-            texts.append(f"{guarded or ''}" + (f" ({plain})" if plain else ""))
+            protected, unprotected = pair.get(True), pair.get(False)
+            texts.append(f"{protected or ''}" + (f" ({unprotected})" if unprotected else ""))
         lines.append(
             f"| {kind} | {'lazy-apps' if lazy else 'prefork'} | {threads} | {' | '.join(texts)} |"
         )
@@ -343,7 +347,7 @@ def table(found: List[Cell]) -> str:
 
 
 def main() -> int:
-    """Run what is asked for and print the table; the code is 1 if a guarded worker did not end as
+    """Run what is asked for and print the table; the code is 1 if a protected worker did not end as
     it must.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
@@ -354,33 +358,33 @@ def main() -> int:
     parser.add_argument("--path", action="append", choices=list(PATHS))
     parser.add_argument("--lazy", type=int, choices=(0, 1))
     parser.add_argument("--threads", type=int, choices=(1, 4))
-    parser.add_argument("--only", choices=("plain", "guarded"))
+    parser.add_argument("--only", choices=("without", "with"))
     parser.add_argument("--jobs", type=int, default=3)
     chosen = parser.parse_args()
     wanted = [
         cell
-        for guarded in (True, False)
-        for cell in cells(guarded)
+        for protected in (True, False)
+        for cell in cells(protected)
         if (chosen.kind is None or cell.kind in chosen.kind)
         and (chosen.path is None or cell.path in chosen.path)
         and (chosen.lazy is None or cell.lazy == bool(chosen.lazy))
         and (chosen.threads is None or cell.threads == chosen.threads)
-        and (chosen.only is None or cell.guarded == (chosen.only == "guarded"))
+        and (chosen.only is None or cell.protected == (chosen.only == "with"))
     ]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         found = list(pool.map(_run_and_tell, wanted))
     print(
-        f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, plain in "
-        "brackets\n"
+        f"CPython {sys.version.split()[0]}; seconds from idle until the worker is gone, "
+        "without the library in brackets\n"
     )
     print(table(found))
-    wrong = [cell for cell in found if cell.guarded and cell.wrong]
+    wrong = [cell for cell in found if cell.protected and cell.wrong]
     for cell in wrong:
         print(
             f"\n! {cell.kind}, {cell.path}, lazy={cell.lazy}, threads={cell.threads}: "
             f"{'; '.join(cell.wrong)}"
         )
-    print(f"\n{len(found)} runs, {len(wrong)} guarded ones wrong")
+    print(f"\n{len(found)} runs, {len(wrong)} protected ones wrong")
     return 1 if wrong else 0
 
 
@@ -390,7 +394,7 @@ def _run_and_tell(cell: Cell) -> Cell:
     except Exception as error:
         cell.wrong.append(f"{type(error).__name__}: {error}"[:300])
     print(
-        f"{cell.guarded=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} "
+        f"{cell.protected=} {cell.kind}, {cell.path}, {cell.lazy=}, {cell.threads=}: {cell} "
         f"{cell.wrong}",
         file=sys.stderr,
     )

@@ -1,5 +1,5 @@
-"""How long a Celery worker and Django's runserver take to end with a thread that has no end: plain
-beside guarded.
+"""How long a Celery worker and Django's runserver take to end with a thread that has no end,
+without and with the library.
 
 python -m bench.threads.processes                 about 5 minutes
 """
@@ -22,7 +22,7 @@ from lab.measuring import procfs
 from lab.processes import Program, free_port, wait_until
 
 ROUNDS = 3
-NO_THREAD, PLAIN, GUARDED = "no thread", "plain", "guarded"
+NO_THREAD, WITHOUT, WITH = "no thread", "without", "with"
 PATIENCE = 8.0  # a process that is still there after this does not end by itself
 Case = Callable[[Path, str], Optional[float]]
 COMMON = """
@@ -36,7 +36,7 @@ def hang():
 
 def begin():
     atexit.register(note, "atexit")
-    if os.environ["KIND"] == "guarded":
+    if os.environ["KIND"] == "with":
         from resilient_wsgi import threads
 
         def consume():
@@ -68,7 +68,7 @@ def work():
     note("the task is done")
 
 signals.worker_ready.connect(lambda **_: work.delay(), weak=False)
-if os.environ["KIND"] == "guarded":
+if os.environ["KIND"] == "with":
     import resilient_wsgi.threads
     resilient_wsgi.threads.install()
 begin()
@@ -90,8 +90,8 @@ DJANGO = {
     "conf.py": """
         import os
         SECRET_KEY, DEBUG, ROOT_URLCONF = "x", True, "urls"
-        GUARDED = ["resilient_wsgi.django"] if os.environ["KIND"] == "guarded" else []
-        INSTALLED_APPS = [*GUARDED, "background"]
+        PROTECTION = ["resilient_wsgi.django"] if os.environ["KIND"] == "with" else []
+        INSTALLED_APPS = [*PROTECTION, "background"]
     """,
     "urls.py": "urlpatterns = []",
     "background/__init__.py": "",
@@ -108,14 +108,14 @@ DJANGO = {
 }
 
 
-def celery(folder: Path, pool: str, *, kind: str = GUARDED) -> Program:
+def celery(folder: Path, pool: str, *, kind: str = WITH) -> Program:
     """Return a worker that gives itself a task when it is ready."""
     _write(folder, {"app.py": CELERY})
     command = ["celery", "-A", "app", "worker", f"--pool={pool}", *QUIET]
     return Program(command, ready=r"^the task began in", env=_environment(folder, kind), cwd=folder)
 
 
-def runserver(folder: Path, *arguments: str, kind: str = GUARDED) -> Program:
+def runserver(folder: Path, *arguments: str, kind: str = WITH) -> Program:
     """Return a development server without a view."""
     _write(folder, DJANGO)
     command = ["python", "-u", "manage.py", "runserver", f"127.0.0.1:{free_port()}", *arguments]
@@ -193,7 +193,7 @@ CASES: Dict[str, Case] = {
 def measure(case: Case, kind: str) -> List[Optional[float]]:
     """Run a case, some times unless it does not end anyway."""
     found = []
-    for _ in range(1 if kind == PLAIN else ROUNDS):
+    for _ in range(1 if kind == WITHOUT else ROUNDS):
         with tempfile.TemporaryDirectory(prefix="processes-") as name:
             found.append(case(Path(name), kind))
     return found
@@ -207,16 +207,16 @@ def _text(seconds: List[Optional[float]]) -> str:
 
 
 def main() -> int:
-    """Print the table; the code is 1 if a guarded process did not end."""
+    """Print the table; the code is 1 if a protected process did not end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended then, too
     print(f"{machine('celery', 'django')}; seconds until gone, median and range of {ROUNDS}\n")
     print("For Celery they count from the end of its task.\n")
-    print("| process | plain, no such thread | plain | guarded |\n|---|---|---|---|", flush=True)
+    print("| process | without, no such thread | without | with |\n|---|---|---|---|", flush=True)
     wrong = 0
     for name, case in CASES.items():
-        base, plain, guarded = (measure(case, kind) for kind in (NO_THREAD, PLAIN, GUARDED))
-        wrong += None in guarded
-        print(f"| {name} | {_text(base)} | {_text(plain)} | {_text(guarded)} |", flush=True)
+        base, unprotected, protected = (measure(case, kind) for kind in (NO_THREAD, WITHOUT, WITH))
+        wrong += None in protected
+        print(f"| {name} | {_text(base)} | {_text(unprotected)} | {_text(protected)} |", flush=True)
     return 1 if wrong else 0
 
 

@@ -2,10 +2,10 @@
 
 python -m bench.threads.reloads --reloads 200     about 11 minutes
 
-wrk through nginx; for each way to reload two instances, all at the same time: plain uWSGI without a
-background thread, and a guarded one with a thread that nobody tells to stop. The code is 1 if the
-guarded instance lost more requests than the plain one, needed mercy, or its master has gained
-something (`GAIN_KIB`).
+wrk through nginx; for each way to reload two instances, all at the same time: one without
+the library and without a background thread, one with the library and with a thread that is never
+asked to stop. The code is 1 if the protected instance lost more requests than the other, needed
+mercy, or its master has gained something (`GAIN_KIB`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVE_SECONDS = 0.1  # between two reloads
 SETTLE = 3  # reloads before the master is measured for the first time
 # what the master's memory may gain between the first and the last fifth of the reloads, by their
 # medians. They lie 160 of 200 reloads apart: a leak of 2.5 KiB in each is seen. Descriptors and
-# threads may gain nothing. PSS is judged beside plain, because pages of the program's files count
+# threads may gain nothing. PSS is judged beside the run without the library, because pages of the program's files count
 # for more as soon as fewer instances run
 GAIN_KIB = 400
 APP = """
@@ -111,7 +111,7 @@ def _number(key: str, text: str) -> int:
 class Run:
     """One instance: its reloads, its requests, and its master after each reload."""
 
-    guarded: bool
+    protected: bool
     way: str
     seconds: List[float] = field(default_factory=list)
     masters: List[Master] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Run:
     def __str__(self) -> str:
         """As it stands in the table."""
         columns: List[object] = [
-            "guarded, with thread" if self.guarded else "plain, no thread",
+            "with, with a thread" if self.protected else "without, no thread",
             self.way,
             len(self.seconds),
             f"{statistics.median(self.seconds):.2f} / {max(self.seconds):.2f}",
@@ -148,20 +148,24 @@ class Run:
         values = [what(master) for master in self.masters]
         return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
-    def wrong(self, plain: Run) -> List[str]:
-        """Return what a guarded run must not do, seen beside the plain one of the same time."""
+    def wrong(self, unprotected: Run) -> List[str]:
+        """Return what a protected run must not do, seen beside the unprotected one of the same time."""
         found = (
             []
-            if self.failed <= plain.failed
-            else [f"{self.failed} requests failed, plain {plain.failed}"]
+            if self.failed <= unprotected.failed
+            else [f"{self.failed} requests failed, without the library {unprotected.failed}"]
         )
         found += ["NO MERCY"] if self.no_mercy else []
         for name, limit in (("descriptors", 0), ("threads", 0), ("resident", GAIN_KIB)):
             gained = self.gain(attrgetter(name))
             found += [f"the master gained {gained} ({name})"] if gained > limit else []
-        beyond = self.gain(attrgetter("proportional")) - plain.gain(attrgetter("proportional"))
+        beyond = self.gain(attrgetter("proportional")) - unprotected.gain(
+            attrgetter("proportional")
+        )
         found += (
-            [f"the master's PSS gained {beyond} KiB more than plain"] if beyond > GAIN_KIB else []
+            [f"the master's PSS gained {beyond} KiB more than without the library"]
+            if beyond > GAIN_KIB
+            else []
         )
         return found
 
@@ -187,7 +191,7 @@ def reload(server: Server, way: Way) -> float:
 def go(run: Run, reloads: int) -> Run:
     """Start an instance, reload it under load, and note what became of it."""
     with tempfile.TemporaryDirectory(prefix="reloads-") as name, ExitStack() as stack:
-        Path(name, "app.py").write_text(APP % run.guarded)
+        Path(name, "app.py").write_text(APP % run.protected)
         options: Dict[str, Any] = {
             "master": True, "processes": PROCESSES, "threads": 2, "enable-threads": True,
             "listen": 100,
@@ -197,7 +201,7 @@ def go(run: Run, reloads: int) -> Run:
         way = WAYS[run.way]
         if way.mode == "lazy-apps":
             options["lazy-apps"] = True
-        if run.guarded:
+        if run.protected:
             options["shared-import"] = "resilient_wsgi.uwsgi"
         server = stack.enter_context(
             Server(options, listen_on="unix", env={"PYTHONPATH": os.getcwd()})
@@ -246,12 +250,16 @@ def main() -> int:
     )
     print("|---" * 11 + "|")
     ways = chosen.way or list(WAYS)
-    runs = [Run(guarded, way) for way in ways for guarded in (False, True)]
+    runs = [Run(protected, way) for way in ways for protected in (False, True)]
     # they wait for the master's clock nearly all of the time
     with ThreadPoolExecutor(len(runs)) as pool:
         list(pool.map(lambda run: go(run, reloads), runs))
     print("\n".join(map(str, runs)))
-    wrong = [each for plain, guarded in zip(runs[::2], runs[1::2]) for each in guarded.wrong(plain)]
+    wrong = [
+        each
+        for unprotected, protected in zip(runs[::2], runs[1::2])
+        for each in protected.wrong(unprotected)
+    ]
     print("\n" + ("wrong: " + "; ".join(wrong) if wrong else "nothing wrong"))
     return 1 if wrong else 0
 

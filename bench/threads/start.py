@@ -1,4 +1,4 @@
-"""What `Thread.start` costs with adoption, beside plain: python -m bench.threads.start."""
+"""What `Thread.start` costs with and without adoption: python -m bench.threads.start."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def starts() -> float:
 
 def main() -> None:
     """Take turns, so that whatever else the machine does meets both, and print a row."""
-    plain: List[float] = []
+    times: List[float] = []
     adopted: List[float] = []
     for _ in range(ROUNDS):
         threads.uninstall()
-        plain.append(deep(FRAMES, starts))
+        times.append(deep(FRAMES, starts))
         threads.install(Threads(adopt=True))
         adopted.append(deep(FRAMES, starts))
     threads.uninstall()
-    without, with_ = statistics.median(plain), statistics.median(adopted)
-    each = statistics.median(b / a for a, b in zip(plain, adopted))
+    without, with_ = statistics.median(times), statistics.median(adopted)
+    each = statistics.median(b / a for a, b in zip(times, adopted))
     print(
-        "| CPython | plain, µs | adopted, µs | ratio (median of pairs) | fastest plain / adopted, "
+        "| CPython | without, µs | adopted, µs | ratio (median of pairs) | fastest without / adopted, "
         "µs |\n|---|---|---|---|---|"
     )
     print(
-        f"| {sys.version.split()[0]} | {without:.1f} | {with_:.1f} | {each:.3f} | {min(plain):.1f} "
+        f"| {sys.version.split()[0]} | {without:.1f} | {with_:.1f} | {each:.3f} | {min(times):.1f} "
         f"/ {min(adopted):.1f} |"
     )
 

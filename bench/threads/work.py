@@ -53,7 +53,7 @@ Maker = Callable[[Path, bool, str], Instance]
 def uwsgi(*, lazy: bool) -> Maker:
     """Return what makes a uWSGI instance."""
 
-    def make(folder: Path, guarded: bool, way: str) -> Instance:
+    def make(folder: Path, protected: bool, way: str) -> Instance:
         options: Dict[str, Union[bool, int, str]] = {
             "master": True, "processes": 1, "enable-threads": True, "worker-reload-mercy": MERCY,
             "die-on-term": True,
@@ -61,7 +61,7 @@ def uwsgi(*, lazy: bool) -> Maker:
         }  # fmt: skip
         if lazy:
             options["lazy-apps"] = True
-        if guarded:
+        if protected:
             options["shared-import"] = "resilient_wsgi.uwsgi"
         if way == "max-requests":
             options.update({"max-requests": 2, "min-worker-lifetime": 0})
@@ -73,8 +73,8 @@ def uwsgi(*, lazy: bool) -> Maker:
 def gunicorn(kind: str) -> Maker:
     """Return what makes a gunicorn instance."""
 
-    def make(folder: Path, guarded: bool, way: str) -> Instance:
-        if guarded:
+    def make(folder: Path, protected: bool, way: str) -> Instance:
+        if protected:
             (folder / "app.py").write_text(INSTALL + APP)
         more = ["--max-requests=2"] if way == "max-requests" else []
         arguments = [f"--worker-class={kind}", "--threads=2", f"--graceful-timeout={MERCY}", *more]
@@ -107,12 +107,12 @@ class Outcome:
         return f"{self.done} of {self.started}, {took} s{', killed' if self.killed else ''}"
 
 
-def run(make: Maker, kind: str, way: str, guarded: bool) -> Outcome:
+def run(make: Maker, kind: str, way: str, protected: bool) -> Outcome:
     """Have a request start work, end its worker, and see what becomes of both."""
     with tempfile.TemporaryDirectory(prefix="work-") as name:
         folder = Path(name)
         (folder / "app.py").write_text(APP)
-        with make(folder, guarded, way) as server:
+        with make(folder, protected, way) as server:
             wait_until(lambda: _get(server, "/"), 15)
             worker = server.workers()[0]
             begun = time.monotonic()
@@ -147,10 +147,12 @@ def main() -> int:
     print("| server | way | work | without | with |\n|---|---|---|---|---|")
     wrong: List[str] = []
     for (name, make), way, kind in itertools.product(SERVERS.items(), WAYS, STARTED):
-        plain, guarded = (run(make, kind, way, is_guarded) for is_guarded in (False, True))
-        print(f"| {name} | {way} | {kind} | {plain} | {guarded} |", flush=True)
-        if guarded.killed or (kind != "forever" and guarded.done < guarded.started):
-            wrong.append(f"{name}, {way}, {kind}: {guarded}")
+        unprotected, protected = (
+            run(make, kind, way, is_protected) for is_protected in (False, True)
+        )
+        print(f"| {name} | {way} | {kind} | {unprotected} | {protected} |", flush=True)
+        if protected.killed or (kind != "forever" and protected.done < protected.started):
+            wrong.append(f"{name}, {way}, {kind}: {protected}")
     print("\n".join(("", *wrong)) if wrong else "\nnothing was lost, nobody was killed")
     return 1 if wrong else 0
 

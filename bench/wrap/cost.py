@@ -1,5 +1,5 @@
 """What the middleware costs a request: each piece in this process, and all of the library on real
-servers, plain beside guarded.
+servers, without and with the library.
 
 In this process it is the least of many runs, so that others do not count; the connection is a
 socket pair, the shared memory is real. On the servers the runs alternate, and each server is
@@ -187,10 +187,10 @@ def on_servers() -> str:
                 for _ in range(ROUNDS):
                     for module, server in servers_of.items():
                         runs[module].append(measure(server))
-        plain, _, alone = zip(*runs["hello_app"])
-        for module, kind in (("hello_app", "plain"), ("hello_protected", "guarded")):
+        without, _, alone = zip(*runs["hello_app"])
+        for module, kind in (("hello_app", "without"), ("hello_protected", "with")):
             rates, p99, micro = zip(*runs[module])
-            ratio = statistics.median(rate / peer for rate, peer in zip(rates, plain))
+            ratio = statistics.median(rate / peer for rate, peer in zip(rates, without))
             more = statistics.median(time - peer for time, peer in zip(micro, alone))
             lines.append(
                 f"| {name} | {kind} | {spread(rates)} | {ratio:.3f} | {spread(p99)} | "
@@ -209,7 +209,7 @@ def inside() -> str:
             "their medians"
         ),
         "",
-        "| server | the app's call, plain, µs | guarded | more, µs |",
+        "| server | the app's call, without the library, µs | with | more, µs |",
         "| --- | --- | --- | --- |",
     ]
     for name, serve in SERVERS.items():
@@ -222,9 +222,9 @@ def inside() -> str:
                         f"http://127.0.0.1:{server.port}/took", timeout=10
                     ) as answer:
                         times.append(int(answer.read()) / 1000)
-        plain, guarded = took.values()
-        more = statistics.median(guarded) - statistics.median(plain)
-        lines.append(f"| {name} | {spread(plain)} | {spread(guarded)} | {more:.1f} |")
+        without, protected = took.values()
+        more = statistics.median(protected) - statistics.median(without)
+        lines.append(f"| {name} | {spread(without)} | {spread(protected)} | {more:.1f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -257,7 +257,7 @@ def measure(server: Union[uWSGI, Gunicorn]) -> Measured:
 
 
 def _uwsgi(served: str, module: str) -> uWSGI:
-    guarded = (
+    protected = (
         {"shared-import": "resilient_wsgi.uwsgi", "hook-accepting": "rpc:resilient_wsgi_ready"}
         if module == "hello_protected"
         else {}
@@ -266,7 +266,7 @@ def _uwsgi(served: str, module: str) -> uWSGI:
         "module": f"bench.wrap.{served}", "master": True, "processes": 1, "listen": 1024,
         "disable-logging": True,
         "harakiri": 30, "need-app": True, "pythonpath": str(ROOT),
-        "env": f"TIMED=bench.wrap.{module}", **guarded,
+        "env": f"TIMED=bench.wrap.{module}", **protected,
     }  # fmt: skip
     return uWSGI(options)
 

@@ -1,5 +1,5 @@
-"""What the whole library costs a hello-world app under uWSGI: requests per second, plain beside
-guarded.
+"""What the whole library costs a hello-world app under uWSGI: requests per second, without and
+with it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lab.processes.uwsgi import Option
 ROUNDS = 9
 SECONDS = 3
 
-PLAIN: Dict[str, Option] = {"module": "bench.wrap.hello_app"}
-GUARDED: Dict[str, Option] = {
+UNPROTECTED: Dict[str, Option] = {"module": "bench.wrap.hello_app"}
+PROTECTED: Dict[str, Option] = {
     "module": "bench.wrap.hello_protected",
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
@@ -48,11 +48,11 @@ def requests_per_second(server: Server) -> float:
 
 def run() -> str:
     """Return the report."""
-    runs: Dict[str, List[float]] = {"plain": [], "guarded": []}
+    runs: Dict[str, List[float]] = {"without": [], "with": []}
     with contextlib.ExitStack() as stack:
         servers = {
             name: stack.enter_context(Server({**COMMON, **options}))
-            for name, options in (("plain", PLAIN), ("guarded", GUARDED))
+            for name, options in (("without", UNPROTECTED), ("with", PROTECTED))
         }
         for server in servers.values():
             requests_per_second(server)
@@ -60,7 +60,7 @@ def run() -> str:
             for name, server in servers.items():
                 runs[name].append(requests_per_second(server))
     table = alternating(
-        "Hello world under uWSGI, one process", "requests per second", runs, "plain"
+        "Hello world under uWSGI, one process", "requests per second", runs, "without"
     )
     return f"{machine('uwsgi', 'wrapt')}; wrk, 8 connections, {SECONDS} s a run, runs alternate\n\n{table}"
 

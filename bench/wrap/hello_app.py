@@ -1,6 +1,6 @@
 """The app of the benchmark: as little as there can be.
 
-`guarded` is the same with the library's middleware.
+`bench.wrap.hello_protected` is the same with the library's middleware.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 """
-PLAIN_APP = APP.replace("import resilient_wsgi\n", "raise ImportError\n", 1)
+UNPROTECTED_APP = APP.replace("import resilient_wsgi\n", "raise ImportError\n", 1)
 HOOKS: Dict[str, Option] = {
     "shared-import": "resilient_wsgi.uwsgi",
     "hook-accepting": "rpc:resilient_wsgi_ready",
@@ -87,7 +87,7 @@ def measure(
     found: List[Idle] = []
     # thousands of threads may take longer to end than their server is given
     with suppress(subprocess.TimeoutExpired), tempfile.TemporaryDirectory() as folder:
-        Path(folder, "idle_app.py").write_text(PLAIN_APP if path is None else APP)
+        Path(folder, "idle_app.py").write_text(UNPROTECTED_APP if path is None else APP)
         options: Dict[str, Option] = {
             "module": "idle_app",
             "master": True,

@@ -1,4 +1,4 @@
-"""The five incidents and an overload, one module each with `run(guarded) -> Result`."""
+"""The five incidents and an overload, one module each with `run(protected) -> Result`."""
 
 from __future__ import annotations
 

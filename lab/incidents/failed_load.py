@@ -1,7 +1,7 @@
 """A worker fails to load the app and answers 500 for ever.
 
 master, lazy-apps, 4 processes. Two workers are respawned while memory is short: an RLIMIT_AS that
-the import of the app runs into. Then memory is there again, and nobody restarts anything.
+the import of the app runs into. Then memory is there again, and nothing is restarted by hand.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ RATE = load.Rate("/", 100)
 FINAL = 200
 
 
-def run(guarded: bool) -> Result:
+def run(protected: bool) -> Result:
     """Let two of four workers fail their load, watch for some seconds, then count 200 answers."""
-    result = Result(INCIDENT, guarded)
-    options = shop.options(guarded=guarded, processes=PROCESSES, lazy_apps=True)
+    result = Result(INCIDENT, protected)
+    options = shop.options(protected=protected, processes=PROCESSES, lazy_apps=True)
     with (
         tempfile.TemporaryDirectory(prefix="lab-short-memory-") as tokens,
         shop.environment(SHOP_CATALOGUE_MB=str(CATALOGUE_MB), SHOP_SHORT_MEMORY=tokens) as env,
@@ -57,7 +57,7 @@ def run(guarded: bool) -> Result:
             sampler.add_answers(traffic.answers)
         result.series = sampler.series
         final = load.closed_loop(server.port, "/", count=FINAL, clients=8, patience=5.0)
-        serving = _workers_that_serve(server, HEALING_SECONDS if guarded else 2.0)
+        serving = _workers_that_serve(server, HEALING_SECONDS if protected else 2.0)
         result.figures["loads that ran short of memory"] = loads
         result.figures["workers started anew after that"] = len(set(server.workers()) - respawned)
         _judge(result, server.log(), traffic.answers, final, serving)
@@ -112,7 +112,7 @@ def _judge(
         "the operating system refused memory to 2 loads (MemoryError)",
         log.count("MemoryError") >= SHORT_LOADS,
     )
-    if result.guarded:
+    if result.protected:
         result.check("0 x 500", errors + last_errors == 0)
         result.check(
             "every request is answered 200", all(answer.good for answer in [*during, *final])

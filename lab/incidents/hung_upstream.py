@@ -1,5 +1,5 @@
 """A third party hangs, and the whole service is gone; and a burst that a service goes on working
-for when nobody waits any more.
+for when no client waits any more.
 
 nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the partner,
 which stops answering for a while.
@@ -40,11 +40,11 @@ BURST = 40
 WORK_SECONDS = 0.5
 
 
-def run(guarded: bool) -> Result:
+def run(protected: bool) -> Result:
     """Run the outage and, beside it on other servers, the burst, which is mere waiting."""
-    result = Result(INCIDENT, guarded)
+    result = Result(INCIDENT, protected)
     with ThreadPoolExecutor(1) as beside:
-        burst = beside.submit(_burst, guarded)
+        burst = beside.submit(_burst, protected)
         _outage(result)
         result.add(burst.result())
     _say(result)
@@ -52,9 +52,9 @@ def run(guarded: bool) -> Result:
 
 
 def _outage(result: Result) -> None:
-    guarded = result.guarded
+    protected = result.protected
     options = shop.options(
-        guarded=guarded, processes=PROCESSES, harakiri=HARAKIRI_SECONDS, listen=64,
+        protected=protected, processes=PROCESSES, harakiri=HARAKIRI_SECONDS, listen=64,
         chmod_socket="666",
         # a second socket, of the other family, with the same workers behind it: each fails in its
         # own way when full
@@ -62,7 +62,7 @@ def _outage(result: Result) -> None:
     )  # fmt: skip
     with (
         Partner() as partner,
-        shop.environment(SHOP_PARTNER_URL=partner.url, SHOP_RESILIENT=str(int(guarded))) as env,
+        shop.environment(SHOP_PARTNER_URL=partner.url, SHOP_RESILIENT=str(int(protected))) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
         Nginx(
             [server.address, server.socket_path],
@@ -128,7 +128,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
             "deepest queue": max((depth for _, depth in result.series.queue), default=0),
         }
     )
-    if result.guarded:
+    if result.protected:
         result.check(
             "views that do not call the partner keep answering (99 %)", good >= 0.99 * len(others)
         )
@@ -152,7 +152,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
 def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:
     harakiris = len(re.findall("HARAKIRI ON WORKER", uwsgi))
     result.figures["harakiris"] = harakiris
-    if result.guarded:
+    if result.protected:
         result.check("no harakiri", harakiris == 0)
         return
     texts = {
@@ -168,15 +168,15 @@ def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:
     result.check("nginx answers 504 and 502", {"502", "504"} <= statuses)
 
 
-def _burst(guarded: bool) -> Result:
+def _burst(protected: bool) -> Result:
     """40 requests at once for one process that needs half a second for each; nginx gives up after 2
     s.
     """
-    result = Result(INCIDENT, guarded)
-    options = shop.options(guarded=guarded, processes=1)
+    result = Result(INCIDENT, protected)
+    options = shop.options(protected=protected, processes=1)
     with (
         shop.environment(
-            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))
+            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(protected))
         ) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
         Nginx([server.address], read_timeout=NGINX_SECONDS) as nginx,
@@ -191,10 +191,10 @@ def _burst(guarded: bool) -> Result:
         {
             "burst of 40, by status": load.summary(answers),
             "burst: next good answer, s": None if wait is None else round(wait, 1),
-            "burst: worked in full for nobody": worked - good,
+            "burst: worked in full for clients that are gone": worked - good,
         }
     )
-    if guarded:
+    if protected:
         result.check("burst: next good answer within 2 s", wait is not None and wait <= 2.0)
         # what is under way when nginx gives up cannot be known to be in vain; 2 s are just when one
         # ends and the next begins
@@ -217,5 +217,5 @@ def _say(result: Result) -> None:
         f"{figures['others answered during the outage']} "
         f"during the outage; good again {recovery} s after it. Burst: next good answer after "
         f"{burst} s, "
-        f"{figures['burst: worked in full for nobody']} requests worked on for nobody"
+        f"{figures['burst: worked in full for clients that are gone']} requests worked on for clients that are gone"
     )

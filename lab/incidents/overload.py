@@ -113,13 +113,13 @@ class Allowed:
             os.close(fd)
 
 
-def run(guarded: bool, seconds: float = SECONDS) -> Result:
+def run(protected: bool, seconds: float = SECONDS) -> Result:
     """Run the overload on the shop."""
-    result = Result("overload", guarded)
-    options = shop.options(guarded=guarded, processes=PROCESSES, harakiri=30, listen=1024)
+    result = Result("overload", protected)
+    options = shop.options(protected=protected, processes=PROCESSES, harakiri=30, listen=1024)
     with (
         shop.environment(
-            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(guarded))
+            SHOP_SLOW_SECONDS=str(WORK_SECONDS), SHOP_RESILIENT=str(int(protected))
         ) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
         Nginx([server.address]) as nginx,
@@ -129,7 +129,7 @@ def run(guarded: bool, seconds: float = SECONDS) -> Result:
         depth, blocked = lambda: tcp_depth(server.port), lambda: blocked_threads(server.workers())
         with Sampler(depth, blocked) as sampler:
             sampler.mark(f"{FACTOR:g} x capacity")
-            allowed = Allowed(server.pid, sampler.begin) if guarded else None
+            allowed = Allowed(server.pid, sampler.begin) if protected else None
             came = drive(nginx.port, "/slow", FACTOR * CAPACITY, seconds, sampler)
             time.sleep(0.5)
             if allowed is not None:
@@ -159,14 +159,16 @@ def _judge(result: Result, came: Overload) -> None:
             "good again after, s": None if came.recovered is None else round(came.recovered, 1),
         }
     )
-    if result.guarded:
+    if result.protected:
         result.check("good answers for 85 % of the capacity", share >= 0.85)
         result.check(
             "good again within 2 s of the overload",
             came.recovered is not None and came.recovered <= 2.0,
         )
     else:
-        result.check("next to nobody is answered in time (under 10 % of the capacity)", share < 0.1)
+        result.check(
+            "next to no client is answered in time (under 10 % of the capacity)", share < 0.1
+        )
         result.check(
             "over 5 s until it is good again", came.recovered is None or came.recovered > 5.0
         )

@@ -1,6 +1,6 @@
 """Reload and stop hang because the app has a background thread.
 
-5 processes, 2 threads, and the wsgi.py of the incident: a non-daemon thread that nobody tells to
+5 processes, 2 threads, and the wsgi.py of the incident: a non-daemon thread that is never asked to
 stop. Twice: with the app loaded before the fork (the thread is stale in the workers) and with
 lazy-apps (the thread lives in each worker).
 """
@@ -37,15 +37,15 @@ JOINING = ("futex_do_wait", "futex_wait_queue", "futex_wait_queue_me")
 ACCEPTING = ("ep_poll", "do_epoll_wait")
 
 
-def run(guarded: bool) -> Result:
+def run(protected: bool) -> Result:
     """Reload and stop both variants; the time series is that of the first."""
-    result = Result(INCIDENT, guarded)
+    result = Result(INCIDENT, protected)
     runs = [_Run(result, variant, options) for variant, options in VARIANTS.items()]
     for each in runs:
         each.start()
         if (
-            guarded
-            # plain is mere waiting, and may wait for both; guarded is quick, and would be slowed
+            protected
+            # without the library it is mere waiting, and may wait for both; with it it is quick, and would be slowed
             # down by the other
         ):
             each.join()
@@ -65,7 +65,7 @@ class _Run(threading.Thread):
         self.result = result
         self.variant = variant
         self.options = shop.options(
-            guarded=result.guarded, processes=PROCESSES, threads=2, enable_threads=True,
+            protected=result.protected, processes=PROCESSES, threads=2, enable_threads=True,
             die_on_term=True,
             worker_reload_mercy=MERCY_SECONDS, **options,
         )  # fmt: skip
@@ -153,7 +153,7 @@ def _judge(result: Result, runs: List[_Run]) -> None:
             "MERCY"
         )
         result.excerpts += excerpt(run.log, "NO MERCY", "refresh-prices")
-        if result.guarded:
+        if result.protected:
             result.check(
                 f"{run.variant}: reload within 2 s, and three for a busy machine",
                 run.reload_seconds <= LIMIT_SECONDS,

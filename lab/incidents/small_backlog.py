@@ -36,9 +36,9 @@ WARNING_LINE = r"listen queue of .*somaxconn"
 OVERFLOW_LINE = r"\*\*\* uWSGI listen queue of socket .* full !!!.*"
 
 
-def run(guarded: bool) -> Result:
+def run(protected: bool) -> Result:
     """Ask for 2048, then fill the default queue over TCP and over a UNIX socket."""
-    result = Result(INCIDENT, guarded)
+    result = Result(INCIDENT, protected)
     with network.namespace(SOMAXCONN) as own:
         result.figures["somaxconn"] = (
             f"{network.somaxconn()} ({'own namespace' if own else 'the host'})"
@@ -55,7 +55,7 @@ def _ask_for_much(result: Result) -> None:
     try:
         with (
             shop.environment() as env,
-            Server(shop.options(guarded=result.guarded, listen=asked), env=env),
+            Server(shop.options(protected=result.protected, listen=asked), env=env),
         ):
             pass
     except ProcessError as error:
@@ -63,7 +63,7 @@ def _ask_for_much(result: Result) -> None:
     said = excerpt(words, "Listen queue size is greater")
     result.figures[f"listen = {asked}"] = said[0] if said else "started"
     result.excerpts += said
-    if not result.guarded:
+    if not result.protected:
         result.check(f"listen = {asked} is refused at start, with the limit in the log", bool(said))
 
 
@@ -118,7 +118,7 @@ class _Burst:
 
 
 def _overflow(result: Result) -> None:
-    options: dict[str, Option] = shop.options(guarded=result.guarded, processes=2)
+    options: dict[str, Option] = shop.options(protected=result.protected, processes=2)
     bursts: List[_Burst] = []
     with shop.environment(SHOP_SLOW_SECONDS=str(WORK_SECONDS)) as env:
         with Sampler(lambda: bursts[-1].depth() if bursts else 0, lambda: 0) as sampler:
@@ -128,7 +128,7 @@ def _overflow(result: Result) -> None:
                     bursts.append(burst)
                     time.sleep(0.5)
                     sampler.mark(f"burst, {kind}")
-                    burst.run(with_status=result.guarded)
+                    burst.run(with_status=result.protected)
                     sampler.add_answers(burst.answers)
                     _judge(result, burst, server.log())
         result.series = sampler.series
@@ -142,7 +142,7 @@ def _judge(result: Result, burst: _Burst, log: str) -> None:
     result.figures[f"{kind}: {BURST} at once"] = load.summary(burst.answers)
     result.excerpts += lines[:1]
     good = sum(answer.good for answer in burst.answers)
-    if not result.guarded:
+    if not result.protected:
         result.check(
             f"{kind}: the queue is full at the default of {DEFAULT_LISTEN}",
             burst.deepest >= DEFAULT_LISTEN,
@@ -170,8 +170,8 @@ def _judge(result: Result, burst: _Burst, log: str) -> None:
 def _say(result: Result) -> None:
     figures = result.figures
     shown = [f"{kind}: {figures[f'{kind}: deepest queue']} waiting" for kind in ("TCP", "UNIX")]
-    if result.guarded:
-        result.seen = "told at start; `status` while full: " + ", ".join(shown)
+    if result.protected:
+        result.seen = "reported at startup; `status` while full: " + ", ".join(shown)
         return
     lines = [
         f"{figures[name]} lines"

@@ -1,5 +1,5 @@
-"""Log output blocks every thread: standard error is a pipe that nobody reads; and the variant with
-no reader at all.
+"""Log output blocks every thread: standard error is a pipe that is not read; and the variant
+without any reader.
 
 2 processes; every request writes a line of about 200 bytes, and uWSGI its own.
 """
@@ -34,17 +34,20 @@ STUCK_SECONDS = 3.0  # a master that has not moved by then never will
 OBEY_SECONDS = 15.0  # a master that obeys has to start Django again on a busy machine
 
 
-def run(guarded: bool) -> Result:
+def run(protected: bool) -> Result:
     """Run both variants; the time series is that of the pipe that nobody reads."""
-    result = Result(INCIDENT, guarded)
-    stalled, closed = _run(reader=True, guarded=guarded), _run(reader=False, guarded=guarded)
+    result = Result(INCIDENT, protected)
+    stalled, closed = (
+        _run(reader=True, protected=protected),
+        _run(reader=False, protected=protected),
+    )
     result.series = stalled.sampler.series
     _judge_stalled(result, stalled)
     _judge_closed(result, closed)
     stuck = "and goes on answering" if stalled.still_answers else "stuck for good"
     obeys = "obeys" if stalled.reloads and stalled.ends else "does not obey"
     result.seen = (
-        f"nobody reads: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master "
+        f"stalled reader: {stalled.good} of {len(stalled.answers)} answered, {stuck}; the master "
         f"{obeys}; "
         f"no reader: {closed.good} of {len(closed.answers)} answered, "
         f"{closed.cpu_percent:.0f} % CPU"
@@ -83,9 +86,9 @@ def _pipe() -> Iterator[Dict[str, int]]:
             os.close(descriptor)
 
 
-def _run(*, reader: bool, guarded: bool) -> _Run:
+def _run(*, reader: bool, protected: bool) -> _Run:
     options = shop.options(
-        guarded=guarded, processes=PROCESSES, die_on_term=True, worker_reload_mercy=3
+        protected=protected, processes=PROCESSES, die_on_term=True, worker_reload_mercy=3
     )
     with (
         shop.environment() as env,
@@ -104,10 +107,10 @@ def _run(*, reader: bool, guarded: bool) -> _Run:
             run.blocked = blocked_threads(server.workers(), IN_WRITE)
             run.close_wait = close_wait_count(server.port)
             _watch_processor(run, [server.pid, *server.workers()])
-            if "read" in ends and guarded:
+            if "read" in ends and protected:
                 run.words = _drain(ends["read"], server)
-            if "read" in ends or guarded:
-                _give_orders(run, server, OBEY_SECONDS if guarded else STUCK_SECONDS)
+            if "read" in ends or protected:
+                _give_orders(run, server, OBEY_SECONDS if protected else STUCK_SECONDS)
             sampler.add_answers(run.answers)
     return run
 
@@ -196,46 +199,47 @@ def _give_orders(run: _Run, server: Server, patience: float) -> None:
 def _judge_stalled(result: Result, run: _Run) -> None:
     result.figures.update(
         {
-            "nobody reads: answered": f"{run.good} of {len(run.answers)}",
-            "nobody reads: seconds": round(run.seconds, 1),
-            "nobody reads: blocked threads": run.blocked,
-            "nobody reads: CLOSE_WAIT": run.close_wait,
-            "nobody reads: CPU, %": round(run.cpu_percent),
+            "stalled reader: answered": f"{run.good} of {len(run.answers)}",
+            "stalled reader: seconds": round(run.seconds, 1),
+            "stalled reader: blocked threads": run.blocked,
+            "stalled reader: CLOSE_WAIT": run.close_wait,
+            "stalled reader: CPU, %": round(run.cpu_percent),
         }
     )
-    if result.guarded:
+    if result.protected:
         notices = [
             line
             for line in run.words.splitlines()
             if re.search(r"\d.*(dropped|lost)|(dropped|lost).*\d", line)
         ]
         result.excerpts += notices[:1]
-        result.check(f"nobody reads: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("nobody reads: no thread sleeps in write(2)", run.blocked == 0)
-        result.check("nobody reads: the master reloads when told to", run.reloads)
-        result.check("nobody reads: the master ends when told to", run.ends)
+        result.check(f"stalled reader: {COUNT} of {COUNT} answered", run.good == COUNT)
+        result.check("stalled reader: no thread sleeps in write(2)", run.blocked == 0)
+        result.check("stalled reader: the master reloads when asked to", run.reloads)
+        result.check("stalled reader: the master ends when asked to", run.ends)
         result.check("when the pipe drains, the number of lines lost is said", bool(notices))
     else:
         result.check(
-            "nobody reads: stuck after some hundred requests at most", 20 <= run.good <= 600
+            "stalled reader: stuck after some hundred requests at most", 20 <= run.good <= 600
         )
-        result.check("nobody reads: for good", not run.still_answers)
-        result.check("nobody reads: all workers sleep in write(2)", run.blocked == PROCESSES)
-        result.check("nobody reads: sockets pile up in CLOSE_WAIT", run.close_wait > 0)
-        result.check("nobody reads: the master obeys no signal", not run.reloads and not run.ends)
+        result.check("stalled reader: for good", not run.still_answers)
+        result.check("stalled reader: all workers sleep in write(2)", run.blocked == PROCESSES)
+        result.check("stalled reader: sockets pile up in CLOSE_WAIT", run.close_wait > 0)
+        result.check("stalled reader: the master obeys no signal", not run.reloads and not run.ends)
 
 
 def _judge_closed(result: Result, run: _Run) -> None:
     result.figures["no reader: answered"] = f"{run.good} of {len(run.answers)}"
     result.figures["no reader: CPU, %"] = round(run.cpu_percent)
-    if result.guarded:
+    if result.protected:
         result.check(f"no reader: {COUNT} of {COUNT} answered", run.good == COUNT)
-        result.check("no reader: idle when nobody asks", run.runnable < 0.3)
+        result.check("no reader: idle when no client asks", run.runnable < 0.3)
         result.check(
-            "no reader: the master reloads and ends when told to", run.reloads and run.ends
+            "no reader: the master reloads and ends when asked to", run.reloads and run.ends
         )
     else:
         result.check("no reader: few are answered", run.good < 100)
         result.check(
-            "no reader: burns the processor though nobody asks (SIGPIPE storm)", run.runnable > 0.8
+            "no reader: burns the processor though no client asks (SIGPIPE storm)",
+            run.runnable > 0.8,
         )

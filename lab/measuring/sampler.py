@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lab.measuring.load import Answer
 
 SAMPLE_SECONDS = 0.1
-# what a thread sleeps in when somebody else must do something first: a full pipe, a silent socket,
+# what a thread sleeps in when another process must do something first: a full pipe, a silent socket,
 # a lock. A worker that waits for its next request sleeps in epoll or accept, which are not here
 IN_WRITE = ("pipe_write", "anon_pipe_write")
 BLOCKED_IN = (

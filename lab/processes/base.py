@@ -174,7 +174,7 @@ class Process:
         if self._popen is None:
             self._remove_directory()
             return
-        # A member may fork between the look and the kill: look again until nobody is left
+        # A member may fork between the scan and the kill: scan again until none is left
         wait_until(self._session_is_gone, 10.0)
         self._popen.wait(10.0)
         self._remove_directory()

@@ -1,4 +1,4 @@
-"""uWSGI that makes a daemon of itself: its master is nobody's child, in a session of its own."""
+"""uWSGI that makes a daemon of itself: its master has init as its parent, in a session of its own."""
 
 from __future__ import annotations
 

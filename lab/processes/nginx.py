@@ -105,6 +105,6 @@ class Nginx(Process):
         ]
 
     def is_ready(self) -> bool:
-        """Say whether somebody listens on its port."""
+        """Return whether its port accepts connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -104,7 +104,7 @@ class Server(Process):
         return lines
 
     def is_ready(self) -> bool:
-        """Say whether the log has the lines that were asked for and somebody listens."""
+        """Return whether the log has the expected lines and the socket accepts connections."""
         if (
             self._stderr is None
             and len(re.findall(self._ready, self.log(), re.MULTILINE)) < self._ready_count

@@ -29,12 +29,12 @@ class Outcome:
         return self.result.as_described if self.result else not self.broken
 
 
-def attempt(run: Callable[[bool], Result], *, guarded: bool) -> Outcome:
+def attempt(run: Callable[[bool], Result], *, protected: bool) -> Outcome:
     """Run an incident once; a missing tool and an unexpected error become words."""
-    kind = "guarded" if guarded else "plain"
+    kind = "with" if protected else "without"
     begin = time.monotonic()
     try:
-        result = run(guarded)
+        result = run(protected)
     except ToolMissing as missing:
         return Outcome(kind, None, f"skipped: {missing}")
     except Exception:

@@ -18,9 +18,9 @@ ABOUT = {
     "hung-upstream": "A partner stops answering; every worker ends up waiting for it, and the service is gone.",
     "overload": "Twice what the service can do is asked of it for a while, by clients that give up after two seconds.",
     "failed-load": "Two workers fail to load the app while memory is short, and answer 500 for ever.",
-    "reload-with-threads": "A background thread that nobody tells to stop holds up every reload and every stop.",
-    "small-backlog": "The listen queue is smaller than the operator believes, and over a UNIX socket nobody says that it is full.",
-    "stalled-stderr": "Standard error is a pipe that nobody reads: in the end every thread sleeps in write(2).",
+    "reload-with-threads": "A background thread that is never asked to stop holds up every reload and every stop.",
+    "small-backlog": "The listen queue is smaller than the operator believes, and over a UNIX socket nothing reports that it is full.",
+    "stalled-stderr": "Standard error is a pipe that is not read: in the end every thread sleeps in write(2).",
 }
 
 STYLE = """
@@ -39,7 +39,7 @@ section { margin-top: 2.6rem; }
 .pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.2rem; }
 @media (max-width: 56rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem 1.1rem; min-width: 0; }
-.card.guarded { border-top: 3px solid var(--ok); } .card.plain { border-top: 3px solid var(--s500); }
+.card.with { border-top: 3px solid var(--ok); } .card.without { border-top: 3px solid var(--s500); }
 .seen { margin: 0 0 .8rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0 0 .7rem; padding: 0; list-style: none; font-size: .85rem; color: var(--soft); }
 .legend i { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
@@ -77,7 +77,7 @@ def render(outcomes: Mapping[str, Sequence[Outcome]], seconds: float) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>resilient_wsgi: the incidents</title><style>{STYLE}</style></head><body>"
-        "<h1>The incidents, plain beside guarded</h1>"
+        "<h1>The incidents, without and with the library</h1>"
         f'<p class="lead">The same app, the same servers, the same load; only the library differs. Measured just now, in {seconds:.0f} s.</p>'
         f"{sections}</body></html>\n"
     )
@@ -100,11 +100,11 @@ def _section(incident: str, outcomes: Sequence[Outcome]) -> str:
 def _card(outcome: Outcome, scale: plot.Scale) -> str:
     result = outcome.result
     if result is None:
-        return f'<div class="card {outcome.kind}"><h3>{outcome.kind}</h3><p class="skipped">{escape(outcome.words)}</p></div>'
+        return f'<div class="card {outcome.kind}"><h3>{_heading(outcome.kind)}</h3><p class="skipped">{escape(outcome.words)}</p></div>'
     return (
-        f'<div class="card {result.kind}"><h3>{result.kind}</h3><p class="seen">{escape(result.seen)}</p>'
+        f'<div class="card {result.kind}"><h3>{_heading(result.kind)}</h3><p class="seen">{escape(result.seen)}</p>'
         + plot.svg(result.series, scale, f"{result.incident}, {result.kind}")
-        + f"<h4>{'What must hold' if result.guarded else 'The incident, as it was described'}</h4>"
+        + f"<h4>{'What must hold' if result.protected else 'The incident, as it was described'}</h4>"
         + '<ul class="holds">'
         + "".join(_statement(statement, truth) for statement, truth in result.holds)
         + "</ul>"
@@ -116,6 +116,10 @@ def _card(outcome: Outcome, scale: plot.Scale) -> str:
         )
         + "</div>"
     )
+
+
+def _heading(kind: str) -> str:
+    return f"{kind.capitalize()} the library"
 
 
 def _statement(statement: str, truth: bool) -> str:

@@ -14,12 +14,12 @@ Figure = Union[int, float, str, None]
 class Result:
     """One run of one incident.
 
-    `holds` are the statements that must be true of this run, each with its truth: of a plain run,
-    that the incident was seen as it is described; of a guarded one, that it did not happen.
+    `holds` are the statements that must be true of this run, each with its truth: of a run without the library,
+    that the incident was seen as it is described; of one with it, that it did not happen.
     """
 
     incident: str
-    guarded: bool
+    protected: bool
     seen: str = ""
     figures: Dict[str, Figure] = field(default_factory=dict)
     excerpts: List[str] = field(default_factory=list)
@@ -28,8 +28,8 @@ class Result:
 
     @property
     def kind(self) -> str:
-        """ "plain" or "guarded"."""
-        return "guarded" if self.guarded else "plain"
+        """ "without" or "with"."""
+        return "with" if self.protected else "without"
 
     @property
     def as_described(self) -> bool:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from lab.rendering.outcome import Outcome
 
 NAME_WIDTH = 19
-HEAD = ("incident", "plain", "guarded")
+HEAD = ("incident", "without the library", "with the library")
 
 
 def render(outcomes: Mapping[str, Sequence[Outcome]], width: int | None = None) -> str:
-    """Return a table: incident, what was seen plain, what was seen guarded."""
+    """Return a table: incident, what was seen without the library, what was seen with it."""
     width = width or shutil.get_terminal_size((120, 40)).columns
     column = max(24, (min(width, 160) - NAME_WIDTH - 10) // 2)
     widths = (NAME_WIDTH, column, column)
@@ -23,7 +23,7 @@ def render(outcomes: Mapping[str, Sequence[Outcome]], width: int | None = None) 
         cells = {outcome.kind: _cell(outcome) for outcome in runs}
         rows.append(
             _row(
-                (incident, cells.get("plain", "(not run)"), cells.get("guarded", "(not run)")),
+                (incident, cells.get("without", "(not run)"), cells.get("with", "(not run)")),
                 widths,
             )
         )
@@ -37,7 +37,7 @@ def _cell(outcome: Outcome) -> str:
         return outcome.words
     failures = outcome.result.failures()
     if not failures:
-        return f"{'✓' if outcome.result.guarded else '✗'} {outcome.words}"
+        return f"{'✓' if outcome.result.protected else '✗'} {outcome.words}"
     return f"! {outcome.words}. NOT AS IT MUST BE: " + "; ".join(failures)
 
 

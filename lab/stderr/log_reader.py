@@ -65,7 +65,7 @@ class Reader:
         self.read()
 
     def accounted(self) -> int:
-        """Return how many of the app's lines it has read or was told to have been dropped."""
+        """Return how many of the app's lines it has read or that were reported as dropped."""
         return len(LINE.findall(self.text)) + sum(map(int, NOTICE.findall(self.text)))
 
     def end(self) -> None:

@@ -116,14 +116,14 @@ class Configuration:
 
     options: Mapping[str, Option] = field(default_factory=dict)
     kind: Any = Server
-    plain: Any = Server
+    without: Any = Server
     log_option: str = ""  # the option that names a FIFO for its log, "" for standard error
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_gunicorn(self) -> bool:
         """Whether it is gunicorn."""
-        return issubclass(self.plain, Gunicorn)
+        return issubclass(self.without, Gunicorn)
 
 
 LOG_MASTER = {"log-master": True}
@@ -157,12 +157,12 @@ def serving(
     configuration: Configuration,
     manner: str,
     *,
-    guarded: bool = True,
+    protected: bool = True,
     log_to: int = -1,
     **options: Option,
 ) -> Iterator[Tuple[Union[Server, Gunicorn], Reader]]:
-    """Serve the app, with 2 processes, while the log's reader is as told; with the library in it if
-    `guarded`.
+    """Serve the app with 2 processes; the log's reader behaves as `manner` says, and the library is
+    in the app if `protected`.
 
     With `log_to`, a descriptor, it logs there instead.
     """
@@ -180,7 +180,7 @@ def serving(
             configuration,
             log_to if log_to >= 0 else elsewhere if fifo else reader.write_end,
             fifo,
-            guarded,
+            protected,
             options,
         )
         stack.enter_context(server)
@@ -194,10 +194,10 @@ def _server(
     configuration: Configuration,
     stderr: int,
     fifo: str,
-    guarded: bool,
+    protected: bool,
     options: Mapping[str, Option],
 ) -> Union[Server, Gunicorn]:
-    kind = configuration.kind if guarded else configuration.plain
+    kind = configuration.kind if protected else configuration.without
     if configuration.is_gunicorn:
         arguments = [
             "--workers=2",
@@ -206,7 +206,7 @@ def _server(
             f"--timeout={options.get('harakiri', 30)}",
         ]
         environment = {**configuration.env, "PYTHONPATH": str(ROOT)}
-        app = f"{APP}:installed" if guarded else f"{APP}:application"
+        app = f"{APP}:installed" if protected else f"{APP}:application"
         gunicorn: Gunicorn = kind(app, arguments, cwd=ROOT, env=environment, stderr=stderr)
         return gunicorn
     chosen: Dict[str, Option] = {"master": True, "processes": 2, "die-on-term": True}
@@ -217,7 +217,7 @@ def _server(
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
     )
-    if guarded:
+    if protected:
         chosen["shared-import"] = "resilient_wsgi.uwsgi"
     if configuration.log_option and not issubclass(kind, Daemon):
         chosen[configuration.log_option] = fifo

@@ -191,7 +191,7 @@ class Threads(Section):
 class Readiness(Section):
     """Waits for an app: a worker without one exits and is restarted."""
 
-    mode: str = mode("a worker without an app stays and answers 500, as under plain uWSGI.")
+    mode: str = mode("a worker without an app stays and answers 500, as without the library.")
     first_pause: float = option(
         1.0,
         Seconds(),

@@ -218,7 +218,7 @@ def test_the_pid_of_a_uwsgi_worker_names_its_instance(capsys):
 def test_what_runs_without_the_library_is_said_to_and_its_listen_queue_is_shown_all_the_same(
     capsys,
 ):
-    with instance(options(guarded=False, processes=1)) as running:
+    with instance(options(protected=False, processes=1)) as running:
         assert main(["ready", str(running.server.pid)]) == 2
         assert (
             "runs no instance with `shared-import = resilient_wsgi.uwsgi`"

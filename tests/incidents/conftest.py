@@ -12,9 +12,9 @@ from lab.processes import ToolMissing
 
 @pytest.fixture
 def run_incident():
-    def run(incident, *, guarded, **more):
+    def run(incident, *, protected, **more):
         try:
-            result = INCIDENTS[incident](guarded, **more)
+            result = INCIDENTS[incident](protected, **more)
         except ToolMissing as missing:
             pytest.skip(str(missing))
         lines = [

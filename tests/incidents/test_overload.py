@@ -5,5 +5,5 @@ import pytest
 pytestmark = pytest.mark.servers
 
 
-def test_guarded_an_overload_leaves_the_service_at_its_capacity(run_incident):
-    run_incident("overload", guarded=True, seconds=10.0)
+def test_with_the_library_an_overload_leaves_the_service_at_its_capacity(run_incident):
+    run_incident("overload", protected=True, seconds=10.0)

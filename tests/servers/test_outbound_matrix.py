@@ -37,7 +37,7 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def results():
-    command = [sys.executable, "-m", "bench.outbound.cells", "guarded"]
+    command = [sys.executable, "-m", "bench.outbound.cells", "with"]
     running = [
         subprocess.Popen(
             [*command, str(i), str(PROCESSES), str(SECONDS)],

@@ -47,8 +47,8 @@ def ended(running, within=25.0):
     return running.server.returncode
 
 
-def test_plain_uwsgi_answers_500_for_ever_from_workers_whose_load_failed():
-    with instance(options(guarded=False), fail_first="import") as running:
+def test_uwsgi_without_the_library_answers_500_for_ever_from_workers_whose_load_failed():
+    with instance(options(protected=False), fail_first="import") as running:
         assert wait_until(lambda: running.tokens_left() == 0, 10)
         for _ in range(2):
             assert ask(running).get("500", 0) > REQUESTS // 10

@@ -44,7 +44,7 @@ def serving(server):
     return {answer.worker for answer in load.burst(server.port, "/", 10, 5.0) if answer.good}
 
 
-def test_plain_gunicorn_halts_when_one_worker_fails_to_boot(tmp_path):
+def test_gunicorn_without_the_library_halts_when_one_worker_fails_to_boot(tmp_path):
     assert run_to_its_end(gunicorn(tmp_path, "readiness_app", fail="import")) == 3
 
 
@@ -73,7 +73,7 @@ def test_a_load_that_hangs_is_ended_with_its_stack_and_the_next_worker_pauses(tm
         assert wait_until(lambda: len(serving(server)) == 2, 15), server.error("did not come back")
 
 
-def test_plain_gunicorn_waits_for_a_load_that_hangs_whatever_its_timeout(tmp_path):
+def test_gunicorn_without_the_library_waits_for_a_load_that_hangs_whatever_its_timeout(tmp_path):
     with gunicorn(tmp_path, "readiness_app", "--timeout=1", fail="hang") as server:
         assert wait_until(lambda: len(serving(server)) == 1, 10)
         time.sleep(3.5)

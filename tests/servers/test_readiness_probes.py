@@ -16,7 +16,7 @@ import urllib.request
 
 import pytest
 
-from bench.readiness.cases import FOLDER, GUARD, instance
+from bench.readiness.cases import FOLDER, PROTECTION, instance
 from lab.measuring import load, procfs
 from lab.processes import wait_until
 from resilient_wsgi.shm.finding import find
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.servers
 
 OPTIONS = {
     "master": True, "disable-logging": True, "processes": 2, "lazy-apps": True,
-    "pythonpath": str(FOLDER), "module": "readiness_checked_app", "listen": 64, **GUARD,
+    "pythonpath": str(FOLDER), "module": "readiness_checked_app", "listen": 64, **PROTECTION,
 }  # fmt: skip
 
 

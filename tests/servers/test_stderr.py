@@ -1,5 +1,5 @@
-"""uWSGI whose standard error is not read: plain it is stuck for good, with one line in uwsgi.ini
-nobody notices.
+"""uWSGI whose standard error is not read: without the library it is stuck for good,
+with one line in uwsgi.ini clients notice nothing.
 
 A short cut of bench/stderr/matrix.py, which runs every configuration with every kind of reader.
 """
@@ -72,15 +72,15 @@ def check(server, count):
     assert wait_until(lambda: not server.alive(), 30.0), "still runs 30 s after SIGTERM"
 
 
-def test_plain_is_stuck_for_good_after_some_hundred_lines():
-    with serving(PREFORK, STALLED, guarded=False) as (server, _):
+def test_without_the_library_it_is_stuck_for_good_after_some_hundred_lines():
+    with serving(PREFORK, STALLED, protected=False) as (server, _):
         assert 20 < ask(server, patience=2.0) < 600
         assert not any(load.get(server.port, "/", patience=2.0).good for _ in range(2))
         assert blocked_threads(server.workers()) == 2
 
 
-def test_plain_without_a_reader_burns_a_processor():
-    with serving(PREFORK, CLOSED, guarded=False) as (server, _):
+def test_without_the_library_and_without_a_reader_it_burns_a_processor():
+    with serving(PREFORK, CLOSED, protected=False) as (server, _):
         assert ask(server, patience=2.0) < 100
         before = cpu_seconds(server)
         assert wait_until(lambda: cpu_seconds(server) > before + 1.0, 20.0)
@@ -104,7 +104,7 @@ def test_the_exec_shim_changes_nothing_of_that(name, manner):
 
 def test_the_exec_shim_has_uwsgi_import_what_the_app_does_not():
     """Else Python's own `sys.stderr` raises into the view: 577 of 3000 were answered."""
-    with serving(Configuration(plain=SHIM.kind), STALLED, guarded=False) as (server, _):
+    with serving(Configuration(without=SHIM.kind), STALLED, protected=False) as (server, _):
         check(server, 1000)
 
 
@@ -208,6 +208,6 @@ def test_gunicorn_answers_with_the_library_installed_by_the_app():
         assert ask(server) == REQUESTS
 
 
-def test_plain_gunicorn_is_stuck():
-    with serving(CONFIGURATIONS["gunicorn"], STALLED, guarded=False) as (server, _):
+def test_gunicorn_without_the_library_is_stuck():
+    with serving(CONFIGURATIONS["gunicorn"], STALLED, protected=False) as (server, _):
         assert ask(server, patience=2.0) < 1000

@@ -1,4 +1,5 @@
-"""A real uWSGI with the wsgi.py of the incident: plain it hangs until mercy, guarded it is gone."""
+"""A real uWSGI with the wsgi.py of the incident: without the library it hangs
+until mercy, with it it is gone."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ MODES = pytest.mark.parametrize("lazy", [False, True], ids=["prefork", "lazy-app
 
 @pytest.fixture
 def instance(tmp_path):
-    def make(code, *, guarded=True, env=None, **options):
+    def make(code, *, protected=True, env=None, **options):
         (tmp_path / "wsgi.py").write_text(textwrap.dedent(code) + textwrap.dedent(APPLICATION))
         ini = {
             "master": True, "processes": 2, "enable-threads": True, "die-on-term": True,
@@ -43,7 +44,7 @@ def instance(tmp_path):
             **{name.replace("_", "-"): value for name, value in options.items()},
         }  # fmt: skip
         ini = {name: value for name, value in ini.items() if value is not False}
-        if guarded:
+        if protected:
             ini["shared-import"] = "resilient_wsgi.uwsgi"
         return Server(ini, env={"PYTHONPATH": str(tmp_path), **(env or {})})
 
@@ -73,7 +74,7 @@ def serving(server):
 def test_without_the_library_a_thread_without_an_end_holds_up_the_reload_until_mercy(
     instance, lazy
 ):
-    with instance(HANGS, guarded=False, lazy_apps=lazy) as server:
+    with instance(HANGS, protected=False, lazy_apps=lazy) as server:
         old = serving(server)
         server.signal(signal.SIGHUP)
         assert replaced(server, old)

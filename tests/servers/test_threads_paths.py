@@ -10,7 +10,7 @@ from bench.threads.exits import Cell, run
 
 pytestmark = pytest.mark.servers
 
-# far from what a guarded worker takes, so that a busy machine is no failure and nobody but us can
+# far from what a protected worker takes, so that a busy machine is no failure and nobody but us can
 # have ended it in time
 MERCY = 60
 PATIENCE = 20.0
@@ -33,7 +33,7 @@ PATIENCE = 20.0
     ],
 )
 def test_the_worker_ends_and_nothing_is_left_out(kind, path, lazy, threads):
-    cell = run(Cell(kind, path, lazy, threads, guarded=True), mercy=MERCY, patience=PATIENCE)
+    cell = run(Cell(kind, path, lazy, threads, protected=True), mercy=MERCY, patience=PATIENCE)
     assert cell.seconds is not None, cell.log
     assert [what for what in cell.wrong if not what.startswith("not gone")] == [], cell.log
 
@@ -42,5 +42,5 @@ def test_the_worker_ends_and_nothing_is_left_out(kind, path, lazy, threads):
     ("kind", "path"), [("sleep loop", "SIGHUP to worker"), ("stale", "FIFO q")]
 )
 def test_without_the_library_a_path_without_mercy_has_no_end(kind, path):
-    cell = run(Cell(kind, path, lazy=False, threads=1, guarded=False), patience=4.0)
+    cell = run(Cell(kind, path, lazy=False, threads=1, protected=False), patience=4.0)
     assert cell.seconds is None

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from bench.threads.exits import gone
-from bench.threads.processes import PLAIN, celery, change, runserver
+from bench.threads.processes import WITHOUT, celery, change, runserver
 from lab.measuring import procfs
 from lab.processes import wait_until
 
@@ -63,6 +63,6 @@ def test_runserver_reloads_a_changed_file_and_ctrl_c_ends_both_processes(tmp_pat
 
 
 def test_runserver_without_the_library_does_not_end_at_ctrl_c(tmp_path):
-    with runserver(tmp_path, "--noreload", kind=PLAIN) as server:
+    with runserver(tmp_path, "--noreload", kind=WITHOUT) as server:
         server.signal_group(signal.SIGINT)
         assert not wait_until(lambda: not server.alive(), 2.0)

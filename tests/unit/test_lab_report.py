@@ -22,7 +22,7 @@ def result():
         blocked=[(0.1, 0), (2.0, 4)],
         moments=[(1.0, "partner hangs"), (1.2, "and <recovers>")],
     )
-    found = Result("hung-upstream", guarded=True, seen="0 harakiris", series=series)
+    found = Result("hung-upstream", protected=True, seen="0 harakiris", series=series)
     found.check("no harakiri", truth=True)
     return found
 
@@ -35,27 +35,27 @@ def test_answers_per_second_are_counted_in_bins(result):
 
 
 def test_a_missing_tool_is_shown_as_skipped_and_is_no_failure():
-    def run(guarded):
+    def run(protected):
         raise ToolMissing("nginx not found")
 
-    outcome = attempt(run, guarded=False)
+    outcome = attempt(run, protected=False)
     assert outcome.as_described
     assert "skipped: nginx not found" in table.render({"hung-upstream": [outcome]})
     assert "skipped: nginx not found" in page.render({"hung-upstream": [outcome]}, 1.0)
 
 
 def test_an_experiment_that_breaks_off_is_a_failure_and_says_why():
-    def run(guarded):
+    def run(protected):
         raise ValueError("no such thing")
 
-    outcome = attempt(run, guarded=True)
+    outcome = attempt(run, protected=True)
     assert not outcome.as_described
     assert "no such thing" in outcome.words
 
 
 def test_a_statement_that_is_not_true_is_said_in_the_table_and_on_the_page(result):
     result.check("the sky is green", truth=False)
-    outcomes = {"hung-upstream": [attempt(lambda guarded: result, guarded=True)]}
+    outcomes = {"hung-upstream": [attempt(lambda protected: result, protected=True)]}
     assert not outcomes["hung-upstream"][0].as_described
     assert "NOT AS IT MUST BE: the sky is green" in re.sub(
         r"[│\s]+", " ", table.render(outcomes, width=200)
@@ -64,7 +64,7 @@ def test_a_statement_that_is_not_true_is_said_in_the_table_and_on_the_page(resul
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_escapes_what_it_shows(result):
-    text = page.render({"hung-upstream": [Outcome("guarded", result, result.seen)]}, 60.0)
+    text = page.render({"hung-upstream": [Outcome("with", result, result.seen)]}, 60.0)
     assert not re.findall(r"https?://|src=|@import|url\(", text)
     assert "and &lt;recovers&gt;" in text
     assert "<recovers>" not in text
@@ -88,6 +88,6 @@ def test_a_capacity_is_a_line_that_fits_on_the_scale(result):
 @pytest.mark.parametrize("width", [60, 100, 240])
 def test_all_lines_of_the_table_are_equally_long(result, width):
     lines = table.render(
-        {"hung-upstream": [Outcome("plain", None, "x " * 200)]}, width
+        {"hung-upstream": [Outcome("without", None, "x " * 200)]}, width
     ).splitlines()
     assert len({len(line) for line in lines}) == 1

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 CHILDREN = """
-if {guarded}:
+if {protected}:
     stderr.install(Stderr(take_over=True))
 else:
     reopened = os.open("/proc/self/fd/2", os.O_RDWR | os.O_NONBLOCK)
@@ -24,9 +24,9 @@ say(codes=codes)
 """
 
 
-@pytest.mark.parametrize("guarded", [True, False])
-def test_children_lose_nothing_to_a_slow_reader(child, pipe, guarded):
-    """Plain, that is with the descriptor taken over and inherited, they lose most of it."""
+@pytest.mark.parametrize("protected", [True, False])
+def test_children_lose_nothing_to_a_slow_reader(child, pipe, protected):
+    """Without the library, that is with the descriptor taken over and inherited, they lose most of it."""
     got, over = [], threading.Event()
 
     def read_slowly():
@@ -36,12 +36,14 @@ def test_children_lose_nothing_to_a_slow_reader(child, pipe, guarded):
     reader = threading.Thread(target=read_slowly)
     reader.start()
     try:
-        said = child(CHILDREN.format(guarded=guarded), stdout=pipe.write_end, stderr=pipe.write_end)
+        said = child(
+            CHILDREN.format(protected=protected), stdout=pipe.write_end, stderr=pipe.write_end
+        )
     finally:
         over.set()
         reader.join()
     total = sum(got) + len(pipe.read())
-    if guarded:
+    if protected:
         assert said["codes"] == [0] * 7
         assert total == 300_000 * 6 + 150_000
     else:
