@@ -6,7 +6,7 @@ PY      = $(VENV)/bin/python
 JOBS   ?= 3
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc troubleshooting-doc dist system databases debian-testing clean
+.PHONY: demo test check matrix bench soak docs settings-doc events-doc cli-doc rules-doc troubleshooting-doc dist system databases debian-testing clean
 
 demo: $(STAMP) system
 	$(PY) -m lab
@@ -41,6 +41,7 @@ docs: $(VENV)/.docs
 	$(PY) -m tools.events_doc --check docs/events.md
 	$(PY) -m tools.cli_doc --check docs/cli.md
 	$(PY) -m tools.troubleshooting_doc --check docs/troubleshooting.md
+	$(PY) -m tools.rules_doc --check
 	$(PY) -m mkdocs build --strict
 
 settings-doc: $(STAMP)
@@ -54,6 +55,9 @@ troubleshooting-doc: $(STAMP)
 
 cli-doc: $(STAMP)
 	$(PY) -m tools.cli_doc > .cli.md && mv .cli.md docs/cli.md
+
+rules-doc: $(STAMP)
+	$(PY) -m tools.rules_doc
 
 # what is uploaded to PyPI, built twice to see that it is the same both times
 dist: $(VENV)/.dist

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # by name, the module within the package; those of components, too, so that none of them has to be
 # imported for a verb that is known
 VERBS = {
+    "doctor": "cli.doctor",
     "drain": "cli.drain",
     "exec": "cli.exec",
     "explain": "cli.explain",

@@ -74,10 +74,10 @@ class _Opener:
             source = Source(_shown(path), read_text(path))
         except (OSError, CannotRead) as error:
             if asked:
-                self._subject.skip(_shown(path), getattr(error, "strerror", None) or str(error))
+                self._subject.skip(_shown(path), _reason(error), asked=True)
             return
         if not _read(self._subject, source, self.open) and asked:
-            self._subject.skip(source.file, "of no format that the doctor knows")
+            self._subject.skip(source.file, "of no format that the doctor knows", asked=True)
 
     def open(self, path: str, within: str) -> Optional[Source]:
         """Open what a file includes: seen from that file, else from the working directory."""
@@ -116,6 +116,10 @@ def _files_in(folder: str) -> Iterator[str]:
             if count > MOST_FILES:
                 return
             yield os.path.join(path, name)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _shown(path: str) -> str:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Iterable, List, Optional
+from typing import Iterable, List, Optional, Sequence
 
-from .model import RULES, Finding, Rule, in_order
+from . import ignoring
+from .model import Finding, Rule, in_order
+from .rules import load
 from .subject import Subject
 
 
 def examine(subject: Subject, rules: Optional[Iterable[Rule]] = None) -> List[Finding]:
-    """Return what the rules find, by file and line; each finding once."""
-    from .rules import load
-
-    load()
-    chosen = in_order(RULES) if rules is None else rules
+    """Return what the rules find and no comment ignores, by file and line; each finding once."""
+    chosen = in_order(load()) if rules is None else list(rules)
     found = {finding: None for each in chosen for finding in each.findings(subject)}
-    return sorted(found, key=lambda each: (each.location.file, each.location.line))
+    kept = ignoring.apply(subject, list(found), {each.code for each in chosen})
+    return sorted(kept, key=lambda each: (each.location.file, each.location.line, each.code))
+
+
+def select(selected: Sequence[str], ignored: Sequence[str]) -> List[Rule]:
+    """Return the rules whose codes start with one of `selected` (all, if empty) and none of
+    `ignored`, in order.
+
+    Raises `ValueError`, naming a prefix that is of no rule.
+    """
+    rules = in_order(load())
+    for prefix in (*selected, *ignored):
+        if not any(each.code.startswith(prefix) for each in rules):
+            msg = f"no rule's code starts with {prefix!r}"
+            raise ValueError(msg)
+    return [
+        each
+        for each in rules
+        if (not selected or each.code.startswith(tuple(selected)))
+        and not each.code.startswith(tuple(ignored))
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .machine import Machine
+from .model import Location
 
 if TYPE_CHECKING:
     from .uwsgi_config import UwsgiConfig
@@ -22,11 +23,20 @@ class Source(NamedTuple):
         return [line.rstrip("\r") for line in self.text.split("\n")]
 
 
+class Command(NamedTuple):
+    """A command line that starts a server, as a unit, an image or a manifest has it."""
+
+    argv: Tuple[str, ...]  # split; of `sh -c "..."` the words within
+    location: Location
+    environ: Mapping[str, str] = {}  # what is set for it there
+
+
 class NotLooked(NamedTuple):
     """Something that was not looked at, and why."""
 
     what: str
     why: str
+    asked: bool = False  # whether it was named on the command line
 
 
 class Subject:
@@ -50,10 +60,13 @@ class Subject:
         self.dockerfiles: List[Any] = []
         self.composes: List[Any] = []
         self.procfiles: List[Any] = []
+        self.commands: List[Command] = []
         self.python: List[Source] = []  # the app's sources: searched, never imported
         self.django: Optional[Any] = None
         self.live: Optional[Any] = None
 
-    def skip(self, what: str, why: str) -> None:
-        """Note that something was not looked at."""
-        self.not_looked.append(NotLooked(what, why))
+    def skip(self, what: str, why: str, *, asked: bool = False) -> None:
+        """Note that something was not looked at, once."""
+        note = NotLooked(what, why, asked)
+        if note not in self.not_looked:
+            self.not_looked.append(note)

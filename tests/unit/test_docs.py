@@ -36,6 +36,8 @@ class Block(NamedTuple):
 
 def blocks() -> Iterator[Block]:
     for page in PAGES:
+        if page.parent.name == "rules":
+            continue  # half of those are wrong on purpose; tests/unit/doctor runs them
         text = page.read_text()
         for found in BLOCK.finditer(text):
             line = text.count("\n", 0, found.start()) + 1

@@ -1,0 +1,226 @@
+"""`resilient-wsgi doctor`: exit codes, formats, what is selected, ignored, known and fixed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+
+import pytest
+
+from resilient_wsgi.cli import main
+from tools import rules_doc
+
+WRONG = "[uwsgi]\nlazy-apps = false ; keep prefork\n"
+WARNED = "[uwsgi]\nproces = 4\n"
+FINE = "[uwsgi]\nlazy-apps = true\n"
+ONLY = ("--select", "U01,U04,U00")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def doctor(*arguments):
+    """Return exit code, output and error output."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["doctor", *map(str, arguments)])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "code"),
+    [
+        (FINE, (), 0),
+        (WARNED, (), 0),
+        (WARNED, ("--strict",), 1),
+        (WRONG, (), 1),
+        (WRONG, ("--format", "github"), 1),
+        (WRONG, ("--ignore", "U01"), 0),
+        (WRONG, ("--select", "U04"), 0),
+    ],
+)
+def test_the_exit_code_says_whether_there_are_errors(folder, text, more, code):
+    (folder / "uwsgi.ini").write_text(text)
+    chosen = () if "--select" in more else ONLY
+    assert doctor(*chosen, *more)[0] == code
+
+
+def test_without_a_file_the_working_directory_is_searched_but_not_what_is_installed_in_it(folder):
+    for place in ("deploy", "venv", ".git"):
+        (folder / place).mkdir()
+        (folder / place / "app.ini").write_text(WRONG)
+    code, out, _ = doctor("--json", *ONLY)
+    assert code == 1
+    assert [each["file"] for each in json.loads(out)] == ["deploy/app.ini"]
+
+
+def test_a_folder_without_anything_to_look_at_is_code_2(folder):
+    (folder / "notes.txt").write_text("nothing")
+    code, out, err = doctor()
+    assert (code, out) == (2, "")
+    assert "no file that the doctor knows was found" in err
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: None, "No such file or directory"),
+        (lambda path: path.write_bytes(b"[uwsgi]\nmaster = \0\n"), "not text"),
+        (lambda path: path.write_text("hello"), "of no format that the doctor knows"),
+        (lambda path: path.write_text("[uwsgi]\n" + "#" * (10 << 20)), "larger than 10 MB"),
+        (os.mkfifo, "not a regular file"),
+    ],
+    ids=["missing", "binary", "unknown", "large", "fifo"],
+)
+def test_a_named_file_that_cannot_be_looked_at_is_code_2_and_the_others_are_looked_at(
+    folder, make, why
+):
+    make(folder / "x")
+    (folder / "uwsgi.ini").write_text(WRONG)
+    code, out, _ = doctor("x", "uwsgi.ini", *ONLY)
+    assert code == 2
+    assert f"    x: {why}\n" in out
+    assert "uwsgi.ini:2: error U01" in out
+
+
+def test_an_unknown_code_is_refused(folder):
+    (folder / "uwsgi.ini").write_text(FINE)
+    code, _, err = doctor("--select", "X9")
+    assert code == 2
+    assert "no rule's code starts with 'X9'" in err
+
+
+def test_json_has_the_fields_that_are_promised(folder):
+    (folder / "uwsgi.ini").write_text(WRONG)
+    _, out, _ = doctor("--json", *ONLY)
+    (found,) = json.loads(out)
+    assert set(found) == {"code", "severity", "file", "line", "message", "fix", "url"}
+    assert (found["code"], found["severity"], found["file"], found["line"]) == (
+        "U01",
+        "error",
+        "uwsgi.ini",
+        2,
+    )
+
+
+def test_sarif_names_the_rule_the_place_and_the_level(folder):
+    (folder / "uwsgi.ini").write_text(WRONG + "proces = 1\n")
+    _, out, _ = doctor("--format", "sarif", *ONLY)
+    log = json.loads(out)
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rules[each["ruleIndex"]]["id"] for each in run["results"]] == ["U01", "U04"]
+    assert [each["level"] for each in run["results"]] == ["error", "warning"]
+    place = run["results"][0]["locations"][0]["physicalLocation"]
+    assert place == {
+        "artifactLocation": {"uri": "uwsgi.ini", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": 2},
+    }
+
+
+def test_annotations_of_github_are_one_line_each(folder):
+    (folder / "a,b.ini").write_text(WRONG)
+    _, out, _ = doctor("--format", "github", *ONLY)
+    (line,) = out.splitlines()
+    assert line.startswith("::error file=a%2Cb.ini,line=2,title=U01::")
+    assert "%0AFix: " in line
+
+
+@pytest.mark.parametrize(
+    ("comment", "found"),
+    [
+        ("; doctor: ignore U01 -- it is meant to be on", set()),
+        ("# doctor: ignore U01, U04 -- why", {"U00"}),
+        ("; doctor: ignore U01", {"U00"}),
+        ("; doctor: ignore U04 -- why", {"U00", "U01"}),
+        ("; doctor: ignore U99999 -- why", {"U00", "U01"}),
+        ("; doctor: ignored", {"U01"}),
+    ],
+)
+def test_a_comment_with_a_reason_ignores_what_is_below_it(folder, comment, found):
+    (folder / "uwsgi.ini").write_text(
+        f"[uwsgi]\n{comment}\n; and another comment\n\nlazy-apps = no # x\n"
+    )
+    _, out, _ = doctor("--json", *ONLY)
+    assert {each["code"] for each in json.loads(out)} == found
+
+
+def test_a_comment_ignores_nothing_further_down(folder):
+    (folder / "uwsgi.ini").write_text(
+        "[uwsgi]\n; doctor: ignore U01 -- why\nlazy-apps = no # x\nneed-app = no # x\n"
+    )
+    _, out, _ = doctor("--json", *ONLY)
+    assert [(each["code"], each["line"]) for each in json.loads(out)] == [("U01", 4)]
+
+
+def test_an_ignore_of_a_rule_that_did_not_run_is_not_called_unused(folder):
+    (folder / "uwsgi.ini").write_text("[uwsgi]\n; doctor: ignore U45 -- why\nlisten = 10\n")
+    assert json.loads(doctor("--json", *ONLY)[1]) == []
+
+
+def test_a_baseline_hides_what_was_there_and_not_what_is_new(folder):
+    path = folder / "uwsgi.ini"
+    path.write_text(WRONG)
+    assert doctor(*ONLY, "--write-baseline", "known.json")[0] == 1
+    path.write_text("[uwsgi]\n; moved down\nlazy-apps = false ;  keep prefork\nneed-app = no ;\n")
+    code, out, _ = doctor(*ONLY, "--baseline", "known.json", "--json")
+    assert code == 1
+    assert [each["line"] for each in json.loads(out)] == [4]
+    path.write_text("[uwsgi]\n" + 2 * "lazy-apps = false ; keep prefork\n")
+    assert [
+        each["line"] for each in json.loads(doctor(*ONLY, "--baseline", "known.json", "--json")[1])
+    ] == [3]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "findings": [1]}']
+)
+def test_what_is_no_baseline_is_code_2(folder, text):
+    (folder / "uwsgi.ini").write_text(FINE)
+    (folder / "known.json").write_text(text)
+    code, _, err = doctor("--baseline", "known.json")
+    assert code == 2
+    assert "not a baseline" in err
+
+
+def test_fix_changes_the_lines_it_must_and_keeps_the_rest(folder):
+    path = folder / "uwsgi.ini"
+    before = "; mine\r\n[uwsgi]\r\n  lazy-apps = false ; keep prefork\r\n\r\nzz\xe9 = 1\r\n".encode(
+        "latin-1"
+    )
+    path.write_bytes(before)
+    path.chmod(0o640)
+    code, out, _ = doctor("--diff", *ONLY)
+    assert code == 0
+    assert "+lazy-apps = false" in out
+    assert path.read_bytes() == before
+    assert doctor("--fix", *ONLY)[0] == 0
+    assert path.read_bytes() == before.replace(
+        b"  lazy-apps = false ; keep prefork\r\n", b"; keep prefork\r\nlazy-apps = false\r\n"
+    )
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(folder.iterdir()) == [path]
+    assert doctor(*ONLY)[0] == 0
+
+
+def test_explain_prints_the_page_and_an_unknown_code_is_refused():
+    code, out, _ = doctor("--explain", "u01")
+    assert code == 0
+    assert out == rules_doc.pages()["U01.md"]
+    assert doctor("--explain", "U12345")[0] == 2
+
+
+def test_the_pages_of_the_rules_are_current():
+    assert rules_doc.current() == rules_doc.pages(), "run make rules-doc"
+
+
+def test_a_secret_in_a_quoted_line_is_not_printed(folder):
+    (folder / "uwsgi.ini").write_text("[uwsgi]\nneed-app = no password=hunter2\n")
+    for more in ((), ("--json",), ("--format", "sarif"), ("--format", "github"), ("--diff",)):
+        assert "hunter2" not in doctor(*ONLY, *more)[1]
