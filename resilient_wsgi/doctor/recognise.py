@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 # modules in read/ by the kind of file; the first that recognises a file reads it
 FORMATS = {
     "uwsgi": "uwsgi",
+    "nginx": "nginx",
+    "unit": "systemd",
+    "manifest": "kubernetes",
+    "compose": "compose",
+    "image": "docker",
+    "procfile": "procfile",
 }
 
 

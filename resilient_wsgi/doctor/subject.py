@@ -64,6 +64,7 @@ class Subject:
         self.python: List[Source] = []  # the app's sources: searched, never imported
         self.django: Optional[Any] = None
         self.live: Optional[Any] = None
+        self.derived: Dict[str, Any] = {}  # what is made of these lists, once for all rules
 
     def skip(self, what: str, why: str, *, asked: bool = False) -> None:
         """Note that something was not looked at, once."""

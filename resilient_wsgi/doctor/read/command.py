@@ -1,0 +1,209 @@
+"""Command lines that start a server, wherever they stand: a unit, a manifest, an image, /proc.
+
+What a shell would do with them is read, never done.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..model import Location
+
+SERVERS = ("uwsgi", "gunicorn", "granian", "uvicorn", "hypercorn", "daphne", "waitress-serve",
+           "celery", "nginx")  # fmt: skip
+_SERVER = re.compile(r"^(?:py)?(" + "|".join(SERVERS) + r")(?:[-_.]?(?:core|python)?[\d.]*)$")
+_ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*=")
+_SHELLS = ("sh", "bash", "dash", "ash", "zsh")
+# programs that run another one, and which of their options take a value
+_WRAPPERS: Dict[str, Tuple[str, ...]] = {
+    "exec": ("-a",), "env": ("-u", "-C", "-S"), "tini": ("-p", "-e"), "tini-static": ("-p", "-e"),
+    "dumb-init": ("-r", "--rewrite"), "nice": ("-n",), "ionice": ("-c", "-n"), "time": (),
+    "catchsegv": (), "setsid": (), "nohup": (), "command": (), "chpst": ("-u", "-o", "-m"),
+    "newrelic-admin": (), "run-program": (), "ddtrace-run": (), "opentelemetry-instrument": (),
+    "poetry": (), "pipenv": (), "uv": (), "pdm": (), "run": ("--env-file", "--group"),
+    "resilient-wsgi": (), "stdbuf": ("-o", "-e", "-i"), "numactl": (), "authbind": (),
+    "docker-entrypoint.sh": (), "entrypoint.sh": (),
+}  # fmt: skip
+_WRAPPERS_OF_A_USER = ("gosu", "su-exec", "setpriv", "chroot", "timeout")
+_UWSGI_FILES = ("--ini", "-ini", "--ini-paste", "--ini-paste-logged", "--xml", "-x", "--yaml",
+                "--yml", "-y", "--json", "-j", "--config")  # fmt: skip
+_UWSGI_FILE = re.compile(r"^[^-].*\.(ini|xml|ya?ml|json)(:\w+)?$")
+_BREAKS = ("&&", "||", ";", "|", "&", "\n", "(", ")", "{", "}", "then", "do", "else", "fi", "done")
+MOST_WORDS = 10_000
+
+
+class Command(NamedTuple):
+    """A command that starts a server.
+
+    `program` is one of `SERVERS`, `words` what follows it; `by_shell` says that a shell reads the
+    line, `replaces` that the server then takes the shell's place, so that signals reach it.
+    """
+
+    program: str
+    words: Sequence[str]
+    location: Location
+    source: str = ""
+    by_shell: bool = False
+    replaces: bool = True
+    environment: Dict[str, str] = {}  # noqa: RUF012 - never changed
+    wrappers: Sequence[str] = ()
+
+    def value(self, *names: str) -> Optional[str]:
+        """Return the last value of an option given under one of these names, None without it."""
+        found = None
+        for n, word in enumerate(self.words):
+            name, equals, value = word.partition("=")
+            if name in names:
+                if equals:
+                    found = value
+                elif n + 1 < len(self.words):
+                    found = self.words[n + 1]
+            elif not word.startswith("--") and word[:2] in names and len(word) > 2:
+                found = word[2:]  # -w4
+        return found
+
+    def has(self, *names: str) -> bool:
+        """Return whether one of these options is given."""
+        return any(word.partition("=")[0] in names for word in self.words)
+
+    def files(self) -> List[str]:
+        """Return the configuration files that it names, without a section."""
+        if self.program == "uwsgi":
+            return [_without_section(each) for each in self._uwsgi_files()]
+        named = self.value("-c", "--config")
+        return [_without_section(named)] if named and self.program == "gunicorn" else []
+
+    def _uwsgi_files(self) -> Iterator[str]:
+        before = ""
+        for word in self.words:
+            name, equals, value = word.partition("=")
+            if equals and name in _UWSGI_FILES:
+                yield value
+            elif before in _UWSGI_FILES or _is_positional(word, before):
+                yield word
+            before = word
+
+
+def _is_positional(word: str, before: str) -> bool:
+    """Return whether a word is a file of its own, not the value of the option before it."""
+    is_value = before.startswith("--") and "=" not in before
+    return _UWSGI_FILE.match(word) is not None and not is_value
+
+
+def commands(line: str, location: Location, source: str = "") -> List[Command]:
+    """Return the servers that a line for a shell starts."""
+    found = []
+    for words in _simple_commands(line):
+        command = _server_in(words, location, source)
+        if command is not None:
+            replaces = command.replaces and "exec" in command.wrappers
+            found.append(command._replace(by_shell=True, replaces=replaces))
+    return found
+
+
+def command(words: Sequence[str], location: Location, source: str = "") -> List[Command]:
+    """Return the servers that a list of words starts, through `sh -c`, too."""
+    inner = _shell_line(words)
+    if inner is not None:
+        return commands(inner, location, source)
+    found = _server_in(list(words[:MOST_WORDS]), location, source)
+    return [found] if found else []
+
+
+def split(line: str) -> List[str]:
+    """Return the words of a line as a shell splits them; by blanks if a quote is not closed."""
+    try:
+        return shlex.split(line)[:MOST_WORDS]
+    except ValueError:
+        return line.split()[:MOST_WORDS]
+
+
+def _server_in(words: List[str], location: Location, source: str) -> Optional[Command]:
+    environment: Dict[str, str] = {}
+    wrappers: List[str] = []
+    left = list(words)
+    while left:
+        word = left[0]
+        name = posixpath.basename(word)
+        if _ASSIGNMENT.match(word):
+            key, _, environment[key] = word.partition("=")
+            left.pop(0)
+        elif re.match(r"^python[\d.]*$", name) and left[1:2] == ["-m"]:
+            left[:2] = []
+        elif _SERVER.match(name) and not word.startswith("-"):
+            program = str(_SERVER.match(name)[1])  # type: ignore[index]
+            return Command(program, left[1:], location, source, False, True, environment, wrappers)
+        elif name in _WRAPPERS_OF_A_USER:
+            wrappers.append(name)
+            left = _after_options(left[1:], ("-s", "-k"))[1:]
+        elif name in _WRAPPERS or _runs_what_follows(left):
+            wrappers.append(name)
+            left = _after_options(left[1:], _WRAPPERS.get(name, ()))
+        else:
+            return None
+    return None
+
+
+def _runs_what_follows(words: Sequence[str]) -> bool:
+    """Return whether a program is given the command of a server behind `--`."""
+    if "--" not in words:
+        return False
+    rest = words[words.index("--") + 1 :]
+    return bool(rest) and _SERVER.match(posixpath.basename(rest[0])) is not None
+
+
+def _after_options(words: List[str], with_value: Sequence[str]) -> List[str]:
+    if "--" in words and _runs_what_follows(words):
+        return words[words.index("--") + 1 :]
+    left = list(words)
+    while left and left[0].startswith("-"):
+        option = left.pop(0)
+        if option == "--":
+            break
+        if option in with_value and left:
+            left.pop(0)
+    return left
+
+
+def _shell_line(words: Sequence[str]) -> Optional[str]:
+    """Return the line in `sh -c LINE`, however the shell was started; None if it is no shell."""
+    for n, word in enumerate(words[:8]):
+        if posixpath.basename(word) in _SHELLS:
+            for m, option in enumerate(words[n + 1 : n + 6], n + 1):
+                if re.match(r"^-[a-z]*c$", option) and m + 1 < len(words):
+                    return words[m + 1]
+            return None
+    return None
+
+
+def _simple_commands(line: str) -> Iterator[List[str]]:
+    words: List[str] = []
+    for word in _words(line):
+        if word in _BREAKS:
+            yield words
+            words = []
+        else:
+            words.append(word)
+    yield words
+
+
+def _words(line: str) -> List[str]:
+    lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=";&|()\n")
+    lexer.whitespace = " \t\r"
+    lexer.commenters = ""
+    found: List[str] = []
+    try:
+        for word in lexer:
+            found.append(word)
+            if len(found) >= MOST_WORDS:
+                break
+    except ValueError:  # a quote that is not closed
+        return []
+    return [part for word in found for part in ([";"] if set(word) == {"\n"} else [word])]
+
+
+def _without_section(path: str) -> str:
+    return re.sub(r"(\.\w+):\w+$", r"\1", path)

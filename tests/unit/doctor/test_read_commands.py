@@ -1,0 +1,112 @@
+"""The server in a command line is found, whatever stands around it."""
+
+import pytest
+
+from resilient_wsgi.doctor.model import Location
+from resilient_wsgi.doctor.read import command
+
+HERE = Location("x", 1, "")
+
+
+def only(found):
+    (each,) = found
+    return each
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uwsgi --ini a.ini",
+        "/usr/local/bin/uwsgi --ini a.ini",
+        "exec uwsgi --ini a.ini",
+        "cd /srv && exec /venv/bin/uwsgi --ini a.ini",
+        "python manage.py migrate; uwsgi --ini a.ini",
+        "A=1 B='2 3' uwsgi --ini a.ini",
+        "env A=1 uwsgi --ini a.ini",
+        "newrelic-admin run-program uwsgi --ini a.ini",
+        "tini -- uwsgi --ini a.ini",
+        "nice -n 5 uwsgi --ini a.ini",
+        "gosu www-data uwsgi --ini a.ini",
+        "python3.11 -m uwsgi --ini a.ini",
+        "./wait-for-it.sh db:5432 -- uwsgi --ini a.ini",
+        "resilient-wsgi exec -- uwsgi --ini a.ini",
+        "poetry run uwsgi --ini a.ini",
+        "uwsgi_python3 --ini a.ini",
+        "uwsgi-core --ini a.ini",
+        "pyuwsgi --ini a.ini",
+        "if true; then uwsgi --ini a.ini; fi",
+        "migrate\nuwsgi --ini a.ini",
+        "uwsgi \\\n --ini a.ini",
+    ],
+)
+def test_uwsgi_is_found(line):
+    found = only(command.commands(line, HERE))
+    assert (found.program, found.files()) == ("uwsgi", ["a.ini"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo uwsgi",
+        "pip install uwsgi",
+        "python manage.py runserver",
+        "",
+        "'",
+        "uwsgi-manager",
+        "--uwsgi",
+    ],
+)
+def test_what_only_speaks_of_uwsgi_is_no_server(line):
+    assert command.commands(line, HERE) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "by_shell", "replaces"),
+    [
+        (["uwsgi", "a.ini"], False, True),
+        (["sh", "-c", "uwsgi a.ini"], True, False),
+        (["/bin/bash", "-lc", "exec uwsgi a.ini"], True, True),
+        (["tini", "--", "sh", "-ec", "exec uwsgi a.ini"], True, True),
+    ],
+)
+def test_whether_a_shell_stands_between(words, by_shell, replaces):
+    found = only(command.command(words, HERE))
+    assert (found.by_shell, found.replaces) == (by_shell, replaces)
+
+
+def test_the_environment_is_kept():
+    assert only(command.commands("A=1 env B=2 gunicorn x", HERE)).environment == {
+        "A": "1",
+        "B": "2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("gunicorn --workers 4 x", "4"),
+        ("gunicorn --workers=4 x", "4"),
+        ("gunicorn -w 4 x", "4"),
+        ("gunicorn -w4 x", "4"),
+        ("gunicorn -w 2 --workers 4", "4"),
+        ("gunicorn x", None),
+    ],
+)
+def test_values(line, value):
+    assert only(command.commands(line, HERE)).value("-w", "--workers") == value
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("uwsgi a.ini", ["a.ini"]),
+        ("uwsgi --ini=a.ini:prod", ["a.ini"]),
+        ("uwsgi --ini a.ini --yaml b.yml", ["a.ini", "b.yml"]),
+        ("uwsgi --master /etc/a.ini", []),  # may be the value of an option
+        ("uwsgi -x a.xml", ["a.xml"]),
+        ("uwsgi --http :80 --module x", []),
+        ("gunicorn -c conf.py x", ["conf.py"]),
+    ],
+)
+def test_configuration_files(line, files):
+    assert only(command.commands(line, HERE)).files() == files
