@@ -1,6 +1,6 @@
 """What a component is: one class, registered with one line in `installation.COMPONENTS`.
 
-docs/design.md says how to add one.
+docs/design.md describes how to add one.
 """
 
 from __future__ import annotations

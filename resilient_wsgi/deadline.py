@@ -27,7 +27,7 @@ Waits = Dict["Interruptible", None]
 class Interruptible:
     """One wait: made by `deadline.interruptible()`, used once as a context manager.
 
-    `str(doing)` names what is waited for, `interrupted` tells whether it was ended from outside.
+    `str(doing)` names what is waited for, `interrupted` is whether it was ended from outside.
     The lock makes the exit from the block wait for a `callback` that is running: after it, the
     socket is the pool's. Without it, the block could exit between the watchdog's check and its
     call; and a wait that was ended could be closed while `shutdown` is on its way to the kernel,

@@ -124,8 +124,8 @@ class Installation:
         """Return the settings that result when the given sources replace those that were given
         before.
 
-        Raises `ConfigurationError` for mistakes in the arguments of `install()`: whoever writes
-        them sees it at the first start. Those in the environment or in Django's settings may come
+        Raises `ConfigurationError` for mistakes in the arguments of `install()`: their author
+        sees them at the first start. Those in the environment or in Django's settings may come
         with any deploy, and are logged.
         """
         wanted = {

@@ -1,4 +1,4 @@
-"""What a server's log says at the start: that the library is active, in which modes, and the
+"""What a server logs at startup: that the library is active, in which modes, and the
 request deadline.
 """
 
@@ -26,7 +26,7 @@ NOT_INSTALLED = (
 
 
 class Startup:
-    """Logs one line for each server process group, again only if it says something else by then."""
+    """Logs one line for each server process group, again only if it has changed by then."""
 
     def __init__(self) -> None:
         self._states: Sequence[str] = ()
@@ -142,7 +142,7 @@ def say(text: str) -> None:
     if _logger.isEnabledFor(logging.INFO) and _logger.hasHandlers():
         _logger.info("%s", text)
     elif sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+        with contextlib.suppress(OSError, ValueError):  # closed, or not read
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 

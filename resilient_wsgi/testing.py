@@ -15,7 +15,7 @@ from .core.system import System
 
 
 class FakeClock(System):
-    """A `System` whose clock goes only when it is told to: `clock.advance(5)`."""
+    """A `System` whose clock advances only on demand: `clock.advance(5)`."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -44,7 +44,7 @@ def captured_events() -> Iterator[List[events.Event]]:
 
 @contextmanager
 def stalled_pipe() -> Iterator[int]:
-    """Yield the writing end of a pipe that is full and that nobody reads: a plain write to it never
+    """Yield the writing end of a pipe that is full and never read: a plain write to it never
     returns.
     """
     reading, writing = os.pipe()
@@ -64,7 +64,7 @@ def stalled_pipe() -> Iterator[int]:
 
 @contextmanager
 def hung_server() -> Iterator[Tuple[str, int]]:
-    """Run a server on 127.0.0.1 that accepts every connection and never says a word; yield its
+    """Run a server on 127.0.0.1 that accepts every connection and never answers; yield its
     address.
     """
     accepted: List[socket.socket] = []

@@ -1,4 +1,4 @@
-"""Servers that do what partners do in an outage: say nothing, drip, redirect for ever, not read.
+"""Servers that do what upstreams do in an outage: say nothing, drip, redirect for ever, not read.
 
 On 127.0.0.1 only.
 """

@@ -70,7 +70,7 @@ class Instance:
         return len(list(self._tokens.iterdir()))
 
     def respawn(self, count: int) -> None:
-        """Have some workers end and be started anew: the oldest, which at first are those with the
+        """Have some workers end and be restarted: the oldest, which at first are those with the
         lowest numbers.
         """
         for pid in self.server.workers()[:count]:

@@ -66,7 +66,7 @@ def _workers_only(server: Server) -> None:
 class Way:
     """A way to reload.
 
-    After SIGHUP the master executes itself anew; a reload of the workers alone leaves it as it is.
+    After SIGHUP the master executes itself again; a reload of the workers alone leaves it as it is.
     """
 
     mode: str

@@ -3,7 +3,7 @@ servers, without and with the library.
 
 In this process it is the least of many runs, so that others do not count; the connection is a
 socket pair, the shared memory is real. On the servers the runs alternate, and each server is
-started anew several times: one process differs from the next by as much as is to be measured,
+started again several times: one process differs from the next by as much as is to be measured,
 because what it keeps lies elsewhere in memory.
 """
 

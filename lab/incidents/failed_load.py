@@ -59,7 +59,7 @@ def run(protected: bool) -> Result:
         final = load.closed_loop(server.port, "/", count=FINAL, clients=8, patience=5.0)
         serving = _workers_that_serve(server, HEALING_SECONDS if protected else 2.0)
         result.figures["loads that ran short of memory"] = loads
-        result.figures["workers started anew after that"] = len(set(server.workers()) - respawned)
+        result.figures["workers restarted after that"] = len(set(server.workers()) - respawned)
         _judge(result, server.log(), traffic.answers, final, serving)
     return result
 
@@ -132,7 +132,7 @@ def _judge(
             "only the 2 workers with an app serve", len(serving) == PROCESSES - SHORT_LOADS
         )
         result.check(
-            "the broken workers live on", result.figures["workers started anew after that"] == 0
+            "the broken workers live on", result.figures["workers restarted after that"] == 0
         )
     result.seen = (
         f"{errors} x 500 in {len(during)} requests; {WATCH_SECONDS:g} s later still {last_errors} "

@@ -1,4 +1,4 @@
-"""One thread at a time, without a wait that has no end: whoever has waited too long goes on."""
+"""One thread at a time, and no endless wait: a thread that has waited too long goes on."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def path_of(environ: WSGIEnvironment) -> str:
 
 
 def matcher(patterns: Sequence[str]) -> Matcher:
-    """Return a function that tells whether a path matches one of the patterns."""
+    """Return a function that returns whether a path matches one of the patterns."""
     if not patterns:
         return lambda _: False
     return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match

@@ -85,7 +85,7 @@ class Frames:
             self._reason.set("")
 
     def _examine(self) -> str:
-        """Look whether the list is clean where nobody has cleaned it: this was imported after the
+        """Look whether the list is clean where it was not cleaned: this was imported after the
         fork, or in a mount.
         """
         try:

@@ -1,5 +1,5 @@
-"""The library's loggers, whose lines can be told from the server's also where the app has not
-configured logging.
+"""The library's loggers, whose lines can be distinguished from the server's also where the app has
+not configured logging.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Replace functions and methods reversibly, whoever else wraps the same ones before or after.
+"""Replace functions and methods reversibly, even if other libraries wrap the same ones before or
+after.
 
 Replacements are plain functions rather than wrapt's wrappers, which cost three times as much in
 each call (measured: 6 200 instructions against 2 100): a dozen of them stand in the way of every
@@ -21,7 +22,7 @@ _LONGEST_CHAIN = 32
 class Patches:
     """The replacements of one component.
 
-    `restore` takes away those that are on top. One that somebody else has wrapped since cannot be
+    `restore` takes away those that are on top. One that other code has wrapped since cannot be
     taken away without taking theirs, too: it stays beneath and passes everything through.
 
     With `passing`, the replacements do the latter by themselves while their component is off. They
@@ -41,7 +42,7 @@ class Patches:
 
         `original` takes the instance first where the owner is a class, also where it is not a
         function but a tracer's descriptor, which has to be bound to see its instance. A method that
-        is inherited is overridden in `owner` and looked up anew in each call, for those who patch
+        is inherited is overridden in `owner` and looked up again in each call, for those who patch
         the base later. Nothing happens where the name does not exist, or one of these patches is
         at work there or in the class that the name is inherited from.
         """
@@ -71,7 +72,7 @@ class Patches:
 def is_ours(function: Any) -> bool:
     """Return whether a function is a replacement that `Patches` has made, not one that wraps it.
 
-    The mark alone does not say so: `functools.wraps` copies it to the wrapper of somebody else.
+    The mark alone does not say so: `functools.wraps` copies it to the wrapper of another library.
     """
     function = getattr(function, "__func__", function)
     mark = getattr(function, _MARK, None)
@@ -144,7 +145,7 @@ class _Patch:
         return True
 
     def _is_gone(self) -> bool:
-        """Return whether somebody has put back what was there before, and may have wrapped it
+        """Return whether other code has put back what was there before, and may have wrapped it
         since.
 
         Wrappers that say nothing of what they wrap are taken to have ours beneath them.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: object) -> Callable[[type], type]:
-        """Return what leaves the class alone: it tells type checkers of the fields."""
+        """Return what leaves the class alone: it declares the fields to type checkers."""
         return lambda cls: cls
 
 

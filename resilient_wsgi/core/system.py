@@ -139,7 +139,7 @@ def fork_mark(system: System = SYSTEM) -> MutableSequence[int]:
 
 
 class Process:
-    """Tells this process from the one that it was forked from, however it was forked."""
+    """Distinguishes this process from the one that it was forked from, however it was forked."""
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._getpid = system.getpid
@@ -166,7 +166,7 @@ PROCESS = Process()
 
 
 def process_of(system: System) -> Process:
-    """Return what tells processes apart for a system: one object for all who use the real one."""
+    """Return what distinguishes processes for a system: one object for the real one."""
     return PROCESS if system is SYSTEM else Process(system)
 
 

@@ -1,7 +1,7 @@
 """Text from outside, made fit for a log line or a terminal.
 
 A path, a host, an exception text or a thread's name may hold anything: a line feed forges a log
-line, ESC drives the terminal of whoever reads it, a bidirectional control shows it in another order
+line, ESC drives the reader's terminal, a bidirectional control shows it in another order
 than it is in.
 """
 

@@ -250,7 +250,7 @@ def _unlink(state: int) -> None:
     _write(before + WORD, after)
     if after:
         _write(after, before)
-    # linked to itself: harmless if somebody deletes it later
+    # linked to itself: harmless if CPython deletes it later
     _write(state, state)
     _write(state + WORD, state)
 

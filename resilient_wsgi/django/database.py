@@ -1,6 +1,6 @@
 """Statements that would outlast the deadline are ended by the database: `REQUEST.DATABASE_TIMEOUT`.
 
-PostgreSQL, MySQL and MariaDB are told before each statement what is left, which is a round trip
+PostgreSQL, MySQL and MariaDB get before each statement what is left, which is a round trip
 each; SQLite asks us while it works. The app gets Django's own `OperationalError`. Behind a pooler
 that gives a connection to several clients (pgbouncer in transaction mode) use it not: what is set
 for one is in force for the next.
@@ -20,7 +20,7 @@ from ..core.guard import Guard
 Execute = Callable[..., Any]
 
 _guard = Guard("request")
-# how many instructions of SQLite's machine between two looks at the clock: some 0.1 ms
+# how many instructions of SQLite's machine between two readings of the clock: some 0.1 ms
 SQLITE_STEPS = 10_000
 LEAST_MS = 1
 _UID = "resilient_wsgi.database_timeout"

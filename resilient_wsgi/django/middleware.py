@@ -43,7 +43,7 @@ class ViewDeadlineMiddleware:
                 mine.finished = True
 
     def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> None:
-        """Shorten the deadline, if the view says so."""
+        """Shorten the deadline if the view asks for it."""
         del request, args, kwargs
         seconds = getattr(view, ATTRIBUTE, None)
         seconds = seconds or getattr(getattr(view, "view_class", None), ATTRIBUTE, None)

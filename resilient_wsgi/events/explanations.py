@@ -94,7 +94,7 @@ REQUEST: Dict[str, Explanation] = {
     ),
     "RW202": Explanation(
         "METHOD /path has passed its deadline",
-        "The request is still running after its deadline. The line tells how many of its waits "
+        "The request is still running after its deadline. The line says how many of its waits "
         "were ended, or what it waits for and why that cannot be ended.",
         "If no wait could be ended, give that wait a timeout in the app. If the request may take "
         "longer, use REQUEST.PATHS and raise harakiri.",
@@ -161,7 +161,7 @@ REQUEST: Dict[str, Explanation] = {
     ),
     "RW214": Explanation(
         "waits for sockets are not ended: ...",
-        "At a request's deadline only waits of HTTP calls are ended here. The line tells why: a "
+        "At a request's deadline only waits of HTTP calls are ended here. The line says why: a "
         "process that has changed its user, a kernel that refuses socket filters, gevent.",
         "Start the server as the user it runs as (systemd `User=`) instead of uWSGI's `uid =` or "
         "gunicorn's `--user`.",

@@ -112,7 +112,7 @@ class RequestOverdue(Event):
     """A request has passed its deadline; `interrupted` of its waits were ended (in a dry run: could
     be).
 
-    `soft_timeout` tells whether `RequestTimedOut` was raised in it. If no wait was ended,
+    `soft_timeout` is whether `RequestTimedOut` was raised in it. If no wait was ended,
     `waiting_for` is what it waits for, and `reason` why that was not ended, where that is not
     plain.
     """
@@ -147,12 +147,12 @@ class RequestOverdue(Event):
 
 
 class WaitEnded(Event):
-    """A wait for a socket was ended because its request has passed its deadline, whichever driver
+    """A wait for a socket was ended because its request has passed its deadline, in any driver
     waited.
 
     `peer` is host:port or a path, `service` what usually answers there, `caller` file:line of the
     app. `how`: `reset` is an error for the driver, `shutdown` the end of the stream. `ends` are the
-    waits of this request that were ended by now: told of the first, the third and the last.
+    waits of this request that were ended by now: reported for the first, the third and the last.
     """
 
     component = "request"
@@ -190,7 +190,7 @@ class WorkerRecycled(Event):
     """A worker with a request that nothing ends takes no more requests, lets the others finish, and
     is replaced.
 
-    Unless `outcome` tells that it is not: in a dry run, or because the instance has recycled enough
+    Unless `outcome` says that it is not: in a dry run, or because the instance has recycled enough
     workers in the last minute.
     """
 
@@ -315,7 +315,7 @@ class OverloadEnded(Event):
 class OutboundTimedOut(Event):
     """An outbound exchange was ended by a limit of this library.
 
-    `limited_by` tells the kind of limit, `setting` the name of it; `limit` is None where a wait was
+    `limited_by` is the kind of limit, `setting` the name of it; `limit` is None where a wait was
     ended from outside and nothing else limited it. `path` has no query. `caller` is file:line of
     the app, `request` the method and path of the request that made the call. `port` 0 is not known.
     `count` calls of this line were ended since it was last logged.
@@ -392,7 +392,7 @@ class OutboundUnbounded(Event):
 class DescriptorTakenOver(Event):
     """A descriptor can no longer block this process and its children (in a dry run: it still can).
 
-    `inherited` tells that it is neither standard output nor standard error.
+    `inherited` is true if it is neither standard output nor standard error.
     """
 
     component = "stderr"

@@ -35,7 +35,7 @@ def gone(fd: int, ready: int) -> bool:
 
     A UNIX socket whose peer has closed it is shut down in both directions, which is POLLHUP; with
     POLLRDHUP alone the peer has only ended its request (net/unix/af_unix.c, unix_poll). Over TCP
-    the two cannot be told apart, and both are POLLRDHUP.
+    the two cannot be distinguished, and both are POLLRDHUP.
     """
     if ready & (select.POLLHUP | select.POLLERR):
         return True

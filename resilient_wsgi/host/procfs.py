@@ -1,4 +1,4 @@
-"""What /proc tells about a process: the one reader of /proc/PID.
+"""What /proc reports about a process: the one reader of /proc/PID.
 
 A process may end at any moment, or be hidden from this user: then there is nothing to return (None,
 "", an empty list), and no error, except where a function says so.

@@ -94,7 +94,7 @@ def queue_depth(fds: Iterable[int]) -> Optional[int]:
 
 
 def waiting(fds: Iterable[int]) -> Callable[[], bool]:
-    """Return a function that tells whether somebody waits in the queues of these listening
+    """Return a function that returns whether a client waits in the queues of these listening
     descriptors, in less than a microsecond.
     """
     looked_at = select.poll()

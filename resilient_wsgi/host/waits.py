@@ -1,4 +1,4 @@
-"""Name what a thread of this process waits for, whoever wrote the code that waits: any driver, in
+"""Name what a thread of this process waits for, in any code: any driver, in
 Python or in C, without patching it. Linux on x86_64 and aarch64.
 
 `wait_of()` looks, `waits_end.Ends` ends what may be ended. Both read what the kernel says about our

@@ -1,12 +1,13 @@
 """Look a second time at a wait for a socket and end it, with nothing in between.
 
-TCP is ended with `connect(AF_UNSPEC)` on the same socket: the kernel resets the connection, and
-whoever waits for it gets ECONNRESET or EPIPE. `shutdown()` would wake them, too, but with an end of
-file, and code that reads until the end of file takes a cut body for a whole one; it is the choice
-for UNIX sockets, and where the kernel refuses the reset (EBUSY while a thread is blocked in the
-call, Linux 6.4, 6.5 and the stable kernels of that summer). After the reset a `shutdown()` makes
-the socket look as a reset by the peer leaves it: poll says that it is readable, too, and what comes
-after the error is the end of file; without it psycopg 3 does not see that the connection is broken.
+TCP is ended with `connect(AF_UNSPEC)` on the same socket: the kernel resets the connection, and a
+thread that waits for it gets ECONNRESET or EPIPE. `shutdown()` would wake them, too, but with an
+end of file, and code that reads until the end of file takes a cut body for a whole one; it is the
+choice for UNIX sockets, and where the kernel refuses the reset (EBUSY while a thread is blocked in
+the call, Linux 6.4, 6.5 and the stable kernels of that summer). After the reset a `shutdown()`
+makes the socket look as a reset by the peer leaves it: poll says that it is readable, too, and what
+comes after the error is the end of file; without it psycopg 3 does not see that the connection is
+broken.
 
 Four things keep an answer from arriving between the look and the end, and the connection from
 going back to its pool broken:

@@ -1,4 +1,4 @@
-"""End waits for sockets, whoever waits, in Python or in C, and count them for each request.
+"""End waits for sockets in any code, Python or C, and count them for each request.
 
 Which waits may be ended is in waits_refusals.py, how it is done without a race in waits_chain.py.
 """

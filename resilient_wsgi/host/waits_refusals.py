@@ -20,7 +20,7 @@ from .waits_sockets import Endpoint, Inherited
 Frame = Tuple[str, str]  # module and function of a frame
 Frames = Callable[[], Iterable[Frame]]
 
-# one connection that carries the calls of several threads, whichever of them happens to read
+# one connection that carries the calls of several threads, any of which may be the one that reads
 MULTIPLEXERS = (
     *("h2", "hyper", "jh2", "qh3", "grpc", "urllib3.http2", "urllib3.backend.hface"),
     *("httpcore._sync.http2", "httpcore2._sync.http2"),
@@ -70,7 +70,7 @@ def of_process() -> str:
 
 
 def of_greenlets() -> str:
-    """Return who has made one thread wait for all requests, "" if nobody."""
+    """Return who has made one thread wait for all requests, "" if none."""
     for name in ("gevent", "eventlet"):
         if _is_patched(name):
             return f"{name} has replaced the sockets: its loop waits for all requests at once"
@@ -91,7 +91,7 @@ def not_single(wait: Wait) -> str:
 
 
 def of_sharing(wait: Wait, survey: Survey) -> str:
-    """Return who else uses the socket of a wait, as far as the kernel tells; "" if nobody."""
+    """Return who else uses the socket of a wait, as far as the kernel knows; "" if none."""
     others = waits.other_waits(wait.thread, wait.inode)
     if others:
         return f"another thread of this process waits for the same socket (thread {others[0]})"
@@ -121,7 +121,7 @@ def _of_endpoint(wait: Wait, endpoint: Endpoint) -> str:
     if endpoint.listens:
         return "the socket listens"
     if wait.call.info and "uvloop" in sys.modules:
-        return "uvloop is loaded: its loop cannot be told from a client's epoll"
+        return "uvloop is loaded: its loop cannot be distinguished from a client's epoll"
     if endpoint.is_tcp:
         return ""
     if not endpoint.is_unix_stream:

@@ -122,7 +122,7 @@ def drain() -> None:
 
     Returns at once. Workers keep serving for DRAIN_DELAY, because load balancers need time to
     notice; then each exits as soon as the queue is empty, and its successor serves nothing. The
-    instance itself runs until it is told to stop. Outside uWSGI only the first half is done:
+    instance itself runs until it is asked to stop. Outside uWSGI only the first half is done:
     readiness fails.
     """
     status.drain()

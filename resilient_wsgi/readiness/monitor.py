@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SOON_SECONDS = 1.0
 IDLE_SECONDS = 5.0
-FRESH_SECONDS = 12.0  # a worker that has not looked for so long may be stuck itself
+FRESH_SECONDS = 12.0  # a worker that has not polled for so long may be stuck itself
 HEAL_INTERVAL = 10.0
 WITHOUT_APP = (STARTED, LOADING, UNWATCHED)  # the states in which a worker may have none
 _guard = Guard("readiness")
@@ -51,7 +51,7 @@ class Monitor:
         """Start it, in a thread of its own."""
         threading.Thread(target=self._loop, name="resilient_wsgi readiness", daemon=True).start()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Publish what this worker knows of itself; act on what the scoreboard says."""
         self._publish(self._board.worker(self._number))
         if self._board.header.draining and not self._draining:
@@ -66,11 +66,11 @@ class Monitor:
         while self._system.getpid() == pid:
             changed.clear()
             with _guard:
-                self.look()
+                self.poll()
             changed.wait(self._pause())
 
     def _pause(self) -> float:
-        """Return for how long nothing needs to be looked at.
+        """Return for how long it need not poll.
 
         To wake up costs a thread 30 to 50 microseconds before it has done anything: too much, once
         a second, in each worker of a large, idle instance.

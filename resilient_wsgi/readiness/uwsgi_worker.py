@@ -126,7 +126,7 @@ class Worker:
         killed = self.policy.begin(row)
         if self.options.mode == REPORT:
             return
-        self._supervision.leave_while_starting(lambda: self._exit(EXITED))
+        self._supervision.exit_while_starting(lambda: self._exit(EXITED))
         self._stay_drained(row)
         if not self._server.configuration.loads_in_worker():
             release_signal()
@@ -169,7 +169,7 @@ class Worker:
             row.crash = crashing()
             if row.crash and self._supervision.respawns():
                 # Python may have been anywhere: the successor logs it
-                self._server.leave()
+                self._server.exit()
             self._failed_and_exit(row, LAST_ERROR.text or how)
 
     def _disarm(self) -> None:
@@ -190,7 +190,7 @@ class Worker:
                 self._supervision.set_accepting(False)
             self._decide(self._row())
         except MemoryError:  # a worker that cannot log cannot serve either
-            self._server.leave()
+            self._server.exit()
         except Exception:  # a mistake of this library must not hold up a chain reload
             self._supervision.set_accepting(True)
             raise
@@ -222,7 +222,7 @@ class Worker:
         change that.
         """
         # uWSGI's own handlers do not end a hook
-        self._supervision.leave_while_starting(lambda: self._exit(EXITED))
+        self._supervision.exit_while_starting(lambda: self._exit(EXITED))
         failures = self._board.header.failed_loads + 1
         waits = bool(self._supervision.reload_harms())
         pause = math.inf if waits else self.policy.pause(failures)
@@ -296,7 +296,7 @@ class Worker:
             self._failed(row, error)
             self._exit(FAILED)
         finally:  # out of memory, say: it must not serve. Its successor finds LOADING and counts it
-            self._server.leave()
+            self._server.exit()
 
     def _end_instance(self, error: str, tries: int) -> NoReturn:
         if self.policy.give_up():
@@ -326,7 +326,7 @@ class Worker:
             drain = getattr(sys.stderr, "drain", None)
             if drain is not None:  # our own stream: what is still in its buffer would be lost
                 drain(FLUSH_SECONDS)
-        self._server.leave()
+        self._server.exit()
 
     def _number(self) -> int:
         return self._server.identity().worker

@@ -1,7 +1,7 @@
-"""End the wait of an overdue request for any socket, whichever driver waits, in Python or in C.
+"""End the wait of an overdue request for any socket and any driver, in Python or in C.
 
 Which waits may be ended, and how that is done, is in host/waits_refusals.py and waits_chain.py.
-Here: for which request, and what is said about it.
+Here: for which request, and what is logged about it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .waiting import Waiting
 
 SOCKETS = "sockets"
 KNOWN_ALONE = "at the deadline only registered waits and those of HTTP clients are ended"
-# which of the ends of a request are told: more would be a client's retries, again and again
+# which of the ends of a request are logged: more would be a client's retries, again and again
 _TOLD = (1, AGAIN, MOST_ENDS)
 _FORGET_EVERY = 256
 
 
 class Attempt(NamedTuple):
-    """How many waits were ended: none or one; `reason` says why none, where that is to be told."""
+    """How many waits were ended: none or one; `reason` is why, where that is to be logged."""
 
     ended: int = 0
     reason: str = ""
@@ -81,11 +81,11 @@ class EndedWaits:
         if wait is None or slot is None or wait.kind != SOCKET:
             return _NOTHING
         frame = frames.frame_of(thread)
-        if frame is None:  # not to be looked at: who shares its connections could not be told
+        if frame is None:  # cannot be read: who shares its connections is unknown
             return Attempt(reason=frames.why_not())
         if not app_entries.inside(frame):  # the server waits, for a slow client
             return _NOTHING
-        # by the time that it is told, the request may be over and its environ empty
+        # by the time that it is logged, the request may be over and its environ empty
         named, caller = method_and_path(request.environ), app_lines.caller_on(frame)
         outcome = self._ends.end(
             wait,
@@ -167,7 +167,7 @@ class WorkerWaits:
         return EndedWaits(self._options, announce, self.waiting(), self._inherited.get())
 
     def new_reason(self) -> str:
-        """Return what is to be logged if this process can do less than was said at startup."""
+        """Return what is to be logged if this process can do less than was reported at startup."""
         reason = why_not(self._options)
         return "" if reason in ("", self._said, frames.why_not()) else f"{KNOWN_ALONE}: {reason}"
 

@@ -1,4 +1,4 @@
-"""Who holds the lock that a thread waits for, as far as that can be told.
+"""Who holds the lock that a thread waits for, as far as that can be known.
 
 Only re-entrant locks and those of imports know who holds them. Which one a thread waits for is not
 to be seen either: of those that its innermost function has at hand, exactly one thread must hold

@@ -2,7 +2,7 @@
 is replaced.
 
 At most so many in a minute of the whole instance: without that, an incident that hits all workers
-would become a storm of respawns, in which nobody is left to serve.
+would become a storm of respawns, in which no worker is left to serve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .running import RequestDeadline
 
 # the worker ends when it was seen twice with nothing to do: a request may be between the server and
 # us
-IDLE_LOOKS = 2
+IDLE_SCANS = 2
 
 
 class Recycling:
@@ -67,9 +67,9 @@ class Recycling:
             request for _, request in requests if now < request.due + self._options.overdue_grace
         ]
         self._idle = 0 if others else self._idle + 1
-        if self._idle >= IDLE_LOOKS or now >= self._until:
+        if self._idle >= IDLE_SCANS or now >= self._until:
             self._before_leaving()
-            self._server.leave()
+            self._server.exit()
 
     def _say(self, request: RequestDeadline, now: float, limit: float, outcome: Outcome) -> None:
         if self._said_of is request:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RequestDeadline(Deadline):
-    """A deadline that names its request, in words made only when somebody asks.
+    """A deadline that names its request, in words made only when they are read.
 
     `at` is infinity where there is none.
     """
@@ -227,7 +227,7 @@ class Running:
                     _note_begun(slot, row)
 
     def take_back(self) -> None:
-        """Have nobody write into the scoreboard any more: the row may be another worker's."""
+        """Stop all writes into the scoreboard: the row may be another worker's."""
         self.give([])
 
     def forget(self) -> None:

@@ -24,7 +24,7 @@ from .wakeup import Alarm
 
 MOST_BYTES = 1 << 19
 BACKLOG = 8
-SEND_SECONDS = 0.25  # the thread that answers may be the watchdog: nobody holds it up for longer
+SEND_SECONDS = 0.25  # the thread that answers may be the watchdog: no client holds it up for longer
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 _guard = Guard("request")
@@ -40,8 +40,8 @@ class StacksSocket:
 
     `wait` is what its thread does when it has nothing else to do.
 
-    Whoever connects is sent the text at once: there is nothing to be asked. Peers are this user and
-    root.
+    A client is sent the text as soon as it connects: there is nothing to be asked. Peers are this
+    user and root.
     """
 
     def __init__(self, directory: Directory, render: Callable[[], str]) -> None:

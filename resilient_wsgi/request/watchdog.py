@@ -1,10 +1,10 @@
-"""The watchdog: one thread for each process that looks at the running requests and ends what must
+"""The watchdog: one thread for each process that scans the running requests and ends what must
 be ended.
 
-At `SLOW_AFTER` it says so, with all stacks. At the deadline it ends the request's waits, and goes
-on doing so as long as the request begins new ones. Past deadline and grace it has the worker
-replaced. Whatever it does takes no lock of the app's and writes nothing that could block: events
-are told by another thread.
+At `SLOW_AFTER` it logs the request, with all stacks. At the deadline it ends the request's waits,
+and goes on doing so as long as the request begins new ones. Past deadline and grace it has the
+worker replaced. Whatever it does takes no lock of the app's and writes nothing that could block:
+events are logged by another thread.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 # upon this much late
 TICK = 0.25
 SHORTEST_SLEEP = 0.01
-# After so many looks in a row at which nothing ran it has the next request wake it; looks twice
+# After so many scans in a row at which nothing ran it has the next request wake it; scans twice
 # more, for one that began just then; and rests.
-IDLE_LOOKS = 4
-LAST_LOOKS = 2
+IDLE_SCANS = 4
+LAST_SCANS = 2
 REST = 60.0  # whatever is missed
 # between two dumps: in an incident all requests become slow at the same time
 STACKS_EVERY = 1.0
@@ -65,9 +65,9 @@ class Watched:
 
 
 class Watchdog:
-    """Looks at the running requests.
+    """Scans the running requests.
 
-    `start()` gives it a thread; tests call `look()` with a clock of their own.
+    `start()` gives it a thread; tests call `scan()` with a clock of their own.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class Watchdog:
         self._stop = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._alarm: Optional[Alarm] = None
-        self._idle_looks = 0
+        self._idle_scans = 0
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own.
+        """Begin to scan, in a thread of its own.
 
         It is a daemon: the end of the process does not wait for it.
         """
@@ -145,7 +145,7 @@ class Watchdog:
         while not self._sleep(sleep) and os.getpid() == pid and self._thread is me:
             sleep = TICK
             with _guard:
-                sleep = self._rest(self.look())
+                sleep = self._rest(self.scan())
         if self._alarm is not None and os.getpid() == pid:
             self._alarm.close()
 
@@ -153,14 +153,14 @@ class Watchdog:
         """Return how long to sleep: much longer if nothing has run for a while."""
         under_way = self._recycling is not None and self._recycling.under_way
         if self._watched or under_way or self._alarm is None or not self._alarm.works:
-            self._idle_looks = 0
+            self._idle_scans = 0
             return sleep
-        self._idle_looks += 1
-        if self._idle_looks == IDLE_LOOKS:
+        self._idle_scans += 1
+        if self._idle_scans == IDLE_SCANS:
             if self._waiting is not None:
                 self._waiting.forget()
             self._table.rest(self._wake)
-        if self._idle_looks < IDLE_LOOKS + LAST_LOOKS:
+        if self._idle_scans < IDLE_SCANS + LAST_SCANS:
             return sleep
         # C code that holds the GIL may run outside of requests, too
         beats = self._options.gil_timeout if self._heartbeat is not None else None
@@ -176,11 +176,11 @@ class Watchdog:
         elif self._answering is None:
             return self._stop.wait(seconds)
         if alarm is not None and alarm.rang():
-            self._idle_looks = 0
+            self._idle_scans = 0
         return self._stop.is_set()
 
-    def look(self) -> float:
-        """Look once at all requests, do what is due, and return how long to sleep."""
+    def scan(self) -> float:
+        """Scan all requests once, do what is due, and return how long to sleep."""
         now = self._system.monotonic()
         if self._heartbeat is not None:
             self._heartbeat.beat(now)
@@ -294,7 +294,7 @@ class Watchdog:
         if self._ended_waits is not None and not count and (watched.overdue or not raised):
             sockets, reason = self._ended_waits.end(thread, request, watched.number, now)
             count += sockets
-        if not watched.overdue and not request.client_gone:  # of that, ClientLeft tells
+        if not watched.overdue and not request.client_gone:  # ClientLeft reports that
             watched.overdue = True
             self._announce(
                 RequestOverdue(

@@ -145,7 +145,7 @@ class WorkerParts:
 
     def _watch(self) -> None:
         with _guard:
-            if self._waits is None:  # nobody but the app knew that there would be deadlines
+            if self._waits is None:  # only the app knew that there would be deadlines
                 self._waits = self._make_waits()
             self.watchdog = self._make_watchdog()
             self.watchdog.start()

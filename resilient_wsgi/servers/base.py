@@ -34,8 +34,8 @@ class Identity(NamedTuple):
 
 
 class Phase:
-    """A point in the life of a process, and what runs there: once in each process, whoever reaches
-    it, and however often.
+    """A point in the life of a process, and what runs there: once in each process, even if several
+    threads reach it, and however often.
 
     There is no lock, which a fork could leave held.
     """
@@ -134,12 +134,12 @@ class Server:
     """A process without a server: base and fallback of the others."""
 
     name = "plain"
-    # whether a process of this server may end by `leave()`: the server replaces it
-    may_leave = False
+    # whether a process of this server may end by `exit()`: the server replaces it
+    may_exit = False
     configuration = Configuration()
     connections = Connections()
     harakiri = Harakiri()
-    supervision: Optional[Supervision] = None  # what uWSGI offers for readiness, and nobody else
+    supervision: Optional[Supervision] = None  # what only uWSGI offers for readiness
 
     def __init__(self, system: System = SYSTEM) -> None:
         self._system = system
@@ -235,8 +235,8 @@ class Server:
         """Have this worker end on a signal where the server itself would lose the signal."""
 
     def mercy(self) -> Optional[float]:
-        """Return how long this process, told to end now, has until it is killed from outside; None
-        if nothing kills it.
+        """Return how long this process, asked to exit now, has until it is killed from outside;
+        None if nothing kills it.
         """
         return None
 
@@ -258,11 +258,11 @@ class Server:
         whether the server can do it.
 
         Only if the server replaces a worker that ends. A request that never ends holds it up:
-        `leave` does not wait.
+        `exit` does not wait.
         """
         return False
 
-    def leave(self) -> NoReturn:
+    def exit(self) -> NoReturn:
         """End this process at once, so that the master starts another; runs no exit handlers."""
         self._system.exit(1)
         raise AssertionError  # a test's System may return

@@ -1,5 +1,5 @@
-"""What a server tells about its configuration, its connections and its harakiri, and the answers of
-a server that tells nothing.
+"""What a server reports about its configuration, its connections and its harakiri, and the answers
+of a server that reports nothing.
 """
 
 from __future__ import annotations

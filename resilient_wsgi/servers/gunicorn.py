@@ -53,9 +53,9 @@ LEFT_CODE = 29
 class Boot(NamedTuple):
     """A worker that is about to load its app: if that fails, gunicorn would halt the instance.
 
-    `notify` tells the arbiter that the worker lives, `wanted` whether it is still to; `exit_code`
-    means "start another"; `shows_syntax_errors`: the server shows them to the developer, and loads
-    the app again when its files change.
+    `notify` reports to the arbiter that the worker lives, `wanted` whether it is still to;
+    `exit_code` means "start another"; `shows_syntax_errors`: the server shows them to the
+    developer, and loads the app again when its files change.
     """
 
     arbiter: int
@@ -205,7 +205,7 @@ class GunicornServer(PlainServer):
         os.kill(self._system.getpid(), signal.SIGTERM)
         return True
 
-    def leave(self) -> NoReturn:
+    def exit(self) -> NoReturn:
         """End this worker at once; the arbiter starts another."""
         self._system.exit(0)
         raise AssertionError  # a test's System may return

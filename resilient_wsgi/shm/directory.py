@@ -71,7 +71,7 @@ class Directory:
         of its space allocated.
 
         A file that was only made longer takes its space when it is touched: where it is mapped and
-        there is none, that is SIGBUS. Nobody sees the file before it is complete. Raises
+        there is none, that is SIGBUS. No other process sees the file before it is complete. Raises
         `FileExistsError`, unless it may `replace` the one of that name, and `Unavailable` without
         room.
         """
@@ -121,7 +121,7 @@ class Directory:
         return (about.st_dev, about.st_ino) == self._identity and about.st_nlink > 0
 
     def close(self) -> None:
-        """Let go of it; nothing if its descriptor is somebody else's by now."""
+        """Let go of it; nothing if its descriptor has been reused by now."""
         fd, self.fd = self.fd, -1
         with contextlib.suppress(OSError):
             about = os.fstat(fd)

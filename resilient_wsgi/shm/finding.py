@@ -1,4 +1,4 @@
-"""The private directory of another instance, for command-line tools: looked at, never written to,
+"""The private directory of another instance, for command-line tools: read, never written to,
 locked or waited for.
 """
 

@@ -40,7 +40,7 @@ def _wanted(environment: Mapping[str, str]) -> List[str]:
 
 
 def _usable(path: str, euid: int) -> bool:
-    """Return whether this user can make a directory there that nobody but root can take away."""
+    """Return whether this user can make a directory there that only root can take away."""
     try:
         about = os.stat(path)
         writable = os.access(path, os.W_OK | os.X_OK, effective_ids=True)

@@ -1,7 +1,7 @@
 """The private directory of this instance and user, in which all its processes share files.
 
 It outlives each of them, because in lazy-apps without `shared-import`, and under gunicorn, nothing
-of ours runs in the master. Each process that uses it holds a shared lock on it: what nobody holds
+of ours runs in the master. Each process that uses it holds a shared lock on it: what is not held
 and whose master is gone, the next instance of the same user sweeps. A child that was forked without
 exec holds it, too, until it ends: it is only swept later then.
 """
@@ -114,7 +114,8 @@ def leave(*names: str) -> None:
 
 
 def sweep() -> None:
-    """Remove this user's directories that nobody has and whose master is gone. Raises nothing.
+    """Remove this user's directories that no process holds and whose master is gone. Raises
+    nothing.
 
     Whether a master of another pid namespace lives cannot be seen from here: there only the lock
     counts.
@@ -169,7 +170,7 @@ def _of_this_master() -> Iterator[Tuple[str, Name]]:
 
 
 def _alone(mine: Directory) -> bool:
-    """Return whether nobody else has it.
+    """Return whether no other process holds it.
 
     All workers end at the same time, and the last one has to see that it is the last.
     """
@@ -213,7 +214,7 @@ def _make(path: str, uid: int, reasons: Dict[str, str]) -> Optional[Directory]:
     try:
         os.mkdir(path, MODE)
     except FileExistsError:  # by another worker just now, or it is not ours
-        reasons[path] = f"{path} is somebody else's"
+        reasons[path] = f"{path} belongs to another user"
     except OSError as error:
         reasons[os.path.dirname(path)] = f"{os.path.dirname(path)}: {error.strerror}"
         return None

@@ -269,7 +269,7 @@ class WorkerRow(View):
     worker = Integer(4, "i")  # its number, 0 if it has none
     started = Integer(8, "Q")  # clock ticks since boot: with the pid it names the process
     released = Integer(16, "B")  # it has ended in an orderly way, or ends
-    seen = Float(24)  # when the watchdog last looked
+    seen = Float(24)  # when the watchdog last scanned
 
     state = Integer(32, "B")
     ready = Integer(33, "B")

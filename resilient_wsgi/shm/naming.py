@@ -33,7 +33,7 @@ class Name(namedtuple("Name", "uid namespace master_pid start")):  # noqa: PYI02
 
     @property
     def spellings(self) -> Tuple[str, str]:
-        """Return the name, and the one to use where somebody else has that one.
+        """Return the name, and the one to use where another user has taken it.
 
         All processes of an instance are forked from one that had set up Python, so they share the
         key of its hashes; other users do not know it. (With a fixed PYTHONHASHSEED they can, and

@@ -70,7 +70,7 @@ class Scoreboard:
         self.why_not_visible = why_not_visible
         self._fd = fd
         self._identity = None if fd < 0 else _identity(fd)
-        # it keeps a descriptor of its own, unless it can be told not to
+        # it keeps a descriptor of its own, unless it can be asked not to
         untracked = {"trackfd": False} if sys.version_info >= (3, 13) and fd >= 0 else {}
         self.memory = mmap.mmap(fd, geometry.size, **untracked)
         whole = memoryview(self.memory)
@@ -129,7 +129,7 @@ class Scoreboard:
 
     def has_loads(self) -> bool:
         """Return whether it holds how loads of the app went: under gunicorn a lone worker that is
-        replaced has nobody else who would keep it.
+        replaced has no other process that would keep it.
         """
         return bool(self.header.ever_served) or any(row.failures for row in self.workers)
 
@@ -219,7 +219,7 @@ class Scoreboard:
     def lock(self) -> Iterator[bool]:
         """Keep the other processes out; yield whether that could be done within a second.
 
-        The kernel opens it when its holder dies; nobody holds it for more than milliseconds. But a
+        The kernel opens it when its holder dies; it is held for milliseconds at most. But a
         holder may be stopped, and the app may have closed the descriptor: then go on without it,
         where going on is better than not.
         """

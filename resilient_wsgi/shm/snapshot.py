@@ -1,7 +1,7 @@
 """The scoreboard of an instance, read from outside: verified, then read; never mapped, locked or
 waited for.
 
-Its processes may be stuck, stopped or dead, and the file may be cut short while it is looked at.
+Its processes may be stuck, stopped or dead, and the file may be cut short while it is read.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class WorkerView(WorkerRow):
 
 
 class Snapshot:
-    """What stood in the scoreboard when it was looked at; `look()` looks again."""
+    """What stood in the scoreboard when it was read; `look()` reads it again."""
 
     def __init__(self, directory: Directory) -> None:
         """Read the scoreboard in a directory.

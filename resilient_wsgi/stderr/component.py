@@ -92,7 +92,7 @@ def uninstall() -> None:
 def _check_server() -> None:
     from .stream import NonBlockingStream
 
-    # `resilient-wsgi exec` has replaced the streams of the server that it runs, whichever it is
+    # `resilient-wsgi exec` has replaced the streams of the server that it runs, any server
     if not (server_name() in SERVERS or isinstance(sys.stderr, NonBlockingStream)):
         raise Unavailable(
             "not a process of a server: output is never dropped here "

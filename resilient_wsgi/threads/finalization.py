@@ -139,11 +139,11 @@ def _shut_down_in_time(here: _ProcessState, original: Callable[[], None]) -> Non
         server.stopping()
     with _step():
         adoption.release_executors()
-    if server.may_leave and (here.abandons_threads or _may_loop(here)):
+    if server.may_exit and (here.abandons_threads or _may_loop(here)):
         try:
             _run_exit_functions()
         finally:
-            server.leave()
+            server.exit()
     if LOOPS and any(_holds_up_c(thread) for thread in listed()):
         # started before the replacement: the loop does not end before them, as without us
         original()

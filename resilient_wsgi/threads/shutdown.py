@@ -45,7 +45,7 @@ _logger = named("threads")
 
 
 class Shutdown:
-    """What a process does with its threads when its server tells it to end."""
+    """What a process does with its threads when its server ends it."""
 
     def __init__(self) -> None:
         self._options = Threads()
@@ -212,7 +212,7 @@ class ExitTimer:
     def start(self) -> None:
         """Start the timer; a no-op if no server expects this process to end in time."""
         server = servers.detect()
-        if not server.may_leave and server.mercy() is None:
+        if not server.may_exit and server.mercy() is None:
             return
         # the kill may come up to 1 s early, and a master that has not reaped the process yet would
         # report it as harakiri
@@ -244,7 +244,7 @@ class ExitTimer:
             signal.pthread_kill(self._main, self._signal)
             time.sleep(max(0.05, pause))
         _sleep_until(gone_at)
-        servers.detect().leave()
+        servers.detect().exit()
 
 
 def _report_cuts() -> None:

@@ -79,7 +79,7 @@ class Jobs:
     """The jobs that requests have submitted to executors, and that are not done. One per process.
 
     `submit` adds them, and a job removes itself when it ends: so the exit knows what is queued or
-    running, whoever made the executor, and when.
+    running, no matter where and when the executor was made.
     """
 
     def __init__(self) -> None:

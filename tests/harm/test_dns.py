@@ -117,10 +117,10 @@ def test_an_override_of_getaddrinfo_is_asked_in_the_thread_and_context_of_the_ca
     monkeypatch.setattr(socket, "getaddrinfo", pinned)
     token = TENANT.set("blue")
     try:
-        assert ask(f"http://partner.invalid:{port}/") == b"ok"
+        assert ask(f"http://upstream.invalid:{port}/") == b"ok"
     finally:
         TENANT.reset(token)
-    assert asked == [("partner.invalid", threading.get_ident(), "blue")]
+    assert asked == [("upstream.invalid", threading.get_ident(), "blue")]
 
 
 @TWO
@@ -139,7 +139,7 @@ def pinned(host, *args, **kwargs):
 socket.getaddrinfo = pinned
 import tests.harm.test_dns as t
 t.install(t.Outbound())
-answer = getattr(t, sys.argv[1])(f"http://partner.invalid:{sys.argv[2]}/")
+answer = getattr(t, sys.argv[1])(f"http://upstream.invalid:{sys.argv[2]}/")
 print(answer, asked == [threading.main_thread()])
 """
 

@@ -168,7 +168,9 @@ def test_waits_that_go_on_are_listed_and_those_that_are_over_are_not(tmp_path, m
     monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
     monkeypatch.setattr(pending, "LISTED_AFTER", 0.0)
     waits = pending.Pending()
-    slots = [waits.begin(pending.entry(f"app.py:{i}", "partner")) for i in range(pending.SLOTS + 3)]
+    slots = [
+        waits.begin(pending.entry(f"app.py:{i}", "upstream")) for i in range(pending.SLOTS + 3)
+    ]
     waits.end(slots[0])
     found = list(pending.read(instance.directory()))
     assert len(found) == pending.SLOTS - 1

@@ -28,7 +28,7 @@ def sleep(seconds):
 
 
 def hang():
-    """Wait for a partner that does not answer, in a socket that the watchdog may shut down."""
+    """Wait for an upstream that does not answer, in a socket that the watchdog may shut down."""
     with socket.create_connection(silent.getsockname()) as sock:
         end = lambda: sock.shutdown(socket.SHUT_RDWR)  # noqa: E731
         with deadline.interruptible(end, "silent.example (headers)") as wait:

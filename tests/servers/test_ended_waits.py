@@ -55,8 +55,8 @@ def answer(listener):
 
 
 @pytest.fixture(scope="module")
-def partners():
-    """The environment that names three partners: one says nothing, the queue of one is full, one
+def upstreams():
+    """The environment that names three upstreams: one says nothing, the queue of one is full, one
     answers.
     """
     with contextlib.ExitStack() as stack:
@@ -75,13 +75,13 @@ def partners():
 
 
 @contextlib.contextmanager
-def serving(kind, partners, options=(), more=()):
+def serving(kind, upstreams, options=(), more=()):
     how = SERVERS[kind] if isinstance(kind, str) else kind
     if isinstance(how, dict):
-        with running({"module": APP, **how}, options, env_more=partners) as server:
+        with running({"module": APP, **how}, options, env_more=upstreams) as server:
             yield server
         return
-    env = {**variables(options), **partners, "PYTHONPATH": str(ROOT)}
+    env = {**variables(options), **upstreams, "PYTHONPATH": str(ROOT)}
     try:
         server = Gunicorn(APP, ["--timeout=30", *how, *more], env=env)
     except ToolMissing as missing:
@@ -107,10 +107,10 @@ def ask(server, path):
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_waits_of_any_driver_end_at_the_deadline_and_the_worker_goes_on(kind, partners):
+def test_waits_of_any_driver_end_at_the_deadline_and_the_worker_goes_on(kind, upstreams):
     views = [view for view in VIEWS if not view.startswith(("psycopg", "pymysql"))]
     views += [each for each in VIEWS[5:] if importlib.util.find_spec(each)]
-    with serving(kind, partners, DEADLINE) as server:
+    with serving(kind, upstreams, DEADLINE) as server:
         _, worker, _ = ask(server, "/pid")
         for view in views:
             said, by, took = ask(server, f"/{view}")
@@ -124,11 +124,11 @@ def test_waits_of_any_driver_end_at_the_deadline_and_the_worker_goes_on(kind, pa
         assert "will be replaced" not in log
 
 
-def test_the_line_names_the_partner_and_the_line_of_the_app(partners):
-    with serving("uwsgi-threads", partners, DEADLINE) as server:
+def test_the_line_names_the_upstream_and_the_line_of_the_app(upstreams):
+    with serving("uwsgi-threads", upstreams, DEADLINE) as server:
         ask(server, "/raw")
         ask(server, "/connect")
-        port, full = partners["SILENT_PORT"], partners["FULL_PORT"]
+        port, full = upstreams["SILENT_PORT"], upstreams["FULL_PORT"]
         server.wait_for_log(
             rf"ended the wait for 127.0.0.1:{port}: GET /raw has passed its deadline of 1 s "
             r"\(1\.\d+ s; caller .*ended_waits_app.py:\d+ in raw\)\. Fix: "
@@ -137,8 +137,8 @@ def test_the_line_names_the_partner_and_the_line_of_the_app(partners):
         server.wait_for_log(f"GET /raw has run for .*, waiting for 127.0.0.1:{port}")
 
 
-def test_a_client_that_connects_again_by_itself_is_ended_again(partners):
-    with serving("uwsgi-threads", partners, DEADLINE) as server:
+def test_a_client_that_connects_again_by_itself_is_ended_again(upstreams):
+    with serving("uwsgi-threads", upstreams, DEADLINE) as server:
         said, _, took = ask(server, "/retries")
         assert said == "ended ConnectionError"
         assert took < 1 + LATE + 3 * 0.5
@@ -146,8 +146,8 @@ def test_a_client_that_connects_again_by_itself_is_ended_again(partners):
 
 
 @pytest.mark.parametrize("kind", ["uwsgi-threads", "gunicorn-gthread"])
-def test_what_cannot_be_ended_is_named(kind, partners):
-    with serving(kind, partners, DEADLINE) as server, ThreadPoolExecutor(2) as pool:
+def test_what_cannot_be_ended_is_named(kind, upstreams):
+    with serving(kind, upstreams, DEADLINE) as server, ThreadPoolExecutor(2) as pool:
         assert ask(server, "/sleep/2")[0] == "done"
         server.wait_for_log(
             "GET /sleep/2 has passed its deadline of 1 s; no wait could be ended, waiting for the "
@@ -168,9 +168,9 @@ def test_what_cannot_be_ended_is_named(kind, partners):
         assert [each.result()[0] for each in (holding, waiting)] == ["done", "done"]
 
 
-def test_what_a_killed_worker_waited_for_is_named_whatever_the_driver(partners):
+def test_what_a_killed_worker_waited_for_is_named_whatever_the_driver(upstreams):
     with (
-        serving({"processes": 1}, partners, {"TIMEOUT": 30}) as server,
+        serving({"processes": 1}, upstreams, {"TIMEOUT": 30}) as server,
         ThreadPoolExecutor(1) as pool,
     ):
         _, worker, _ = ask(server, "/pid")
@@ -179,14 +179,14 @@ def test_what_a_killed_worker_waited_for_is_named_whatever_the_driver(partners):
         os.kill(int(worker), 9)
         asked.result()
         ask(server, "/pid")
-        port = partners["SILENT_PORT"]
+        port = upstreams["SILENT_PORT"]
         server.wait_for_log(rf"was killed in GET /raw after .* s, waiting for 127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("options", [{"MODE": "report"}, {"END_WAITS": "known"}])
-def test_nothing_is_ended_where_that_is_not_wanted(options, partners):
+def test_nothing_is_ended_where_that_is_not_wanted(options, upstreams):
     more = {**DEADLINE, **options, "RECYCLES_PER_MINUTE": 0}
-    with serving("uwsgi-threads", partners, more) as server:
+    with serving("uwsgi-threads", upstreams, more) as server:
         assert not get(server, "/raw", 2.5).good
         server.wait_for_log("GET /raw has passed its deadline of 1 s; .*, waiting for 127.0.0.1")
         assert "ended the wait" not in server.log()
@@ -194,12 +194,12 @@ def test_nothing_is_ended_where_that_is_not_wanted(options, partners):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
 @pytest.mark.parametrize("kind", ["uwsgi", "gunicorn"])
-def test_where_the_user_was_changed_the_reason_and_the_remedy_are_said(kind, partners):
+def test_where_the_user_was_changed_the_reason_and_the_remedy_are_said(kind, upstreams):
     """As with uWSGI's option uid, which this Python might not be readable after."""
     how = {"threads": 2} if kind == "uwsgi" else ["--threads=2", "--user=nobody", "--preload"]
     options = {**DEADLINE, "RECYCLES_PER_MINUTE": 0}
     run_as = {"RUN_AS": str(pwd.getpwnam("nobody").pw_uid)} if kind == "uwsgi" else {}
-    with serving(how, {**partners, **run_as}, options) as server:
+    with serving(how, {**upstreams, **run_as}, options) as server:
         assert not get(server, "/raw", 2.5).good
         said, _, _ = ask(server, "/status")
         reason = "only registered waits and those of HTTP clients are ended: this process has"
@@ -209,9 +209,9 @@ def test_where_the_user_was_changed_the_reason_and_the_remedy_are_said(kind, par
         assert "ended the wait" not in server.log()
 
 
-def test_gevent_is_refused(partners):
+def test_gevent_is_refused(upstreams):
     pytest.importorskip("gevent")
-    with serving(["--worker-class=gevent"], partners, DEADLINE) as server:
+    with serving(["--worker-class=gevent"], upstreams, DEADLINE) as server:
         assert not get(server, "/raw", 2.5).good
         assert "gevent has replaced the sockets" in ask(server, "/status")[0]
         assert "ended the wait" not in server.log()
@@ -222,14 +222,14 @@ def test_gevent_is_refused(partners):
     [{"threads": 30, "listen": 100}, ["--workers=1", "--threads=30"]],
     ids=["uwsgi", "gunicorn"],
 )
-def test_requests_that_end_before_their_deadline_are_never_touched(kind, partners):
+def test_requests_that_end_before_their_deadline_are_never_touched(kind, upstreams):
     """In a socket at half to nine tenths of their time. Those that the machine has made late do
     not count.
     """
     count = int(os.environ.get("REQUESTS", "600"))
     at_random = random.Random(16)
     paths = [f"/echo/{at_random.uniform(0.5, 0.9):.3f}" for _ in range(count)]
-    with serving(kind, partners, DEADLINE) as server, ThreadPoolExecutor(30) as pool:
+    with serving(kind, upstreams, DEADLINE) as server, ThreadPoolExecutor(30) as pool:
         asked = list(pool.map(lambda path: ask(server, path), paths))
         in_time = [said for said, _, took in asked if took < 1]
         assert in_time

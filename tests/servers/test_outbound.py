@@ -1,4 +1,4 @@
-"""A partner that hangs, under a real uWSGI with harakiri: the view gets its exception in time to
+"""An upstream that hangs, under a real uWSGI with harakiri: the view gets its exception in time to
 answer.
 """
 
@@ -24,7 +24,7 @@ CLIENTS = ("http.client", "urllib.request", "urllib3", "requests", "httpx")
 
 
 @pytest.fixture(scope="module")
-def partner():
+def upstream():
     with Hostile(seconds=60) as hostile:
         yield hostile
 
@@ -44,8 +44,8 @@ def server(request):
 
 
 @pytest.mark.parametrize("behaviour", ["silent", "drip_headers"])
-def test_no_view_is_killed_for_a_partner_that_hangs(server, partner, get, behaviour):
-    paths = [f"/{client}/127.0.0.1:{partner.port}/{behaviour}" for client in CLIENTS]
+def test_no_view_is_killed_for_an_upstream_that_hangs(server, upstream, get, behaviour):
+    paths = [f"/{client}/127.0.0.1:{upstream.port}/{behaviour}" for client in CLIENTS]
     # each process or thread serves one at a time, and what waits in the listen queue is not on the
     # clock
     with ThreadPoolExecutor(len(paths) if server.threads > 1 else 1) as pool:
@@ -63,12 +63,12 @@ def test_no_view_is_killed_for_a_partner_that_hangs(server, partner, get, behavi
     assert "HARAKIRI" not in server.log()
 
 
-def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get):
+def test_views_that_do_not_ask_the_upstream_go_on_answering(server, upstream, get):
     if server.threads == 1:
         pytest.skip("with one thread there is one request at a time")
     with ThreadPoolExecutor(4) as pool:
         slow = [
-            pool.submit(get, server.port, f"/requests/127.0.0.1:{partner.port}/silent")
+            pool.submit(get, server.port, f"/requests/127.0.0.1:{upstream.port}/silent")
             for _ in range(4)
         ]
         began = time.monotonic()
@@ -78,7 +78,7 @@ def test_views_that_do_not_ask_the_partner_go_on_answering(server, partner, get)
         assert all("gave up on 127.0.0.1" in answer.result().decode() for answer in slow)
 
 
-def test_in_subinterpreters_too_calls_end_in_time(partner, get):
+def test_in_subinterpreters_too_calls_end_in_time(upstream, get):
     app = "tests.servers.apps.outbound_app:application"
     options = {
         "master": True, "processes": 1, "threads": 8, "pythonpath": str(ROOT),
@@ -87,7 +87,7 @@ def test_in_subinterpreters_too_calls_end_in_time(partner, get):
     }  # fmt: skip
     with Server(options) as server, ThreadPoolExecutor(8) as pool:
         paths = [
-            f"/{mount}/{client}/localhost:{partner.port}/silent"
+            f"/{mount}/{client}/localhost:{upstream.port}/silent"
             for mount in ("one", "two")
             for client in CLIENTS[2:]
         ]
@@ -98,14 +98,14 @@ def test_in_subinterpreters_too_calls_end_in_time(partner, get):
     assert len(interpreters) == 2
 
 
-def test_what_all_workers_notice_in_report_mode_can_be_read_from_outside(partner, get):
+def test_what_all_workers_notice_in_report_mode_can_be_read_from_outside(upstream, get):
     options = {
         "master": True, "processes": 2, "pythonpath": str(ROOT),
         "module": "tests.servers.apps.outbound_app",
         "need-app": True, "env": "RESILIENT_WSGI_OUTBOUND_MODE=report",
     }  # fmt: skip
     with Server(options) as server:
-        path = f"/requests/127.0.0.1:{partner.port}/ok"
+        path = f"/requests/127.0.0.1:{upstream.port}/ok"
         assert [get(server.port, path) for _ in range(20)] == [b"ok"] * 20
         first = set(server.workers())
         server.signal(SIGHUP)  # the workers go, and take nothing with them

@@ -3,7 +3,7 @@ needs one.
 
 SHOP_CATALOGUE_MB   size of the catalogue (default 0: none)
 SHOP_SHORT_MEMORY   a folder; each file in it makes one load run short: the load takes the file away and goes on with
-                    an RLIMIT_AS that leaves SPARE_MB. The failure itself is the operating system's, nobody raises it.
+                    an RLIMIT_AS that leaves SPARE_MB. The failure itself is the operating system's, no code raises it.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The WSGI application of the example shop.
 
-SHOP_BACKGROUND_THREAD=1 starts the thread of many a wsgi.py: not a daemon, never told to stop.
+SHOP_BACKGROUND_THREAD=1 starts the thread of many a wsgi.py: not a daemon, never asked to stop.
 """
 
 import os

@@ -119,7 +119,7 @@ class ExitTrap:
     def __init__(self, callback: Callable[[], object]) -> None:
         self._callback: Optional[Callable[[], object]] = callback
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._called)
-        self._handle = ctypes.c_int()  # its address tells this registration from all others
+        self._handle = ctypes.c_int()  # its address distinguishes this registration from all others
 
     def set(self) -> bool:
         """Set the trap; return whether it worked."""

@@ -26,7 +26,7 @@ def register(name: str, function: Callable[[], bytes]) -> bool:
     """
     try:
         states = frames.state.thread_states()
-    except Exception:  # then nothing tells one interpreter from another
+    except Exception:  # then nothing distinguishes one interpreter from another
         return _register_once(name, function)
     if states.is_main_interpreter():
         states.note(REGISTERED)

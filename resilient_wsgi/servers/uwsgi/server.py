@@ -43,7 +43,7 @@ class UwsgiServer(Server):
     """
 
     name = "uwsgi"
-    may_leave = True
+    may_exit = True
     configuration: Configuration
     supervision: Supervision
 
@@ -117,7 +117,7 @@ class UwsgiServer(Server):
             self.hooks.loaded.reach()
             self.ready()
         except MemoryError:  # before it was found out whether there is an app
-            self.leave()
+            self.exit()
 
     def identity(self) -> Identity:
         """Return who this process is."""
@@ -140,7 +140,7 @@ class UwsgiServer(Server):
         """
         try:
             return frames.state.thread_states().is_main_interpreter()
-        except Exception:  # then nothing tells one interpreter from another
+        except Exception:  # then nothing distinguishes one interpreter from another
             return True
 
     def forked_by_app(self) -> bool:
@@ -223,7 +223,7 @@ class UwsgiServer(Server):
         os.kill(self._system.getpid(), signal.SIGHUP)  # core/uwsgi.c, gracefully_kill
         return True
 
-    def leave(self) -> NoReturn:
+    def exit(self) -> NoReturn:
         """End this worker at once; the master starts another, without counting an error."""
         self._cancel_kill_timer()
         self._system.exit(QUIET_CODE)

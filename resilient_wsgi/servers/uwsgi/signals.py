@@ -10,7 +10,7 @@ from typing import Callable, Optional
 
 from ...host import procfs
 
-TOLD_TO_END = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def serves() -> bool:
@@ -20,28 +20,28 @@ def serves() -> bool:
     return procfs.handles_signal(procfs.SELF, signal.SIGUSR2) is not False
 
 
-def end_while_starting(leave: Optional[Callable[[], object]] = None) -> bool:
+def end_while_starting(exit_now: Optional[Callable[[], object]] = None) -> bool:
     """Have the signals that end a worker end it at once, until uWSGI installs its own handlers
     (uwsgi_worker_run).
 
     Until then, in lazy-apps for as long as the app loads, a worker has the master's handlers, or
-    ignores the signals: it goes on, and the master waits for as long as its mercy lasts. `leave`,
-    if given, is called in the worker (not in what the app forks) and ends it.
+    ignores the signals: it goes on, and the master waits for as long as its mercy lasts.
+    `exit_now`, if given, is called in the worker (not in what the app forks) and ends it.
 
     Return False where Python sets no handlers: it does so only in the first thread of the first
     interpreter.
     """
     pid = os.getpid()
 
-    def told(number: int, _frame: Optional[FrameType]) -> None:
-        if leave is not None and os.getpid() == pid:
-            leave()
+    def arrived(number: int, _frame: Optional[FrameType]) -> None:
+        if exit_now is not None and os.getpid() == pid:
+            exit_now()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
     try:
-        for number in TOLD_TO_END:
-            signal.signal(number, signal.SIG_DFL if leave is None else told)
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_DFL if exit_now is None else arrived)
     except ValueError:
         return False
     return True

@@ -104,13 +104,13 @@ class Supervision:
         uwsgi.accepting(1 if accepts else 0)
         self._given_back.append(None)
 
-    def leave_while_starting(self, leave: Callback) -> None:
-        """Have `leave`, which ends this worker, called by the signals that end a worker, until
+    def exit_while_starting(self, exit_now: Callback) -> None:
+        """Have `exit_now`, which ends this worker, called by the signals that end a worker, until
         uWSGI sets its own handlers, when the load is over.
 
         Call it after `Server.end_when_signalled`.
         """
-        signals.end_while_starting(leave)
+        signals.end_while_starting(exit_now)
 
     def trap_exit(self, callback: Callback) -> Callback:
         """Have `callback` called when uWSGI ends this worker by libc's `exit()`: without an app, if
@@ -187,7 +187,7 @@ class Supervision:
             )
 
     def has_hook(self) -> bool:
-        """Return whether uWSGI tells each worker when its load is over, by `hook-accepting`."""
+        """Return whether uWSGI notifies each worker when its load is over, by `hook-accepting`."""
         return bool(self._hooked) or self._is_hook_configured()
 
     def leave_to_master(self) -> None:

@@ -1,4 +1,4 @@
-"""Views that ask a partner, with no timeout, through the client that is named in the path."""
+"""Views that ask an upstream, with no timeout, through the client that is named in the path."""
 
 from __future__ import annotations
 

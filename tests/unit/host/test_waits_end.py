@@ -583,7 +583,7 @@ def test_a_client_that_reconnects_is_ended_again_and_known(server):
     assert [each.reconnects for each in ended] == [False, False, True, True]
     assert "its client reconnects" in outcomes[-1].reason
     assert ends.count(waiter.native, 1) == 4
-    assert ends.count(waiter.native, 2) == 0  # the next request begins anew
+    assert ends.count(waiter.native, 2) == 0  # the next request starts at 0
     stop.set()
     assert waiter.end(Ends(waits_sockets.Inherited())).ended
     waiter.join()

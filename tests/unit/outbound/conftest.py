@@ -19,6 +19,6 @@ def installed():
 
 @pytest.fixture(scope="session")
 def server():
-    """A partner that goes on for 6 s with whatever it does."""
+    """An upstream that goes on for 6 s with whatever it does."""
     with Hostile() as hostile:
         yield hostile

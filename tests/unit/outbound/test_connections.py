@@ -208,25 +208,25 @@ def test_a_pause_before_a_retry_that_fits_is_slept(server):
 
 def through_http_client(proxy):
     connection = http.client.HTTPSConnection(*proxy)
-    connection.set_tunnel("partner.invalid", 443)
+    connection.set_tunnel("upstream.invalid", 443)
     with contextlib.closing(connection):
         connection.request("GET", "/")
 
 
 def through_requests(proxy):
-    requests.get("https://partner.invalid/", proxies={"https": "http://{}:{}".format(*proxy)})
+    requests.get("https://upstream.invalid/", proxies={"https": "http://{}:{}".format(*proxy)})
 
 
 def through_urllib3(proxy):
     with urllib3.ProxyManager("http://{}:{}".format(*proxy)) as manager:
-        manager.request("GET", "https://partner.invalid/", retries=False)
+        manager.request("GET", "https://upstream.invalid/", retries=False)
 
 
 def through_httpx(proxy):
     # Client(proxy=) is httpx 0.26's, and 0.28 knows proxies= no more
     transport = httpx.HTTPTransport(proxy=httpx.Proxy("http://{}:{}".format(*proxy)), verify=False)
     with httpx.Client(mounts={"https://": transport}, timeout=None) as client:
-        client.get("https://partner.invalid/")
+        client.get("https://upstream.invalid/")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_for_connect
 
 
 class SilentHttp2:
-    """A partner that takes calls over HTTP/2 and answers none."""
+    """An upstream that takes calls over HTTP/2 and answers none."""
 
     def __init__(self, path, settings):
         self.settings = settings
@@ -286,8 +286,8 @@ def test_a_call_over_http2_does_not_wait_longer_for_another_one_on_its_connectio
 ):
     pytest.importorskip("h2")
     install(Outbound(connect_timeout=5, read_timeout=60, total_timeout=60))
-    partner = SilentHttp2(certificate(str(tmp_path)), settings)
-    url = f"https://127.0.0.1:{partner.port}/"
+    upstream = SilentHttp2(certificate(str(tmp_path)), settings)
+    url = f"https://127.0.0.1:{upstream.port}/"
     with httpx.Client(http2=True, timeout=None, verify=False) as client:
         reader = threading.Thread(target=lambda: suppressed(client.get, url), daemon=True)
         reader.start()
@@ -299,8 +299,8 @@ def test_a_call_over_http2_does_not_wait_longer_for_another_one_on_its_connectio
         ):
             client.get(url)
         assert time.monotonic() - began < 1
-        assert len(partner.connections) == 1
-        partner.close()
+        assert len(upstream.connections) == 1
+        upstream.close()
         reader.join(5)
         assert not reader.is_alive()
 

@@ -12,7 +12,7 @@ from resilient_wsgi.outbound.policy import Policy
 from resilient_wsgi.settings.options import Outbound
 
 HOSTS = {
-    "api.partner.example": {"total_timeout": 60.0},
+    "api.upstream.example": {"total_timeout": 60.0},
     "*.internal": {"total_timeout": 2.0, "read_timeout": 1.0},
     "slow.internal": {"total_timeout": 9.0},
     "127.0.0.1:9200": {"connect_timeout": 0.5},
@@ -24,9 +24,9 @@ HOSTS = {
     ("host", "port", "expected"),
     [
         ("elsewhere.example", 443, (5, 15, 30)),
-        ("api.partner.example", 443, (5, 15, 60)),
-        ("API.Partner.Example", 80, (5, 15, 60)),
-        ("xapi.partner.example", 80, (5, 15, 30)),
+        ("api.upstream.example", 443, (5, 15, 60)),
+        ("API.Upstream.Example", 80, (5, 15, 60)),
+        ("xapi.upstream.example", 80, (5, 15, 30)),
         ("a.internal", 80, (5, 1, 2)),
         ("a.b.internal", 80, (5, 1, 2)),
         ("internal", 80, (5, 15, 30)),

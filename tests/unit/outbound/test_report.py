@@ -31,7 +31,7 @@ TOTAL = 0.3  # conftest.py
 
 @pytest.fixture
 def brief():
-    """A partner that goes on for three times the total, in which it is never silent for long."""
+    """An upstream that goes on for three times the total, in which it is never silent for long."""
     with Hostile(seconds=TOTAL * 3) as hostile:
         yield hostile
 
@@ -195,7 +195,7 @@ class Worker(Server):
 
 
 def site(line, count=1, worst=1.0, problem="without a timeout"):
-    return Site(f"app.py:{line}", "partner", problem, count, worst)
+    return Site(f"app.py:{line}", "upstream", problem, count, worst)
 
 
 def test_the_processes_of_an_instance_add_up(folder):
@@ -207,7 +207,7 @@ def test_the_processes_of_an_instance_add_up(folder):
     ]  # fmt: skip
 
 
-def test_a_file_whose_writer_was_killed_in_the_middle_is_begun_anew(folder):
+def test_a_file_whose_writer_was_killed_in_the_middle_is_started_again(folder):
     ledger.add([site(1)])
     (path,) = folder.glob("*/*")
     path.write_bytes(path.read_bytes()[:-5])
@@ -265,7 +265,7 @@ def test_the_verb_lists_them(folder, capsys):
     ledger.add([site(1, count=12, worst=61.25)])
     assert cli.main(["report", str(os.getpid())]) == 0
     assert capsys.readouterr().out.splitlines()[1].split(None, 4) == [
-        "12", "61.25", "s", "partner", "app.py:1 without a timeout",
+        "12", "61.25", "s", "upstream", "app.py:1 without a timeout",
     ]  # fmt: skip
     assert cli.main(["report", str(os.getpid()), "--json"]) == 0
     assert '"count": 12' in capsys.readouterr().out

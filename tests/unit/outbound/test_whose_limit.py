@@ -24,7 +24,7 @@ TOTAL = 0.3  # conftest.py
 
 @pytest.fixture
 def brief():
-    """A partner that goes on for three times the total, in which it is never silent for long."""
+    """An upstream that goes on for three times the total, in which it is never silent for long."""
     with Hostile(seconds=TOTAL * 3) as hostile:
         yield hostile
 

@@ -42,7 +42,7 @@ class OneWorker(Server):
     def set_kill_timer(self, seconds):  # that of uWSGI's master kills from outside
         signal.setitimer(signal.ITIMER_REAL, seconds and 0.5)
         return True
-    def leave(self):
+    def exit(self):
         os._exit(29)
 
 LAST_ERROR.watch()

@@ -73,12 +73,12 @@ def monitor(board, clock):
 
 def test_a_worker_whose_readiness_cannot_change_looks_rarely(monitor, board):
     seldom, server = monitor(1)
-    seldom.look()
+    seldom.poll()
     assert server.accepts
     assert seldom._pause() == IDLE_SECONDS
     assert monitor(1, drain_delay=2.0)[0]._pause() == SOON_SECONDS  # it does not accept yet
     often, _ = monitor(1, queue_limit=5)
-    often.look()
+    often.poll()
     assert often._pause() == SOON_SECONDS
     board.header.draining = 1.0
     assert seldom._pause() == SOON_SECONDS
@@ -87,7 +87,7 @@ def test_a_worker_whose_readiness_cannot_change_looks_rarely(monitor, board):
 def test_while_a_check_runs_it_looks_often_and_a_new_answer_wakes_it(monitor):
     release = threading.Event()
     one, _ = monitor(1)
-    one.look()
+    one.poll()
     try:
         checks.check(name="a slow one")(release.wait)
         checks.start()
@@ -120,7 +120,7 @@ def test_a_peer_that_is_stuck_is_reported_once_and_recycled_if_that_is_wanted(
     clock.advance(31)
     one, server = monitor(1, heal_peers=heals)
     for _ in range(3):
-        one.look()
+        one.poll()
         clock.advance(11)
     reports = [event for event in seen if isinstance(event, events.PeerStuck)]
     assert [(event.worker, event.pid, event.problem) for event in reports] == [(3, 103, problem)]
@@ -130,5 +130,5 @@ def test_a_peer_that_is_stuck_is_reported_once_and_recycled_if_that_is_wanted(
 def test_what_another_worker_has_reported_is_not_reported_again(monitor, board, clock, seen):
     board.worker(3).state, board.worker(3).reported_pid = LOADING, 103
     clock.advance(31)
-    monitor(1)[0].look()
+    monitor(1)[0].poll()
     assert not [event for event in seen if isinstance(event, events.PeerStuck)]

@@ -80,11 +80,11 @@ class Scene:
         request = RequestDeadline(self.clock.monotonic(), limit, environ, system=self.clock)
         return InRequest(self.table, request, call)
 
-    def look_until(self, done, seconds=0.0):
+    def scan_until(self, done, seconds=0.0):
         self.clock.advance(seconds)
         until = time.monotonic() + 10
         while not done() and time.monotonic() < until:
-            self.watchdog.look()
+            self.watchdog.scan()
             self.clock.advance(0.25)
             time.sleep(0.02)
         assert done()
@@ -127,9 +127,9 @@ def test_a_wait_that_nobody_has_registered_is_ended_at_the_deadline_and_told(con
     thread = scene.request(lambda: connection.recv(1))
     blocked(thread)
     scene.clock.advance(9.9)
-    scene.watchdog.look()
+    scene.watchdog.scan()
     assert scene.events(WaitEnded) == []
-    scene.look_until(lambda: not thread.is_alive(), 0.2)
+    scene.scan_until(lambda: not thread.is_alive(), 0.2)
     assert isinstance(thread.result, ConnectionError)
     (ended,) = scene.events(WaitEnded)
     (overdue,) = scene.events(RequestOverdue)
@@ -147,11 +147,11 @@ def test_a_registered_wait_is_ended_first_and_alone(connection):
     with registered:
         blocked(thread)
         scene.clock.advance(10)
-        scene.watchdog.look()
+        scene.watchdog.scan()
         assert ended == [1]
         assert scene.events(WaitEnded) == []
         assert thread.is_alive()
-        scene.look_until(lambda: not thread.is_alive())  # it has not helped
+        scene.scan_until(lambda: not thread.is_alive())  # it has not helped
     assert len(scene.events(WaitEnded)) == 1
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_ended_where_that_is_not_wanted(options, connection):
     scene = Scene(**options)
     thread = scene.request(lambda: connection.recv(1))
     blocked(thread)
-    scene.look_until(lambda: scene.events(RequestOverdue) != [], 10)
+    scene.scan_until(lambda: scene.events(RequestOverdue) != [], 10)
     (overdue,) = scene.events(RequestOverdue)
     assert overdue.waiting_for.startswith("127.0.0.1:")
     assert overdue.reason == ""
@@ -175,7 +175,7 @@ def test_where_frames_may_not_be_looked_at_nothing_is_ended_and_it_is_said(conne
     blocked(thread)
     monkeypatch.setattr(frames, "frame_of", lambda thread: None)
     monkeypatch.setattr(frames, "why_not", lambda: "threads were lost")
-    scene.look_until(lambda: scene.events(RequestOverdue) != [], 10)
+    scene.scan_until(lambda: scene.events(RequestOverdue) != [], 10)
     (overdue,) = scene.events(RequestOverdue)
     assert overdue.reason == "threads were lost"
     assert thread.is_alive()
@@ -188,7 +188,7 @@ def test_why_a_wait_is_not_ended_is_told_once(connection):
     blocked(first)
     second = scene.request(lambda: connection.recv(1))
     blocked(second)
-    scene.look_until(lambda: len(scene.events(RequestOverdue)) == 2, 10)
+    scene.scan_until(lambda: len(scene.events(RequestOverdue)) == 2, 10)
     reasons = [event.reason for event in scene.events(RequestOverdue)]
     assert all("another thread of this process waits for the same socket" in r for r in reasons)
     assert scene.events(WaitEnded) == []
@@ -207,7 +207,7 @@ def test_a_wait_outside_of_the_app_is_left_alone(connection):
 
     outside = Outside(scene.table, thread.request, None)
     blocked(outside)
-    scene.look_until(lambda: scene.events(RequestOverdue) != [], 10)
+    scene.scan_until(lambda: scene.events(RequestOverdue) != [], 10)
     assert outside.is_alive()
     connection.shutdown(socket.SHUT_RDWR)
 
@@ -218,9 +218,9 @@ def test_if_the_client_is_gone_its_deadline_is_not_the_requests_own(connection):
     blocked(thread)
     thread.request.client_gone = True
     thread.request.at = scene.clock.monotonic()
-    scene.watchdog.look()
+    scene.watchdog.scan()
     assert thread.is_alive()
-    scene.look_until(lambda: not thread.is_alive(), 10)
+    scene.scan_until(lambda: not thread.is_alive(), 10)
 
 
 def test_a_worker_is_not_replaced_in_the_moment_in_which_the_wait_for_a_commit_is_ended(
@@ -242,10 +242,10 @@ def test_a_worker_is_not_replaced_in_the_moment_in_which_the_wait_for_a_commit_i
     thread = scene.request(commit)
     blocked(thread)
     scene.clock.advance(14)
-    scene.watchdog.look()
+    scene.watchdog.scan()
     assert thread.is_alive()
     assert "commit" in scene.events(RequestOverdue)[0].reason
-    scene.look_until(lambda: not thread.is_alive(), 1)
+    scene.scan_until(lambda: not thread.is_alive(), 1)
     assert begun == []
 
 
@@ -267,7 +267,7 @@ def test_a_lock_is_named_with_who_holds_it():
     held.wait(10)
     thread = scene.request(wants)
     blocked(thread, waits.LOCK)
-    scene.look_until(lambda: scene.events(RequestOverdue) != [], 9.5)
+    scene.scan_until(lambda: scene.events(RequestOverdue) != [], 9.5)
     done.set()
     holder.join()
     (overdue,) = scene.events(RequestOverdue)
@@ -289,7 +289,7 @@ def test_a_lock_whose_holder_is_not_known_is_named_with_the_line_that_waits():
 
     thread = scene.request(wants)
     blocked(thread, waits.LOCK)
-    scene.look_until(lambda: scene.events(RequestOverdue) != [], 9.5)
+    scene.scan_until(lambda: scene.events(RequestOverdue) != [], 9.5)
     lock.release()
     (overdue,) = scene.events(RequestOverdue)
     assert "a lock in " in overdue.waiting_for
@@ -307,7 +307,7 @@ def test_who_wants_the_gil_waits_for_no_lock():
     thread = scene.request(compute, limit=math.inf)
     scene.clock.advance(5)
     for _ in range(20):
-        scene.watchdog.look()
+        scene.watchdog.scan()
         assert thread.request.doing() == ""
         time.sleep(0.02)
     stopped.append(True)
@@ -324,7 +324,7 @@ def test_what_is_waited_for_stands_in_the_row_of_the_scoreboard(connection, sile
     blocked(thread)
     thread.slot.row.begin(1.0, 11.0, b"GET", b"/pay", 1.0)
     scene.clock.advance(2)
-    scene.watchdog.look()
+    scene.watchdog.scan()
     (found,) = row.requests()
     assert found.doing == f"127.0.0.1:{silent[1]}"
     connection.shutdown(socket.SHUT_RDWR)
@@ -336,7 +336,7 @@ def test_under_gevent_nothing_is_named(connection, monkeypatch):
     thread = scene.request(lambda: connection.recv(1))
     blocked(thread)
     scene.clock.advance(5)
-    scene.watchdog.look()
+    scene.watchdog.scan()
     assert thread.request.doing() == ""
     connection.shutdown(socket.SHUT_RDWR)
 

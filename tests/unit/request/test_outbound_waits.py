@@ -26,7 +26,7 @@ def installed():
     outbound.uninstall()
 
 
-class Partner:
+class Upstream:
     """Answers the first requests at once on a connection that it keeps, and the last with half a
     body.
     """
@@ -66,11 +66,11 @@ class Partner:
 
 
 @pytest.fixture
-def partner():
+def upstream():
     made = []
 
     def make(answers):
-        made.append(Partner(answers))
+        made.append(Upstream(answers))
         return made[-1]
 
     yield make
@@ -92,9 +92,9 @@ def timeout(client):
 
 
 def test_a_call_that_hangs_is_named_and_ended_with_the_client_s_own_timeout(
-    installed, partner, client, timeout
+    installed, upstream, client, timeout
 ):
-    there, named = partner(0), []
+    there, named = upstream(0), []
     with limit(30) as mine:
 
         def watchdog():
@@ -112,8 +112,8 @@ def test_a_call_that_hangs_is_named_and_ended_with_the_client_s_own_timeout(
     assert not mine.waits
 
 
-def test_a_connection_that_is_back_in_its_pool_is_not_touched(installed, partner, client):
-    there = partner(3)
+def test_a_connection_that_is_back_in_its_pool_is_not_touched(installed, upstream, client):
+    there = upstream(3)
     for _ in range(3):
         with limit(30) as mine:
             assert client.get(there.url).text == "ok"
@@ -121,8 +121,8 @@ def test_a_connection_that_is_back_in_its_pool_is_not_touched(installed, partner
     assert there.connections == 1
 
 
-def test_outside_of_a_request_nothing_is_registered(installed, partner, client):
-    there = partner(1)
+def test_outside_of_a_request_nothing_is_registered(installed, upstream, client):
+    there = upstream(1)
     assert client.get(there.url).text == "ok"
     assert deadline.current() is None
 
@@ -150,8 +150,8 @@ def test_an_upload_of_httpx_that_hangs_is_ended_too(installed):
     assert not mine.waits
 
 
-def test_httpx_is_ended_while_it_reads_a_stream(installed, partner):
-    there = partner(0)
+def test_httpx_is_ended_while_it_reads_a_stream(installed, upstream):
+    there = upstream(0)
     with limit(30) as mine, httpx.Client() as client, client.stream("GET", there.url) as response:
         thread = end_what_waits(mine, there.stalled.is_set)
         with pytest.raises(httpx.TimeoutException, match="ended from outside"):

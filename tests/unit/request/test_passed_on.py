@@ -1,4 +1,4 @@
-"""The time left is passed on to partners, if that is asked for."""
+"""The time left is passed on to upstreams, if that is asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resilient_wsgi.settings.options import Outbound
 
 
 @pytest.fixture
-def partner():
+def upstream():
     """Answers with the headers of that name which it got."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -70,16 +70,16 @@ def installed():
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_what_is_left_is_sent_along_where_that_is_asked_for(partner, installed, ask):
+def test_what_is_left_is_sent_along_where_that_is_asked_for(upstream, installed, ask):
     installed(pass_deadline=True)
-    assert ask(partner, {}) == ""
+    assert ask(upstream, {}) == ""
     with limit(20):
-        assert 15_000 < int(ask(partner, {})) <= 20_000
-        assert ask(partner, {"x-request-timeout-ms": "7"}) == "7"
+        assert 15_000 < int(ask(upstream, {})) <= 20_000
+        assert ask(upstream, {"x-request-timeout-ms": "7"}) == "7"
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_nothing_is_sent_along_by_default(partner, installed, ask):
+def test_nothing_is_sent_along_by_default(upstream, installed, ask):
     installed()
     with limit(20):
-        assert ask(partner, {}) == ""
+        assert ask(upstream, {}) == ""

@@ -39,8 +39,8 @@ class Replaceable(Server):
         self.did.append("drain")
         return True
 
-    def leave(self):
-        self.did.append("leave")
+    def exit(self):
+        self.did.append("exit")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def memfd():
 
 
 class Scene:
-    """A table with requests, a watchdog that looks at it, and what it said and did."""
+    """A table with requests, a watchdog that scans it, and what it said and did."""
 
     def __init__(self, clock, board, **options):
         self.clock, self.table, self.said, self.server = clock, Running(), [], Replaceable()
@@ -79,7 +79,7 @@ class Scene:
 
     def after(self, seconds):
         self.clock.advance(seconds)
-        return self.watchdog.look()
+        return self.watchdog.scan()
 
     def kinds(self):
         return [type(event) for event in self.said]
@@ -190,7 +190,7 @@ def test_past_its_grace_the_worker_is_replaced_once_its_other_requests_are_done(
     scene.table.slots[2].request = None
     scene.after(0.3)
     scene.after(0.3)
-    assert scene.server.did == ["drain", "leave"]
+    assert scene.server.did == ["drain", "exit"]
     (event,) = (e for e in scene.said if type(e) is WorkerRecycled)
     assert event.outcome == "recycled"
     assert (
@@ -209,7 +209,7 @@ def test_the_others_do_not_hold_it_up_for_ever(clock, board, in_app):
     scene.after(9.8)
     assert scene.server.did == ["drain"]
     scene.after(0.3)
-    assert scene.server.did == ["drain", "leave"]
+    assert scene.server.did == ["drain", "exit"]
 
 
 def test_a_worker_whose_thread_is_not_in_the_app_is_not_replaced(clock, board):
@@ -337,16 +337,16 @@ def test_the_thread_ends_when_it_is_told_to(clock, board):
 
 @pytest.fixture
 def resting(clock, board):
-    """A watchdog whose thread rests, and how often it looks."""
+    """A watchdog whose thread rests, and how often it scans."""
     scene = Scene(clock, board, slow_after=None)
-    looks, look = [], scene.watchdog.look
+    scans, scan = [], scene.watchdog.scan
 
     def counted():
-        looks.append(1)
-        return look()
+        scans.append(1)
+        return scan()
 
-    scene.watchdog.look = counted
-    scene.looks = looks
+    scene.watchdog.scan = counted
+    scene.scans = scans
     scene.watchdog.start()
     assert wait_until(lambda: rests(scene))
     yield scene
@@ -354,18 +354,18 @@ def resting(clock, board):
 
 
 def rests(scene):
-    """Whether it has not looked for longer than it ever does while a request runs."""
-    before = len(scene.looks)
+    """Whether it has not scanned for longer than it ever does while a request runs."""
+    before = len(scene.scans)
     time.sleep(3 * watchdog.TICK)
-    return len(scene.looks) == before and before >= watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS
+    return len(scene.scans) == before and before >= watchdog.IDLE_SCANS + watchdog.LAST_SCANS
 
 
 def test_it_rests_while_nothing_runs_and_the_next_request_of_any_thread_wakes_it(resting):
     for _ in range(2):
-        before, table = len(resting.looks), resting.table
+        before, table = len(resting.scans), resting.table
         slot = in_thread(table.add_thread)
         assert table.slots == {slot.thread: slot}
-        assert wait_until(lambda before=before: len(resting.looks) > before)
+        assert wait_until(lambda before=before: len(resting.scans) > before)
         assert wait_until(lambda: rests(resting))
         assert table.slots == {}
         assert table.slot_of(slot.thread) is slot
@@ -384,17 +384,17 @@ def test_a_request_that_began_just_when_it_went_to_rest_is_seen(clock, board):
     scene = Scene(clock, board)
     slot = scene.table.add_thread()
     scene.watchdog._alarm = Alarm()
-    for _ in range(watchdog.IDLE_LOOKS):
-        assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+    for _ in range(watchdog.IDLE_SCANS):
+        assert scene.watchdog._rest(scene.watchdog.scan()) == watchdog.TICK
     assert scene.table.slots == {}
     # its thread had looked up the slot before
     slot.request = RequestDeadline(clock.monotonic(), 10.0, {}, system=clock)
-    assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+    assert scene.watchdog._rest(scene.watchdog.scan()) == watchdog.TICK
     for _ in range(9):
-        assert scene.watchdog._rest(scene.watchdog.look()) == watchdog.TICK
+        assert scene.watchdog._rest(scene.watchdog.scan()) == watchdog.TICK
     slot.finish(slot.request)
-    for _ in range(watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS):
-        sleep = scene.watchdog._rest(scene.watchdog.look())
+    for _ in range(watchdog.IDLE_SCANS + watchdog.LAST_SCANS):
+        sleep = scene.watchdog._rest(scene.watchdog.scan())
     assert sleep == watchdog.REST
 
 
@@ -402,8 +402,8 @@ def test_it_never_rests_for_longer_than_the_timer_of_the_gil_allows(clock, board
     scene = Scene(clock, board, gil_timeout=8.0)
     scene.watchdog._alarm = Alarm()
     scene.watchdog._heartbeat = type("Beats", (), {"beat": lambda *_: None})()
-    for _ in range(watchdog.IDLE_LOOKS + watchdog.LAST_LOOKS):
-        sleep = scene.watchdog._rest(scene.watchdog.look())
+    for _ in range(watchdog.IDLE_SCANS + watchdog.LAST_SCANS):
+        sleep = scene.watchdog._rest(scene.watchdog.scan())
     assert sleep == 2.0
 
 
@@ -412,7 +412,7 @@ def short_rest(monkeypatch):
     monkeypatch.setattr(watchdog, "REST", 3.0)
 
 
-def test_without_its_pipe_it_goes_on_looking(short_rest, resting):
+def test_without_its_pipe_it_goes_on_scanning(short_rest, resting):
     alarm = resting.watchdog._alarm
     # as an app does that makes a daemon of itself, and opens a pipe, which gets their numbers
     read, write = alarm.fd, alarm._write

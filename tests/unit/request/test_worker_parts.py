@@ -214,7 +214,7 @@ def test_without_room_everything_else_works_and_status_says_why(
     assert files(folder) == []
 
 
-def test_a_child_that_is_forked_begins_anew():
+def test_a_child_that_is_forked_starts_clean():
     process = began()
     child = os.fork()
     if child == 0:

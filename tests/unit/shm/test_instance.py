@@ -96,7 +96,7 @@ def test_where_nothing_can_be_had_the_reason_is_said(base):
     for spelling in own_name().spellings:
         (base / spelling).touch()
     with pytest.raises(
-        Unavailable, match=r"no private directory for shared files: .* is somebody else's"
+        Unavailable, match=r"no private directory for shared files: .* belongs to another user"
     ):
         instance.directory()
 

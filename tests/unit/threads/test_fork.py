@@ -22,12 +22,12 @@ from resilient_wsgi.settings.options import Threads
 
 class Forks(Server):
     name = "forking"
-    may_leave = True
+    may_exit = True
     def identity(self):
         if os.getpid() == MASTER_PID:
             return Identity(MASTER, 0, MASTER_PID, MASTER_PID)
         return Identity(WORKER, 1, os.getpid(), MASTER_PID, 1)
-    def leave(self):
+    def exit(self):
         os._exit(29)
 
 MASTER_PID = os.getpid()

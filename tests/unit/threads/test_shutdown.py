@@ -26,12 +26,12 @@ def install(**options):
 
 class Leaves(servers.Server):
     "A server that replaces a process which ends by itself, and says so before the interpreter's end, as uWSGI does."
-    may_leave = True
+    may_exit = True
     def __init__(self):
         super().__init__()
         global main_ends
         main_ends = self.stopping
-    def leave(self):
+    def exit(self):
         os._exit(29)
 
 def hang():
