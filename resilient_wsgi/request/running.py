@@ -1,7 +1,7 @@
 """The table of running requests: a slot for each thread, written by that thread alone, read by the
 watchdog. No lock.
 
-Writing an attribute is one step for the interpreter, and nobody but its thread writes what a slot
+Writing an attribute is one step for the interpreter, and only its own thread writes what a slot
 holds. It is the thread that names the slot, not the request, so one whose `close()` never came is
 overwritten by the next.
 """
