@@ -6,8 +6,20 @@ from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
+from .examples import PREFORK, without
+from .uwsgi_facts import in_container, is_public, only_unix, whole
 
 SOMAXCONN = "net.core.somaxconn"
+DEFAULT_LISTEN = 100
+WANTED_LISTEN = 1024  # as BACKLOG.MINIMUM
+BACKLOG_READERS = (
+    "alarm-backlog",
+    "cheaper-busyness-backlog-alert",
+    "cheaper-busyness-backlog-step",
+    "cheaper-busyness-backlog-multiplier",
+    "cheaper-busyness-backlog-nonzero",
+    "vassal-sos-backlog",
+)
 
 
 @rule(
@@ -37,3 +49,238 @@ def listen_above_somaxconn(subject: Subject) -> Iterator[Evidence]:
         asked, option = config.number("listen"), config.last("listen")
         if option and asked is not None and limit is not None and asked > limit:
             yield at(option, f"listen = {asked}, {SOMAXCONN} in this namespace = {limit}")
+
+
+@rule(
+    "U44",
+    Severity.WARNING,
+    "listen is missing or small: bursts are refused",
+    why=(
+        "`listen` is the number of connections that may wait for a worker, 100 by default. At 150 "
+        "000 requests a minute that is 40 ms of traffic: a reload or a slow database fills it. On "
+        "a UNIX socket nginx gets EAGAIN and answers 502 at once; on TCP the kernel drops "
+        "connections and clients wait for a second or more."
+    ),
+    bad={"uwsgi.ini": without("listen")},
+    good={"uwsgi.ini": PREFORK},
+    fix="Set listen = 1024 or more, not above net.core.somaxconn.",
+    sources=(
+        "uWSGI 2.0.31, core/init.c: uwsgi.listen_queue = 100",
+        "unbit/uwsgi#1804",
+        "docs/incidents/small-backlog.md",
+    ),
+)
+def short_listen_queue(subject: Subject) -> Iterator[Evidence]:
+    """Compare listen with what the library asks for, and with what this machine allows."""
+    allowed = subject.machine.number(SOMAXCONN)
+    for config in whole(subject):
+        length = config.number("listen", DEFAULT_LISTEN)
+        if length is None or length >= WANTED_LISTEN:
+            continue
+        limit = f"; {SOMAXCONN} in this namespace = {allowed}" if allowed else ""
+        option = config.last("listen")
+        default = "" if option else " (uWSGI's default)"
+        yield at(
+            option or config,
+            f"listen = {length}{default}: bursts above {length} connections are refused or "
+            f"delayed{limit}",
+        )
+
+
+@rule(
+    "U46",
+    Severity.ERROR,
+    "the listen queue of UNIX sockets always looks empty: this never acts",
+    why=(
+        "uWSGI cannot read the length of a UNIX socket's queue on a usual kernel; it sees 0. What "
+        "acts on it never does: `cheaper-algo = backlog` (and `backlog2`) never starts another "
+        "worker, whatever waits; the alarms and the emergency workers of "
+        "`cheaper-busyness-backlog-*` stay silent."
+    ),
+    bad={
+        "uwsgi.ini": "[uwsgi]\nsocket = /run/app.sock\nprocesses = 8\ncheaper = 2\n"
+        "cheaper-algo = backlog\n"
+    },
+    good={
+        "uwsgi.ini": "[uwsgi]\nsocket = 127.0.0.1:3031\nprocesses = 8\ncheaper = 2\n"
+        "cheaper-algo = backlog\n"
+    },
+    fix="Listen on 127.0.0.1 instead, or use cheaper-algo = busyness or spare.",
+    sources=(
+        "uWSGI 2.0.31, core/master.c: SIOBKLGQ",
+        "unbit/uwsgi#2588",
+    ),
+)
+def backlog_of_unix_sockets(subject: Subject) -> Iterator[Evidence]:
+    """Find what acts on the listen queue where all sockets are UNIX sockets."""
+    for config in subject.uwsgi:
+        if not only_unix(config):
+            continue
+        for option in config.options:
+            algorithm = option.name == "cheaper-algo" and option.value.startswith("backlog")
+            if algorithm or option.canonical in BACKLOG_READERS:
+                yield at(
+                    option,
+                    f"{option.name} = {option.value}, and all sockets are UNIX sockets: uWSGI takes "
+                    "their queue for empty",
+                    severity=Severity.ERROR if algorithm else Severity.WARNING,
+                )
+
+
+@rule(
+    "U48",
+    Severity.HINT,
+    "there is no stats socket, or everybody can read it",
+    why=(
+        "The stats server shows each worker, its current request, its memory and the listen "
+        "queue; uwsgitop and exporters read it. It has no password, and what it shows includes "
+        "the variables of the requests that run: paths, addresses, cookies."
+    ),
+    bad={"uwsgi.ini": "[uwsgi]\nstats = :9191\n"},
+    good={"uwsgi.ini": "[uwsgi]\nstats = 127.0.0.1:9191\n"},
+    fix="Set stats = 127.0.0.1:9191, or a UNIX socket.",
+    sources=(
+        "uWSGI 2.0.31, core/stats.c: uwsgi_generate_stats()",
+        "https://uwsgi-docs.readthedocs.io/en/latest/StatsServer.html",
+    ),
+)
+def stats_socket(subject: Subject) -> Iterator[Evidence]:
+    """Find stats on a public address; a hint where there is none at all, or in a container."""
+    for config in subject.uwsgi:
+        option = config.last("stats")
+        if option and option.resolved and is_public(option.value):
+            yield at(
+                option,
+                f"stats = {option.value}: every host that gets through can read the variables of "
+                "running requests",
+                severity=Severity.HINT if in_container(subject) else Severity.WARNING,
+            )
+    for config in whole(subject):
+        if config.lacks("stats"):
+            yield at(config, "stats is not set: workers cannot be looked at from outside")
+
+
+@rule(
+    "U50",
+    Severity.HINT,
+    "vacuum is missing: sockets and FIFOs stay behind",
+    why=(
+        "Without `vacuum` the socket's file remains when uWSGI ends. A router that connects to it "
+        'gets "connection refused" instead of "no such file", and a restart as another user may '
+        "not be able to replace it."
+    ),
+    bad={"uwsgi.ini": without("vacuum")},
+    good={"uwsgi.ini": PREFORK},
+    fix="Set vacuum = true.",
+    sources=("uWSGI 2.0.31, core/uwsgi.c: vacuum()",),
+)
+def no_vacuum(subject: Subject) -> Iterator[Evidence]:
+    """Find whole configurations with UNIX sockets and without vacuum."""
+    for config in whole(subject):
+        files = [each for each in config.sockets() if each.address.startswith("/")]
+        if files and config.off("vacuum"):
+            yield at(
+                config.last("vacuum") or config,
+                f"vacuum is not set: {files[0].address} stays when uWSGI ends",
+            )
+
+
+@rule(
+    "U59",
+    Severity.WARNING,
+    "the uwsgi protocol is open to other hosts: whoever connects may run code",
+    why=(
+        "The uwsgi protocol is for the router in front and has no authentication. Its variables "
+        "can make uWSGI load a file as an app (`UWSGI_FILE`), that is, run code. On a public "
+        "address every host that gets through can do that."
+    ),
+    bad={"uwsgi.ini": "[uwsgi]\nsocket = 0.0.0.0:3031\n"},
+    good={"uwsgi.ini": "[uwsgi]\nsocket = 127.0.0.1:3031\n"},
+    fix="Bind to 127.0.0.1 or a UNIX socket, or use http-socket where the router is on another "
+    "host.",
+    sources=(
+        "uWSGI 2.0.31, plugins/python/wsgi_subhandler.c, core/protocol.c: UWSGI_FILE",
+        "https://uwsgi-docs.readthedocs.io/en/latest/ThingsToKnow.html",
+    ),
+)
+def public_uwsgi_socket(subject: Subject) -> Iterator[Evidence]:
+    """Find the protocol on addresses that are not loopback; a hint in a container, whose network
+    may be closed.
+    """
+    for config in subject.uwsgi:
+        for socket in config.sockets():
+            known = socket.option.resolved and not socket.router
+            if known and socket.protocol in {"uwsgi", "puwsgi"} and is_public(socket.address):
+                yield at(
+                    socket,
+                    f"{socket.option.name} = {socket.address} speaks the uwsgi protocol with every "
+                    "host that gets through",
+                    severity=Severity.HINT if in_container(subject) else None,
+                )
+
+
+@rule(
+    "U72",
+    Severity.WARNING,
+    "reuse-port without net.ipv4.tcp_migrate_req: a worker that ends drops what waits for it",
+    why=(
+        "With `reuse-port` each process has a listen queue of its own. When it ends, the kernel "
+        "resets the connections that wait in that queue, unless `net.ipv4.tcp_migrate_req` (Linux "
+        "5.14) hands them to another: each reload drops requests."
+    ),
+    bad={
+        "uwsgi.ini": "[uwsgi]\nsocket = 127.0.0.1:3031\nreuse-port = true\n",
+        "machine": "net.ipv4.tcp_migrate_req = 0",
+    },
+    good={
+        "uwsgi.ini": "[uwsgi]\nsocket = 127.0.0.1:3031\nreuse-port = true\n",
+        "machine": "net.ipv4.tcp_migrate_req = 1",
+    },
+    fix="Set net.ipv4.tcp_migrate_req = 1, or remove reuse-port.",
+    sources=(
+        "uWSGI 2.0.31, core/socket.c: SO_REUSEPORT",
+        "Linux, Documentation/networking/ip-sysctl.rst",
+    ),
+)
+def reuse_port(subject: Subject) -> Iterator[Evidence]:
+    """Find the option where this namespace is known not to migrate connections."""
+    migrates = subject.machine.number("net.ipv4.tcp_migrate_req")
+    for config in subject.uwsgi:
+        option = config.last("reuse-port")
+        if option and config.on("reuse-port") and migrates == 0:
+            yield at(
+                option,
+                "reuse-port, and net.ipv4.tcp_migrate_req in this namespace = 0: a process that "
+                "ends drops the connections that wait for it",
+            )
+
+
+@rule(
+    "U80",
+    Severity.WARNING,
+    "chmod-socket lets every local user speak to the app",
+    why=(
+        "Every user of the host may connect to a socket of mode 666, and the uwsgi protocol lets "
+        "them run code as the app's user. Only the router's group has to be able to."
+    ),
+    bad={"uwsgi.ini": "[uwsgi]\nsocket = /run/app/uwsgi.sock\nchmod-socket = 666\n"},
+    good={
+        "uwsgi.ini": "[uwsgi]\nsocket = /run/app/uwsgi.sock\nchmod-socket = 660\n"
+        "chown-socket = app:www-data\n"
+    },
+    fix="Set chmod-socket = 660 and chown-socket = USER:GROUP with the router's group.",
+    sources=("uWSGI 2.0.31, core/socket.c: chmod()", "unbit/uwsgi#1779"),
+)
+def open_socket_file(subject: Subject) -> Iterator[Evidence]:
+    """Find modes that others may write to; a hint in a container, which has one user."""
+    for config in subject.uwsgi:
+        option = config.last("chmod-socket")
+        everybody = option and (option.value.strip()[-1:] in {"2", "3", "6", "7"})
+        files = [each for each in config.sockets() if each.is_unix]
+        if option and option.resolved and files and (everybody or not option.value):
+            yield at(
+                option,
+                f"chmod-socket = {option.value or '666 (its default)'}: every local user may "
+                "connect",
+                severity=Severity.HINT if in_container(subject) else None,
+            )

@@ -1,0 +1,117 @@
+"""What the rules ask of a uWSGI configuration besides its options: is it whole, what does it
+serve, who can connect, is the library in it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Iterator, List, Optional, Tuple
+
+from ..subject import Subject
+from ..uwsgi_config import Option, Socket, UwsgiConfig
+
+APPS = ("module", "wsgi-file", "file", "mount", "eval", "paste", "ini-paste", "ini-paste-logged")
+OTHER_LANGUAGES = ("psgi", "rack", "php-app", "php-docroot", "lua", "jvm-main-class", "mono-app")
+LOADER = "resilient_wsgi.uwsgi"
+READY = "resilient_wsgi_ready"
+
+
+def serves_python(config: UwsgiConfig) -> bool:
+    """Return whether there is a Python app in it."""
+    return config.has(*APPS) and not config.has(*OTHER_LANGUAGES)
+
+
+def whole(subject: Subject) -> Iterator[UwsgiConfig]:
+    """Yield the configurations of which it can be said that something is missing: those that hold
+    both a Python app and a socket.
+
+    Many images ship one half of a configuration and expect the other half from elsewhere (`module`
+    alone, or all but `module`). What is missing from one half may stand in the other.
+    """
+    for config in subject.uwsgi:
+        if config.complete and config.sockets() and serves_python(config):
+            yield config
+
+
+def many(config: UwsgiConfig, name: str) -> int:
+    """Return how many `processes` or `threads` there are; 1 if the number is not known."""
+    return max(1, config.number(name, 1) or 1)
+
+
+def accepting(config: UwsgiConfig) -> List[Socket]:
+    """Return the sockets on which the workers themselves accept."""
+    return [socket for socket in config.sockets() if not socket.router]
+
+
+def is_known(socket: Socket) -> bool:
+    """Return whether the address is written out, and no inherited or shared socket."""
+    return socket.option.resolved and not socket.address.startswith(("fd://", "="))
+
+
+def only_unix(config: UwsgiConfig) -> bool:
+    """Return whether it is certain that the workers accept on UNIX sockets alone."""
+    sockets = accepting(config)
+    return (
+        config.complete
+        and bool(sockets)
+        and all(is_known(socket) and socket.is_unix for socket in sockets)
+    )
+
+
+def is_public(address: str) -> bool:
+    """Return whether other hosts may connect to this TCP address; a name is not looked up."""
+    host, colon, _ = address.rpartition(":")
+    if not colon or address.startswith(("/", "@", "fd://", "=")):
+        return False
+    host = host.strip("[]")
+    if host in {"", "*"}:
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def first(config: UwsgiConfig, *names: str) -> Optional[Option]:
+    """Return the first of these options that is certain, in uWSGI's order."""
+    return next((option for option in config.all(*names) if option.certain), None)
+
+
+def hooks_accepting(config: UwsgiConfig) -> List[Option]:
+    """Return the hooks that run when a worker begins to accept."""
+    return [option for option in config.options if option.name.startswith("hook-accepting")]
+
+
+def is_ready_hook(option: Option) -> bool:
+    """Return whether a hook is the library's."""
+    return option.value.replace(" ", "").startswith(f"rpc:{READY}")
+
+
+def imports_library(config: UwsgiConfig) -> bool:
+    """Return whether the library is imported in the master, or loads the app."""
+    return any(
+        option.value.partition(":")[0].strip() == LOADER
+        for option in config.all("shared-python-import", "module")
+    )
+
+
+def loads_with_library(config: UwsgiConfig) -> bool:
+    """Return whether workers that failed to load the app exit and are started again, because the
+    library is asked about each of them.
+    """
+    return imports_library(config) and any(map(is_ready_hook, hooks_accepting(config)))
+
+
+def in_container(subject: Subject) -> bool:
+    """Return whether something was found that runs it in a container."""
+    return bool(subject.dockerfiles or subject.composes or subject.manifests)
+
+
+def is_before(version: Optional[Tuple[int, ...]], limit: Tuple[int, ...]) -> bool:
+    """Return whether a version is known, and older than `limit`."""
+    return version is not None and version < limit
+
+
+def is_since(version: Optional[Tuple[int, ...]], limit: Tuple[int, ...]) -> bool:
+    """Return whether a version is known, and `limit` or newer."""
+    return version is not None and version >= limit
