@@ -17,12 +17,12 @@ from ..subject import Subject
         "comment that ignores nothing any more hides the next finding of that rule."
     ),
     bad={
-        "uwsgi.ini": "[uwsgi]\n; doctor: ignore U01\nlazy-apps = false ; keep prefork\n",
+        "uwsgi.ini": "[uwsgi]\n; doctor: ignore U01\nlog-x-forwarded-for = false ; see nginx\n",
     },
     good={
         "uwsgi.ini": (
-            "[uwsgi]\n; doctor: ignore U01 -- lazy-apps is meant to be on\n"
-            "lazy-apps = false ; keep prefork\n"
+            "[uwsgi]\n; doctor: ignore U01 -- it is meant to be on\n"
+            "log-x-forwarded-for = false ; see nginx\n"
         ),
     },
     fix="Write `doctor: ignore CODE -- the reason`, or delete the comment.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Iterator, List, Optional, Tuple
 
+from ..read import runners
 from ..subject import Subject
 from ..uwsgi_config import Option, Socket, UwsgiConfig
 
@@ -104,7 +105,7 @@ def loads_with_library(config: UwsgiConfig) -> bool:
 
 def in_container(subject: Subject) -> bool:
     """Return whether something was found that runs it in a container."""
-    return bool(subject.dockerfiles or subject.composes or subject.manifests)
+    return any(each.in_container for each in runners.of(subject))
 
 
 def is_before(version: Optional[Tuple[int, ...]], limit: Tuple[int, ...]) -> bool:

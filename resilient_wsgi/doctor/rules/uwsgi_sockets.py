@@ -121,7 +121,7 @@ def backlog_of_unix_sockets(subject: Subject) -> Iterator[Evidence]:
             if algorithm or option.canonical in BACKLOG_READERS:
                 yield at(
                     option,
-                    f"{option.name} = {option.value}, and all sockets are UNIX sockets: uWSGI takes "
+                    f"{option.name} = {option.value}, and all sockets are UNIX: uWSGI takes "
                     "their queue for empty",
                     severity=Severity.ERROR if algorithm else Severity.WARNING,
                 )

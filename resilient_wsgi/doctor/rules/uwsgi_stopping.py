@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
+from ..read import runners
 from ..subject import Subject
 from .examples import PREFORK, also, without
 from .uwsgi_facts import in_container, is_before, whole
@@ -19,8 +20,14 @@ from .uwsgi_facts import in_container, is_before, whole
         "Docker, Kubernetes and systemd stop a service by SIGTERM and send SIGKILL when it is not "
         "gone 10 to 90 s later: each deployment takes that long, and ends all requests twice."
     ),
-    bad={"uwsgi.ini": without("die-on-term")},
-    good={"uwsgi.ini": PREFORK},
+    bad={
+        "uwsgi.ini": without("die-on-term"),
+        "Dockerfile": 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n',
+    },
+    good={
+        "uwsgi.ini": PREFORK,
+        "Dockerfile": 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n',
+    },
     fix="Set die-on-term = true.",
     sources=(
         "uWSGI 2.0.31, core/master.c: uwsgi_master_manage_signals()",
@@ -44,9 +51,8 @@ def term_reloads(subject: Subject) -> Iterator[Evidence]:
 
 def _stopped_otherwise(subject: Subject) -> bool:
     """Return whether something that was found stops by another signal than SIGTERM."""
-    signals = {"SIGINT", "SIGQUIT", "INT", "QUIT", "2", "3"}
-    found = (*subject.dockerfiles, *subject.composes, *subject.units)
-    return any(str(getattr(each, "stop_signal", "")).upper() in signals for each in found)
+    found = (each.stop_signal for each in runners.of(subject) if each.stop_signal)
+    return any(fact.value.upper() not in {"SIGTERM", "TERM", "15"} for fact in found)
 
 
 @rule(
@@ -156,3 +162,38 @@ def reload_is_exit(subject: Subject) -> Iterator[Evidence]:
             option = config.last(name)
             if option and config.on(name):
                 yield at(option, f"{name} = true: {effect}")
+
+
+@rule(
+    "U73",
+    Severity.ERROR,
+    "daemonize under a supervisor: it sees the service end at once",
+    why=(
+        "`daemonize` forks uWSGI into the background. In a container process 1 ends with that, "
+        "and the container is stopped, uWSGI with it. systemd takes a service of Type=simple or "
+        "notify for ended, and kills or restarts it."
+    ),
+    bad={
+        "uwsgi.ini": "[uwsgi]\nmodule = app\nsocket = 127.0.0.1:3031\n"
+        "daemonize = /var/log/uwsgi.log\n",
+        "Dockerfile": 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n',
+    },
+    good={
+        "uwsgi.ini": "[uwsgi]\nmodule = app\nsocket = 127.0.0.1:3031\n",
+        "Dockerfile": 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n',
+    },
+    fix="Remove daemonize; log to standard error, or with logto = FILE.",
+    sources=(
+        "uWSGI 2.0.31, core/utils.c: daemonize()",
+        "https://uwsgi-docs.readthedocs.io/en/latest/Systemd.html",
+    ),
+)
+def daemonized_under_supervisor(subject: Subject) -> Iterator[Evidence]:
+    """Find daemonize beside a Dockerfile, a compose file or a manifest."""
+    for config in subject.uwsgi:
+        option = config.last("daemonize", "daemonize2")
+        if option and in_container(subject):
+            yield at(
+                option,
+                f"{option.name} = {option.value} in a container: its process 1 ends at once",
+            )

@@ -305,7 +305,10 @@ def single_worker(subject: Subject) -> Iterator[Evidence]:
         "`%k` is the number of CPUs of the host. In a container that may use two of 80 CPUs, "
         "uWSGI starts workers for 80 and runs out of memory."
     ),
-    bad={"uwsgi.ini": "[uwsgi]\nprocesses = %k\n"},
+    bad={
+        "uwsgi.ini": "[uwsgi]\nprocesses = %k\n",
+        "Dockerfile": 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n',
+    },
     good={"uwsgi.ini": "[uwsgi]\nprocesses = 4\n"},
     fix="Set a number that the memory of the container allows, or take it from the environment: "
     "processes = $(WORKERS).",
