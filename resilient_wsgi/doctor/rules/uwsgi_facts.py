@@ -88,19 +88,20 @@ def is_ready_hook(option: Option) -> bool:
     return option.value.replace(" ", "").startswith(f"rpc:{READY}")
 
 
-def imports_library(config: UwsgiConfig) -> bool:
-    """Return whether the library is imported in the master, or loads the app."""
-    return any(
-        option.value.partition(":")[0].strip() == LOADER
-        for option in config.all("shared-python-import", "module")
-    )
+def imports_library(config: UwsgiConfig) -> List[Option]:
+    """Return the options by which the library is imported in the master, or loads the app."""
+    return [
+        option
+        for option in config.all("shared-import", "module")
+        if option.value.partition(":")[0].strip() == LOADER
+    ]
 
 
 def loads_with_library(config: UwsgiConfig) -> bool:
     """Return whether workers that failed to load the app exit and are started again, because the
     library is asked about each of them.
     """
-    return imports_library(config) and any(map(is_ready_hook, hooks_accepting(config)))
+    return bool(imports_library(config)) and any(map(is_ready_hook, hooks_accepting(config)))
 
 
 def in_container(subject: Subject) -> bool:

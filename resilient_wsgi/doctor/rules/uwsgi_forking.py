@@ -149,8 +149,7 @@ def threads_not_enabled(subject: Subject) -> Iterator[Evidence]:
     if not is_before(subject.machine.version("uwsgi"), (2, 0, 27)):
         return
     for config in whole(subject):
-        enabled = config.on("enable-threads") or config.turned_on_by("threads")
-        if config.off("enable-threads") and not enabled:
+        if config.off("enable-threads") and not config.turned_on_by("threads"):
             yield at(
                 config.last("enable-threads") or config,
                 f"enable-threads is not set, and uWSGI is {subject.machine.text('uwsgi')}: threads "

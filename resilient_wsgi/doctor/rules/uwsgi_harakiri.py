@@ -287,10 +287,9 @@ def graceful_timeout_with_own_deadlines(subject: Subject) -> Iterator[Evidence]:
     """Find routes that set a deadline beside a graceful timeout."""
     for config in subject.uwsgi:
         grace = config.last("harakiri-graceful-timeout")
-        if not grace or not config.number("harakiri-graceful-timeout"):
-            continue
         for option in config.options:
-            if "route" in option.name and "harakiri:" in option.value:
+            own = option.name.endswith("route") and "harakiri:" in option.value
+            if grace and own and config.number("harakiri-graceful-timeout"):
                 yield at(
                     option,
                     f"{option.name} = {option.value} with harakiri-graceful-timeout = "

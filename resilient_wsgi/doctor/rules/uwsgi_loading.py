@@ -321,15 +321,10 @@ def half_of_the_library(subject: Subject) -> Iterator[Evidence]:
     """Find one of the two lines without the other."""
     for config in subject.uwsgi:
         ready = [option for option in hooks_accepting(config) if is_ready_hook(option)]
-        imported = imports_library(config)
-        if ready and not imported and config.complete:
-            yield at(
-                ready[0],
-                f"hook-accepting calls {READY}, and {LOADER} is not imported: uWSGI stops",
-            )
-        elif imported and not ready and config.complete:
-            yield at(
-                config.all("shared-import", "module")[0],
-                f"{LOADER} is imported, and hook-accepting does not call {READY}",
-                severity=Severity.WARNING,
-            )
+        imports = imports_library(config)
+        if config.complete and ready and not imports:
+            message = f"hook-accepting calls {READY}, and {LOADER} is not imported: uWSGI stops"
+            yield at(ready[0], message)
+        if config.complete and imports and not ready:
+            message = f"{LOADER} is imported, and hook-accepting does not call {READY}"
+            yield at(imports[0], message, severity=Severity.WARNING)

@@ -59,16 +59,14 @@ def log_slow(subject: Subject) -> Iterator[Evidence]:
 def log_master(subject: Subject) -> Iterator[Evidence]:
     """Find the first option that turns on the log master, with a small buffer."""
     for config in subject.uwsgi:
-        direct = [config.last("log-master")] if config.on("log-master") else []
-        found = [option for option in (*direct, *config.turned_on_by("log_master")) if option]
         size = config.number("log-master-bufsize", LOG_MASTER_BUFFER)
-        if found and found[0].certain and size is not None and size <= LOG_MASTER_BUFFER:
-            option = found[0]
-            turns_on = "" if option.name == "log-master" else " turns log-master on, which"
-            yield at(
-                option,
-                f"{option.name}{turns_on} cuts lines at {size} bytes and may raise in the app",
-            )
+        direct = config.all("log-master") if config.on("log-master") else []
+        implied = [each for each in config.turned_on_by("log_master") if each.name != "log-master"]
+        found = [each for each in (*direct, *implied) if each.certain]
+        if found and size is not None and size <= LOG_MASTER_BUFFER:
+            name = found[0].name
+            how = "" if name == "log-master" else " turns log-master on, which"
+            yield at(found[0], f"{name}{how} cuts lines at {size} bytes and may raise in the app")
 
 
 @rule(
@@ -89,14 +87,12 @@ def log_master(subject: Subject) -> Iterator[Evidence]:
     sources=("uWSGI 2.0.31, core/writer.c, core/uwsgi.c: warn_pipe()", "unbit/uwsgi#2606"),
 )
 def half_silenced(subject: Subject) -> Iterator[Evidence]:
-    """Find one or two of the three options."""
+    """Find one or two of the three options, where the rest is certainly off."""
     for config in subject.uwsgi:
-        there = [config.last(name) for name in DISCONNECTS if config.on(name)]
+        there = [option for name in DISCONNECTS for option in config.all(name) if config.on(name)]
         missing = [name for name in DISCONNECTS if config.off(name)]
-        if there and missing and len(there) + len(missing) == len(DISCONNECTS):
-            option = there[0]
-            if option:
-                yield at(option, f"{option.name} without {' and '.join(missing)}")
+        if there and missing:
+            yield at(there[0], f"{there[0].name} without {' and '.join(missing)}")
 
 
 @rule(

@@ -56,7 +56,7 @@ def _read_as(option: Option, kind: str) -> Iterator[Evidence]:
             f"{option.name} = {option.value} is {found[1]} to uWSGI",
             severity=Severity.HINT if _agrees(rest, kind) else None,
         )
-    elif not found and rest:
+    elif rest:
         yield at(option, f"{option.name} = {option.value} is 0 to uWSGI")
 
 

@@ -148,7 +148,7 @@ def stats_socket(subject: Subject) -> Iterator[Evidence]:
     """Find stats on a public address; a hint where there is none at all, or in a container."""
     for config in subject.uwsgi:
         option = config.last("stats")
-        if option and option.resolved and is_public(option.value):
+        if option and is_public(option.value):
             yield at(
                 option,
                 f"stats = {option.value}: every host that gets through can read the variables of "
@@ -209,8 +209,7 @@ def public_uwsgi_socket(subject: Subject) -> Iterator[Evidence]:
     """
     for config in subject.uwsgi:
         for socket in config.sockets():
-            known = socket.option.resolved and not socket.router
-            if known and socket.protocol in {"uwsgi", "puwsgi"} and is_public(socket.address):
+            if socket.protocol in {"uwsgi", "puwsgi"} and is_public(socket.address):
                 yield at(
                     socket,
                     f"{socket.option.name} = {socket.address} speaks the uwsgi protocol with every "

@@ -31,7 +31,7 @@ def boolean_with_a_comment(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         for option in config.options:
             word, more = _first_word(option)
-            if option.known and option.known.is_boolean and word in _FALSE_WITH_MORE and more:
+            if option.known and option.known.is_boolean and word in _FALSE_WITH_MORE:
                 message = (
                     f"{option.name} = {option.value} is true: the text is not exactly {word!r}"
                 )

@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import in_container, is_before, many, whole
+from .uwsgi_facts import imports_library, in_container, is_before, many, whole
 
 MIN_LIFETIME = 10  # of min-worker-lifetime
 SMALLEST_MEGABYTES = 16  # an empty Python interpreter in uWSGI has about that
@@ -36,11 +36,10 @@ def no_master(subject: Subject) -> Iterator[Evidence]:
     for config in whole(subject):
         if config.runs_master() is False:
             workers, harakiri = many(config, "processes"), config.number("harakiri")
-            needed = workers > 1 or harakiri
             yield at(
                 config.last("master") or config,
                 f"there is no master, and processes = {workers}: a worker that dies stays dead",
-                severity=Severity.ERROR if needed else Severity.WARNING,
+                severity=Severity.ERROR if workers > 1 or harakiri else Severity.WARNING,
             )
 
 
@@ -67,8 +66,6 @@ def no_master(subject: Subject) -> Iterator[Evidence]:
 )
 def lifetime_without_mercy(subject: Subject) -> Iterator[Evidence]:
     """Find lifetimes, unless the library bounds the exit."""
-    from .uwsgi_facts import imports_library
-
     for config in subject.uwsgi:
         lifetime = config.last("max-worker-lifetime")
         if lifetime and config.number("max-worker-lifetime") and not imports_library(config):
@@ -387,7 +384,7 @@ def cheaper_memory(subject: Subject) -> Iterator[Evidence]:
                 soft,
                 f"cheaper-rss-limit-soft = {low} without memory-report: uWSGI exits at startup",
             )
-        elif hard and high and low is not None and not 0 < low < high:
+        if hard and high and low is not None and not 0 < low < high:
             yield at(
                 hard,
                 f"cheaper-rss-limit-hard = {high}, cheaper-rss-limit-soft = {low or 'none'}: uWSGI "
@@ -414,9 +411,7 @@ def cheaper_initial(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         initial, first = config.last("cheaper-initial"), config.number("cheaper-initial")
         least, most = config.number("cheaper", 0), config.number("processes", 1)
-        if not initial or not first or not least or not most:
-            continue
-        if not least <= first <= most:
+        if initial and first and least and most and not least <= first <= most:
             yield at(
                 initial,
                 f"cheaper-initial = {first}, and cheaper = {least}, processes = {most}: uWSGI uses "
