@@ -193,7 +193,9 @@ class _Includes:
             if each.block is not None:
                 blocks.append((each, within))
             if each.name == "include" and each.args and len(within) < MOST_LEVELS:
-                for root in self._included(each.value, within):
+                roots = self._included(each.value, within)
+                each.found = bool(roots)
+                for root in roots:
                     for child in root.children:
                         child.parent = block
                     inner = (*within, root.lines.file)

@@ -47,7 +47,7 @@ class Token(NamedTuple):
 class Directive:
     """A directive, its arguments, and what stands in its block; None if it has none."""
 
-    __slots__ = ("_by_name", "args", "block", "line", "lines", "name", "parent")
+    __slots__ = ("_by_name", "args", "block", "found", "line", "lines", "name", "parent")
 
     def __init__(self, words: List[str], line: int, lines: Lines) -> None:
         self.name = words[0] if words else ""
@@ -56,6 +56,7 @@ class Directive:
         self.lines = lines
         self.block: Optional[List[Directive]] = None
         self.parent: Optional[Directive] = None
+        self.found = True  # False: an `include` whose files are not known
         self._by_name: Optional[Dict[str, List[Directive]]] = None
 
     def __repr__(self) -> str:
