@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
 
 from .machine import Machine
-from .model import Location
 
 if TYPE_CHECKING:
     from .uwsgi_config import UwsgiConfig
@@ -21,14 +20,6 @@ class Source(NamedTuple):
     def lines(self) -> List[str]:
         """Return its lines, without their ends, at the numbers that editors show less one."""
         return [line.rstrip("\r") for line in self.text.split("\n")]
-
-
-class Command(NamedTuple):
-    """A command line that starts a server, as a unit, an image or a manifest has it."""
-
-    argv: Tuple[str, ...]  # split; of `sh -c "..."` the words within
-    location: Location
-    environ: Mapping[str, str] = {}  # what is set for it there
 
 
 class NotLooked(NamedTuple):
@@ -60,7 +51,6 @@ class Subject:
         self.dockerfiles: List[Any] = []
         self.composes: List[Any] = []
         self.procfiles: List[Any] = []
-        self.commands: List[Command] = []
         self.python: List[Source] = []  # the app's sources: searched, never imported
         self.django: Optional[Any] = None
         self.live: Optional[Any] = None

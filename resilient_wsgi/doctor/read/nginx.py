@@ -121,8 +121,8 @@ def recognises(name: str, text: str) -> bool:
     """Return whether it is a configuration of nginx, a part of one, or the output of `nginx -T`."""
     if text.startswith("# configuration file "):
         return True
-    named = "." not in name or name.endswith(_NAMES) or name.startswith("nginx.conf")
-    return named and bool(_IS_NGINX.search(text))
+    named = "." not in name or name.endswith(_NAMES)
+    return (name == "nginx.conf" and "{" in text) or (named and bool(_IS_NGINX.search(text)))
 
 
 def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None:

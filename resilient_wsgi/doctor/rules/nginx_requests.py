@@ -37,9 +37,9 @@ def _behind(subject: Subject, protocol: str) -> Iterator[Tuple[Pass, UwsgiConfig
     "buffer-size is smaller than what nginx lets through",
     why=(
         "uWSGI takes the headers of a request in one packet of at most `buffer-size` bytes, 4096 "
-        "by default. It refuses a larger one, `invalid request block size: "
-        "4161 (max 4096)...skip`, and the client gets 502. nginx accepts headers of 8 kB a line and 32 kB in all "
-        "by default, and a few large cookies are enough."
+        "by default. It refuses more, `invalid request block size: 4161 (max 4096)...skip`, "
+        "and the client gets 502. nginx accepts headers of 8 kB a line and 32 kB in all by "
+        "default, and a few large cookies are enough."
     ),
     bad={
         "uwsgi.ini": _UWSGI + "buffer-size = 4096\n",
