@@ -30,6 +30,7 @@ COMPONENTS: Tuple[str, ...] = (
     "overload.component:Overload",  # its gate counts each request, so it comes first
     "readiness.component:Readiness",
     "request.component:Request",
+    "bulkhead.component:Bulkhead",
     "backlog:Backlog",
 )
 

@@ -102,6 +102,7 @@ resilient_wsgi.events.subscribe(count)
 """
 PARTS = {
     "outbound": "waits for upstreams",
+    "bulkhead": "shares of the threads",
     "stderr": "waits for the log reader",
     "threads": "waits for threads",
     "readiness": "waits for an app",

@@ -35,6 +35,7 @@ VERBS = {
     "drain": "cli.drain",
     "exec": "cli.exec",
     "explain": "cli.explain",
+    "limit": "cli.limit",
     "ready": "cli.ready",
     "report": "cli.report",
     "stacks": "cli.stacks",

@@ -8,15 +8,18 @@ instance's /proc/PID/fd (the same user, or root) and to be in its network namesp
 from __future__ import annotations
 
 import argparse
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
+from ..bulkhead.state import limited_in
 from ..core.text import printable
 from ..errors import Unavailable
 from ..host import procfs, sockets
 from ..host.sockets import Listener
 from ..settings.options import Backlog
+from ..shm.snapshot import NotAScoreboard, Snapshot
 from . import target
 from .output import answer
 
@@ -35,6 +38,11 @@ JSON = {
     "masters_own[].name": "of a socket of the master alone: no requests come by it",
     "masters_own[].depth": "",
     "masters_own[].limit": "",
+    "limited[].upstream": "host:port of one that is limited by fair share",
+    "limited[].seconds": "for how long",
+    "limited[].refused": "calls since then",
+    "limited[].ended": "",
+    "limited[].by_operator": "true: by `resilient-wsgi limit`",
     "processes[].pid": "the master comes first",
     "processes[].state": "R, S, D, Z or T, as in proc(5)",
     "processes[].threads": "",
@@ -79,15 +87,18 @@ def run(arguments: argparse.Namespace) -> int:
     queues, own = by_use(found, processes, known)
     allowed = sockets.somaxconn()
     running = requests(pid)
+    limited = _limited(pid)
     report = {
         "pid": pid,
         "somaxconn": allowed,
         "listen_queues": [queue._asdict() for queue in queues],
         "masters_own": [queue._asdict() for queue in own],
+        "limited": limited,
         "processes": [asdict(process) for process in processes],
         "requests": running,
     }
-    lines = [*render(pid, queues, processes, allowed, own), *request_lines(running)]
+    lines = [*render(pid, queues, processes, allowed, own), *map(_in_words, limited)]
+    lines += request_lines(running)
     answer(arguments, report, lines)
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
 
@@ -119,6 +130,31 @@ def request_lines(running: List[Dict[str, Any]]) -> List[str]:
         for each in running
     ]
     return ["", f"{'worker':>8}  seconds  request", *lines] if lines else []
+
+
+def _limited(pid: int) -> List[Dict[str, Any]]:
+    """Return the upstreams that are limited; none where that cannot be seen."""
+    with suppress(OSError, Unavailable, NotAScoreboard), Snapshot.of_process(pid) as seen:
+        now = time.monotonic()
+        return [
+            {
+                "upstream": each.name,
+                "seconds": round(now - each.since, 1),
+                "refused": each.refused,
+                "ended": each.ended,
+                "by_operator": each.by_operator,
+            }
+            for each in limited_in(seen)
+        ]
+    return []
+
+
+def _in_words(limited: Dict[str, Any]) -> str:
+    by = " by an operator" if limited["by_operator"] else ""
+    return (
+        f"{limited['upstream']} is limited{by} for {limited['seconds']:.0f} s: "
+        f"{limited['refused']} calls refused, {limited['ended']} ended"
+    )
 
 
 def by_use(

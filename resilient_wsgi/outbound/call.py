@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from ..errors import DeadlineExceeded
 from . import exceptions
 from .exceptions import TimedOut
 from .exchange import Exchange, Target, active
@@ -22,7 +21,8 @@ def admit(
     """Let a call to an upstream begin; return its exchange, or None if OUTBOUND is off.
 
     The only way to an upstream: the call is the next hop of the exchange that is under way in this
-    context, or begins one. Raises `TimedOut` if the one that is under way is out of time.
+    context, or begins one, which is to `enter()`. Raises `TimedOut` if the one that is under way is
+    out of time, or the upstream of the next hop is limited.
     """
     exchange = active.get()
     if exchange is None:
@@ -32,6 +32,7 @@ def admit(
     exchange.visit(target)
     if exchange.dry_run is None:
         exchange.check("redirect")
+        exchange.move(target)
     return exchange
 
 
@@ -61,12 +62,16 @@ def around(
     if outer is None:
         exchange.method, exchange.path = method, path
     before = None if outer is None else outer.visited()
+    failed: Optional[Exception] = None
     token = active.set(exchange)
     try:
         if before is not None:  # the next hop of a redirect, or what a hook of the app calls
             admit(target)
+        else:
+            exchange.enter(target)
         return function(*args, **kwargs)
     except Exception as error:
+        failed = error
         ours = translated(error, exchange, translate)
         if ours is None:
             raise
@@ -75,6 +80,8 @@ def around(
         if before is not None:
             exchange.revisit(before)
         else:
+            if exchange.upstream is not None:
+                exchange.leave(failed)
             if streams:
                 exchange.release()
             if installed.policy.notes_calls:
@@ -106,6 +113,6 @@ def translated(error: Exception, exchange: Exchange, translate: Translate) -> Op
     """
     with guard:
         failure = exceptions.failure(error)
-        if failure is not None and (failure is error or not isinstance(error, DeadlineExceeded)):
+        if failure is not None and (failure is error or not isinstance(error, exceptions.OURS)):
             return translate(error, failure, exchange)
     return None

@@ -15,9 +15,10 @@ import select
 import socket
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
+from ..deadline import interruptible
 from . import resolver
 from .exchange import Exchange
-from .socket_timeouts import poll_for, set_timeout
+from .socket_timeouts import cut, poll_for, set_timeout
 from .unpatched_socket import connects_natively, is_original
 
 # RFC 8305, section 8: "Connection Attempt Delay"
@@ -56,6 +57,7 @@ def create_connection(
     exchange.phase = "connect"
     sock = (_race if connects_natively() else _in_turn)(exchange, infos, new_socket)
     try:
+        exchange.guard_handshake(sock)
         set_timeout(sock, exchange.wait(math.inf))
     except BaseException:
         sock.close()
@@ -116,23 +118,34 @@ def _race(
     error: Optional[OSError] = None
     winner: Optional[socket.socket] = None
     try:
-        while winner is None and (waiting or under_way):
-            if waiting:
-                begun = _begin(waiting.pop(), new_socket)
-                if isinstance(begun, OSError):
-                    error = begun
-                    continue
-                under_way[begun.fileno()] = begun
-                poller.register(begun, select.POLLOUT)
-            winner, failed = _await(
-                exchange, poller, under_way, ATTEMPT_DELAY if waiting else math.inf
-            )
-            error = failed or error
+        # the watchdog of requests may end it
+        with interruptible(lambda: _cut_all(under_way), exchange) as ours:
+            while winner is None and (waiting or under_way):
+                if waiting:
+                    begun = _begin(waiting.pop(), new_socket)
+                    if isinstance(begun, OSError):
+                        error = begun
+                        continue
+                    under_way[begun.fileno()] = begun
+                    poller.register(begun, select.POLLOUT)
+                delay = ATTEMPT_DELAY if waiting else math.inf
+                winner, failed = _await(exchange, poller, under_way, delay)
+                error = failed or error
+                if ours.interrupted:
+                    break
+        if ours.interrupted:
+            winner = None
+            raise exchange.interrupted()
     finally:
         for sock in under_way.values():
             if sock is not winner:
                 sock.close()
     return winner or _fail(error)
+
+
+def _cut_all(under_way: Dict[int, socket.socket]) -> None:
+    for sock in list(under_way.values()):
+        cut(sock)
 
 
 def _begin(info: Info, new_socket: Callable[[Info], socket.socket]) -> Any:

@@ -1,4 +1,5 @@
-"""The exceptions that a client raises for limits of ours: its own, with `DeadlineExceeded` added.
+"""The exceptions that a client raises for limits of ours: its own, with `DeadlineExceeded` or
+`UpstreamLimited` added.
 
 A limit ends a wait as a timeout of the socket does. From there on the client does what it always
 does: it raises its own class, tries again, closes the connection. What has come out of all that is
@@ -13,15 +14,16 @@ import functools
 import socket
 from typing import Any, Dict, Optional, Tuple, Type
 
-from ..errors import DeadlineExceeded
+from ..errors import DeadlineExceeded, ResilientError, UpstreamLimited
 
 _LONGEST_CHAIN = 16
 _CLIENTS = frozenset({"requests", "urllib3", "urllib", "httpx", "httpcore"})
 _WAITS = (socket.timeout, BlockingIOError)
 
 
-class TimedOut(DeadlineExceeded, socket.timeout):
-    """What sockets raise when a limit of ours ends a wait; http.client and its callers get it.
+class TimedOut(socket.timeout):
+    """What sockets raise when a limit of ours ends a wait; http.client and its callers get it, as
+    one of the two classes below.
 
     `phase` says in which part of the exchange: dns, connect, tls, pool, send, headers, body,
     redirect, retry-sleep. A limit of the caller's own is no limit of ours: it raises what it always
@@ -30,6 +32,17 @@ class TimedOut(DeadlineExceeded, socket.timeout):
 
     # on CPython 3.9 socket.timeout is a class of its own, later it is TimeoutError
     phase = ""
+
+
+class OutOfTime(DeadlineExceeded, TimedOut):
+    """The time of a call was up."""
+
+
+class Limited(UpstreamLimited, TimedOut):
+    """The upstream of a call is limited: the call was not made, or was ended."""
+
+
+OURS = (DeadlineExceeded, UpstreamLimited)
 
 
 def failure(error: Optional[BaseException]) -> Optional[TimedOut]:
@@ -68,7 +81,7 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
     that it was, it has to be raised by name: up to CPython 3.10 a bare `raise` goes by the old one.
     """
     message = _message(str(error), str(limit))
-    error.__class__ = compose(kind)  # type: ignore[arg-type]  # typeshed: classes are not Hashable
+    error.__class__ = compose(kind, _ours(limit))  # type: ignore[arg-type]  # typeshed: classes are not Hashable
     error.__dict__.update(
         {**missing, **error.__dict__}, message=message, limit=limit, phase=limit.phase
     )
@@ -78,14 +91,17 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
 
 
 def make(
-    kind: Type[BaseException], message: str, attributes: Optional[Dict[str, Any]] = None
+    kind: Type[BaseException],
+    message: str,
+    attributes: Optional[Dict[str, Any]] = None,
+    ours: Type[ResilientError] = DeadlineExceeded,
 ) -> Any:
     """Return a new exception that is of this kind and ours.
 
     Its constructor is not called: each client's wants something else, and some rewrite the message.
     """
-    ours: Any = compose(kind)  # type: ignore[arg-type]  # likewise
-    error = ours.__new__(ours, message)
+    composed: Any = compose(kind, ours)  # type: ignore[arg-type]  # likewise
+    error = composed.__new__(composed, message)
     error.args = (message,)
     error.__dict__.update(attributes or {}, message=message)
     return error
@@ -97,16 +113,22 @@ def instead(
     """Return a new exception for a limit that another class than the client's has reported."""
     message = str(limit) if error is limit else _message(str(error), str(limit))
     _strip(limit)
-    return make(kind, message, {**attributes, "limit": limit, "phase": limit.phase})  # type: ignore[no-any-return]
+    attributes = {**attributes, "limit": limit, "phase": limit.phase}
+    return make(kind, message, attributes, _ours(limit))  # type: ignore[no-any-return]
+
+
+def _ours(limit: TimedOut) -> Type[ResilientError]:
+    return UpstreamLimited if isinstance(limit, UpstreamLimited) else DeadlineExceeded
 
 
 @functools.lru_cache(maxsize=64)
-def compose(kind: Type[BaseException]) -> Type[Any]:
-    """Return the direct subclass of a client's class that is also `DeadlineExceeded`.
+def compose(kind: Type[BaseException], ours: Type[ResilientError] = DeadlineExceeded) -> Type[Any]:
+    """Return the direct subclass of a client's class that is also `DeadlineExceeded`, or another of
+    ours.
 
     It has the name of the client's: error trackers group by it.
     """
-    if issubclass(kind, DeadlineExceeded):
+    if issubclass(kind, OURS):
         return kind
     namespace = {
         "__module__": kind.__module__,
@@ -114,7 +136,7 @@ def compose(kind: Type[BaseException]) -> Type[Any]:
         "__doc__": kind.__doc__,
     }
     methods = {"__str__": _str, "__reduce__": _reduce, "__copy__": _copy}
-    return type(kind.__name__, (kind, DeadlineExceeded), {**namespace, **methods})
+    return type(kind.__name__, (kind, ours), {**namespace, **methods})
 
 
 def _message(theirs: str, ours: str) -> str:
@@ -125,8 +147,7 @@ def _before(error: BaseException) -> Optional[BaseException]:
     """Return what was being handled when the call was made."""
     context = error.__context__
     while context is not None and (
-        isinstance(context, _WAITS)
-        or (_of_client(context) and not isinstance(context, DeadlineExceeded))
+        isinstance(context, _WAITS) or (_of_client(context) and not isinstance(context, OURS))
     ):
         context = context.__context__
     return context
@@ -151,7 +172,8 @@ def _reduce(self: Any) -> Tuple[Any, ...]:
         name: value if isinstance(value, (str, int, float)) else None
         for name, value in self.__dict__.items()
     }
-    return make, (type(self).__mro__[1], str(self), attributes)
+    kind, ours = type(self).__bases__
+    return make, (kind, str(self), attributes, ours)
 
 
 def _copy(self: Any) -> Any:

@@ -21,8 +21,9 @@ from ..deadline import Deadline
 from ..events.traffic import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy
-from .exceptions import TimedOut
+from .exceptions import Limited, OutOfTime
 from .policy import DEFAULTS, Limit, Limits, guard, installed
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .dry_run import DryRun
@@ -48,7 +49,7 @@ Why = Union[Limit, Deadline]
 Target = Union[str, Tuple[str, Optional[int]], Any]
 
 
-class Exchange:
+class Exchange(Waiting):
     """One outbound call and its limits.
 
     `end` is the point on the monotonic clock at which it has to be over.
@@ -126,13 +127,18 @@ class Exchange:
         elif self._request is None and self.limits.read.by_default:
             self.limits = self.limits._replace(read=Limit(math.inf, "", "caller_none"))
 
-    def visited(self) -> Tuple[Target, Limits]:
+    def visited(self) -> Tuple[Target, Limits, Any]:
         """Return what `revisit` takes to undo a `visit`."""
-        return self._target, self.limits
+        return self._target, self.limits, self.upstream
 
-    def revisit(self, visited: Tuple[Target, Limits]) -> None:
+    def revisit(self, visited: Tuple[Target, Limits, Any]) -> None:
         """Go on with the host that was called before another one was: by a hook of the app, say."""
-        self._target, self.limits = visited
+        self._target, self.limits, upstream = visited
+        if self.gate is not None and upstream is not None:
+            if not self.limited:
+                self.gate.leave(self, None)
+            self.upstream = upstream
+            self.gate.resume(self)
 
     def stretch(self, own: float, answer: bool = False) -> None:
         """Have the total be a number of the caller's, if that is more than the default.
@@ -167,6 +173,8 @@ class Exchange:
         a request has started may go on with its call: what limits requests was for the client that
         has its answer now.
         """
+        if self.limited:
+            return False
         request, last = deadline.request_of(self._scope), deadline.in_force(self._scope)
         later = last is not None and self.why is last and last.at > self.end
         if request is self._request and last is self._deadline and not later:
@@ -194,11 +202,15 @@ class Exchange:
         exchange alone.
         """
         self._paused = SYSTEM.monotonic()
+        if self.marked and self.gate is not None:
+            self.gate.pause(self)
 
     def resume(self) -> None:
         """Have the total end later by what the app has done since `pause`; the request's deadline
         stays where it is.
         """
+        if self.upstream is not None and not self.marked and self.gate is not None:
+            self.gate.resume(self)
         paused, self._paused = self._paused, 0.0
         away = SYSTEM.monotonic() - paused if paused else 0.0
         if away > _PAUSE and isinstance(self.why, Limit):
@@ -243,6 +255,8 @@ class Exchange:
         """Return the exception to raise: ours, or where the limit is the caller's own, what sockets
         raise.
         """
+        if self.limited:
+            return self._limited()
         limit = why if isinstance(why, Limit) else _limit_of(why)
         if limit.by == "caller":  # who gives a number knows it, and has code for what comes of it
             return socket.timeout("timed out")
@@ -250,15 +264,30 @@ class Exchange:
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
             message += f" ({saying})"
-        error = TimedOut(f"{message}: limit {limit.seconds:g} s ({limit.source})")
+        error = OutOfTime(f"{message}: limit {limit.seconds:g} s ({limit.source})")
         error.phase = self.phase
         if why is not self._told:  # not again for each layer, or each try, that meets the same end
             self._told = why
             self._say(elapsed, limit)
         return error
 
+    def _limited(self) -> socket.timeout:
+        error = Limited(f"{self.host} is limited: {self.limited}")
+        # what was not begun is told as a connection that did not come about
+        error.phase = self.phase if self.phase in ("headers", "body", "send") else "connect"
+        return error
+
+    def end_early(self, why: str) -> None:
+        """Have all that is still tried fail at once: the upstream is limited."""
+        self.limited = why
+        self.stretches_above = math.inf
+        self.connecting = False
+        self._whole = self._total = self.end, self.why = 0.0, _NO_LIMIT
+
     def interrupted(self) -> socket.timeout:
         """Return the exception to raise where the watchdog of requests has ended a wait."""
+        if self.limited:
+            self.end_early(self.limited)
         return self.give_up(self._deadline or self.why, "ended from outside")
 
     @property
@@ -278,8 +307,10 @@ class Exchange:
         `own` is the caller's, None where it gave none.
         """
         limit = self.limits.connect if own is None else Limit(own, "", "caller")
-        if own is not None and own > self.stretches_above:
-            self.stretch(own)
+        if own is not None:
+            self.allow(own)
+            if own > self.stretches_above:
+                self.stretch(own)
         self._connect = (SYSTEM.monotonic() + limit.seconds, limit)
         self.resume_connect()
 
@@ -313,6 +344,12 @@ class Exchange:
 
     def end_connect(self) -> None:
         """Let the end of the whole exchange hold again."""
+        if self._handshake is not None:
+            self._handshake.disarm()
+            self._handshake = None
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
         self.connecting = False
         self.end, self.why = self._total
 

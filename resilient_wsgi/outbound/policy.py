@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..core.guard import Guard
+from ..core.hosts import patterns
 from ..errors import ConfigurationError
 from ..events.base import LimitedBy, limit_source
 from ..settings.options import AUTO, OFF, REPORT, Outbound
@@ -119,7 +120,7 @@ class Policy:
 
     def _look_up(self, host: str, port: Optional[int], in_request: bool) -> Limits:
         limits = self.in_request if in_request else self.elsewhere
-        for pattern in reversed(_patterns(host, port)):
+        for pattern in reversed(patterns(host, port)):
             for name, seconds in self._hosts.get(pattern, {}).items():
                 short = name.partition("_")[0]
                 limits = limits._replace(
@@ -141,15 +142,6 @@ def _set_by_hand(defaults: Limits, options: Outbound) -> Limits:
         if seconds != AUTO
     }
     return defaults._replace(**ours)
-
-
-def _patterns(host: str, port: Optional[int]) -> List[str]:
-    """Return the patterns that match a host, the most specific first."""
-    names = [f"[{host}]" if ":" in host else host]
-    labels = host.split(".")
-    if ":" not in host:
-        names += ["*." + ".".join(labels[i:]) for i in range(1, len(labels))]
-    return [pattern for name in names for pattern in (f"{name}:{port}", name)]
 
 
 class Installed:

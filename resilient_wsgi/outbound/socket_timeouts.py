@@ -54,7 +54,7 @@ class BoundedSocketIO(socket.SocketIO):
         exchange, sock = self._exchange, self._sock
         if exchange is None or sock is None:
             return _readinto(self, buffer)
-        if exchange.has_stream_flag:
+        if exchange.has_stream_flag and (exchange.marked or exchange.upstream is None):
             return self._read(exchange, sock, buffer)
         exchange.resume()
         try:
@@ -85,6 +85,8 @@ class BoundedSocketIO(socket.SocketIO):
                 return None
         if not count and self._wait is not None and self._wait.interrupted:
             raise exchange.interrupted()
+        if exchange.marked and exchange.phase == "body" and exchange.gate is not None:
+            exchange.gate.touch(exchange)
         return count
 
     def _set_timeout(self, exchange: Exchange, sock: Any, now_set: Optional[float]) -> None:
@@ -164,7 +166,7 @@ def bound_reads(response: Any, exchange: Exchange) -> None:
         raw.__class__ = BoundedSocketIO
         raw._exchange = exchange  # type: ignore[attr-defined]  # noqa: SLF001
         raw._silence = exchange.limits.read  # type: ignore[attr-defined]  # noqa: SLF001
-        if exchange.in_request:
+        if exchange.can_be_interrupted:
             # the watchdog of requests may end it, and says what a slow request waits for
             raw._wait = interruptible(functools.partial(cut, raw._sock), exchange).arm()  # type: ignore[attr-defined]  # noqa: SLF001
 
@@ -180,8 +182,10 @@ def send(write: Callable[[Any, Any], Any], conn: Any, data: Any, exchange: Excha
         return
     if not exchange.connecting:  # through a proxy: a tunnel is part of connecting
         exchange.phase = "send"
-    if own is not None and own > exchange.stretches_above and not exchange.connecting:
-        exchange.stretch(own)
+    if own is not None and not exchange.connecting:
+        exchange.allow(own)
+        if own > exchange.stretches_above:
+            exchange.stretch(own)
     silence = exchange.limits.read.seconds if own is None else own
     try:
         for piece in (data,) if len(data) <= _TLS_RECORD_BYTES else _pieces(data, sock, own):

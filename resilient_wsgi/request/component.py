@@ -59,7 +59,7 @@ class Request(Component[settings.Request]):
             "in wrapped apps",
             budget.in_words(),
             f"clients that are gone: {_GONE[options.client_gone]}",
-            f"watchdog: {'on' if _watching(options, budget) else 'not needed'}",
+            f"watchdog: {'on' if self._watching(options, budget) else 'not needed'}",
             *self._waits(options, budget),
             self._stacks(options),
         )
@@ -148,7 +148,7 @@ class Request(Component[settings.Request]):
         if self.parts is None:
             from .worker_parts import WorkerParts
 
-            watching = _watching(options, Budget(options, server))
+            watching = self._watching(options, Budget(options, server))
             self.parts = WorkerParts(
                 options, server, watching=watching, announcer=lambda: self.context.announce
             )
@@ -157,7 +157,7 @@ class Request(Component[settings.Request]):
     def _waits(self, options: settings.Request, budget: Budget) -> Sequence[str]:
         """Return which waits are ended at the deadline in this process, or why only some are."""
         # without parts, as in a management command, it is not worth the import
-        if self.parts is None or not _watching(options, budget) or options.mode == REPORT:
+        if self.parts is None or not self._watching(options, budget) or options.mode == REPORT:
             return ()
         from . import ended_waits
 
@@ -167,6 +167,14 @@ class Request(Component[settings.Request]):
         if reason:
             return (f"{ended_waits.KNOWN_ALONE}: {reason}",)
         return ("waits for any socket are ended at the deadline",)
+
+    def _watching(self, options: settings.Request, budget: Budget) -> bool:
+        watched = isinstance(options.slow_after, (int, float)) or options.gil_timeout is not None
+        # of threads, which need an instance of a server
+        shares = (
+            self.settings[settings.Bulkhead].mode != OFF and self.context.server.name != "plain"
+        )
+        return budget.limited or watched or shares or options.client_left != OFF
 
     def _stacks(self, options: settings.Request) -> str:
         """Return how stacks can be seen in this process, or why they cannot."""
@@ -182,11 +190,6 @@ class Request(Component[settings.Request]):
         if answering is not None and answering.no_socket:
             return f"no stacks on demand: {answering.no_socket}"
         return f"stacks on demand: from a thread of Python, {_last_resort(options, server)}"
-
-
-def _watching(options: settings.Request, budget: Budget) -> bool:
-    watched = isinstance(options.slow_after, (int, float)) or options.gil_timeout is not None
-    return budget.limited or watched or options.client_left != OFF
 
 
 def _with_deadline(

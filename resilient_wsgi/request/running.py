@@ -189,6 +189,11 @@ class Running:
         ]
         return sorted(found, key=lambda pair: pair[1].start)
 
+    def place_of(self, thread: int) -> Optional[int]:
+        """Return the place of a thread in the columns of the scoreboard, None if it has none."""
+        slot = self.slots.get(thread) or self._resting.get(thread)
+        return None if slot is None or slot.row is None else slot.row.index
+
     def slot_of(self, thread: int) -> Optional[Slot]:
         """Return the slot of a thread, None if it has none."""
         return self.slots.get(thread) or self._resting.get(thread)

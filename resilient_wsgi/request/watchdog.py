@@ -22,6 +22,7 @@ from ..core.system import SYSTEM, System
 from ..events import Event, RequestOverdue, RequestSlow
 from ..settings.options import AUTO, OFF, REPORT, Request
 from ..shm.rows import OwnRow
+from ..upstream import meeting
 from . import client, stack_dumps
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
@@ -190,6 +191,9 @@ class Watchdog:
         next_due = now + TICK
         for thread, request in requests:
             next_due = min(next_due, self._see(thread, request, now, requests))
+        if meeting.look is not None:
+            with _guard:
+                meeting.look(now, list(requests))
         if self._recycling is not None:
             self._recycling.go_on(now, requests)
         if len(self._watched) > len(requests):

@@ -25,6 +25,7 @@ from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
+from ..upstream import meeting
 from . import stack_dumps
 from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
@@ -177,6 +178,7 @@ class WorkerParts:
             self._stop_counting = subscribe(self._count)
             self._report_killed(board.predecessor, self.row)
             running.give(self.row.threads[::-1])  # taken from the end: the first one first
+            meeting.place_of = running.place_of
             self._open_beat_file(self.row)
 
     def _count(self, event: Event) -> None:

@@ -20,7 +20,7 @@ from ..core.system import SYSTEM, PerProcess, System
 from ..host import procfs, sockets
 from . import call_stack
 from .base import MASTER, PROCESS, WORKER, Callback, Identity
-from .facts import Connections, Harakiri
+from .facts import Configuration, Connections, Harakiri
 from .plain import PlainServer
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class GunicornServer(PlainServer):
         self._inodes: PerProcess[FrozenSet[int]] = PerProcess(_listening_inodes)
         self.connections = _Connections(self)
         self.harakiri = _Harakiri(self)
+        self.configuration = _Configuration()
         super().__init__(system, predecessor=predecessor)
         os.register_at_fork(after_in_child=self.started)
 
@@ -209,6 +210,15 @@ class GunicornServer(PlainServer):
         """End this worker at once; the arbiter starts another."""
         self._system.exit(0)
         raise AssertionError  # a test's System may return
+
+
+class _Configuration(Configuration):
+    """What gunicorn's settings say."""
+
+    def threads(self) -> int:
+        """Return how many requests one worker works on at a time: gthread, more than one."""
+        worker = _worker()
+        return 1 if worker is None else max(1, int(worker.cfg.threads))
 
 
 class _Harakiri(Harakiri):

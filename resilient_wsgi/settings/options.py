@@ -30,6 +30,7 @@ from .types import (
     Choice,
     Fraction,
     Hosts,
+    HostShares,
     Integer,
     Names,
     OptionalChoice,
@@ -49,6 +50,7 @@ __all__ = [
     "RESPECT",
     "SECTIONS",
     "Backlog",
+    "Bulkhead",
     "Option",
     "Outbound",
     "Overload",
@@ -372,6 +374,33 @@ class Request(Section):
         MODES,
         "Requests whose client hangs up while they run. `report`: emit an event; `enforce`: for GET"
         " and HEAD also end their waits. Where: as for CLIENT_GONE.",
+    )
+
+
+class Bulkhead(Section):
+    """Fair share: an upstream that hangs never holds all threads. The options are usually left
+    alone.
+    """
+
+    mode: str = mode("no upstream is limited.")
+    share: float = option(
+        0.5,
+        Fraction(),
+        "The threads that calls which hang may hold, all together, before they are ended: a part "
+        "of all threads. Where no threads are idle for seconds, it is less.",
+    )
+    slow_call: float = option(
+        1.0,
+        Seconds(above=0),
+        "A call may be this old, whatever is usual for its upstream: above pauses such as those of "
+        "garbage collection.",
+        "s",
+    )
+    hosts: Mapping[str, Mapping[str, Any]] = option(
+        {},
+        HostShares(),
+        "Single upstreams, by pattern as in OUTBOUND.HOSTS: `SHARE` is a part of the threads that "
+        "it never exceeds, `EXEMPT` has it never be limited.",
     )
 
 

@@ -327,6 +327,23 @@ class Hosts(OptionType):
         return {name.lower(): seconds.read(limit) or math.inf for name, limit in limits.items()}
 
 
+class HostShares(Hosts):
+    """Shares of the threads by pattern of host."""
+
+    accepts = '{"host[:port] or *.domain": {"SHARE": a number from 0 to 1, "EXEMPT": true}}'
+
+    def _limits(self, pattern: str, limits: Any) -> Dict[str, Any]:
+        kinds: Dict[str, OptionType] = {"SHARE": Fraction(), "EXEMPT": Boolean()}
+        if not isinstance(limits, Mapping) or not limits:
+            msg = f"{pattern!r} has no options"
+            raise InvalidPart(msg)
+        for name in limits:
+            if name not in kinds:
+                msg = f"{pattern!r} has the unknown option {name!r}"
+                raise InvalidPart(msg)
+        return {name.lower(): kinds[name].read(value) for name, value in limits.items()}
+
+
 def as_float(value: Any) -> float:
     """Return a number, given as one or as a string, as a float; raise `ValueError` for others."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

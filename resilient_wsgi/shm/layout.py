@@ -4,10 +4,13 @@
     worker rows     one for each worker: process, load state, counters
     waits for       a column of u16: of what each thread waits for, the index in the table of names
     waits since     a column of f64, on the monotonic clock, which all processes share
+    patience        a column of f64: up to which age what is waited for is left alone
     thread rows     one for each thread of each worker: its request
     dumps           one for each worker: the last stacks that it has written down
     queue           what is known of the listen queue: doubles, see overload.state
     names           the table of names
+    pool            numbers about the pool of threads, and for each of the first names some about
+                    the upstream of that name: fair share's
 
 Each byte has one writer: the process that has the row, in a thread row the thread itself, in what a
 request waits for the watchdog. What several processes write, they write under a lock. Readers take
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 NAME = "scoreboard"  # of the file
 MAGIC = b"rwsgi sb"
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 HEADER_BYTES = 3 * PAGE_BYTES
 ROW_BYTES = 3072
@@ -41,6 +44,9 @@ NAME_BYTES = 128
 QUEUE_BYTES = 24 * 1024
 QUEUE_ROW_BYTES = 64
 NAMES = 1024
+UPSTREAMS = 256  # names that may be an upstream's: the first ones
+POOL_NUMBERS = 8  # doubles
+UPSTREAM_NUMBERS = 80
 COUNTERS = 128
 MOST_ROWS = 16384
 MOST_THREADS = 1024
@@ -138,8 +144,8 @@ class Geometry:
     """
 
     __slots__ = (
-        "dumps_at", "names_at", "queue_at", "rows", "rows_at", "since_at", "size", "spare",
-        "threads", "threads_at", "waits_at", "workers",
+        "dumps_at", "names_at", "patience_at", "pool_at", "queue_at", "rows", "rows_at", "since_at",
+        "size", "spare", "threads", "threads_at", "waits_at", "workers",
     )  # fmt: skip
 
     def __init__(self, workers: int, spare: int, threads: int) -> None:
@@ -149,11 +155,13 @@ class Geometry:
         self.rows_at = HEADER_BYTES
         self.waits_at = self.rows_at + rows * ROW_BYTES
         self.since_at = self.waits_at + _whole(2 * places, 8)
-        self.threads_at = _whole(self.since_at + 8 * places, THREAD_BYTES)
+        self.patience_at = self.since_at + 8 * places
+        self.threads_at = _whole(self.patience_at + 8 * places, THREAD_BYTES)
         self.dumps_at = _whole(self.threads_at + places * THREAD_BYTES, PAGE_BYTES)
         self.queue_at = self.dumps_at + rows * DUMP_BLOCK_BYTES
         self.names_at = self.queue_at + QUEUE_BYTES + rows * QUEUE_ROW_BYTES
-        self.size = self.names_at + NAMES * NAME_BYTES
+        self.pool_at = self.names_at + NAMES * NAME_BYTES
+        self.size = self.pool_at + 8 * (POOL_NUMBERS + UPSTREAMS * UPSTREAM_NUMBERS)
 
     def __repr__(self) -> str:
         return f"<Geometry {self.workers}+{self.spare} x {self.threads}, {self.size >> 10} KiB>"
@@ -171,6 +179,11 @@ class Geometry:
     def possible(self) -> bool:
         """Return whether a scoreboard may have this geometry."""
         return 0 < self.rows <= MOST_ROWS and 0 < self.threads <= MOST_THREADS
+
+
+def upstream_at(number: int) -> int:
+    """Return where the numbers of an upstream begin, counted in doubles from those of the pool."""
+    return POOL_NUMBERS + number * UPSTREAM_NUMBERS
 
 
 def _whole(size: int, unit: int) -> int:
@@ -197,7 +210,7 @@ class Header(View):
     counters_used = Integer(154, "H")
     off_reason = Text(160, 512)  # why readiness is off
     TEXTS = (off_reason,)
-    DRAINING_AT = draining.offset
+    DRAINING_AT, NAMES_USED_AT = draining.offset, names_used.offset
     RECYCLED_AT = 1024
     RECYCLED = struct.Struct("=64d")  # the latest ones, on the monotonic clock
     PROBES_AT = 1536

@@ -80,6 +80,9 @@ class Scoreboard:
         self.waits_for = whole[geometry.waits_at :][: 2 * places].cast("H")
         self.waits_since = whole[geometry.since_at :][: 8 * places].cast("d")
         self.queue = whole[geometry.queue_at : geometry.names_at].cast("d")
+        self.patience = whole[geometry.patience_at :][: 8 * places].cast("d")
+        # of fair share: written by any process, each number with one store
+        self.pool = whole[geometry.pool_at : geometry.size].cast("d")
         self.learned = whole[Header.LEARNED_AT :][: Header.LEARNED_BYTES]
         self.header = Header(self.memory)
         self._rows: Dict[int, OwnRow] = {}
@@ -202,6 +205,7 @@ class Scoreboard:
         mine = slice(index * threads, (index + 1) * threads)
         self.waits_for[mine] = memoryview(array("H", bytes(2 * threads)))
         self.waits_since[mine] = memoryview(array("d", bytes(8 * threads)))
+        self.patience[mine] = memoryview(array("d", bytes(8 * threads)))
 
     def thread_places(self, index: int) -> range:
         """Return where the thread rows of a row lie."""

@@ -6,6 +6,7 @@ Its processes may be stuck, stopped or dead, and the file may be cut short while
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -21,17 +22,21 @@ from .layout import (
     ROW_BYTES,
     START,
     THREAD_BYTES,
+    UPSTREAMS,
     Dump,
     Header,
     NotAScoreboard,
     Request,
     WorkerRow,
     find_names,
+    fit,
     read_request,
     request_settled,
     total,
     unreadable,
+    upstream_at,
 )
+from .locks import lock
 
 __all__ = ["NotAScoreboard", "Snapshot", "drain"]
 
@@ -151,6 +156,11 @@ class Snapshot:
         data = self._read(self._geometry.names_at, NAMES * NAME_BYTES)
         return list(find_names(data, 0, self.header.names_used))
 
+    def pool(self) -> Tuple[float, ...]:
+        """Return the numbers of fair share; `layout.upstream_at` says where those of a name are."""
+        size = self._geometry.size - self._geometry.pool_at
+        return struct.unpack(f"={size // 8}d", self._read(self._geometry.pool_at, size))
+
     def counters(self) -> Dict[str, int]:
         """Return how often everything was counted in the whole instance, by name."""
         return total(list(self.rows), self.header.counters())
@@ -193,6 +203,10 @@ class Snapshot:
         mine, names = self._geometry, Header.COUNTER_NAMES_AT
         memory[names:HEADER_BYTES] = self._read(names, HEADER_BYTES - names)
         Header(memory).counters_used = self.header.counters_used
+        # the names, and what belongs to them
+        to, size = geometry.names_at, geometry.size - geometry.names_at
+        memory[to : to + size] = self._read(mine.names_at, size)
+        Header(memory).names_used = self.header.names_used
         threads = min(mine.threads, geometry.threads) * THREAD_BYTES
         for n in range(min(mine.workers, geometry.workers)):
             for start, to, step, step_to, size in (
@@ -222,20 +236,56 @@ class Snapshot:
 
 
 def drain(directory: Directory, now: float) -> None:
-    """Have the instance be drained, unless that has begun.
-
-    The one thing that is written from outside: with the rights of the directory's owner, so that
-    root writes to nothing that this user could not write to himself. Raises as `Snapshot` does, and
+    """Have the instance be drained, unless that has begun. Raises as `Snapshot` does, and
     `PermissionError`.
     """
-    with Snapshot(directory) as seen, as_user(directory.owner):
+    with Snapshot(directory) as seen, _to_write(directory) as fd:
         if not seen.header.draining:
-            fd = os.open(NAME, os.O_RDWR | SAFELY, dir_fd=directory.fd)
-            try:
-                about = os.fstat(fd)
-                if not stat.S_ISREG(about.st_mode) or about.st_uid != directory.owner:
-                    msg = "has a scoreboard that is not its own"
-                    raise NotAScoreboard(msg)
-                os.pwrite(fd, struct.pack("=d", now), Header.DRAINING_AT)
-            finally:
-                os.close(fd)
+            os.pwrite(fd, struct.pack("=d", now), Header.DRAINING_AT)
+
+
+def write_upstream(directory: Directory, name: str, field: int, value: float) -> None:
+    """Write one of the numbers of an upstream, which is given a place if it has none.
+
+    Raises as `drain` does, and `NotAScoreboard` if there is no place left.
+    """
+    with Snapshot(directory) as seen, _to_write(directory) as fd:
+        geometry = seen.header.geometry()
+        number = _number_of(seen, geometry, fd, name)
+        at = geometry.pool_at + 8 * (upstream_at(number) + field)
+        os.pwrite(fd, struct.pack("=d", value), at)
+
+
+def _number_of(seen: Snapshot, geometry: Geometry, fd: int, name: str) -> int:
+    names = seen.names
+    if name in names[:UPSTREAMS]:
+        return names.index(name)
+    lock(fd)  # until it is closed
+    seen.look()
+    names = seen.names
+    if name not in names:
+        if len(names) >= UPSTREAMS:
+            msg = "knows so many names already that there is no place for another upstream"
+            raise NotAScoreboard(msg)
+        data = fit(name, NAME_BYTES).ljust(NAME_BYTES, b"\0")
+        os.pwrite(fd, data, geometry.names_at + len(names) * NAME_BYTES)
+        os.pwrite(fd, struct.pack("=H", len(names) + 1), Header.NAMES_USED_AT)
+        return len(names)
+    return names.index(name)
+
+
+@contextlib.contextmanager
+def _to_write(directory: Directory) -> Iterator[int]:
+    """Open the scoreboard to be written from outside: with the rights of the directory's owner, so
+    that root writes to nothing that this user could not write to himself.
+    """
+    with as_user(directory.owner):
+        fd = os.open(NAME, os.O_RDWR | SAFELY, dir_fd=directory.fd)
+        try:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != directory.owner:
+                msg = "has a scoreboard that is not its own"
+                raise NotAScoreboard(msg)
+            yield fd
+        finally:
+            os.close(fd)

@@ -67,6 +67,7 @@ def test_each_verb_of_a_running_instance():
         assert [each["answered"] for each in answer["workers"]] == ["python"] * 2
         assert len(answer["others"]) == 1
         assert asked.result().good
+        assert ask("limit", "api.example:80", str(server.pid))[0] == 0
         for name in ("status", "ready"):
             code, answer = ask(name, server.pid)
             assert (code, answer["pid"]) == (0, server.pid)

@@ -18,7 +18,9 @@ from resilient_wsgi.host.sockets import Listener, somaxconn
 
 ROOT = Path(__file__).parents[2]
 
-NAMES = ["stderr", "threads", "outbound", "overload", "readiness", "request", "backlog"]
+NAMES = [
+    "stderr", "threads", "outbound", "overload", "readiness", "request", "bulkhead", "backlog",
+]  # fmt: skip
 
 
 def python(code, *, cwd=ROOT, **environ):

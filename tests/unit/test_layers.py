@@ -10,11 +10,13 @@ ROOT = Path(__file__).parents[2]
 NAME = "resilient_wsgi"
 PACKAGE = ROOT / NAME
 
-COMPONENTS = ("outbound", "stderr", "threads", "readiness", "request", "overload", "backlog")
+COMPONENTS = (
+    "outbound", "stderr", "threads", "readiness", "request", "bulkhead", "overload", "backlog",
+)  # fmt: skip
 # from the bottom to the top; parts of one floor may import each other, components may not
 FLOORS = (
     ("errors", "core"),
-    ("events", "settings", "host", "deadline"),
+    ("events", "settings", "host", "deadline", "upstream"),
     ("servers",),
     ("shm",),
     ("component",),

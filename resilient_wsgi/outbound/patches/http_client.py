@@ -62,12 +62,9 @@ def connect(original: Method) -> Method:
             # for a class that makes its connection in a way of its own
             conn.timeout = _at_most(own, exchange.wait(math.inf))
             return original(conn, *args, **kwargs)
-        except socket.timeout as error:
-            if isinstance(error, TimedOut) or not exchange.expired():
-                raise
-            exchange.phase = "tls"  # everything else in connecting raises exceptions of ours
-            ours = exchange.give_up(exchange.why)
-            if not isinstance(ours, TimedOut):  # the caller's number has ended it
+        except OSError as error:
+            ours = _ended_handshake(exchange, error)
+            if ours is None:
                 raise
             raise ours from None
         finally:
@@ -80,6 +77,24 @@ def connect(original: Method) -> Method:
                 socket_timeouts.restore_timeout(conn.sock, own)
 
     return wrapper
+
+
+def _ended_handshake(exchange: Exchange, error: OSError) -> Optional[TimedOut]:
+    """Return what to raise if a TLS handshake took too long, or was ended; else None: everything
+    else in connecting raises exceptions of ours.
+    """
+    if isinstance(error, TimedOut):
+        return None
+    if exchange.handshake_was_interrupted():
+        exchange.phase = "tls"
+        ours = exchange.interrupted()
+    elif isinstance(error, socket.timeout) and exchange.expired():
+        exchange.phase = "tls"
+        ours = exchange.give_up(exchange.why)
+    else:
+        return None
+    # where the caller's number has ended it, the client's own exception says so
+    return ours if isinstance(ours, TimedOut) else None
 
 
 def _create_connection(
@@ -151,9 +166,9 @@ def _getresponse(original: Method) -> Method:
         exchange = active.get()
         if exchange is None:
             return _getresponse_alone(original, conn)
-        exchange.phase = "headers"
+        exchange.sent()
         response = original(conn)
-        exchange.phase = "body"
+        exchange.answer()
         if not exchange.has_stream_flag:
             _keep_silence_only(response, exchange)
         return response
@@ -168,12 +183,13 @@ def _getresponse_alone(original: Method, conn: Any) -> Any:
     token = active.set(exchange)
     exchange.resume()
     try:
-        exchange.phase = "headers"
+        exchange.sent()
         response = original(conn)
-        exchange.phase = "body"
+        exchange.answer()
         _keep_silence_only(response, exchange)
     finally:
         active.reset(token)
+        exchange.pause()
         if installed.policy.notes_calls:
             call.observe(
                 exchange, as_number(_own_timeout(conn.timeout)) is not None, conn.timeout is None
@@ -185,7 +201,9 @@ def _close(original: Method) -> Method:
     """Forget the exchange: what is sent after this is another."""
 
     def close(conn: Any) -> Any:
-        conn.__dict__.pop(_ATTRIBUTE, None)
+        exchange = conn.__dict__.pop(_ATTRIBUTE, None)
+        if exchange is not None:
+            exchange.leave(None)
         return original(conn)
 
     return close
@@ -218,7 +236,10 @@ def _init_response(original: Method) -> Method:
 def _own_exchange(conn: Any) -> Optional[Exchange]:
     exchange: Optional[Exchange] = conn.__dict__.get(_ATTRIBUTE)
     if exchange is None:
-        exchange = conn.__dict__[_ATTRIBUTE] = _admit(conn)
+        exchange = _admit(conn)
+        if exchange is not None:
+            exchange.enter((conn.host, conn.port))
+        conn.__dict__[_ATTRIBUTE] = exchange
     return exchange
 
 

@@ -69,8 +69,10 @@ class _Httpcore:
             if exchange.dry_run is not None:
                 with exchange.dry_run.wait(exchange.limits.read, timeout):
                     return original(stream, max_bytes, timeout)
-            if exchange.phase != "body" and not exchange.connecting:
-                exchange.phase = "headers"
+            if exchange.phase not in ("body", "headers") and not exchange.connecting:
+                exchange.sent()
+            if timeout is not None:
+                exchange.allow(timeout)
             silence = _silence(timeout, exchange.limits.read)
             if silence.seconds > exchange.stretches_above and timeout is not None:
                 exchange.stretch(timeout, answer=not exchange.connecting)
@@ -237,6 +239,7 @@ class _Httpcore:
                 return original(stream, ssl_context, server_hostname, timeout)
             exchange.resume_connect()
             exchange.phase = "tls"
+            exchange.guard_handshake(stream._sock)
             try:
                 return original(
                     stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf))
@@ -244,6 +247,11 @@ class _Httpcore:
             except (TimedOut, self._module.ConnectTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
                 raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904
+            except self._module.ConnectError as error:
+                if not exchange.handshake_was_interrupted():
+                    raise
+                ours = exchange.interrupted()
+                raise _as(self._module.ConnectTimeout, ours, error) from error
             finally:
                 exchange.end_connect()
 
@@ -263,7 +271,7 @@ def _registered(
     original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange
 ) -> Any:
     """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
-    if not exchange.in_request or hasattr(stream, _SHARED):
+    if not exchange.can_be_interrupted or hasattr(stream, _SHARED):
         return original(stream, what, wait)
     with interruptible(functools.partial(cut, stream._sock), exchange) as ours:
         try:
@@ -273,6 +281,8 @@ def _registered(
                 raise
     if ours.interrupted:
         raise exchange.interrupted()
+    if exchange.marked and exchange.phase == "body" and exchange.gate is not None:
+        exchange.gate.touch(exchange)
     return result
 
 

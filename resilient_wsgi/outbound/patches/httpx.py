@@ -88,12 +88,17 @@ class _Httpx:
                 # not for longer than one chunk: what the app does in between is no part of the
                 # exchange
                 token = active.set(exchange)
+                again = exchange.upstream is not None and not exchange.marked
+                if again:
+                    exchange.resume()
                 try:
                     chunk = next(chunks)
                 except StopIteration:
                     return
                 finally:
                     active.reset(token)
+                    if again:
+                        exchange.pause()
                 yield chunk
         except Exception as error:
             ours = call.translated(error, exchange, self.translate)
@@ -121,7 +126,7 @@ class _Httpx:
             except TimedOut as failure:
                 raise self._kind(str(failure), request=request) from failure
             response = original(client, request, *args, **kwargs)
-            exchange.phase = "body"
+            exchange.answer()
             response.extensions[_EXTENSION] = exchange
             return response
 

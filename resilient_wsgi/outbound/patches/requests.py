@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional
 
 from ...core.patching import Patches
-from ...errors import DeadlineExceeded
 from .. import call, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number, is_none
@@ -97,7 +96,7 @@ class _Requests:
                     none_given=_none_said.get() if timeout is None else is_none(timeout),
                     timeout_given=not installed.policy.notes_calls or _is_given(timeout),
                 )  # fmt: skip
-            except DeadlineExceeded as error:
+            except exceptions.OURS as error:
                 _add_request(error, request)
                 raise
 
@@ -138,8 +137,8 @@ def _request(original: Method) -> Method:
 
 
 def _add_request(error: Any, request: Any) -> None:
-    if isinstance(error, DeadlineExceeded) and getattr(error, "request", None) is None:
-        error.request = request  # type: ignore[attr-defined]
+    if isinstance(error, exceptions.OURS) and getattr(error, "request", None) is None:
+        error.request = request  # type: ignore[union-attr]
 
 
 def _is_given(timeout: Any) -> bool:

@@ -161,7 +161,7 @@ class _Urllib3:
             exchange = active.get()
             if (
                 exchange is not None
-                and exchange.expired()
+                and exchange.expired()  # or its upstream is limited
                 and exceptions.failure(kwargs.get("error")) is not None
             ):
                 retry = retry.new(total=0) if retry.total is not False else retry

@@ -5,7 +5,7 @@ The rest is http.client's; the total covers the body.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ...core.patching import Patches
 from .. import call, exceptions
@@ -46,9 +46,14 @@ def _method(asked: Any, args: Any, kwargs: Any) -> str:
     return "GET" if (args[1] if len(args) > 1 else kwargs.get("data")) is None else "POST"
 
 
-def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> None:
+def _translate(error: Exception, failure: TimedOut, _exchange: Exchange) -> Optional[Exception]:
     """Return what comes before the answer as the URLError that it is; a timeout while waiting for
     it is none.
     """
     if error is not failure:
         exceptions.become(error, type(error), failure)
+    elif isinstance(failure, exceptions.Limited) and failure.phase == "connect":
+        from urllib.error import URLError
+
+        return exceptions.instead(URLError, failure, error, reason=failure)
+    return None

@@ -21,8 +21,12 @@ looking = pytest.mark.parametrize("name", LOOKING)
 as_json = pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
 
 
-def run(*arguments):
+FIRST = {"limit": ("api.example:80",)}  # what a verb takes before the instance
+
+
+def run(name, *arguments):
     """Return exit code, output and error output of the command."""
+    arguments = (name, *FIRST.get(name, ()), *arguments)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -1,0 +1,48 @@
+"""The app of the benchmark: views that call an upstream, and views that do not.
+
+/call/NAME calls the upstream of that name, /other works for 30 ms. POOL_PROTECTED=1 puts the
+library around it, with its defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Iterable, List
+
+import requests
+
+UPSTREAMS = dict(part.split("=", 1) for part in os.environ.get("POOL_UPSTREAMS", "").split())
+PROTECTED = os.environ.get("POOL_PROTECTED") == "1"
+_LINES = {200: "200 OK", 503: "503 Service Unavailable"}
+
+
+def pool(environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Serve one request."""
+    _, view, *rest = environ["PATH_INFO"].split("/")
+    body = b"ok"
+    status = 200
+    if view == "call":
+        status, body = _call(*rest)
+    elif view == "other":
+        time.sleep(0.03)
+    start_response(_LINES[status], [("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _call(name: str, method: str = "GET") -> Any:
+    try:
+        requests.request(method, UPSTREAMS[name]).content  # noqa: B018
+    except requests.RequestException as error:
+        return 503, f"{type(error).__name__}: {error}".encode()
+    return 200, b"ok"
+
+
+application: Any = pool
+if PROTECTED:
+    import resilient_wsgi
+
+    resilient_wsgi.install()
+    application = resilient_wsgi.wrap(pool)
+
+__all__: List[str] = ["application"]

@@ -1,0 +1,212 @@
+"""The gate that outbound calls pass: it marks who waits for what, and refuses where a limit says so.
+
+In the way of every call of a request: one that is well costs a few stores into shared memory.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from typing import Any, Callable, Dict, List, Optional
+
+from ..core.guard import Guard
+from ..core.system import SYSTEM
+from ..errors import UpstreamLimited
+from ..shm.scoreboard import Scoreboard
+from ..upstream import Call, meeting
+from .rows import Others, Rows
+from .rule import READ_TIMEOUT, UNSAFE, Rule
+from .state import (
+    BAD,
+    BULK_UNTIL,
+    FAST_AT,
+    LIMITED_AT,
+    ORDERED_AT,
+    RECENT,
+    History,
+    Upstream,
+)
+from .upstreams import Upstreams
+
+_guard = Guard("bulkhead")
+
+
+class Learned:
+    """What this process has seen of an upstream since its watchdog looked last."""
+
+    __slots__ = ("answers", "fast_below", "times")
+
+    def __init__(self) -> None:
+        self.times: List[float] = [0.0] * History.BUCKETS
+        self.answers = 0
+        self.fast_below = 0.0  # seconds; what is slower is looked at closely
+
+
+class Gate:
+    """Implements `upstream.Gate` for the threads of this process."""
+
+    def __init__(
+        self,
+        board: Scoreboard,
+        upstreams: Upstreams,
+        rows: Rows,
+        rule: Rule,
+        lifted: Callable[[Upstream], object],
+        *,
+        report: bool,
+    ) -> None:
+        self._waits = board.waits_for
+        self._since = board.waits_since
+        self._patience = board.patience
+        self._upstreams = upstreams
+        self._rows = rows
+        self._rule = rule
+        self._lifted = lifted
+        self._report = report
+        self._now = SYSTEM.monotonic
+        self._learned: Dict[int, Learned] = {}
+
+    def __repr__(self) -> str:
+        return f"<Gate {self._rule}>"
+
+    def enter(self, call: Call, target: Any) -> str:
+        """Mark a call, or return why it may not begin."""
+        try:
+            place = meeting.place_of(get_ident())
+            upstream = None if place is None else self._upstreams.of(target)
+            call.upstream = upstream
+            if upstream is None or place is None:
+                return ""
+            call.place = place
+            call.heard = False
+            call.began = now = self._now()
+            self._patience[place] = 0.0
+            self._since[place] = now
+            self._waits[place] = upstream.number  # first: who counts now counts this one, too
+            call.marked = True
+            limit = upstream.limit
+            numbers, base = limit.numbers, limit.base
+            if (
+                not numbers[base + LIMITED_AT]
+                and not numbers[base + BULK_UNTIL]
+                and not numbers[base + ORDERED_AT]
+                and upstream.share is None
+            ):
+                return ""
+            if self._rule.admits(upstream, Others(self._rows, upstream), now) or self._report:
+                return ""
+            self._waits[place] = 0
+            call.marked = False
+            call.upstream = None
+            return self._why_refused(upstream)
+        except Exception as error:
+            _guard.report(error)
+            return ""
+
+    def _why_refused(self, upstream: Upstream) -> str:
+        held, count = self._rows.held(upstream), self._rows.count
+        if upstream.limit.ordered_at:
+            return f"{upstream.name} by an operator (resilient-wsgi limit); nothing was sent"
+        return f"it holds {held} of {count} threads and answers too slowly; nothing was sent"
+
+    def resume(self, call: Call) -> None:
+        """Mark a call again, whose thread goes on to wait for it."""
+        place = meeting.place_of(get_ident())
+        if place is not None and call.upstream is not None:
+            call.place = place
+            self._since[place] = self._now()
+            self._waits[place] = call.upstream.number
+            call.marked = True
+
+    def pause(self, call: Call) -> None:
+        """Take away the mark of a call: its thread does something else."""
+        if call.marked:
+            call.marked = False
+            self._waits[call.place] = 0
+
+    def touch(self, call: Call) -> None:
+        """Note that bytes have come."""
+        self._since[call.place] = self._now()
+
+    def answer(self, call: Call) -> None:
+        """Note that the headers of an answer have come."""
+        now = self._now()
+        self._since[call.place] = now
+        if call.heard:
+            return
+        call.heard = True
+        seconds, upstream = now - call.began, call.upstream
+        learned = self._learned.get(upstream.number)
+        if learned is None or seconds > learned.fast_below:
+            self._look_closely(upstream, seconds, now)
+            return
+        bucket = int(seconds * 1000).bit_length()
+        learned.times[bucket] += seconds
+        learned.answers += 1
+        limit = upstream.limit
+        numbers, base = limit.numbers, limit.base
+        if numbers[base + LIMITED_AT] or numbers[base + BAD] > 0.01:
+            self._answered(upstream, seconds, now)
+        else:
+            numbers[base + FAST_AT] = now
+            numbers[base + RECENT] += 0.1 * (seconds - numbers[base + RECENT])
+
+    def _look_closely(self, upstream: Upstream, seconds: float, now: float) -> None:
+        try:
+            self._rule.learn(upstream, seconds)
+            self._learned.setdefault(upstream.number, Learned())
+            self._answered(upstream, seconds, now)
+        except Exception as error:
+            _guard.report(error)
+
+    def _answered(self, upstream: Upstream, seconds: float, now: float) -> None:
+        if self._rule.answered(upstream, seconds, now):
+            self._lifted(upstream)
+
+    def leave(self, call: Call, error: Optional[BaseException]) -> None:
+        """Note the end of a call."""
+        if call.marked:
+            call.marked = False
+            self._waits[call.place] = 0
+        upstream = call.upstream
+        if upstream is None or (call.heard and not call.limited):
+            return
+        call.heard = True
+        try:
+            self._ended(call, upstream, error)
+        except Exception as mistake:
+            _guard.report(mistake)
+
+    def _ended(self, call: Call, upstream: Upstream, error: Optional[BaseException]) -> None:
+        now = self._now()
+        if call.limited or isinstance(error, UpstreamLimited):
+            call.upstream = None
+            self._rule.failed(upstream, ended=True)
+        elif now - call.began > self._rule.stuck_after(upstream):
+            self._rule.failed(upstream)
+        elif upstream.limit.limited_at:
+            # a connection that is refused holds no thread: as good as an answer, but it teaches
+            # nothing of how long answers take
+            self._answered(upstream, now - call.began, now)
+
+    def allow(self, call: Call, seconds: float) -> None:
+        """Note how long its caller lets it wait, if that is long: believed while nothing is known."""
+        if call.marked and seconds > READ_TIMEOUT and not call.upstream.history.usual:
+            self._patience[call.place] = seconds
+
+    def sent(self, call: Call) -> None:
+        """Note that it was sent in full, and must not be repeated lightly."""
+        usual = call.upstream.history.usual
+        self._patience[call.place] = max(self._patience[call.place], UNSAFE, usual)
+
+    def flush(self) -> None:
+        """Add what this process has seen to what all have. For the watchdog."""
+        for number, learned in list(self._learned.items()):
+            upstream = self._upstreams.known[number]
+            answers, learned.answers = learned.answers, 0
+            if answers:
+                times, learned.times = learned.times, [0.0] * History.BUCKETS
+                for bucket, seconds in enumerate(times):
+                    if seconds:
+                        upstream.history.add(bucket, seconds, 0)
+                upstream.history.count += answers
+            learned.fast_below = self._rule.stuck_after(upstream)

@@ -1,0 +1,111 @@
+"""What fair share is in one worker: its view of the pool, its gate, and what its watchdog does."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Sequence, Tuple
+
+from ..core.system import SYSTEM
+from ..deadline import Deadline
+from ..errors import Unavailable
+from ..events import Event, UpstreamLimited, UpstreamRecovered
+from ..servers import Server
+from ..settings.options import REPORT, Bulkhead
+from ..shm.scoreboard import Scoreboard
+from .gate import Gate
+from .rows import Rows
+from .rule import Call, Rule
+from .state import Pool, Upstream
+from .upstreams import Upstreams
+
+
+class FairShare:
+    """Fair share in this process. Raises `Unavailable` where the scoreboard has no place for it."""
+
+    def __init__(
+        self, options: Bulkhead, server: Server, announce: Callable[[Event], object]
+    ) -> None:
+        board = Scoreboard.of_this_instance()
+        row = board.mine()
+        if row is None:
+            msg = "the scoreboard has no row for this process"
+            raise Unavailable(msg)
+        threads = server.configuration.threads()
+        alone = threads > 1 and server.name == "gunicorn"
+        self._announce = announce
+        self._report = options.mode == REPORT
+        self._upstreams = Upstreams(board, options.hosts, alone=alone)
+        pool = Pool([0.0] * Pool.SIZE) if alone else Pool(board.pool)
+        self.rule = Rule(pool, options.share, options.slow_call)
+        self.rule.upstreams = self._upstreams.known
+        self._rows = Rows(board, row, self._upstreams.known, threads, alone=alone)
+        self.gate = Gate(
+            board, self._upstreams, self._rows, self.rule, self._lifted, report=self._report
+        )
+
+    def __repr__(self) -> str:
+        return f"<FairShare {self.rule} {self._rows}>"
+
+    def look(self, now: float, requests: List[Tuple[int, Deadline]]) -> None:
+        """Look at the pool, and end those calls of this process that have to end."""
+        self._upstreams.follow()
+        self.gate.flush()
+        self._rows.refresh(now)
+        verdict = self.rule.look(self._rows, now)
+        for upstream in verdict.limited:
+            self._say_limited(upstream)
+        if verdict.ended and not self._report:
+            self._end(verdict.ended, requests, now)
+        for upstream in verdict.lifted:
+            self._lifted(upstream)
+
+    def _end(self, calls: List[Call], requests: List[Tuple[int, Deadline]], now: float) -> None:
+        wanted: Dict[int, Call] = {call.place: call for call in calls}
+        for _, request in requests:
+            for wait in list(request.waits):
+                exchange = wait.doing
+                call = wanted.get(getattr(exchange, "place", -1))
+                if call is None or not getattr(exchange, "marked", False):
+                    continue
+                if exchange.upstream is not call.upstream:  # type: ignore[attr-defined]
+                    continue  # it has gone on
+                exchange.limited = (  # type: ignore[attr-defined]
+                    f"threads are short, and it is silent for {now - call.since:.1f} s; "
+                    "the call was ended"
+                )
+                if not wait.interrupt():
+                    exchange.limited = ""  # type: ignore[attr-defined]
+
+    def _say_limited(self, upstream: Upstream) -> None:
+        rows, now = self._rows, SYSTEM.monotonic()
+        self._announce(
+            UpstreamLimited(
+                upstream.name,
+                rows.held(upstream),
+                rows.count,
+                max(0.0, now - rows.oldest(upstream)),
+                upstream.history.usual,
+                dry_run=self._report,
+            )
+        )
+
+    def _lifted(self, upstream: Upstream) -> None:
+        limit = upstream.limit
+        refused = int(limit.refused - limit.refused_before)
+        ended = int(limit.ended - limit.ended_before)
+        self._announce(UpstreamRecovered(upstream.name, refused, ended, dry_run=self._report))
+
+    def status(self) -> Sequence[str]:
+        """Return which upstreams are limited."""
+        now = SYSTEM.monotonic()
+        lines = [f"share {self.rule.share(self._rows)} of {self._rows.count} threads"]
+        for upstream in list(self._upstreams.known.values()):
+            limit = upstream.limit
+            since = limit.limited_at or limit.ordered_at
+            if since:
+                who = " by an operator" if limit.ordered_at else ""
+                lines.append(
+                    f"{upstream.name} is limited{who} for {now - since:.0f} s: "
+                    f"{limit.refused - limit.refused_before:.0f} calls refused, "
+                    f"{limit.ended - limit.ended_before:.0f} ended"
+                )
+        return lines
