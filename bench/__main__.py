@@ -13,6 +13,8 @@ SHORT = ("wrap.import_time", "wrap.hello", "stderr.lines", "outbound.table")
 # minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test
 # suites
 LONG = (
+    "bulkhead.cost",
+    "bulkhead.servers",
     "bulkhead.sim",
     "cli.many_workers",
     "outbound.costs",

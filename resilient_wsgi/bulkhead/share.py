@@ -10,11 +10,12 @@ from ..errors import Unavailable
 from ..events import Event, UpstreamLimited, UpstreamRecovered
 from ..servers import Server
 from ..settings.options import REPORT, Bulkhead
+from ..shm.layout import upstream_at
 from ..shm.scoreboard import Scoreboard
 from .gate import Gate
 from .rows import Rows
 from .rule import Call, Rule
-from .state import Pool, Upstream
+from .state import Limit, Pool, Upstream
 from .upstreams import Upstreams
 
 
@@ -32,6 +33,9 @@ class FairShare:
         threads = server.configuration.threads()
         alone = threads > 1 and server.name == "gunicorn"
         self._announce = announce
+        self._board = board
+        self._alone = alone
+        self._told: Dict[int, Tuple[float, float]] = {}
         self._report = options.mode == REPORT
         self._upstreams = Upstreams(board, options.hosts, alone=alone)
         pool = Pool([0.0] * Pool.SIZE) if alone else Pool(board.pool)
@@ -51,8 +55,10 @@ class FairShare:
         self.gate.flush()
         self._rows.refresh(now)
         verdict = self.rule.look(self._rows, now)
+        if self._alone:
+            self._follow_orders()
         for upstream in verdict.limited:
-            self._say_limited(upstream)
+            self._limited(upstream, now)
         if verdict.ended and not self._report:
             self._end(verdict.ended, requests, now)
         for upstream in verdict.lifted:
@@ -75,8 +81,31 @@ class FairShare:
                 if not wait.interrupt():
                     exchange.limited = ""  # type: ignore[attr-defined]
 
-    def _say_limited(self, upstream: Upstream) -> None:
-        rows, now = self._rows, SYSTEM.monotonic()
+    def _shown(self, upstream: Upstream) -> Limit:
+        """Return the numbers that are seen from outside, and in which operators write."""
+        return (
+            Limit(self._board.pool, upstream_at(upstream.number)) if self._alone else upstream.limit
+        )
+
+    def _follow_orders(self) -> None:
+        """Have limits of this worker alone be ordered, and shown, as those of the instance are."""
+        for upstream in list(self._upstreams.known.values()):
+            shown, limit = self._shown(upstream), upstream.limit
+            limit.ordered_at = shown.ordered_at
+            refused, ended = self._told.get(upstream.number, (0.0, 0.0))
+            self._told[upstream.number] = limit.refused, limit.ended
+            shown.refused += limit.refused - refused
+            shown.ended += limit.ended - ended
+
+    def _limited(self, upstream: Upstream, now: float) -> None:
+        """Say so, once for the instance."""
+        shown = self._shown(upstream)
+        if self._alone:
+            if shown.limited_at:
+                return
+            shown.limited_at = now
+            shown.refused_before, shown.ended_before = shown.refused, shown.ended
+        rows = self._rows
         self._announce(
             UpstreamLimited(
                 upstream.name,
@@ -89,7 +118,11 @@ class FairShare:
         )
 
     def _lifted(self, upstream: Upstream) -> None:
-        limit = upstream.limit
+        limit = self._shown(upstream)
+        if self._alone:
+            if not limit.limited_at:  # another worker has said so
+                return
+            limit.limited_at = 0
         refused = int(limit.refused - limit.refused_before)
         ended = int(limit.ended - limit.ended_before)
         self._announce(UpstreamRecovered(upstream.name, refused, ended, dry_run=self._report))

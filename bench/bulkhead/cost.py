@@ -1,0 +1,139 @@
+"""What fair share costs a call: its hooks alone, and in `requests.get`.
+
+    python -m bench.bulkhead.cost [--rounds 40]
+
+In turns with and without it, so that both see the same noise; the interval is 95 %, by bootstrap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import socket
+import statistics
+import time
+from typing import Callable, List, Tuple
+
+import requests
+
+import resilient_wsgi
+from resilient_wsgi.bulkhead.share import FairShare
+from resilient_wsgi.outbound.exchange import Exchange
+from resilient_wsgi.request.running import running
+from resilient_wsgi.servers import Server
+from resilient_wsgi.settings.options import Bulkhead
+from resilient_wsgi.upstream import meeting
+from tests.scoreboards import of_this_process
+
+Differences = List[float]
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def _serve(listener: socket.socket) -> None:
+    """Answer one connection after the other, as quickly as can be."""
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            while connection.recv(65536):
+                connection.sendall(ANSWER)
+
+
+def interval(differences: Differences) -> Tuple[float, float, float]:
+    """Return the median of differences, and the ends of its interval."""
+    rng = random.Random(1)
+    medians = sorted(
+        statistics.median(rng.choices(differences, k=len(differences))) for _ in range(2000)
+    )
+    return statistics.median(differences), medians[50], medians[1949]
+
+
+def in_turns(
+    with_it: Callable[[], float], without: Callable[[], float], rounds: int
+) -> Differences:
+    """Return how much longer it takes with it, for each round."""
+    found = []
+    for _ in range(rounds):
+        before, middle, after = without(), with_it(), without()
+        found.append(middle - (before + after) / 2)
+    return found
+
+
+def cpu_of(function: Callable[[], object], times: int) -> float:
+    """Return the microseconds of CPU time of this thread that a call takes."""
+    begin = time.thread_time()
+    for _ in range(times):
+        function()
+    return (time.thread_time() - begin) / times * 1e6
+
+
+def main() -> None:
+    """Print both figures."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=40)
+    rounds = arguments.parse_args().rounds
+    resilient_wsgi.install({"BULKHEAD": "off", "REQUEST": {"TIMEOUT": 600}})
+    with of_this_process(workers=8) as board:
+        row = board.worker(1)
+        row.pid, row.seen = 1, 1.0
+        board._mine.set(row)
+        share = FairShare(Bulkhead(), _Server(), lambda event: None)
+
+        def app(_environ: Any, _start_response: Any) -> List[bytes]:
+            return _measure(share, rounds)
+
+        environ: Any = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+        start_response: Any = None
+        resilient_wsgi.wrap(app)(environ, start_response)
+
+
+class _Server(Server):
+    name = "uwsgi"
+
+
+def _measure(share: FairShare, rounds: int) -> List[bytes]:
+    meeting.place_of = lambda thread: 0 if running.slot_of(thread) else None
+    listener = socket.create_server(("127.0.0.1", 0))
+    # a thread would take the GIL from what is measured
+    child = multiprocessing.get_context("fork").Process(target=_serve, args=(listener,))
+    child.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/path"
+    session = requests.Session()
+
+    def set_gate(on: bool) -> None:
+        meeting.gate = share.gate if on else None
+
+    def alone() -> None:
+        exchange = Exchange(url)
+        exchange.enter(url)
+        exchange.method = "GET"
+        exchange.sent()
+        exchange.answer()
+        if exchange.upstream is not None:
+            exchange.leave(None)
+
+    def timed(function: Callable[[], object], times: int, *, on: bool) -> Callable[[], float]:
+        def measure() -> float:
+            set_gate(on)
+            share.look(time.monotonic(), [])
+            return cpu_of(function, times)
+
+        return measure
+
+    for name, function, times in (
+        ("the hooks alone", alone, 20_000),
+        ("requests.get, session", lambda: session.get(url).content, 300),
+    ):
+        timed(function, times, on=True)()
+        found = in_turns(timed(function, times, on=True), timed(function, times, on=False), rounds)
+        median, low, high = interval(found)
+        print(f"{name}: {median:.2f} us more (95 %: {low:.2f} to {high:.2f})", flush=True)
+    set_gate(False)
+    child.kill()
+    return []
+
+
+if __name__ == "__main__":
+    main()
