@@ -16,6 +16,7 @@ LONG = (
     "bulkhead.cost",
     "bulkhead.servers",
     "bulkhead.sim",
+    "bulkhead.weather",
     "cli.many_workers",
     "outbound.costs",
     "outbound.leaks",

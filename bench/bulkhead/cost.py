@@ -13,7 +13,7 @@ import random
 import socket
 import statistics
 import time
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import requests
 

@@ -1,4 +1,4 @@
-"""The gate that outbound calls pass: it marks who waits for what, and refuses where a limit says so.
+"""The gate that outbound calls pass: it marks who waits for what, and refuses what a limit forbids.
 
 In the way of every call of a request: one that is well costs a few stores into shared memory.
 """
@@ -189,7 +189,7 @@ class Gate:
             self._answered(upstream, now - call.began, now)
 
     def allow(self, call: Call, seconds: float) -> None:
-        """Note how long its caller lets it wait, if that is long: believed while nothing is known."""
+        """Note how long its caller lets it wait: believed while nothing is known."""
         if call.marked and seconds > READ_TIMEOUT and not call.upstream.history.usual:
             self._patience[call.place] = seconds
 

@@ -124,7 +124,7 @@ class History(State):
             self._remember(_median(times))
 
     def teach(self, seconds: float) -> None:
-        """Have it know, as after half an hour, that calls take so long. For tests and simulators."""
+        """Have it know, as after half an hour, that calls take so long. For tests."""
         for _ in range(self.WINDOWS):
             self._remember(bucket_of(seconds))
         self.length = 60.0

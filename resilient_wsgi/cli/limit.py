@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
                 at = 0.0 if arguments.lift else time.monotonic()
                 snapshot.write_upstream(directory, name, ORDERED_AT, at)
     except (FileNotFoundError, Unavailable):
-        msg = f"process {pid}{target.name_of(pid)} has no scoreboard: is resilient_wsgi installed in its app?"
+        what = f"process {pid}{target.name_of(pid)}"
+        msg = f"{what} has no scoreboard: is resilient_wsgi installed in its app?"
         raise target.CannotLook(msg) from None
     except PermissionError:
         target.no_permission(pid)

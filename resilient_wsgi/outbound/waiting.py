@@ -13,7 +13,7 @@ from ..upstream import IDEMPOTENT, LONG, Gate, meeting
 
 if TYPE_CHECKING:
     from ..deadline import Deadline, Interruptible
-    from ..events.types import Phase
+    from ..events.traffic import Phase
 
 
 class Waiting:

@@ -43,8 +43,3 @@ SHOP_SLOW_SECONDS = float(os.environ.get("SHOP_SLOW_SECONDS", "0.5"))
 
 if os.environ.get("SHOP_RESILIENT") == "1":
     INSTALLED_APPS += ["resilient_wsgi.django"]
-    RESILIENT_WSGI = {
-        # the partner answers in milliseconds when it is well: half a second of silence is an
-        # outage. Calls a second x this time is the number of workers that an outage may hold
-        "OUTBOUND": {"CONNECT_TIMEOUT": 0.5, "READ_TIMEOUT": 0.5, "TOTAL_TIMEOUT": 1},
-    }

@@ -33,7 +33,7 @@ def buy(request):
 def offers(request):
     try:
         # no timeout: the point of it all
-        answer = requests.post(settings.SHOP_PARTNER_URL, json={"products": "all"})
+        answer = requests.get(settings.SHOP_PARTNER_URL, params={"products": "all"})
         answer.raise_for_status()
     except requests.exceptions.RequestException as error:
         log.warning("no offers: %s: %s", type(error).__name__, error)
