@@ -38,7 +38,7 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.port}/"
         self._process = context.Process(target=self._run, daemon=True)
 
-    def __enter__(self) -> Upstream:
+    def __enter__(self) -> Upstream:  # noqa: PYI034 - Self is in typing since 3.11
         self._process.start()
         return self
 
@@ -106,8 +106,10 @@ WEATHER: Dict[str, Tuple[float, float, int, float, Change]] = {
     "brownout to 300 ms": (40, 20, 1, 0.01, _slow(0.3)),
     "well: 2x saturation": (160, 0, 1, 0.1, _well),
     "well: pauses of 0.8 s": (100, 0, 1, 0.01, _pauses),
+    "well: always 8 s, pool full, cold": (2, 0, 1, 8.0, _well),
     "well: always 8 s, pool full": (2, 0, 1, 8.0, _well),
 }
+LEARN = {"well: always 8 s, pool full": 45.0}  # seconds of a quarter of the calls before
 
 
 @contextlib.contextmanager
@@ -133,6 +135,9 @@ def run(name: str, kind: str, seconds: float) -> List[Any]:
         rates = [load.Rate(f"/call/{name}", rate / count) for name in urls]
         rates += [load.Rate("/other", others)] if others else []
         with instance(kind, WITH, urls) as (port, server):
+            if name in LEARN:
+                with load.Load(port, [load.Rate("/call/x0", rate / 4)], 20, LEARN[name]):
+                    time.sleep(LEARN[name])
             before, after = (0.0, 0.0) if name.startswith("well") else (3.0, 8.0)
             with load.Load(port, rates, patience=PATIENCE, seconds=600) as traffic:
                 time.sleep(before + 5)

@@ -21,9 +21,8 @@ _CLIENTS = frozenset({"requests", "urllib3", "urllib", "httpx", "httpcore"})
 _WAITS = (socket.timeout, BlockingIOError)
 
 
-class TimedOut(socket.timeout):
-    """What sockets raise when a limit of ours ends a wait; http.client and its callers get it, as
-    one of the two classes below.
+class TimedOut(DeadlineExceeded, socket.timeout):
+    """What sockets raise when a limit of ours ends a wait; http.client and its callers get it.
 
     `phase` says in which part of the exchange: dns, connect, tls, pool, send, headers, body,
     redirect, retry-sleep. A limit of the caller's own is no limit of ours: it raises what it always
@@ -32,10 +31,6 @@ class TimedOut(socket.timeout):
 
     # on CPython 3.9 socket.timeout is a class of its own, later it is TimeoutError
     phase = ""
-
-
-class OutOfTime(DeadlineExceeded, TimedOut):
-    """The time of a call was up."""
 
 
 class Limited(UpstreamLimited, TimedOut):

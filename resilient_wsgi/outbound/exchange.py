@@ -21,7 +21,7 @@ from ..deadline import Deadline
 from ..events.traffic import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy
-from .exceptions import Limited, OutOfTime
+from .exceptions import Limited, TimedOut
 from .policy import DEFAULTS, Limit, Limits, guard, installed
 from .waiting import Waiting
 
@@ -264,7 +264,7 @@ class Exchange(Waiting):
         message = f"gave up on {self.host} in phase {self.phase} after {elapsed:.2f} s"
         if saying:
             message += f" ({saying})"
-        error = OutOfTime(f"{message}: limit {limit.seconds:g} s ({limit.source})")
+        error = TimedOut(f"{message}: limit {limit.seconds:g} s ({limit.source})")
         error.phase = self.phase
         if why is not self._told:  # not again for each layer, or each try, that meets the same end
             self._told = why

@@ -1,0 +1,71 @@
+"""The component, in a worker that a test plays."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient_wsgi.bulkhead.component import Bulkhead
+from resilient_wsgi.component import Context
+from resilient_wsgi.errors import Unavailable
+from resilient_wsgi.servers.base import WORKER, Identity, Server
+from resilient_wsgi.settings import options as settings
+from resilient_wsgi.shm import scoreboard
+from resilient_wsgi.upstream import meeting
+from tests.scoreboards import in_memory
+
+
+class Worker(Server):
+    name = "uwsgi"
+
+    def identity(self):
+        return Identity(WORKER, 1, 4242, 4241)
+
+    def forked_by_app(self):
+        return False
+
+
+@pytest.fixture
+def bulkhead(monkeypatch):
+    board = in_memory(2)
+    board._mine.set(board.worker(1))
+    monkeypatch.setattr(scoreboard.Scoreboard, "of_this_instance", staticmethod(lambda: board))
+    made = Bulkhead(Context("bulkhead", server=Worker()))
+    yield made
+    made.uninstall()
+    assert meeting.gate is None
+    assert meeting.look is None
+
+
+def test_it_begins_when_the_worker_serves_and_ends_with_uninstall(bulkhead):
+    bulkhead.install(settings.Bulkhead())
+    assert meeting.gate is None
+    bulkhead.context.server.ready()
+    assert meeting.gate is not None
+    assert "share" in bulkhead.status()[0]
+    bulkhead.uninstall()
+    assert meeting.gate is None
+    bulkhead.install(settings.Bulkhead(share=0.3))
+    assert meeting.gate is not None
+
+
+@pytest.mark.parametrize("error", [Unavailable("no directory"), OSError(28, "No space left")])
+def test_without_room_in_shared_memory_the_service_goes_on_without_it(
+    bulkhead, monkeypatch, error, caplog
+):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(scoreboard.Scoreboard, "of_this_instance", staticmethod(fail))
+    bulkhead.install(settings.Bulkhead())
+    bulkhead.context.server.ready()
+    assert meeting.gate is None
+    assert str(error) in bulkhead.status()[0]
+    assert str(error) in caplog.text
+
+
+def test_a_script_has_no_share():
+    made = Bulkhead(Context("bulkhead"))
+    made.install(settings.Bulkhead())
+    made.context.server.ready()
+    assert meeting.gate is None
+    made.uninstall()
