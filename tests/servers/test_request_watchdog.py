@@ -29,8 +29,8 @@ def test_each_worker_has_one_watchdog_and_the_master_none(mode):
         assert len(os.listdir(f"/proc/{server.pid}/task")) == 1
 
 
-def test_there_is_no_watchdog_where_nothing_has_a_limit():
-    with running() as server:
+def test_there_is_no_watchdog_where_nothing_has_a_limit_or_a_share():
+    with running(environment={"BULKHEAD.MODE": "off"}) as server:
         assert "watchdog" not in body(server, "/threads")
 
 
