@@ -27,6 +27,7 @@ Lines of the same code have the same `msg` template, so a log search for `[RW101
 PARTS = {
     "The library itself": explanations.LIBRARY,
     "Outbound calls": explanations.OUTBOUND,
+    "Fair share": explanations.BULKHEAD,
     "Requests": explanations.REQUEST,
     "Overload and listen queues": explanations.OVERLOAD,
     "Standard error": explanations.STDERR,

@@ -77,5 +77,5 @@ class Bulkhead(Component[settings.Bulkhead]):
             return FairShare(self._options, server, self.context.announce)
         except (OSError, Unavailable) as reason:
             self._why_not.get().append(str(reason))
-            _logger.warning("no upstream is limited: %s", reason)
+            _logger.warning("[RW113] no upstream is limited: %s", reason)
             return None

@@ -45,12 +45,11 @@ from .traffic import (
     RequestOverdue,
     RequestShed,
     RequestSlow,
-    UpstreamLimited,
-    UpstreamRecovered,
     WaitEnded,
     WorkerKilled,
     WorkerRecycled,
 )
+from .upstreams import UpstreamLimited, UpstreamRecovered
 
 __all__ = [
     "AppsMissing",

@@ -84,6 +84,32 @@ OUTBOUND: Dict[str, Explanation] = {
     ),
 }
 
+BULKHEAD: Dict[str, Explanation] = {
+    "RW111": Explanation(
+        "limited HOST: ... of ... threads wait for it",
+        "No thread was idle, and calls to this upstream that are far older than usual held more "
+        "than their share of them. Those above the share are ended, and new ones fail at once "
+        "with the client's own exception, so that requests that do not need it are served. A "
+        "probe finds out within about a second that it answers again.",
+        "See why the upstream hangs. If it is slow by nature, give it a share of its own: "
+        "`BULKHEAD.HOSTS[host]['SHARE']`.",
+        "fair-share",
+    ),
+    "RW112": Explanation(
+        "HOST answers again and is no longer limited",
+        "The upstream answers in time. The line has how many calls were refused and ended.",
+        "Nothing.",
+        "fair-share",
+    ),
+    "RW113": Explanation(
+        "no upstream is limited: ...",
+        "The worker has no place in the scoreboard (shared memory), so its threads are not "
+        "shared fairly: an upstream that hangs can hold all of them.",
+        "Do what the reason says: make room in /dev/shm, for one.",
+        "fair-share",
+    ),
+}
+
 REQUEST: Dict[str, Explanation] = {
     "RW201": Explanation(
         "METHOD /path has run for ... s",
@@ -349,6 +375,7 @@ READINESS: Dict[str, Explanation] = {
 EXPLANATIONS: Dict[str, Explanation] = {
     **LIBRARY,
     **OUTBOUND,
+    **BULKHEAD,
     **REQUEST,
     **OVERLOAD,
     **STDERR,

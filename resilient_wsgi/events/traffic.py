@@ -312,47 +312,6 @@ class OverloadEnded(Event):
 # -- outbound calls, log lines, listen queues
 
 
-class UpstreamLimited(Event):
-    """Calls to an upstream that does not answer are refused from here on, so that it does not hold
-    all threads; once, when that begins.
-    """
-
-    component = "bulkhead"
-    template = (
-        "%(limited)s %(upstream)s: it holds %(held)d of %(threads)d threads, its oldest call is "
-        "silent for %(elapsed).1f s (usual %(usual).2g s), and no thread is idle. Calls that hang "
-        "are ended and new ones fail at once until it answers again. Fix: none needed here; if it "
-        "is slow by nature, give it a share: BULKHEAD.HOSTS['%(upstream)s']['SHARE']."
-    )
-    label_fields = ("dry_run",)
-    upstream: str
-    held: int
-    threads: int
-    elapsed: float
-    usual: float
-    dry_run: bool = False
-
-    def _phrases(self) -> Words:
-        limited = "dry run: would have limited" if self.dry_run else "limited"
-        return {"limited": limited}
-
-
-class UpstreamRecovered(Event):
-    """An upstream that was limited answers again, and the limit is gone."""
-
-    component = "bulkhead"
-    level = logging.INFO
-    template = (
-        "%(upstream)s answers again and is not limited any more: %(refused)d calls were refused, "
-        "%(ended)d ended"
-    )
-    label_fields = ("dry_run",)
-    upstream: str
-    refused: int
-    ended: int
-    dry_run: bool = False
-
-
 class OutboundTimedOut(Event):
     """An outbound exchange was ended by a limit of this library.
 
