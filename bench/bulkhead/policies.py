@@ -97,6 +97,9 @@ class Fair(Policy):
     def idle(self) -> int:
         return len(self.sim.free)
 
+    def queued(self) -> bool:
+        return bool(self.sim.queue)
+
     def held(self, upstream: Upstream) -> int:
         return len(self.sim.calls(upstream.name))
 

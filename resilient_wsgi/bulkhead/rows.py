@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional
 
 from ..host import procfs
 from ..shm.layout import THREAD_BYTES
@@ -32,9 +32,11 @@ class Rows:
         mine: OwnRow,
         upstreams: Dict[int, Upstream],
         threads: int,
+        queued: Callable[[], bool],
         *,
         alone: bool,
     ) -> None:
+        self.queued = queued
         self._board = board
         self._mine = mine
         self._upstreams = upstreams
@@ -148,6 +150,10 @@ class Others:
     def idle(self) -> int:
         """Return how many threads have no request."""
         return self._rows.idle()
+
+    def queued(self) -> bool:
+        """Return whether requests wait for a thread."""
+        return self._rows.queued()
 
     def held(self, upstream: Upstream) -> int:
         """Return how many threads wait for an upstream."""

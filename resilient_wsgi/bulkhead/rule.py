@@ -1,11 +1,12 @@
 """The rule of fair share: when an upstream is limited, which calls are refused, which are ended.
 
 A call is *stuck* when it is much older than what is usual for its upstream. While threads are idle
-nothing is refused or ended. When the pool *starves* and stuck calls hold more than their share of
-it, the youngest of those above are ended, and where no answer comes in time any more, the upstream
-is limited: calls above a cap are refused. The cap halves by the clock and grows with fast answers
-in a row. The oldest stuck call stays as a *scout*, which finds out that an upstream is slow and not
-dead; one slot is always a short *probe*, which finds recovery within a second.
+or no request waits, nothing is refused or ended. When the pool *starves* (requests wait, no thread
+is idle) and stuck calls hold more than their share of it, the youngest of those above are ended,
+and where no answer comes in time any more, the upstream is limited: calls above a cap are refused.
+The cap halves by the clock and grows with fast answers in a row. The oldest stuck call stays as a
+*scout*, which finds out that an upstream is slow and not dead; one slot is always a short *probe*,
+which finds recovery within a second.
 
 Nothing here reads a clock or memory: it gets the time and a `Threads`. docs/fair-share.md has the
 reasons for the constants, `bench.bulkhead.sim` what each of them costs.
@@ -40,6 +41,7 @@ FROZEN = 4  # windows while it is limited count once in so many
 BAD = 0.2
 SUSTAINED = 3.0  # slower than usual, but too fast to be stuck
 BULK = 3.0
+GAP = 2.0  # without a look at the pool: nothing is known of the time between
 
 
 class Call(NamedTuple):
@@ -61,6 +63,9 @@ class Threads(Protocol):
 
     def idle(self) -> int:
         """Return how many of them have no request."""
+
+    def queued(self) -> bool:
+        """Return whether requests wait for a thread."""
 
     def held(self, upstream: Upstream) -> int:
         """Return how many of them wait for an upstream."""
@@ -231,16 +236,34 @@ class Rule:
     def look(self, threads: Threads, now: float) -> Verdict:
         """Look at the pool; say which calls of this process have to end."""
         verdict = Verdict()
-        starving = threads.idle() == 0
+        starving = self._starves(threads, now)
         hungry = self._measure(starving, now)
         calls = threads.calls()
+        for upstream in self.upstreams.values():
+            if self._close_window(upstream, now) and upstream.limit.limited_at:
+                upstream.limit.limited_at = 0
+                verdict.lifted.append(upstream)
         self._reclaim(calls, threads, now, starving, hungry, verdict)
         for upstream in self.upstreams.values():
-            self._close_window(upstream, now)
             self._hold(upstream, calls, threads, now, verdict)
             self._see_bulk(upstream, threads, now)
         verdict.ended = [call for call in dict.fromkeys(verdict.ended) if call.mine]
         return verdict
+
+    def _starves(self, threads: Threads, now: float) -> bool:
+        """Return whether requests wait for a thread, and none is idle.
+
+        A router that opens no more connections than there are threads has them wait where it cannot
+        be seen; so a pool of which no thread was idle for as long as a call may be silent starves,
+        too. Not one of a single thread, which is never idle while it works.
+        """
+        pool = self.pool
+        idle = threads.idle() > 0
+        if idle or now - pool.sampled_at > GAP:
+            pool.idle_at = now
+        if idle:
+            return False
+        return threads.queued() or (threads.count > 1 and now - pool.idle_at > READ_TIMEOUT)
 
     def _measure(self, starving: bool, now: float) -> bool:
         pool = self.pool
@@ -333,13 +356,18 @@ class Rule:
             limit.bulk_until = 0
 
     @staticmethod
-    def _close_window(upstream: Upstream, now: float) -> None:
+    def _close_window(upstream: Upstream, now: float) -> bool:
+        """Close a window of the history that is over. Return whether it was the first: what was
+        limited by what was guessed is not limited by what is known.
+        """
         history, limit = upstream.history, upstream.limit
         if not history.closes:
             history.closes = now + 1.0
-        if now < history.closes or history.count < 5:
-            return
+        known = history.usual > 0
+        if now < history.closes or history.count < (5 if known else 1):
+            return False
         restrained = bool(limit.limited_at) or limit.bulk_until > now
         history.skip = history.skip + 1 if restrained else 0
         # what is seen while it is limited teaches four times slower
-        history.close(now, counts=history.skip % FROZEN == 0)
+        history.close(now, counts=not known or history.skip % FROZEN == 0)
+        return not known and history.usual > 0

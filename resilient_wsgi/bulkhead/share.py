@@ -41,7 +41,8 @@ class FairShare:
         pool = Pool([0.0] * Pool.SIZE) if alone else Pool(board.pool)
         self.rule = Rule(pool, options.share, options.slow_call)
         self.rule.upstreams = self._upstreams.known
-        self._rows = Rows(board, row, self._upstreams.known, threads, alone=alone)
+        queued = server.connections.queued()
+        self._rows = Rows(board, row, self._upstreams.known, threads, queued, alone=alone)
         self.gate = Gate(
             board, self._upstreams, self._rows, self.rule, self._lifted, report=self._report
         )

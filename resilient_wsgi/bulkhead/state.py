@@ -61,10 +61,11 @@ class Pool(State):
     SIZE = 8
     level = Number(0)  # how many times the number of stuck calls that is tolerated was halved
     stepped_at = Number(1)
-    pressure = Number(2)  # from 0 to 1: for what part of the last second no thread was idle
+    pressure = Number(2)  # from 0 to 1: for what part of the last second requests waited
     sampled_at = Number(3)
     hungry_at = Number(4)
     calm_at = Number(5)
+    idle_at = Number(6)  # when a thread was last seen idle
 
 
 class Limit(State):

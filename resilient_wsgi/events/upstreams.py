@@ -34,9 +34,7 @@ class UpstreamLimited(Event):
     def _phrases(self) -> Words:
         return {
             "limited": "would have limited (dry run)" if self.dry_run else "limited",
-            "usually": f"usually {self.usual:.2g} s"
-            if self.usual
-            else "what is usual is not known",
+            "usually": f"usually {self.usual:.2g} s" if self.usual else "unknown until now",
         }
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
+from ..host import sockets
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -68,6 +70,13 @@ class Connections:
     def listening(self) -> Tuple[int, ...]:
         """Return the listening descriptors of this server."""
         return ()
+
+    def queued(self) -> Callable[[], bool]:
+        """Return a function that tells, in about a microsecond, whether requests wait for a thread
+        of this process, and is for one thread; True where that cannot be known.
+        """
+        listening = self.listening()
+        return sockets.waiting(listening) if listening else lambda: True
 
     def client_fd(self, _environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the connection that a request came on, None if it is unknown."""

@@ -247,6 +247,13 @@ class _Connections(Connections):
         """Return the listening descriptors of this process."""
         return self._listening.get()
 
+    def queued(self) -> Callable[[], bool]:
+        """Look into the queue of gthread's pool, too: it accepts more than it has threads."""
+        in_kernel = super().queued()
+        pool = getattr(_worker(), "tpool", None)
+        handed_over = getattr(getattr(pool, "_work_queue", None), "qsize", lambda: 0)
+        return lambda: handed_over() > 0 or in_kernel()
+
     def client_fd(self, environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the client's connection."""
         sock = environ.get("gunicorn.socket")

