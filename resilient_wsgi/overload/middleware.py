@@ -149,6 +149,8 @@ class QueueMiddleware(Gate):
                 shed = self._look(environ, queue, number, now)
             elif header is not None and header in environ:
                 shed = self._look_at_header(environ, self._now())
+            if shed is not None and not self._reports:
+                self._server.connections.close_promptly(environ)
         except Exception as error:
             _guard.report(error)
         return None if shed is None or self._reports else self._refuse(shed, start_response)

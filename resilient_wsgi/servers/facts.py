@@ -94,6 +94,11 @@ class Connections:
         """
         return False
 
+    def close_promptly(self, _environ: WSGIEnvironment) -> None:
+        """Have the server close the connection of a request right after its answer, where it would
+        wait for the client to close it first.
+        """
+
     def hides_hang_ups(self) -> bool:
         """Return whether, in this worker, surely no client can be seen to hang up."""
         return self.all_clients_may_half_close()

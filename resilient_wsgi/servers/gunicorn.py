@@ -229,10 +229,8 @@ class _Harakiri(Harakiri):
 
     def kills_after(self) -> Optional[float]:
         """Return `timeout` in a sync worker, which notifies the arbiter only between requests."""
-        worker = _worker() if self._server.identity().role == WORKER else None
-        if worker is None or not any(each.__module__ == SYNC for each in type(worker).__mro__):
-            return None
-        return float(worker.cfg.timeout) or None
+        worker = _sync_worker(self._server)
+        return None if worker is None else float(worker.cfg.timeout) or None
 
 
 class _Connections(Connections):
@@ -242,6 +240,7 @@ class _Connections(Connections):
         self._server = server
         self._listening = PerProcess(sockets.listening_descriptors)
         self._http_over_tcp: Optional[bool] = None  # whether a worker listens to that alone
+        self._closes: Optional[bool] = None  # whether it closes each connection: a sync worker does
 
     def listening(self) -> Tuple[int, ...]:
         """Return the listening descriptors of this process."""
@@ -278,6 +277,32 @@ class _Connections(Connections):
         except TypeError:  # gevent's, eventlet's
             family = sock.family
         return bool(family != socket.AF_UNIX)
+
+    def close_promptly(self, environ: WSGIEnvironment) -> None:
+        """Have a sync worker not wait for the client to close the connection of a request without a
+        body. It does so after each answer, for up to 2 s, so that a client that still sends is not
+        cut off (util.py, close_graceful). Workers that shed many would mostly wait, and the longer,
+        the busier their clients are.
+        """
+        if self._closes is None:
+            self._closes = _sync_worker(self._server) is not None
+        sock = environ.get("gunicorn.socket")
+        # a shutdown of TLS would end the answer, too
+        if self._closes and type(sock) is socket.socket and not _has_body(environ):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
+
+
+def _has_body(environ: WSGIEnvironment) -> bool:
+    length = environ.get("CONTENT_LENGTH")
+    return length not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def _sync_worker(server: GunicornServer) -> Any:
+    """Return gunicorn's worker if this is a sync one, else None."""
+    worker = _worker() if server.identity().role == WORKER else None
+    sync = worker is not None and any(each.__module__ == SYNC for each in type(worker).__mro__)
+    return worker if sync else None
 
 
 def _after_load(callback: Callback) -> None:

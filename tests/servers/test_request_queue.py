@@ -59,6 +59,23 @@ def test_a_request_that_waited_too_long_is_shed_only_while_there_is_a_queue(name
         server.wait_for_log("overloaded: requests that wait longer than 1.00 s are answered 503")
 
 
+def test_a_client_that_keeps_its_connection_after_a_503_does_not_hold_a_sync_worker():
+    """gunicorn waits up to 2 s for a client to close its end."""
+    with server_of("gunicorn", SHED) as server:
+        for _ in range(3):
+            assert status(ask(server, 0)) == "200"
+            time.sleep(0.01)
+        busy = ask(server, 0, "/sleep/0.5")
+        time.sleep(0.1)
+        late, behind = ask(server, 100), ask(server, 0)
+        assert status(busy) == "200"
+        answered = time.monotonic()
+        assert late.recv(100).split()[1] == b"503"
+        assert status(behind) == "200"
+        assert time.monotonic() - answered < 1
+        late.close()
+
+
 @pytest.mark.parametrize("preload", [[], ["--preload"]])
 def test_under_gunicorn_on_both_kinds_of_socket_only_clients_of_the_unix_one_are_taken_for_gone(
     preload,
