@@ -1,5 +1,6 @@
-"""Show the true depth of each listen queue of a running instance, its processes, and the requests
-that have run for a second, with what they wait for.
+"""Show the true depth of each listen queue of a running instance, what is known of the waits there
+and which requests are shed, its processes, and the requests that have run for a second, with what
+they wait for.
 
 Works from outside, by the pid of the master, on UNIX sockets too. Needs the right to read the
 instance's /proc/PID/fd (the same user, or root) and to be in its network namespace.
@@ -18,6 +19,7 @@ from ..core.text import printable
 from ..errors import Unavailable
 from ..host import procfs, sockets
 from ..host.sockets import Listener
+from ..overload.seen import Seen
 from ..settings.options import Backlog
 from ..shm.snapshot import NotAScoreboard, Snapshot
 from . import target
@@ -43,6 +45,13 @@ JSON = {
     "limited[].refused": "calls since then",
     "limited[].ended": "",
     "limited[].by_operator": "true: by `resilient-wsgi limit`",
+    "overload.picked_up": "requests picked up since the start; null if nothing is known of waits",
+    "overload.tolerated": "seconds of waiting after which clients hang up before they have their "
+    "answer, null if not known",
+    "overload.limit": "seconds of waiting after which requests are shed now, null if none are",
+    "overload.shed": "in this overload",
+    "overload.shed_ever": "since the start",
+    "overload.oldest": "seconds that the first request in the queue has waited",
     "processes[].pid": "the master comes first",
     "processes[].state": "R, S, D, Z or T, as in proc(5)",
     "processes[].threads": "",
@@ -88,19 +97,33 @@ def run(arguments: argparse.Namespace) -> int:
     allowed = sockets.somaxconn()
     running = requests(pid)
     limited = _limited(pid)
+    seen = overload(pid, sum(queue.depth for queue in queues))
     report = {
         "pid": pid,
         "somaxconn": allowed,
         "listen_queues": [queue._asdict() for queue in queues],
         "masters_own": [queue._asdict() for queue in own],
         "limited": limited,
+        "overload": asdict(seen),
         "processes": [asdict(process) for process in processes],
         "requests": running,
     }
-    lines = [*render(pid, queues, processes, allowed, own), *map(_in_words, limited)]
-    lines += request_lines(running)
+    lines = [
+        *render(pid, queues, processes, allowed, own, seen.lines()),
+        *map(_in_words, limited),
+        *request_lines(running),
+    ]
     answer(arguments, report, lines)
     return 1 if any(queue.depth >= queue.limit for queue in queues) else 0
+
+
+def overload(pid: int, waiting: int) -> Seen:
+    """Return what an instance of ours knows of its listen queue, in which so many wait."""
+    from ..shm.snapshot import NotAScoreboard, Snapshot
+
+    with suppress(Unavailable, OSError, NotAScoreboard), Snapshot.of_process(pid) as snapshot:
+        return Seen.of(snapshot, waiting, time.monotonic())
+    return Seen()
 
 
 def requests(pid: int) -> List[Dict[str, Any]]:
@@ -184,6 +207,7 @@ def render(
     processes: List[Process],
     allowed: int,
     own: Sequence[Listener] = (),
+    overload: Sequence[str] = (),
 ) -> List[str]:
     """Return the lines for a terminal; `own` are listeners of the master that have nothing to do
     with requests.
@@ -203,6 +227,7 @@ def render(
         lines.append(
             "none that can be seen from here (another network namespace? nsenter -t PID -n)"
         )
+    lines += ["", *overload] if overload else []
     lines += ["", f"{'pid':>8}  state  threads  command"]
     lines += [f"{p.pid:>8}  {p.state:<5}  {p.threads:>7}  {p.command}" for p in processes]
     return lines

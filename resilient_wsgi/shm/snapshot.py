@@ -19,6 +19,8 @@ from .layout import (
     NAME,
     NAME_BYTES,
     NAMES,
+    QUEUE_BYTES,
+    QUEUE_ROW_BYTES,
     ROW_BYTES,
     START,
     THREAD_BYTES,
@@ -196,9 +198,16 @@ class Snapshot:
         data, _ = self._settled(at, DUMP_BLOCK_BYTES, lambda _: True)
         return Dump.read(data, 0)
 
+    def queue(self) -> memoryview[float]:
+        """Return what is known of the listen queue, as doubles (overload.state says which); read
+        now. Two of them may be of different moments.
+        """
+        start, end = self._geometry.queue_at, self._geometry.names_at
+        return memoryview(self._read(start, end - start)).cast("d")
+
     def copy_to(self, memory: mmap, geometry: Geometry) -> None:
-        """Copy the rows by number, with what their threads did and their counters, into the memory
-        of another scoreboard.
+        """Copy the rows by number, with what their threads did and their counters, and what is
+        known of the listen queue, into the memory of another scoreboard.
         """
         mine, names = self._geometry, Header.COUNTER_NAMES_AT
         memory[names:HEADER_BYTES] = self._read(names, HEADER_BYTES - names)
@@ -219,6 +228,15 @@ class Snapshot:
             ):  # fmt: skip
                 at = to + n * step_to
                 memory[at : at + size] = self._read(start + n * step, size)
+        self._copy_queue_to(memory, geometry.queue_at)
+
+    def _copy_queue_to(self, memory: mmap, at: int) -> None:
+        queue = self.queue()
+        rows = QUEUE_BYTES // queue.itemsize
+        memory[at : at + QUEUE_BYTES] = queue[:rows].tobytes()
+        # only the sum of what the rows have counted matters: there may be fewer of them now
+        picked = sum(queue[rows :: QUEUE_ROW_BYTES // queue.itemsize])
+        struct.pack_into("=d", memory, at + QUEUE_BYTES, picked)
 
     def _settled(self, at: int, size: int, settled: Callable[[bytes], bool]) -> Tuple[bytes, bool]:
         """Return a part of the file, and whether nothing of it was being written meanwhile."""

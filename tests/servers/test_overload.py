@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.measuring import load
-from lab.processes import Server
+from lab.processes import Server, wait_until
+from resilient_wsgi.overload.seen import Seen
 from resilient_wsgi.shm import instance
+from resilient_wsgi.shm.snapshot import Snapshot
 from tests.servers.requests_common import COMMON, HOOKS, ROOT, running, variables
 from tests.servers.test_request_queue import APP, OnUnixSocket, WithGunicorn, path_of
 
@@ -127,6 +129,29 @@ def test_a_worker_that_replaces_a_killed_one_sheds_at_once():
         assert counts["200"] >= 60, counts  # of 120
         assert counts["503"] >= 60, counts
         assert counts.get(load.NO_ANSWER, 0) <= 20, counts
+
+
+def seen(pid):
+    """Return what an instance knows of its listen queue."""
+    with Snapshot.of_process(pid) as snapshot:
+        return Seen.of(snapshot, 0, time.monotonic())
+
+
+def test_what_was_learned_outlives_a_reload():
+    with OnUnix("uwsgi") as served:
+        served.overload(100, patience=1.0, seconds=6)
+        before = seen(served.server.pid)
+        assert before.tolerated > 0.5
+        assert before.shed_ever > 50
+        assert wait_until(served.server.heeds_signals, 10)
+        old = set(served.server.workers())
+        served.server.signal(signal.SIGHUP)
+        assert wait_until(lambda: not old.intersection(served.server.workers()), 20)
+        served.server.wait_for_log("spawned uWSGI worker 2", count=2)
+        assert load.get(served.path, WORK).good
+        after = seen(served.server.pid)
+        assert after.tolerated == pytest.approx(before.tolerated, rel=0.1)
+        assert after.picked_up > before.picked_up
 
 
 def test_after_a_stall_of_all_workers_the_service_is_back():

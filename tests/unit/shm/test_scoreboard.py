@@ -24,6 +24,7 @@ from resilient_wsgi.shm.layout import (  # fmt: skip
     DUMP_BLOCK_BYTES,
     NAME,
     NAMES,
+    QUEUE_BYTES,
     ROW_BYTES,
     THREAD_BYTES,
     Geometry,
@@ -450,7 +451,12 @@ def test_a_reload_keeps_whether_it_has_served_the_counters_and_what_killed_worke
     row.count(board.counter("RequestSlow"))
     begin(row.threads[2])
     row.write_stacks("stacks", 128.5)
+    board.queue[0] = 1.75
+    rows = QUEUE_BYTES // 8
+    board.queue[rows], board.queue[rows + 8] = 40.0, 2.0
     again = master(again=True, workers=3, threads=8)
+    assert again.queue[0] == 1.75
+    assert sum(again.queue[rows::8]) == 42.0
     head = again.header
     assert (head.ever_served, head.failed_loads) == (1, 2)
     assert (head.served, head.ending, head.draining) == (0, 0, 0.0)
