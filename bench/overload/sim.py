@@ -97,7 +97,8 @@ class Learned(SkipGone):
     def __init__(self, sim: Sim) -> None:
         super().__init__(sim)
         state = State(memoryview(array("d", bytes(bytes_for(1)))), 1)
-        self.queue = Queue(state, lambda: len(sim.queue), lambda: bool(sim.queue))
+        room = sim.s["limit"]
+        self.queue = Queue(state, lambda: len(sim.queue), lambda: bool(sim.queue), room)
         self.credit = 20 * SHED_SHARE
         self.number = 0
 

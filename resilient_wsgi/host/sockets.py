@@ -79,18 +79,31 @@ def queue_depth(fds: Iterable[int]) -> Optional[int]:
 
     Costs one question to the kernel for each family that is among them, of some microseconds.
     """
+    found = _queues(fds)
+    return None if found is None else sum(each.depth for each in found)
+
+
+def least_room(fds: Iterable[int]) -> Optional[int]:
+    """Return for how many connections there is room in the shortest queue of these listening
+    descriptors, None if that cannot be known.
+    """
+    found = _queues(fds)
+    return min(each.limit for each in found) if found else None
+
+
+def _queues(fds: Iterable[int]) -> Optional[List[Listener]]:
     try:
         wanted = {os.fstat(fd).st_ino for fd in fds}
     except OSError:
         return None
-    depth = 0
+    found: List[Listener] = []
     for family in FAMILIES:
         if not wanted:
             break
         known = _listeners(family)
-        depth += sum(known[inode].depth for inode in wanted & set(known))
+        found += [known[inode] for inode in wanted & set(known)]
         wanted -= set(known)
-    return None if wanted else depth
+    return None if wanted else found
 
 
 def waiting(fds: Iterable[int]) -> Callable[[], bool]:

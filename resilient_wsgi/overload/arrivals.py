@@ -25,8 +25,9 @@ from .state import ARRIVED_AT, DEPTH, SAMPLED, SAMPLES, TIMES_AT, WRITTEN, State
 # between two samples: with 1 s, clients that give up after 1 s would be answered in vain
 TICK = 0.1
 # All threads may be busy for so long without a pick-up; beyond, the instance is taken to have been
-# idle
+# idle, unless more wait than may have been picked up without being counted (as static files are)
 LONGEST_GAP = 5.0
+UNCOUNTED = 8
 
 
 class Arrivals:
@@ -60,10 +61,18 @@ class Arrivals:
 
     def _sample(self, now: float, before: float, depth: int) -> None:
         cells, picked = self._cells, self._state.picked()
-        if now - before > TICK and (not cells[DEPTH] or now - before > LONGEST_GAP):
+        if now - before > TICK and self._was_idle(now - before, picked - 1, depth + 1):
             self._append(now - TICK, picked - 1)  # nobody came until just now
         self._append(now, picked + depth)
         cells[DEPTH] = depth
+
+    def _was_idle(self, gap: float, picked: float, depth: int) -> bool:
+        """Return whether the queue was empty in the time without a sample that ends now; if not,
+        all threads were busy, or stopped.
+        """
+        cells = self._cells
+        left = cells[ARRIVED_AT + (int(cells[WRITTEN]) - 1) % SAMPLES] - picked
+        return left <= 0 or (gap > LONGEST_GAP and (left <= UNCOUNTED or left > depth))
 
     def _append(self, now: float, arrived: float) -> None:
         cells = self._cells

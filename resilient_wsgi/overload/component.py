@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from ..component import Component, Context, Layer
@@ -140,4 +141,5 @@ class Overload(Component[settings.Overload]):
             State(board.queue, board.geometry.rows, row.index),
             lambda: sockets.queue_depth(listening) or 0,
             sockets.waiting(listening),
+            sockets.least_room(listening) or math.inf,
         )

@@ -21,10 +21,16 @@ class Queue:
 
     __slots__ = ("arrivals", "calm_until", "state", "tolerance")
 
-    def __init__(self, state: State, depth: Callable[[], int], waiting: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        state: State,
+        depth: Callable[[], int],
+        waiting: Callable[[], bool],
+        room: float = math.inf,
+    ) -> None:
         self.state = state
         self.arrivals = Arrivals(state, depth, waiting)
-        self.tolerance = Tolerance(state, self.arrivals)
+        self.tolerance = Tolerance(state, self.arrivals, room)
         self.calm_until = -math.inf
 
     def picked_up(self, now: float) -> float:

@@ -60,6 +60,10 @@ RECENT_SECONDS, RECENT_PICKED = 2.0, 40.0
 USUAL_SECONDS = 60.0
 # of what is tolerated, allowed in an overload; at its beginning all of it is
 KEEP = 1 / 3
+# Of the room in the listen queue, used at most in an overload. Where it is full, TCP drops parts of
+# connections: clients wait for repetitions, of up to seconds, and workers for requests that were
+# dropped (uWSGI's socket-timeout, 4 s). So there has to be room for a stop of all workers, too
+USED = 1 / 4
 # what is thought to be tolerated doubles in this time: while requests are shed, which is how a new,
 # longer patience is found; and else
 PROBE_SECONDS = 120.0
@@ -73,12 +77,16 @@ SHARES = ((PICKED, DEAD), (SERVED, VAIN), (WORK, WORK_VAIN))
 
 
 class Tolerance:
-    """Learns, and sets the limit of the instance."""
+    """Learns, and sets the limit of the instance.
 
-    def __init__(self, state: State, arrivals: Arrivals) -> None:
+    `room` is for how many there is room in the listen queue.
+    """
+
+    def __init__(self, state: State, arrivals: Arrivals, room: float = math.inf) -> None:
         self._state = state
         self._cells = state.cells
         self._arrivals = arrivals
+        self._room = room
 
     def picked(self, waited: float, *, dead: bool) -> None:
         """Note a request that was picked up, and whether its client was gone by then."""
@@ -130,10 +138,19 @@ class Tolerance:
         if limit:
             # from all of it to what is kept, in the time that is tolerated
             share = max(KEEP, 1 - (1 - KEEP) * (now - cells[BEGAN]) / tolerated)
-            limit = tolerated * share if now - cells[BUSY] < QUIET else 0.0
+            limit = min(tolerated * share, self._fits(now)) if now - cells[BUSY] < QUIET else 0.0
         if tolerated > LONGEST:
             tolerated = limit = 0.0
         cells[TOLERATED], cells[LIMIT] = tolerated, limit
+
+    def _fits(self, now: float) -> float:
+        """Return the wait from which on requests have to go, so that the rest fits into the part of
+        the room that may be used.
+        """
+        more = self._cells[DEPTH] - USED * self._room
+        if more <= 0:
+            return math.inf
+        return max(KEEP * FLOOR, self._arrivals.waited(self._state.picked() + more, now))
 
     def _learn(self, passed: float) -> None:
         cells = self._cells

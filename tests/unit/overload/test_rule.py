@@ -27,11 +27,11 @@ def memory(rows=1):
 class Line:
     """A listen queue, first come, first served, and the queue as the library sees it."""
 
-    def __init__(self, state=None):
+    def __init__(self, state=None, room=math.inf):
         self.waits = []
         self.asked = 0
         self.state = state or State(memory(), 1)
-        self.queue = Queue(self.state, self.depth, lambda: bool(self.waits))
+        self.queue = Queue(self.state, self.depth, lambda: bool(self.waits), room)
 
     def depth(self):
         self.asked += 1
@@ -102,6 +102,27 @@ def test_a_time_in_which_all_were_busy_is_one_in_which_requests_arrived_evenly()
     line.arrive(NOW + 1, 40)
     for _ in range(5):
         line.pick(NOW + LONGEST_GAP + 1)
+    assert line.pick(NOW + LONGEST_GAP + 1)[1] <= TICK + 1e-9
+
+
+def test_after_a_stop_of_all_workers_it_is_known_who_has_waited_for_it():
+    """Too many wait to have been picked up without being counted, as static files are."""
+    line = Line()
+    for n in range(10):
+        line.arrive(NOW + n / 10, 20)
+        line.pick(NOW + n / 10)
+    later = NOW + 10 * LONGEST_GAP
+    for n in range(100):
+        real, known = line.pick(later + n / 1000)
+        assert known == pytest.approx(real, abs=2 * TICK)
+
+
+def test_requests_that_were_picked_up_without_being_counted_do_not_make_others_look_old():
+    line = Line()
+    line.arrive(NOW, 40)
+    line.pick(NOW)
+    del line.waits[:]
+    line.arrive(NOW + LONGEST_GAP + 1, 30)
     assert line.pick(NOW + LONGEST_GAP + 1)[1] <= TICK + 1e-9
 
 
@@ -267,6 +288,17 @@ def test_in_an_overload_the_capacity_is_used(name, least):
 )
 def test_nobody_is_shed_who_need_not_be(name):
     assert result(name)[2] <= 0.1
+
+
+def test_in_an_overload_a_listen_queue_is_not_allowed_to_be_full():
+    line = Line(room=100)
+    line.state.cells[cells.TOLERATED] = 4.0
+    now = NOW
+    while len(line.waits) < 100:  # they come twice as fast as they are picked up
+        now += 0.1
+        line.arrive(now, 2)
+        line.pick(now)
+    assert line.queue.limit == pytest.approx(12.5 * 0.1, abs=0.3)  # the latest 25
 
 
 def test_the_queue_of_a_process_without_a_limit_sheds_nobody():
