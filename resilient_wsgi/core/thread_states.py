@@ -17,7 +17,7 @@ import os
 import sys
 import sysconfig
 import threading
-from ctypes import PyDLL, c_char_p, c_long, c_ulong, c_void_p, py_object, sizeof
+from ctypes import PyDLL, c_char_p, c_int64, c_long, c_ulong, c_void_p, py_object, sizeof
 from typing import Any, FrozenSet, Iterator, List, Optional
 
 WORD = sizeof(c_void_p)
@@ -32,6 +32,7 @@ _PROTOTYPES = {
     "PyInterpreterState_ThreadHead": (c_void_p, (c_void_p,)),
     "PyInterpreterState_Main": (c_void_p, ()),
     "PyInterpreterState_Get": (c_void_p, ()),
+    "PyInterpreterState_GetID": (c_int64, (c_void_p,)),
     "PyInterpreterState_GetDict": (c_void_p, (c_void_p,)),
     "PyThreadState_Next": (c_void_p, (c_void_p,)),
     "PyThreadState_Get": (c_void_p, ()),
@@ -132,6 +133,10 @@ class ThreadStates:
         each.
         """
         return bool(self._api.PyInterpreterState_Get() == self._api.PyInterpreterState_Main())
+
+    def interpreter_number(self) -> int:
+        """Return the number of the interpreter that asks: 0 for the first of the process."""
+        return int(self._api.PyInterpreterState_GetID(self._api.PyInterpreterState_Get()))
 
     def note(self, what: bytes) -> None:
         """Note the pid of this process under a name, for the library's copies in all other

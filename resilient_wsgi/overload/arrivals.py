@@ -71,8 +71,10 @@ class Arrivals:
         all threads were busy, or stopped.
         """
         cells = self._cells
+        if not cells[DEPTH]:
+            return True
         left = cells[ARRIVED_AT + (int(cells[WRITTEN]) - 1) % SAMPLES] - picked
-        return left <= 0 or (gap > LONGEST_GAP and (left <= UNCOUNTED or left > depth))
+        return gap > LONGEST_GAP and (left <= UNCOUNTED or left > depth)
 
     def _append(self, now: float, arrived: float) -> None:
         cells = self._cells

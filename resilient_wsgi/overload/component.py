@@ -126,7 +126,7 @@ class Overload(Component[settings.Overload]):
         from ..host import sockets
         from ..shm.scoreboard import Scoreboard
         from .queue import Queue
-        from .state import State
+        from .state import ROW_CELLS, State
 
         server = self.context.server
         listening: Tuple[int, ...] = server.connections.listening()
@@ -137,8 +137,14 @@ class Overload(Component[settings.Overload]):
         if row is None:
             msg = "no row of the scoreboard is free"
             raise Unavailable(msg)
+        interpreter = server.interpreter_number()
+        if interpreter >= ROW_CELLS:
+            msg = f"this worker has more than {ROW_CELLS} interpreters"
+            raise Unavailable(msg)
+        state = State(board.queue, board.geometry.rows, row.index, interpreter)
+        state.join(interpreter)
         return Queue(
-            State(board.queue, board.geometry.rows, row.index),
+            state,
             lambda: sockets.queue_depth(listening) or 0,
             sockets.waiting(listening),
             sockets.least_room(listening) or math.inf,

@@ -4,7 +4,8 @@ they share.
 Cells are doubles, which are stored in one step. Most have several writers and no lock: a process
 that is killed leaves nothing half done, and of two that add to a count at the same moment one may
 be lost, which moves a share by nothing. How many requests were picked up has to be right, so each
-row of the scoreboard counts for itself, in a cache line of its own.
+row of the scoreboard counts for itself, in a cache line of its own; where a worker has several
+interpreters, as one for each mounted app, in a cell for each.
 
 Memory that nobody has written yet is all zeros, so 0 means "not known" and "none".
 """
@@ -40,6 +41,7 @@ DEPTH = 7  # and how long it was
 WRITTEN = 8  # samples, of which the last SAMPLES are kept
 CONTROLLED = 9  # when the limit was last set
 SHED, FIRST_SHED, LAST_SHED = 10, 11, 12  # in this overload: how many, and when
+INTERPRETERS = 13  # how many a worker has that count, 0 for one
 RECENT_AT = 32
 USUAL_AT = RECENT_AT + BINS * KINDS
 TIMES_AT = USUAL_AT + BINS * KINDS
@@ -53,12 +55,15 @@ ROW_CELLS = 8
 class State:
     """The cells of an instance, and the row in which this process counts."""
 
-    __slots__ = ("cells", "counts", "place", "rows")
+    __slots__ = ("_all", "_first", "cells", "counts", "place")
 
-    def __init__(self, cells: memoryview[float], rows: int, row: int = 0) -> None:
+    def __init__(
+        self, cells: memoryview[float], rows: int, row: int = 0, interpreter: int = 0
+    ) -> None:
         self.cells = cells
-        self.rows = cells[ROWS_AT : ROWS_AT + rows * ROW_CELLS : ROW_CELLS]
-        self.place = ROWS_AT + row * ROW_CELLS
+        self._all = cells[ROWS_AT : ROWS_AT + rows * ROW_CELLS]
+        self._first = self._all[::ROW_CELLS]
+        self.place = ROWS_AT + row * ROW_CELLS + interpreter
         # a successor goes on with the number of a killed process
         self.counts: Iterator[int] = count(int(cells[self.place]) + 1)
 
@@ -69,7 +74,12 @@ class State:
 
     def picked(self) -> float:
         """Return how many requests the instance has picked up so far."""
-        return sum(self.rows)
+        return sum(self._all if self.cells[INTERPRETERS] > 1 else self._first)
+
+    def join(self, interpreter: int) -> None:
+        """Have what this interpreter counts be read."""
+        if interpreter:
+            self.cells[INTERPRETERS] = max(self.cells[INTERPRETERS], interpreter + 1)
 
     def __repr__(self) -> str:
         return f"<State tolerated={self.cells[TOLERATED]:.2f} limit={self.cells[LIMIT]:.2f}>"

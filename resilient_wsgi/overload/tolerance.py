@@ -132,7 +132,7 @@ class Tolerance:
         head = self._arrivals.waited(next_one, now) if cells[DEPTH] else 0.0
         if not limit and head > tolerated:
             cells[BEGAN], limit = now, tolerated
-        if head > KEEP / 2 * tolerated:
+        if head > KEEP / 2 * tolerated or cells[DEPTH] > USED / 2 * self._room:
             cells[BUSY] = now
         tolerated *= 2 ** (max(0.0, passed) / (PROBE_SECONDS if limit else FORGET_SECONDS))
         if limit:

@@ -164,6 +164,10 @@ class Server:
         """
         return True
 
+    def interpreter_number(self) -> int:
+        """Return the number of this interpreter among those of its process, 0 for the first."""
+        return 0
+
     def forked_by_app(self) -> bool:
         """Return whether the app forked this process from one of the server's, which itself knows
         nothing of it.

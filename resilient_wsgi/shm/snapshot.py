@@ -20,7 +20,6 @@ from .layout import (
     NAME_BYTES,
     NAMES,
     QUEUE_BYTES,
-    QUEUE_ROW_BYTES,
     ROW_BYTES,
     START,
     THREAD_BYTES,
@@ -235,7 +234,7 @@ class Snapshot:
         rows = QUEUE_BYTES // queue.itemsize
         memory[at : at + QUEUE_BYTES] = queue[:rows].tobytes()
         # only the sum of what the rows have counted matters: there may be fewer of them now
-        picked = sum(queue[rows :: QUEUE_ROW_BYTES // queue.itemsize])
+        picked = sum(queue[rows:])
         struct.pack_into("=d", memory, at + QUEUE_BYTES, picked)
 
     def _settled(self, at: int, size: int, settled: Callable[[bytes], bool]) -> Tuple[bytes, bool]:

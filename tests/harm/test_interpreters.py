@@ -9,6 +9,8 @@ import urllib.request
 import pytest
 
 from lab.processes import Server, wait_until
+from resilient_wsgi.overload.seen import Seen
+from resilient_wsgi.shm.snapshot import Snapshot
 
 pytestmark = pytest.mark.servers
 
@@ -53,6 +55,25 @@ def test_of_several_interpreters_only_the_first_is_watched_and_nothing_fails_in_
         )
         server.stop()
         assert "error inside resilient_wsgi" not in server.log()
+
+
+def test_requests_of_all_interpreters_count_as_picked_up(tmp_path):
+    """Else waits would seem to be what they are not."""
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.py").write_text(APP.format(install="resilient_wsgi.install()"))
+    options = {
+        "master": True,
+        "threads": 2,
+        "pythonpath": str(tmp_path),
+        "manage-script-name": True,
+        "mount": ["/a=one:application", "/b=two:application", "/c=three:application"],
+    }
+    with Server({**options, **HOOKS}) as server:
+        for path in "aabacbacccaab" * 4:
+            assert get(server, f"/{path}/") == f"/{path}".encode()
+        with Snapshot.of_process(server.pid) as snapshot:
+            # the first request of each finds out that its worker serves
+            assert 52 - 3 <= Seen.of(snapshot, 0, 0.0).picked_up <= 52
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -143,6 +143,13 @@ class UwsgiServer(Server):
         except Exception:  # then nothing distinguishes one interpreter from another
             return True
 
+    def interpreter_number(self) -> int:
+        """Return the number of this interpreter: each mounted app has one of its own."""
+        try:
+            return frames.state.thread_states().interpreter_number()
+        except Exception:  # likewise
+            return 0
+
     def forked_by_app(self) -> bool:
         """Return whether this process is neither the master nor its child; without a master,
         whether it is no worker.
