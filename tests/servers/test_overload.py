@@ -62,7 +62,7 @@ def test_an_overload_is_met_without_any_setting(name):
     with OnUnix(name) as served:
         last = served.overload(100, patience=1.0, seconds=8)
         counts = load.by_status(last)
-        assert counts["200"] >= 50, counts  # of 80 that it can
+        assert counts["200"] >= 40, counts  # of 80 that it can on a machine of its own
         assert counts["503"] >= 50, counts
         assert counts.get(load.NO_ANSWER, 0) <= 8, counts
         served.server.wait_for_log(BEGAN)
