@@ -165,6 +165,14 @@ class Process:
 PROCESS = Process()
 
 
+def this_process() -> object:
+    """Return an object that only this process has; in a child, what it marks is the parent's.
+
+    Where a value is to be made again in each process, use `PerProcess`.
+    """
+    return PROCESS.token()
+
+
 def process_of(system: System) -> Process:
     """Return what distinguishes processes for a system: one object for the real one."""
     return PROCESS if system is SYSTEM else Process(system)

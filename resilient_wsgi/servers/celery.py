@@ -38,6 +38,7 @@ class CeleryServer(PlainServer):
         from billiard import current_process
         from celery import current_task, signals
 
+        # pids, not `PerProcess`: a child has to know whether its parent worked already
         self._main, self._worker = system.getpid(), 0
         if POOL_CHILD in current_process().name:  # imported after the fork, or where there is none
             self._main, self._worker = os.getppid(), system.getpid()

@@ -94,7 +94,8 @@ class GunicornServer(PlainServer):
         self, system: System = SYSTEM, *, predecessor: Optional[PlainServer] = None
     ) -> None:
         self._folder = call_stack.folder_of(PACKAGE) or "/nowhere/"
-        # the arbiter itself imports the app with preload_app, and must not be taken for a worker
+        # pids, not `PerProcess`: who this process is follows from who its parent is. The arbiter
+        # itself imports the app with preload_app, and must not be taken for a worker
         self._arbiter = 0 if _inside_worker(self._folder) else system.getpid()
         # found out in the child of the fork, in which nothing else has run yet
         if predecessor is not None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 from typing import Optional, Tuple
 
+from ..core.system import this_process
 from . import instance
 
 
@@ -23,8 +24,9 @@ class Lease:
     """
 
     def __init__(self) -> None:
-        # the process, the name of the file, its descriptor
-        self._held: Optional[Tuple[int, str, int]] = None
+        # the process, the name of the file, its descriptor: not `PerProcess`, because a child has
+        # to find, and close, what its parent holds
+        self._held: Optional[Tuple[object, str, int]] = None
         os.register_at_fork(after_in_child=self._let_go)
 
     def acquire(self, name: str) -> bool:
@@ -32,7 +34,7 @@ class Lease:
 
         Raises `Unavailable` where the instance has no private directory.
         """
-        if self._held is not None and self._held[0] == os.getpid():
+        if self._is_mine():
             return True
         file = f"lease-{hashlib.blake2s(name.encode(), digest_size=16).hexdigest()}"
         fd = instance.directory().open(file, os.O_RDWR | os.O_CREAT)
@@ -45,15 +47,18 @@ class Lease:
         if not free:
             os.close(fd)
             return False
-        self._held = (os.getpid(), file, fd)
+        self._held = (this_process(), file, fd)
         return True
 
     def release(self) -> None:
         """Give the lease back, if this process has it."""
-        if self._held is not None and self._held[0] == os.getpid():
+        if self._held is not None and self._is_mine():
             with contextlib.suppress(Exception):  # the directory is gone
                 instance.directory(make=False).unlink(self._held[1])
         self._let_go()
+
+    def _is_mine(self) -> bool:
+        return self._held is not None and self._held[0] is this_process()
 
     def _let_go(self) -> None:
         held, self._held = self._held, None

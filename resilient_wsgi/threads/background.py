@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .. import servers
+from ..core.system import PerProcess, this_process
 from ..events import ThreadFailed, ThreadStopped, emit
 from ..servers import Identity
 from ..servers.base import MASTER, MULE, PROCESS, SPOOLER, WORKER
@@ -82,7 +82,7 @@ class Run:
     """One run of a background thread in one process."""
 
     def __init__(self, background: BackgroundThread) -> None:
-        self.pid = os.getpid()
+        self._process = this_process()
         self.background = background
         self.event = threading.Event()
         self.reason = ""
@@ -93,9 +93,13 @@ class Run:
         attributes: Any = self.thread
         attributes.resilient_wsgi_run = self
 
+    def belongs_here(self) -> bool:
+        """Return whether it was started in this process; a fork inherits it, not its thread."""
+        return self._process is this_process()
+
     def is_alive(self) -> bool:
         """Return whether it runs in this process."""
-        return self.pid == os.getpid() and self.thread.is_alive()
+        return self.belongs_here() and self.thread.is_alive()
 
     def is_current(self) -> bool:
         """Return whether it is the calling thread."""
@@ -170,7 +174,7 @@ class BackgroundThread:
         self.placement = placement
         self.on_stop = on_stop
         self.origin = origin
-        self._run: Optional[Run] = None
+        self._run: PerProcess[Run] = PerProcess(lambda: Run(self))
 
     def __repr__(self) -> str:
         return f"<background thread {self.name!r}: {self.outcome}>"
@@ -178,8 +182,7 @@ class BackgroundThread:
     @property
     def run_here(self) -> Optional[Run]:
         """Return its run in this process, None if it was not started here."""
-        run = self._run
-        return run if run is not None and run.pid == os.getpid() else None
+        return self._run.peek()
 
     @property
     def started_here(self) -> bool:
@@ -205,7 +208,8 @@ class BackgroundThread:
 
     def start(self) -> None:
         """Start it in this process."""
-        run = self._run = Run(self)
+        run = Run(self)
+        self._run.set(run)
         run.thread.start()
 
     def stop(self, reason: str = "stop() was called") -> None:

@@ -189,11 +189,12 @@ def _run_exit_functions() -> None:
 def _without_join(shutdown: Callable[[], None]) -> None:
     """Call the interpreter's own function with no thread left to wait for."""
     if hasattr(threading, "_thread_shutdown"):  # CPython 3.13: the list is in C
-        joining, _threading._thread_shutdown = _threading._thread_shutdown, _nothing
+        patches = Patches(passing=True)
+        patches.wrap(threading, "_thread_shutdown", lambda _joins: lambda: None)
         try:
             shutdown()
         finally:
-            _threading._thread_shutdown = joining
+            patches.restore()
     else:
         _threading._shutdown_locks.clear()
         shutdown()

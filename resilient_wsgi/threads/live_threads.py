@@ -6,7 +6,6 @@ ends.
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any, List, Optional, Set
 
@@ -99,7 +98,7 @@ def _runs_here(thread: threading.Thread, tasks: Optional[Set[int]]) -> bool:
         return False
     started = run_of(thread) or start_of(thread)
     if started is not None:
-        return started.pid == os.getpid()
+        return started.belongs_here()
     return tasks is None or thread.native_id is None or thread.native_id in tasks
 
 

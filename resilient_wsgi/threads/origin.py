@@ -11,6 +11,7 @@ from types import CodeType, FrameType
 from typing import Iterable, List, Optional, Sequence, Tuple
 
 from ..core import frames
+from ..core.system import this_process
 
 DEPTH = 5  # enough for an executor's two and the app's own
 _PASSED = (
@@ -25,10 +26,10 @@ class Origin:
     Recorded at each `Thread.start`; what costs time, line numbers and text, is computed on demand.
     """
 
-    __slots__ = ("_places", "pid", "time", "work")
+    __slots__ = ("_places", "_process", "time", "work")
 
     def __init__(self, frame: Optional[FrameType], *, work: bool = False) -> None:
-        self.pid = os.getpid()
+        self._process = this_process()
         self.time = time.monotonic()
         self.work = work  # a request or task has started it
         places: List[Tuple[CodeType, int]] = []
@@ -38,6 +39,10 @@ class Origin:
             places.append((frame.f_code, frame.f_lasti))
             frame = frame.f_back
             left -= 1
+
+    def belongs_here(self) -> bool:
+        """Return whether this process started the thread, not one that it was forked from."""
+        return self._process is this_process()
 
     def starter(self) -> str:
         """Return the file that started the thread: the innermost but `threading` and executors."""

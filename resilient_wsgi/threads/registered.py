@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from typing import Dict, Iterator, List, Optional, Tuple
 
@@ -148,7 +147,7 @@ registry = Registry()
 def current_run() -> Optional[Run]:
     """Return the run of the registered thread that calls this, None in any other thread."""
     run = run_of(threading.current_thread())
-    return run if run is not None and run.pid == os.getpid() else None
+    return run if run is not None and run.belongs_here() else None
 
 
 class StopEvent:
