@@ -6,7 +6,7 @@ from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
-from .uwsgi_facts import many
+from .uwsgi_facts import brief, many
 
 
 @rule(
@@ -31,7 +31,7 @@ def autoreload(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         option = config.last("py-auto-reload")
         if option and config.number("py-auto-reload"):
-            yield at(option, f"{option.name} = {option.value}: changed files reload the instance")
+            yield at(option, f"{option.name} = {brief(option)}: changed files reload the instance")
 
 
 @rule(
@@ -74,7 +74,7 @@ def reload_at_any_change(subject: Subject) -> Iterator[Evidence]:
     """Find fs-reload and fs-brutal-reload."""
     for config in subject.uwsgi:
         for option in config.all("fs-reload", "fs-brutal-reload"):
-            yield at(option, f"{option.name} = {option.value}: any change there reloads")
+            yield at(option, f"{option.name} = {brief(option)}: any change there reloads")
 
 
 @rule(
@@ -99,7 +99,7 @@ def workers_as_root(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         option = config.last("uid")
         if option and option.value.strip() in {"root", "0"}:
-            yield at(option, f"uid = {option.value}: every worker has all rights")
+            yield at(option, f"uid = {brief(option)}: every worker has all rights")
 
 
 @rule(
@@ -154,4 +154,4 @@ def address_space(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         option = config.last("limit-as")
         if option and config.number("limit-as"):
-            yield at(option, f"limit-as = {option.value} MB of address space")
+            yield at(option, f"limit-as = {brief(option)} MB of address space")

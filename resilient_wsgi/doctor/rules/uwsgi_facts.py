@@ -5,6 +5,7 @@ serve, who can connect, is the library in it.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Iterator, List, Optional, Tuple
 
 from ..read import runners
@@ -15,6 +16,8 @@ APPS = ("module", "wsgi-file", "file", "mount", "eval", "paste", "ini-paste", "i
 OTHER_LANGUAGES = ("psgi", "rack", "php-app", "php-docroot", "lua", "jvm-main-class", "mono-app")
 LOADER = "resilient_wsgi.uwsgi"
 READY = "resilient_wsgi_ready"
+LONGEST_VALUE = 60
+_COMMENT = re.compile(r"\s[;#]")
 
 
 def serves_python(config: UwsgiConfig) -> bool:
@@ -117,3 +120,9 @@ def is_before(version: Optional[Tuple[int, ...]], limit: Tuple[int, ...]) -> boo
 def is_since(version: Optional[Tuple[int, ...]], limit: Tuple[int, ...]) -> bool:
     """Return whether a version is known, and `limit` or newer."""
     return version is not None and version >= limit
+
+
+def brief(option: Option) -> str:
+    """Return a value for a message: without a comment that has become part of it, and short."""
+    value = _COMMENT.split(option.value, maxsplit=1)[0].rstrip()
+    return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."

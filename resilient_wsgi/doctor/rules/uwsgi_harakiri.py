@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import imports_library, is_before, many, only_unix, whole
+from .uwsgi_facts import brief, imports_library, is_before, many, only_unix, whole
 
 # what uWSGI installs a handler for in workers, after the app was loaded, or uses itself; SIGHUP (1)
 # is left out: it ends the worker in an orderly way
@@ -48,7 +48,7 @@ def no_harakiri(subject: Subject) -> Iterator[Evidence]:
             yield at(config, "harakiri is not set: no request is ever ended")
         elif config.number("harakiri") == 0:
             option = config.all("harakiri")[-1]
-            yield at(option, f"harakiri = {option.value}, which is off: no request is ever ended")
+            yield at(option, f"harakiri = {brief(option)}, which is off: no request is ever ended")
 
 
 @rule(
@@ -79,7 +79,7 @@ def harakiri_with_threads(subject: Subject) -> Iterator[Evidence]:
         if harakiri and config.number("harakiri") and threads > 1 and not imports_library(config):
             yield at(
                 harakiri,
-                f"harakiri = {harakiri.value} with threads = {threads}: a request that ends "
+                f"harakiri = {brief(harakiri)} with threads = {threads}: a request that ends "
                 "disarms it for the one that hangs",
             )
 
@@ -125,7 +125,7 @@ def harakiri_with_post_buffering(subject: Subject) -> Iterator[Evidence]:
             continue
         yield at(
             buffering,
-            f"post-buffering = {buffering.value} with threads = {threads} and harakiri = "
+            f"post-buffering = {brief(buffering)} with threads = {threads} and harakiri = "
             f"{config.number('harakiri')}: uploads get healthy workers killed",
             severity=Severity.ERROR if version else Severity.WARNING,
         )
@@ -161,7 +161,7 @@ def harakiri_without_post_buffering(subject: Subject) -> Iterator[Evidence]:
         ):
             yield at(
                 harakiri,
-                f"harakiri = {harakiri.value} without post-buffering: it counts the time that "
+                f"harakiri = {brief(harakiri)} without post-buffering: it counts the time that "
                 f"clients of {direct[0].address} take to send a body",
             )
 
@@ -193,7 +193,7 @@ def queue_threshold_on_unix(subject: Subject) -> Iterator[Evidence]:
         if threshold and config.number("harakiri-queue-threshold") and only_unix(config):
             yield at(
                 threshold,
-                f"harakiri-queue-threshold = {threshold.value}, and all sockets are UNIX sockets, "
+                f"harakiri-queue-threshold = {brief(threshold)}, and all sockets are UNIX sockets, "
                 "whose queue uWSGI takes for empty: harakiri never fires",
             )
 
@@ -222,7 +222,7 @@ def graceful_signal_without_timeout(subject: Subject) -> Iterator[Evidence]:
         if signal and config.number("harakiri-graceful-timeout", 0) == 0:
             yield at(
                 signal,
-                f"harakiri-graceful-signal = {signal.value}, and harakiri-graceful-timeout is 0: "
+                f"harakiri-graceful-signal = {brief(signal)}, and harakiri-graceful-timeout is 0: "
                 "the signal is never sent",
             )
 
@@ -261,7 +261,7 @@ def graceful_signal_taken(subject: Subject) -> Iterator[Evidence]:
             name = TAKEN[signal.number or 0]
             yield at(
                 signal,
-                f"harakiri-graceful-signal = {signal.value} is {name}, whose handler uWSGI sets "
+                f"harakiri-graceful-signal = {brief(signal)} is {name}, whose handler uWSGI sets "
                 "itself: the app's never runs",
             )
 
@@ -292,8 +292,8 @@ def graceful_timeout_with_own_deadlines(subject: Subject) -> Iterator[Evidence]:
             if grace and own and config.number("harakiri-graceful-timeout"):
                 yield at(
                     option,
-                    f"{option.name} = {option.value} with harakiri-graceful-timeout = "
-                    f"{grace.value}: SIGKILL follows after a second",
+                    f"{option.name} = {brief(option)} with harakiri-graceful-timeout = "
+                    f"{brief(grace)}: SIGKILL follows after a second",
                 )
 
 
@@ -379,7 +379,7 @@ def keepalive_with_harakiri(subject: Subject) -> Iterator[Evidence]:
         if keepalive and config.number("http-keepalive") and kills and config.has("http", "https"):
             yield at(
                 keepalive,
-                f"http-keepalive = {keepalive.value} with harakiri = {kills}: the client of a "
+                f"http-keepalive = {brief(keepalive)} with harakiri = {kills}: the client of a "
                 "killed worker waits on",
             )
 

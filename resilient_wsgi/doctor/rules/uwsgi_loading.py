@@ -11,6 +11,7 @@ from .uwsgi_facts import (
     APPS,
     LOADER,
     READY,
+    brief,
     hooks_accepting,
     imports_library,
     is_before,
@@ -265,7 +266,7 @@ def rpc_hook(subject: Subject) -> Iterator[Evidence]:
             if option.value.startswith("rpc:") and not is_ready_hook(option):
                 yield at(
                     option,
-                    f"{option.name} = {option.value}: the instance stops if it returns no bytes",
+                    f"{option.name} = {brief(option)}: the instance stops if it returns no bytes",
                 )
 
 
@@ -294,7 +295,7 @@ def loaded_twice(subject: Subject) -> Iterator[Evidence]:
             if name.endswith(".py") and option.value.rpartition(".")[2] == name[:-3]:
                 yield at(
                     option,
-                    f"{option.name} = {option.value}, and {file.name} = {file.value}: its code "
+                    f"{option.name} = {brief(option)}, and {file.name} = {brief(file)}: its code "
                     "runs twice",
                 )
 

@@ -6,6 +6,7 @@ from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
+from .uwsgi_facts import brief
 
 DISCONNECTS = ("ignore-sigpipe", "ignore-write-errors", "disable-write-exception")
 LOG_MASTER_BUFFER = 8192
@@ -31,7 +32,7 @@ def log_slow(subject: Subject) -> Iterator[Evidence]:
         for name in ("log-slow", "log-big"):
             option = config.last(name)
             if option and option.value and config.number(name) == 0 and not option.value.isdigit():
-                yield at(option, f"{name} = {option.value} is 0: nothing is logged")
+                yield at(option, f"{name} = {brief(option)} is 0: nothing is logged")
 
 
 @rule(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Iterator
+from typing import Iterator, List
 
 from ..model import Evidence, Severity, at, rule
+from ..read.uwsgi_options import Known
 from ..subject import Subject
 from ..uwsgi_config import Option
+from .uwsgi_facts import brief
 
 _NUMBER = re.compile(r"\s*([+-]?\d+)(.*)", re.DOTALL)
 # units that say what the number means anyway, by the kind of option
 _SECONDS = ("s", "sec", "secs", "second", "seconds")
 _MEGABYTES = ("m", "mb", "mib")
 _ELSEWHERE = ("log-slow", "log-big")  # U03
+# where 0 does not mean off, but that nothing is served, or nothing is listened for
+_NEVER_ZERO = ("processes", "listen", "buffer-size", "max-fd")
 LARGEST_BUFFER = 65535
 LONGEST_PATH = 102
 
@@ -35,29 +39,46 @@ LONGEST_PATH = 102
     sources=("uWSGI 2.0.31, core/uwsgi.c: uwsgi_opt_set_int(), uwsgi_opt_set_64bit()",),
 )
 def number_with_more(subject: Subject) -> Iterator[Evidence]:
-    """Find values of numeric options that are no plain number; a hint if the rest of the value
-    says what uWSGI reads.
+    """Find values of numeric options that are no plain number.
+
+    A word is 0, which mostly means off: a warning, and an error where 0 cannot work. What follows
+    a number without changing it is a hint, the first of each file.
     """
     for config in subject.uwsgi:
+        harmless: List[Evidence] = []
         for option in config.options:
             known = option.known
             if known and known.is_number and option.resolved and option.name not in _ELSEWHERE:
-                yield from _read_as(option, known.kind)
+                for found in _read_as(option, known):
+                    harmless += [found] if found.severity is Severity.HINT else []
+                    if found not in harmless[1:]:
+                        yield found
 
 
-def _read_as(option: Option, kind: str) -> Iterator[Evidence]:
+def _read_as(option: Option, known: Known) -> Iterator[Evidence]:
     found = _NUMBER.fullmatch(option.value)
+    number = int(found[1]) if found else None
     rest = (found[2] if found else option.value).strip()
-    if found and int(found[1]) < 0 and kind == "int":
-        yield at(option, f"{option.name} = {option.value} is negative: uWSGI exits at startup")
-    elif found and rest:
-        yield at(
-            option,
-            f"{option.name} = {option.value} is {found[1]} to uWSGI",
-            severity=Severity.HINT if _agrees(rest, kind) else None,
-        )
+    shown = f"{option.name} = {brief(option)}"
+    if number is not None and number < 0 and known.kind == "int":
+        yield at(option, f"{shown} is negative: uWSGI exits at startup")
+    elif rest and number is None:
+        yield _zero(option, known, shown)
+    elif _agrees(rest, known.kind):
+        message = f"{shown}: what follows {number} belongs to the value; uWSGI ignores it"
+        yield at(option, message, severity=Severity.HINT)
     elif rest:
-        yield at(option, f"{option.name} = {option.value} is 0 to uWSGI")
+        yield at(option, f"{shown} is {number} to uWSGI")
+
+
+def _zero(option: Option, known: Known, shown: str) -> Evidence:
+    if "immediate" in known.flags and option.value.startswith(("%(", "$(", "@(")):
+        message = (
+            f"{shown} is 0 to uWSGI, which reads {option.name} before it replaces placeholders"
+        )
+        return at(option, message, fix=f"Write the number: {option.name} = 1024.")
+    severity = Severity.ERROR if known.canonical in _NEVER_ZERO else Severity.WARNING
+    return at(option, f"{shown} is 0 to uWSGI", severity=severity)
 
 
 def _agrees(rest: str, kind: str) -> bool:
@@ -88,7 +109,7 @@ def invalid_mode(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         for option in config.all("chmod-socket", "logfile-chmod"):
             if option.certain and option.resolved and not _is_mode(option):
-                yield at(option, f"{option.name} = {option.value}: uWSGI exits at startup")
+                yield at(option, f"{option.name} = {brief(option)}: uWSGI exits at startup")
 
 
 def _is_mode(option: Option) -> bool:

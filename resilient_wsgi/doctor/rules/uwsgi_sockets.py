@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import in_container, is_public, only_unix, whole
+from .uwsgi_facts import brief, in_container, is_public, only_unix, whole
 
 SOMAXCONN = "net.core.somaxconn"
 DEFAULT_LISTEN = 100
@@ -121,7 +121,7 @@ def backlog_of_unix_sockets(subject: Subject) -> Iterator[Evidence]:
             if algorithm or option.canonical in BACKLOG_READERS:
                 yield at(
                     option,
-                    f"{option.name} = {option.value}, and all sockets are UNIX: uWSGI takes "
+                    f"{option.name} = {brief(option)}, and all sockets are UNIX: uWSGI takes "
                     "their queue for empty",
                     severity=Severity.ERROR if algorithm else Severity.WARNING,
                 )
@@ -151,7 +151,7 @@ def stats_socket(subject: Subject) -> Iterator[Evidence]:
         if option and is_public(option.value):
             yield at(
                 option,
-                f"stats = {option.value}: every host that gets through can read the variables of "
+                f"stats = {brief(option)}: every host that gets through can read the variables of "
                 "running requests",
                 severity=Severity.HINT if in_container(subject) else Severity.WARNING,
             )

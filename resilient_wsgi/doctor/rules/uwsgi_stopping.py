@@ -8,7 +8,7 @@ from ..model import Evidence, Severity, at, rule
 from ..read import runners
 from ..subject import Subject
 from .examples import PREFORK, also, without
-from .uwsgi_facts import in_container, is_before, whole
+from .uwsgi_facts import brief, in_container, is_before, whole
 
 
 @rule(
@@ -76,7 +76,7 @@ def two_meanings_of_term(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         for option in config.all("hook-master-start"):
             if "unix_signal:15" in option.value and config.on("die-on-term"):
-                yield at(option, f"{option.name} = {option.value}, with die-on-term = true")
+                yield at(option, f"{option.name} = {brief(option)}, with die-on-term = true")
 
 
 @rule(
@@ -111,7 +111,7 @@ def unbounded_stop(subject: Subject) -> Iterator[Evidence]:
         for option in config.options:
             if "gracefully_kill_them_all" in option.value:
                 how = "does not wait for requests" if old else "waits without a limit"
-                yield at(option, f"{option.name} = {option.value}: the stop {how}")
+                yield at(option, f"{option.name} = {brief(option)}: the stop {how}")
 
 
 @rule(
@@ -135,7 +135,7 @@ def mercy_for_nobody(subject: Subject) -> Iterator[Evidence]:
         if option and config.lacks("worker-reload-mercy") and config.lacks(*daemons):
             yield at(
                 option,
-                f"reload-mercy = {option.value} does nothing here: worker-reload-mercy is 60 s",
+                f"reload-mercy = {brief(option)} does nothing here: worker-reload-mercy is 60 s",
             )
 
 
@@ -195,5 +195,5 @@ def daemonized_under_supervisor(subject: Subject) -> Iterator[Evidence]:
         if option and in_container(subject):
             yield at(
                 option,
-                f"{option.name} = {option.value} in a container: its process 1 ends at once",
+                f"{option.name} = {brief(option)} in a container: its process 1 ends at once",
             )

@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import imports_library, in_container, is_before, many, whole
+from .uwsgi_facts import brief, imports_library, in_container, is_before, many, whole
 
 MIN_LIFETIME = 10  # of min-worker-lifetime
 SMALLEST_MEGABYTES = 16  # an empty Python interpreter in uWSGI has about that
@@ -71,7 +71,7 @@ def lifetime_without_mercy(subject: Subject) -> Iterator[Evidence]:
         if lifetime and config.number("max-worker-lifetime") and not imports_library(config):
             yield at(
                 lifetime,
-                f"max-worker-lifetime = {lifetime.value}: a worker whose exit hangs then is never "
+                f"max-worker-lifetime = {brief(lifetime)}: a worker whose exit hangs then is never "
                 "killed and never replaced",
             )
 
@@ -110,7 +110,7 @@ def requests_without_delta(subject: Subject) -> Iterator[Evidence]:
         ):
             yield at(
                 limit,
-                f"max-requests = {limit.value} for all {workers} workers: they are replaced at "
+                f"max-requests = {brief(limit)} for all {workers} workers: they are replaced at "
                 "about the same time",
             )
 
@@ -183,7 +183,7 @@ def lifetime_without_delta(subject: Subject) -> Iterator[Evidence]:
         ):
             yield at(
                 lifetime,
-                f"max-worker-lifetime = {lifetime.value} for all {workers} workers: they are "
+                f"max-worker-lifetime = {brief(lifetime)} for all {workers} workers: they are "
                 "replaced in the same second",
             )
 
@@ -352,7 +352,7 @@ def rss_limit_too_small(subject: Subject) -> Iterator[Evidence]:
             if option and limit is not None and 0 < limit < SMALLEST_MEGABYTES:
                 yield at(
                     option,
-                    f"{name} = {option.value} is {limit} MB, and an interpreter alone needs about "
+                    f"{name} = {brief(option)} is {limit} MB, and an interpreter alone needs about "
                     f"{SMALLEST_MEGABYTES} MB: each request costs a worker",
                 )
 

@@ -36,6 +36,15 @@ NUMBERS = [
     ("U02", ini("log-slow = true"), False),
     ("U02", ini("no-such-option = 5 things"), False),
     ("U02", ini("harakiri = 0.5"), True),
+    ("U02", ini("harakiri = 30 ; seconds", "listen = 5 ; connections"), True),  # the first
+    ("U02", ini("http-keepalive = true"), True),  # a warning: it is off
+    ("U02", ini("processes = four"), True),
+    ("U02", ini("listen = %(backlog)", "backlog = 1024"), True),
+    ("U02", ini("listen = many"), True),
+    ("U02", ini("harakiri = 20  "), False),
+    ("U02", ini("harakiri = %(a)", "a = x"), True),
+    ("U02", ini("harakiri = %(unknown)"), True),
+    ("U02", ini("harakiri = 2m", "listen = 10 ; x", "processes = 2m"), True),
     ("U03", ini("log-slow ="), False),
     ("U03", ini("log-slow = 0"), False),
     ("U03", ini("log-big = yes"), True),
