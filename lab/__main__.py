@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 from lab.incidents import INCIDENTS
-from lab.rendering import page, table
+from lab.rendering import page, picture, table
 from lab.rendering.outcome import Outcome, attempt
 
 REPORT = Path(__file__).resolve().parent / "report" / "index.html"
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes.setdefault(incident, []).append(_run(incident, protected=protected))
     seconds = time.monotonic() - begin
     page.write(REPORT, outcomes, seconds)
+    for incident, runs in outcomes.items():
+        picture.write(REPORT.with_name(f"{incident}.svg"), runs)
     print(f"\n{table.render(outcomes)}\n\n{seconds:.0f} s in all; report: {REPORT}")
     return 0 if all(outcome.as_described for runs in outcomes.values() for outcome in runs) else 1
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from lab.measuring.sampler import Series
 from lab.processes import ToolMissing
-from lab.rendering import page, plot, table
+from lab.rendering import page, picture, plot, table
 from lab.rendering.outcome import Outcome, attempt
 from lab.rendering.result import Result
 
@@ -68,6 +69,23 @@ def test_the_page_loads_nothing_from_elsewhere_and_escapes_what_it_shows(result)
     assert not re.findall(r"https?://|src=|@import|url\(", text)
     assert "and &lt;recovers&gt;" in text
     assert "<recovers>" not in text
+
+
+def test_the_picture_is_a_whole_svg_that_loads_nothing(result, tmp_path):
+    without = Result("hung-upstream", protected=False, seen="", series=result.series)
+    outcomes = [Outcome("without", without, ""), Outcome("with", result, "")]
+    picture.write(tmp_path / "new" / "hung.svg", outcomes)
+    text = (tmp_path / "new" / "hung.svg").read_text()
+    texts = [each.text for each in ET.fromstring(text).iter() if each.tag.endswith("text")]
+    assert {"Without the library", "With the library", "504", "and <recovers>"} <= set(texts)
+    assert not re.findall(r"src=|@import|url\(|href", text)
+    assert all(f".{each} {{" in text for each in re.findall(r'<rect class="(\w+)"', text))
+
+
+def test_there_is_no_picture_of_a_run_that_was_skipped(result, tmp_path):
+    outcomes = [Outcome("without", None, "skipped"), Outcome("with", result, "")]
+    picture.write(tmp_path / "hung.svg", outcomes)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_plots_of_an_incident_have_the_same_scale(result):
