@@ -591,7 +591,7 @@ def test_a_socket_that_may_be_shared_is_left_as_it_is_and_what_can_block_is_repo
         assert not descriptors.has_send_timeout(log)
         (line,) = [line for line in reader.text.splitlines() if b"can block" in line]
     assert re.match(
-        rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: what uWSGI itself logs", line
+        rb"[\d-]{10} [\d:]{8} WARNING resilient_wsgi\.stderr: \[RW403\] what uWSGI itself", line
     )
     assert b"descriptor 2 (socket)" in line
     assert b"`resilient-wsgi exec --`" in line
