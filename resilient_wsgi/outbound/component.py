@@ -86,10 +86,12 @@ class Outbound(Component[settings.Outbound]):
         return {"report": "cli.report"}
 
     def _loaded(self, client: str, module: Any) -> None:
-        if policy.current().on:
+        # httpx2.alias_httpx() has httpx2 be known as httpx, too
+        if policy.current().on and module.__name__ == client:
             with self.context.guard:
-                ours = import_module(f".patches.{CLIENTS[client]}", __package__)
-                ours.patch(module, self.context.patches)
+                for name in CLIENTS[client]:
+                    ours = import_module(f".patches.{name}", __package__)
+                    ours.patch(module, self.context.patches)
                 self._patched.add(client)
 
 

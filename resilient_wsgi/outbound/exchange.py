@@ -66,6 +66,7 @@ class Exchange(Waiting):
     method = ""
     path = ""  # where the target has none
     head: Any = b""  # what http.client has sent first
+    task: Any = None  # of asyncio or trio, while it waits
     _told: Optional[Why] = None
     shortened = False
     """Whether the last wait was given less than the silence that is allowed: then it was not the

@@ -1,13 +1,15 @@
 """A module for each client: its `patch(module, patches)` is called when the client is imported."""
 
 CLIENTS = {
-    "http.client": "http_client",
-    "urllib.request": "urllib_request",
-    "urllib3": "urllib3",
-    "requests": "requests",
-    "httpcore": "httpcore",
-    "httpx": "httpx",
+    "http.client": ("http_client",),
+    "urllib.request": ("urllib_request",),
+    "urllib3": ("urllib3",),
+    "requests": ("requests",),
+    "httpcore": ("httpcore", "httpcore_async"),
+    "httpx": ("httpx", "httpx_async"),
+    "httpcore2": ("httpcore", "httpcore_async"),
+    "httpx2": ("httpx", "httpx_async"),
 }
-"""The name of each client, and of the module here, which is imported with it."""
+"""The name of each client, and of the modules here, which are imported with it."""
 
 __all__ = ["CLIENTS"]

@@ -1,5 +1,5 @@
-"""httpcore, which httpx uses: each of its waits takes a timeout, which is bounded here by what
-is left.
+"""httpcore and httpcore2, which httpx and httpx2 use: each of their waits takes a timeout, which
+is bounded here by what is left.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ _SHARED = "_resilient_wsgi_shared"
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the streams, the making of connections and the wait for a pooled one."""
-    backend, pool = (
-        import_module("httpcore._backends.sync"),
-        import_module("httpcore._sync.connection_pool"),
-    )
+    name = module.__name__
+    backend = import_module(f"{name}._backends.sync")
+    pool = import_module(f"{name}._sync.connection_pool")
     client = _Httpcore(module, backend.SyncStream)
     patches.wrap(backend.SyncBackend, "connect_tcp", client.connect_tcp)
     waits = getattr(pool, "PoolRequest", None) or pool.RequestStatus  # the name before httpcore 1.0
@@ -47,7 +46,7 @@ def patch(module: Any, patches: Patches) -> None:
             patches.wrap(stream, "write", client.write)
     patches.wrap(backend.SyncStream, "start_tls", client.start_tls)
     # HTTP/2: calls that share a connection wait for each other, without a timeout of their own
-    threads = import_module("httpcore._synchronization")
+    threads = import_module(f"{name}._synchronization")
     patches.wrap(threads.Lock, "__enter__", client.enter_lock)
     patches.wrap(threads.Semaphore, "acquire", client.acquire)
 
@@ -169,7 +168,7 @@ class _Httpcore:
 
     def connect_tcp(self, original: Method) -> Method:
         """Connect with all addresses sharing one limit, which the TLS handshake shares too."""
-        own = is_clients_own(original, "httpcore._backends.sync")
+        own = is_clients_own(original, f"{self._module.__name__}._backends.sync")
 
         def connect_tcp(backend: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()

@@ -1,5 +1,5 @@
-"""httpx, its synchronous client: one exchange over redirects, authentication and, unless it
-streams, the body.
+"""httpx and httpx2, their synchronous clients: one exchange over redirects, authentication and,
+unless it streams, the body.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from ..policy import guard, installed
 
 Method = Callable[..., Any]
 
-_EXTENSION = "resilient_wsgi.exchange"
+EXTENSION = "resilient_wsgi.exchange"
+"""The key of a response's exchange among its extensions."""
 
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the client, and what iterates over the body later."""
-    client = _Httpx(module)
+    client = _SyncHttpx(module)
     patches.wrap(module.Client, "send", client.send)
     patches.wrap(module.Client, "_send_single_request", client.send_single)
     patches.wrap(module.Response, "iter_raw", client.iter_raw)
 
 
-class _Httpx:
-    """The wrappers that need the exceptions of the httpx that was imported."""
+class Httpx:
+    """What both clients raise, of the httpx that was imported."""
 
     def __init__(self, module: Any) -> None:
         self._http_error = module.HTTPError
@@ -53,18 +54,16 @@ class _Httpx:
         kind = self._kinds.get(failure.phase, self._kind)
         return exceptions.instead(kind, failure, error, _request=None)
 
+
+class _SyncHttpx(Httpx):
     def send(self, original: Method) -> Method:
         """One exchange over everything that one call sends."""
 
         def send(client: Any, request: Any, **kwargs: Any) -> Any:
-            timeout = request.extensions.get("timeout")
-            # of a request that was built by hand: newer versions put the client's there
-            if timeout is None:
-                timeout = client.timeout.as_dict() if hasattr(client, "_set_timeout") else {}
-            none_given = timeout.get("read", 0) is None
+            timeout = timeouts_of(client, request)
             return call.around(
                 original, (client, request), kwargs, request.url, self.translate,
-                none_given=none_given,
+                none_given=timeout.get("read", 0) is None,
                 timeout_given=not all(value is None for value in timeout.values()),
                 streams=kwargs.get("stream", False),
                 method=request.method,
@@ -76,7 +75,7 @@ class _Httpx:
         """Read the chunks within the response's exchange, in any thread and at any time."""
 
         def iter_raw(response: Any, *args: Any, **kwargs: Any) -> Any:
-            exchange = response.extensions.get(_EXTENSION)
+            exchange = response.extensions.get(EXTENSION)
             chunks = original(response, *args, **kwargs)
             return chunks if exchange is None else self._bounded(chunks, exchange)
 
@@ -127,7 +126,16 @@ class _Httpx:
                 raise self._kind(str(failure), request=request) from failure
             response = original(client, request, *args, **kwargs)
             exchange.answer()
-            response.extensions[_EXTENSION] = exchange
+            response.extensions[EXTENSION] = exchange
             return response
 
         return send_single
+
+
+def timeouts_of(client: Any, request: Any) -> Dict[str, Optional[float]]:
+    """Return the four timeouts that a request is going to be sent with, by name."""
+    timeout: Optional[Dict[str, Optional[float]]] = request.extensions.get("timeout")
+    # of a request that was built by hand: newer versions put the client's there
+    if timeout is None:
+        timeout = client.timeout.as_dict() if hasattr(client, "_set_timeout") else {}
+    return timeout

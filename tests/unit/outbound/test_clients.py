@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import pickle
 import re
@@ -16,6 +17,7 @@ import requests
 import urllib3
 
 from bench.outbound.hostile import Hostile
+from bench.outbound.optional import httpx2, trio
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts, uninstall, unlimited
@@ -48,9 +50,18 @@ def by_requests(url):
         return session.get(url).content
 
 
-def by_httpx(url):
-    with httpx.Client(timeout=None, verify=False, follow_redirects=True) as client:
+def by_httpx(url, module=httpx):
+    with module.Client(timeout=None, verify=False, follow_redirects=True) as client:
         return client.get(url).content
+
+
+async def get(url, module=httpx):
+    async with module.AsyncClient(timeout=None, verify=False, follow_redirects=True) as client:
+        return (await client.get(url)).content
+
+
+def by_httpx_on_asyncio(url):
+    return asyncio.run(get(url))
 
 
 CLIENTS = {
@@ -59,7 +70,23 @@ CLIENTS = {
     by_urllib3: urllib3.exceptions.TimeoutError,
     by_requests: requests.Timeout,
     by_httpx: httpx.TimeoutException,
+    by_httpx_on_asyncio: httpx.TimeoutException,
 }
+if trio is not None:
+
+    def by_httpx_on_trio(url):
+        return trio.run(get, url)
+
+    CLIENTS[by_httpx_on_trio] = httpx.TimeoutException
+if httpx2 is not None:
+
+    def by_httpx2(url):
+        return by_httpx(url, httpx2)
+
+    def by_httpx2_on_asyncio(url):
+        return asyncio.run(get(url, httpx2))
+
+    CLIENTS[by_httpx2] = CLIENTS[by_httpx2_on_asyncio] = httpx2.TimeoutException
 each_client = pytest.mark.parametrize("call", CLIENTS, ids=lambda f: f.__name__)
 
 
@@ -162,7 +189,7 @@ def test_nothing_but_the_http_clients_is_touched():
     assert socket.getdefaulttimeout() is None
 
 
-@pytest.mark.parametrize("call", [by_urllib_request, by_urllib3, by_requests, by_httpx])
+@pytest.mark.parametrize("call", [call for call in CLIENTS if call is not by_http_client])
 def test_redirects_that_take_their_time_are_part_of_the_call(call):
     with Hostile(seconds=0.8) as server, timeouts(total=0.25, read=5):
         began = time.monotonic()

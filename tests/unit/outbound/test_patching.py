@@ -34,11 +34,49 @@ def test_no_client_is_imported_and_those_that_come_later_are_patched():
         "urllib.request.OpenerDirector.open)))\n"
     )
     assert output.splitlines() == [
-        "[] ['when imported: http.client urllib.request urllib3 requests httpcore httpx']",
+        "[] ['when imported: http.client urllib.request urllib3 requests httpcore httpx httpcore2 httpx2']",
         "True",
-        "['patched: http.client urllib.request urllib3 requests httpcore httpx']",
+        "['patched: http.client urllib.request urllib3 requests httpcore httpx', 'when imported: httpcore2 httpx2']",
         "False",
     ]
+
+
+ALIAS = """
+import sys, httpx2
+httpx2.alias_httpx()
+{before}
+import httpx, httpcore
+{after}
+assert httpx is httpx2 and httpcore is sys.modules["httpcore2"]
+method = httpx.Client.send
+print(method.__wrapped__, hasattr(method.__wrapped__, "__wrapped__"))
+print([line for line in outbound.status_lines() if line.startswith("patched")])
+with Hostile() as server:
+    for kind in (httpx.Client, httpx.AsyncClient):
+        try:
+            if kind is httpx.Client:
+                kind(timeout=None).get(server.url + "/drip_body")
+            else:
+                asyncio.run(kind(timeout=None).get(server.url + "/drip_body"))
+        except httpx2.ReadTimeout as error:
+            print(isinstance(error, DeadlineExceeded))
+outbound.install()
+outbound.uninstall()
+print(hasattr(httpx2.Client.send, "__wrapped__"))
+"""
+
+
+@pytest.mark.parametrize("installed", ["before", "after"])
+def test_httpx2_that_is_known_as_httpx_too_is_patched_once(installed):
+    pytest.importorskip("httpx2")
+    head = "import asyncio; from bench.outbound.hostile import Hostile\nfrom resilient_wsgi.errors import DeadlineExceeded"
+    parts = dict.fromkeys(("before", "after"), "")
+    parts[installed] = INSTALL
+    output = run(head + ALIAS.format(**parts)).splitlines()
+    assert output[0].startswith("<function Client.send")
+    assert output[0].endswith("False")
+    assert "httpcore2 httpx2" in output[1]
+    assert output[2:] == ["True", "True", "False"]
 
 
 GEVENT = """
