@@ -5,9 +5,9 @@ CLIENTS = {
     "urllib.request": ("urllib_request",),
     "urllib3": ("urllib3",),
     "requests": ("requests",),
-    "httpcore": ("httpcore", "httpcore_async"),
+    "httpcore": ("httpcore", "httpcore_async", "http2"),
     "httpx": ("httpx", "httpx_async"),
-    "httpcore2": ("httpcore", "httpcore_async"),
+    "httpcore2": ("httpcore", "httpcore_async", "http2"),
     "httpx2": ("httpx", "httpx_async"),
 }
 """The name of each client, and of the modules here, which are imported with it."""
