@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from types import FrameType
-from typing import NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional, Sequence
 
 # packages that stand between the app's line and the socket
 _CLIENTS = frozenset(
     ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore",
+     "httpx2", "httpcore2", "aiohttp", "aiohttp_retry", "anyio", "trio", "asyncio",
      "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer", "elastic_transport",
      "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc", "concurrent",
      "threading")
@@ -27,20 +28,30 @@ class Caller(NamedTuple):
         return f"{self.line} in {self.function}"
 
 
-def caller_on(frame: Optional[FrameType]) -> Caller:
+def caller_on(frame: Optional[FrameType], awaiting: Sequence[FrameType] = ()) -> Caller:
     """Return the innermost line of the app's own code on a stack of which this is the innermost
     frame; where there is none, of what has called an HTTP library.
+
+    `awaiting` are the frames of the coroutines that the stack belongs to, the innermost first: it
+    may lack some of them.
     """
     installed: Optional[FrameType] = None
     last = frame
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _CLIENTS:
-            if _is_of_app(frame.f_code.co_filename):
-                return line_of(frame)
-            installed = installed or frame
-        last, frame = frame, frame.f_back
+    for each in _frames(frame, awaiting):
+        if each.f_globals.get("__name__", "").partition(".")[0] not in _CLIENTS:
+            if _is_of_app(each.f_code.co_filename):
+                return line_of(each)
+            installed = installed or each
+        last = each
     found = installed or last
     return Caller("?", "?") if found is None else line_of(found)
+
+
+def _frames(frame: Optional[FrameType], awaiting: Sequence[FrameType]) -> Iterator[FrameType]:
+    while frame is not None and frame not in awaiting:
+        yield frame
+        frame = frame.f_back
+    yield from awaiting
 
 
 def line_of(frame: FrameType) -> Caller:

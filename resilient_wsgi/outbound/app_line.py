@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..core.app_lines import Caller, caller_on
+from ..core.tasks import awaiting_frames
 
 __all__ = ["Caller", "caller"]
 
@@ -13,4 +14,4 @@ def caller() -> Caller:
     """Return the innermost line of the app's own code; where there is none, of what has called an
     HTTP library.
     """
-    return caller_on(sys._getframe(1))  # noqa: SLF001 - inspect.stack() reads source files
+    return caller_on(sys._getframe(1), awaiting_frames())  # noqa: SLF001 - inspect.stack() reads source files

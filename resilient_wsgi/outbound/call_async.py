@@ -6,11 +6,11 @@ loop is never blocked, and a pool is left as the client leaves it after a timeou
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from contextvars import Token
 from typing import Any, AsyncIterator, Callable, Optional
 
+from ..core.tasks import current_task
 from . import call
 from .call import Translate
 from .exchange import Exchange, Target, active
@@ -27,21 +27,6 @@ def mine() -> Optional[Exchange]:
     if exchange is None or exchange.task is not current_task():
         return None
     return exchange
-
-
-def current_task() -> Any:
-    """Return the running task of asyncio or trio, None outside of both. Imports neither."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None:
-        try:
-            return asyncio.current_task()
-        except RuntimeError:  # no loop of asyncio's runs in this thread
-            pass
-    trio = sys.modules.get("trio")
-    try:
-        return None if trio is None else trio.lowlevel.current_task()
-    except RuntimeError:
-        return None
 
 
 async def around(

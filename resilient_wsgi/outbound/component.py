@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from importlib import import_module
-from typing import Any, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..component import Component, Context
 from ..core.imports import when_imported
+from ..errors import Unavailable
 from ..settings import options as settings
 from ..settings.options import OFF
 from . import policy
@@ -28,10 +29,10 @@ class Outbound(Component[settings.Outbound]):
         super().__init__(context)
         self._hooked: Set[str] = set()
         self._patched: Set[str] = set()
+        self._left_alone: Dict[str, str] = {}  # what cannot be limited safely, and why
 
     def install(self, options: settings.Outbound) -> Sequence[str]:
-        """Put the limits on `http.client`, `urllib.request`, `urllib3`, `requests` and `httpx`, or
-        change them.
+        """Put the limits on the HTTP clients of `patches.CLIENTS`, or change them.
 
         No client is imported: those that are not loaded yet are patched when they are. Calls that
         are under way keep the limits they began with.
@@ -69,10 +70,12 @@ class Outbound(Component[settings.Outbound]):
         most frequent first.
         """
         now = [client for client in CLIENTS if client in self._patched]
-        later = [client for client in CLIENTS if client not in self._patched]
+        known = {*self._patched, *self._left_alone}
+        later = [client for client in CLIENTS if client not in known]
         found = [f"patched: {' '.join(now)}"] if now else []
         if later:
             found.append(f"when imported: {' '.join(later)}")
+        found += [f"not limited: {why}" for why in self._left_alone.values()]
         if _is_gevent():
             found.append(
                 "gevent's sockets: they wait cooperatively, and try one address after the other"
@@ -89,10 +92,14 @@ class Outbound(Component[settings.Outbound]):
         # httpx2.alias_httpx() has httpx2 be known as httpx, too
         if policy.current().on and module.__name__ == client:
             with self.context.guard:
-                for name in CLIENTS[client]:
-                    ours = import_module(f".patches.{name}", __package__)
-                    ours.patch(module, self.context.patches)
-                self._patched.add(client)
+                try:
+                    for name in CLIENTS[client]:
+                        ours = import_module(f".patches.{name}", __package__)
+                        ours.patch(module, self.context.patches)
+                except Unavailable as error:
+                    self._left_alone[client] = str(error)
+                else:
+                    self._patched.add(client)
 
 
 def install(options: Optional[settings.Outbound] = None) -> Sequence[str]:

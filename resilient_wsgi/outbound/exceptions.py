@@ -17,7 +17,9 @@ from typing import Any, Dict, Optional, Tuple, Type
 from ..errors import DeadlineExceeded, ResilientError, UpstreamLimited
 
 _LONGEST_CHAIN = 16
-_CLIENTS = frozenset({"requests", "urllib3", "urllib", "httpx", "httpcore", "httpx2", "httpcore2"})
+_CLIENTS = frozenset(
+    ("requests", "urllib3", "urllib", "httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
+)
 _WAITS = (socket.timeout, BlockingIOError)
 
 

@@ -285,6 +285,12 @@ class Exchange(Waiting):
         self.connecting = False
         self._whole = self._total = self.end, self.why = 0.0, _NO_LIMIT
 
+    def left_of_deadline(self) -> float:
+        """Return the seconds until the deadline, less than 0 once it has passed; infinite where
+        there is none.
+        """
+        return math.inf if self._deadline is None else self._deadline.remaining()
+
     def interrupted(self) -> socket.timeout:
         """Return the exception to raise where the watchdog of requests has ended a wait."""
         if self.limited:

@@ -9,6 +9,7 @@ CLIENTS = {
     "httpx": ("httpx", "httpx_async"),
     "httpcore2": ("httpcore", "httpcore_async", "http2"),
     "httpx2": ("httpx", "httpx_async"),
+    "aiohttp": ("aiohttp",),
 }
 """The name of each client, and of the modules here, which are imported with it."""
 

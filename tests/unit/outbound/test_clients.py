@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from bench.outbound.hostile import Hostile
-from bench.outbound.optional import httpx2, trio
+from bench.outbound.optional import aiohttp, httpx2, trio
 from resilient_wsgi import deadline, events
 from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, timeouts, uninstall, unlimited
@@ -87,6 +87,16 @@ if httpx2 is not None:
         return asyncio.run(get(url, httpx2))
 
     CLIENTS[by_httpx2] = CLIENTS[by_httpx2_on_asyncio] = httpx2.TimeoutException
+if aiohttp is not None:
+
+    async def get_by_aiohttp(url):
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return await response.read()
+
+    def by_aiohttp(url):
+        return asyncio.run(get_by_aiohttp(url))
+
+    CLIENTS[by_aiohttp] = asyncio.TimeoutError
 each_client = pytest.mark.parametrize("call", CLIENTS, ids=lambda f: f.__name__)
 
 
