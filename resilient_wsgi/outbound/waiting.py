@@ -33,6 +33,7 @@ class Waiting:
         phase: Phase
         start: float
         method: str
+        task: Any
         dry_run: Any
         why: Any
         _request: Optional[Deadline]
@@ -48,9 +49,12 @@ class Waiting:
         return self._deadline is not None or self.marked
 
     def enter(self, target: Any) -> None:
-        """Begin to wait for an upstream. Raises `TimedOut` if it is limited."""
+        """Begin to wait for an upstream. Raises `TimedOut` if it is limited.
+
+        What threads wait for is shared; a task that waits holds none.
+        """
         gate = meeting.gate
-        if gate is None or self._request is None or self.dry_run is not None:
+        if gate is None or self._request is None or self.dry_run is not None or self.task:
             return
         self.gate = gate
         limited = gate.enter(self, target)

@@ -23,12 +23,12 @@ from ..unpatched_socket import is_clients_own, is_original
 
 Method = Callable[..., Any]
 
-_TUNNEL = b"CONNECT "
+TUNNEL = b"CONNECT "
 _MOMENT = 0.1
 # the first bytes of a connection that several threads share (RFC 9113, 3.4): none of them may cut
 # it for the others
-_PREFACE = b"PRI * HTTP/2.0"
-_SHARED = "_resilient_wsgi_shared"
+PREFACE = b"PRI * HTTP/2.0"
+SHARED = "_resilient_wsgi_shared"
 
 
 def patch(module: Any, patches: Patches) -> None:
@@ -72,16 +72,16 @@ class _Httpcore:
                 exchange.sent()
             if timeout is not None:
                 exchange.allow(timeout)
-            silence = _silence(timeout, exchange.limits.read)
+            silence = silence_of(timeout, exchange.limits.read)
             if silence.seconds > exchange.stretches_above and timeout is not None:
                 exchange.stretch(timeout, answer=not exchange.connecting)
             try:
-                wait = _finite(exchange.wait(silence.seconds))
+                wait = finite(exchange.wait(silence.seconds))
                 return _registered(original, stream, max_bytes, wait, exchange)
             except (TimedOut, self._module.ReadTimeout) as error:
                 if not isinstance(error, TimedOut) and exchange.outlived():
                     return read(stream, max_bytes, timeout)
-                raise _ended(self._module.ReadTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.ReadTimeout, error, exchange, timeout)  # noqa: B904
 
         return read
 
@@ -98,18 +98,18 @@ class _Httpcore:
                     original(stream, buffer, timeout)
                 return
             # a request to a proxy; what follows on the connection is TLS
-            if buffer[: len(_TUNNEL)] == _TUNNEL:
+            if buffer[: len(TUNNEL)] == TUNNEL:
                 exchange.resume_connect()
-            if buffer[: len(_PREFACE)] == _PREFACE:
-                setattr(stream, _SHARED, True)
+            if buffer[: len(PREFACE)] == PREFACE:
+                setattr(stream, SHARED, True)
             if not exchange.connecting:
                 exchange.phase = "send"
-            silence = _silence(timeout, exchange.limits.read)
+            silence = silence_of(timeout, exchange.limits.read)
             if silence.seconds > exchange.stretches_above and timeout is not None:
                 exchange.stretch(timeout)
             try:
                 for start in range(0, len(buffer), SLICE_BYTES):
-                    wait = _finite(exchange.wait(silence.seconds))
+                    wait = finite(exchange.wait(silence.seconds))
                     _registered(
                         original,
                         stream,
@@ -118,7 +118,7 @@ class _Httpcore:
                         exchange,
                     )
             except (TimedOut, self._module.WriteTimeout) as error:
-                raise _ended(self._module.WriteTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.WriteTimeout, error, exchange, timeout)  # noqa: B904
 
         return write
 
@@ -130,11 +130,11 @@ class _Httpcore:
             if exchange is None or exchange.dry_run is not None:
                 return original(request, timeout)
             exchange.phase = "pool"
-            silence = _silence(timeout, Limit(math.inf, "", "nothing"))
+            silence = silence_of(timeout, Limit(math.inf, "", "nothing"))
             try:
-                return original(request, _finite(exchange.wait(silence.seconds)))
+                return original(request, finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                raise _ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
 
         return wait_for_connection
 
@@ -145,10 +145,10 @@ class _Httpcore:
             exchange = active.get()
             if exchange is None or exchange.dry_run is not None:
                 return original(lock)
-            if not lock._lock.acquire(timeout=_shared_wait(exchange)):
+            if not lock._lock.acquire(timeout=shared_wait(exchange)):
                 if exchange.phase != "body":
                     exchange.phase = "headers"
-                raise _as(self._module.ReadTimeout, exchange.silent(None))
+                raise own_kind(self._module.ReadTimeout, exchange.silent(None))
             return lock
 
         return enter
@@ -160,9 +160,9 @@ class _Httpcore:
             exchange = active.get()
             if exchange is None or exchange.dry_run is not None:
                 original(semaphore)
-            elif not semaphore._semaphore.acquire(timeout=_shared_wait(exchange)):
+            elif not semaphore._semaphore.acquire(timeout=shared_wait(exchange)):
                 exchange.phase = "pool"
-                raise _as(self._module.PoolTimeout, exchange.silent(None))
+                raise own_kind(self._module.PoolTimeout, exchange.silent(None))
 
         return acquire
 
@@ -197,9 +197,11 @@ class _Httpcore:
         """Connect by a replacement of the original, or of `socket.create_connection`."""
         exchange.begin_connect(timeout)
         try:
-            return original(backend, host, port, _finite(exchange.wait(math.inf)), *args, **kwargs)
+            return original(backend, host, port, finite(exchange.wait(math.inf)), *args, **kwargs)
         except self._module.ConnectTimeout as error:
-            raise _as(self._module.ConnectTimeout, exchange.give_up(exchange.why), error) from error
+            raise own_kind(
+                self._module.ConnectTimeout, exchange.give_up(exchange.why), error
+            ) from error
         finally:
             exchange.end_connect()
 
@@ -218,7 +220,7 @@ class _Httpcore:
         try:
             return create_connection(exchange, (host, port), source, options)
         except socket.timeout as error:  # a limit of ours, or the caller's number
-            raise _as(self._module.ConnectTimeout, error) from error
+            raise own_kind(self._module.ConnectTimeout, error) from error
         except OSError as error:
             raise self._module.ConnectError(str(error)) from error
         finally:
@@ -241,23 +243,23 @@ class _Httpcore:
             exchange.guard_handshake(stream._sock)
             try:
                 return original(
-                    stream, ssl_context, server_hostname, _finite(exchange.wait(math.inf))
+                    stream, ssl_context, server_hostname, finite(exchange.wait(math.inf))
                 )
             except (TimedOut, self._module.ConnectTimeout) as error:
                 ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
-                raise _as(self._module.ConnectTimeout, ours, error)  # noqa: B904
+                raise own_kind(self._module.ConnectTimeout, ours, error)  # noqa: B904
             except self._module.ConnectError as error:
                 if not exchange.handshake_was_interrupted():
                     raise
                 ours = exchange.interrupted()
-                raise _as(self._module.ConnectTimeout, ours, error) from error
+                raise own_kind(self._module.ConnectTimeout, ours, error) from error
             finally:
                 exchange.end_connect()
 
         return start_tls
 
 
-def _shared_wait(exchange: Exchange) -> float:
+def shared_wait(exchange: Exchange) -> float:
     """Return how long to wait for others: also when time is up, a moment, for what has to be tidied
     up then.
     """
@@ -270,7 +272,7 @@ def _registered(
     original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange
 ) -> Any:
     """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
-    if not exchange.can_be_interrupted or hasattr(stream, _SHARED):
+    if not exchange.can_be_interrupted or hasattr(stream, SHARED):
         return original(stream, what, wait)
     with interruptible(functools.partial(cut, stream._sock), exchange) as ours:
         try:
@@ -285,24 +287,24 @@ def _registered(
     return result
 
 
-def _silence(asked: Optional[float], default: Limit) -> Limit:
+def silence_of(asked: Optional[float], default: Limit) -> Limit:
     return default if asked is None else Limit(asked, "", "caller")
 
 
-def _finite(wait: float) -> Optional[float]:
+def finite(wait: float) -> Optional[float]:
     return None if wait == math.inf else wait
 
 
-def _ended(kind: Any, error: Any, exchange: Exchange, asked: Optional[float]) -> Any:
+def ended(kind: Any, error: Any, exchange: Exchange, asked: Optional[float]) -> Any:
     """Return the exception for a wait that a limit of ours, or of the caller's, has ended.
 
     It brings its cause along.
     """
     ours = error if isinstance(error, TimedOut) else exchange.silent(asked)
-    return _as(kind, ours, error)
+    return own_kind(kind, ours, error)
 
 
-def _as(kind: Any, reason: socket.timeout, error: Any = None) -> Any:
+def own_kind(kind: Any, reason: socket.timeout, error: Any = None) -> Any:
     """Return httpcore's own exception, as it makes it of what a socket raises.
 
     `error` is the one that it has made already, which stays where the limit was the caller's.

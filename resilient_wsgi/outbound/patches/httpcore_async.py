@@ -20,7 +20,7 @@ from ..exceptions import TimedOut
 from ..exchange import Exchange
 from ..policy import Limit
 from ..socket_timeouts import SLICE_BYTES
-from .httpcore import _PREFACE, _SHARED, _TUNNEL, _as, _ended, _finite, _shared_wait, _silence
+from .httpcore import PREFACE, SHARED, TUNNEL, ended, finite, own_kind, shared_wait, silence_of
 
 Method = Callable[..., Any]
 
@@ -67,16 +67,16 @@ class _AsyncHttpcore:
                     return await original(stream, max_bytes, timeout)
             if exchange.phase != "body" and not exchange.connecting:
                 exchange.phase = "headers"
-            silence = _silence(timeout, exchange.limits.read)
+            silence = silence_of(timeout, exchange.limits.read)
             if silence.seconds > exchange.stretches_above and timeout is not None:
                 exchange.stretch(timeout, answer=not exchange.connecting)
             try:
-                wait = _finite(exchange.wait(silence.seconds))
+                wait = finite(exchange.wait(silence.seconds))
                 return await _registered(original, stream, max_bytes, wait, exchange)
             except (TimedOut, self._module.ReadTimeout) as error:
                 if not isinstance(error, TimedOut) and exchange.outlived():
                     return await read(stream, max_bytes, timeout)
-                raise _ended(self._module.ReadTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.ReadTimeout, error, exchange, timeout)  # noqa: B904
 
         return read
 
@@ -95,11 +95,11 @@ class _AsyncHttpcore:
             silence = _begin_write(exchange, stream, buffer, timeout)
             try:
                 for start in range(0, len(buffer), SLICE_BYTES):
-                    wait = _finite(exchange.wait(silence.seconds))
+                    wait = finite(exchange.wait(silence.seconds))
                     piece = buffer[start : start + SLICE_BYTES]
                     await _registered(original, stream, piece, wait, exchange)
             except (TimedOut, self._module.WriteTimeout) as error:
-                raise _ended(self._module.WriteTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.WriteTimeout, error, exchange, timeout)  # noqa: B904
 
         return write
 
@@ -111,11 +111,11 @@ class _AsyncHttpcore:
             if exchange is None or exchange.dry_run is not None:
                 return await original(request, timeout)
             exchange.phase = "pool"
-            silence = _silence(timeout, Limit(math.inf, "", "nothing"))
+            silence = silence_of(timeout, Limit(math.inf, "", "nothing"))
             try:
-                return await original(request, _finite(exchange.wait(silence.seconds)))
+                return await original(request, finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                raise _ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
+                raise ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
 
         return wait_for_connection
 
@@ -127,10 +127,10 @@ class _AsyncHttpcore:
             held = getattr(lock, "_anyio_lock", None) or getattr(lock, "_trio_lock", None)
             if exchange is None or exchange.dry_run is not None or not (held and held.locked()):
                 return await original(lock)
-            if not await _within(_shared_wait(exchange), original, lock):
+            if not await _within(shared_wait(exchange), original, lock):
                 if exchange.phase != "body":
                     exchange.phase = "headers"
-                raise _as(self._module.ReadTimeout, exchange.silent(None))
+                raise own_kind(self._module.ReadTimeout, exchange.silent(None))
             return lock
 
         return enter
@@ -142,9 +142,9 @@ class _AsyncHttpcore:
             exchange = mine()
             if exchange is None or exchange.dry_run is not None:
                 await original(semaphore)
-            elif not await _within(_shared_wait(exchange), original, semaphore):
+            elif not await _within(shared_wait(exchange), original, semaphore):
                 exchange.phase = "pool"
-                raise _as(self._module.PoolTimeout, exchange.silent(None))
+                raise own_kind(self._module.PoolTimeout, exchange.silent(None))
 
         return acquire
 
@@ -170,7 +170,7 @@ class _AsyncHttpcore:
                     return await original(backend, host, port, timeout, *args, **kwargs)
             exchange.begin_connect(timeout)
             try:
-                wait = _finite(exchange.wait(math.inf))
+                wait = finite(exchange.wait(math.inf))
                 return await original(backend, host, port, wait, *args, **kwargs)
             except (TimedOut, self._module.ConnectTimeout) as error:
                 raise self._not_connected(error, exchange)  # noqa: B904
@@ -194,7 +194,7 @@ class _AsyncHttpcore:
             exchange.resume_connect()
             exchange.phase = "tls"
             try:
-                wait = _finite(exchange.wait(math.inf))
+                wait = finite(exchange.wait(math.inf))
                 return await original(stream, ssl_context, server_hostname, wait)
             except (TimedOut, self._module.ConnectTimeout) as error:
                 raise self._not_connected(error, exchange)  # noqa: B904
@@ -205,19 +205,19 @@ class _AsyncHttpcore:
 
     def _not_connected(self, error: Any, exchange: Exchange) -> Any:
         ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
-        return _as(self._module.ConnectTimeout, ours, error)
+        return own_kind(self._module.ConnectTimeout, ours, error)
 
 
 def _begin_write(exchange: Exchange, stream: Any, buffer: bytes, timeout: Optional[float]) -> Limit:
     """Note what is about to be written; return the silence that is allowed."""
     # a request to a proxy; what follows on the connection is TLS
-    if buffer[: len(_TUNNEL)] == _TUNNEL:
+    if buffer[: len(TUNNEL)] == TUNNEL:
         exchange.resume_connect()
-    if buffer[: len(_PREFACE)] == _PREFACE:
-        setattr(stream, _SHARED, True)
+    if buffer[: len(PREFACE)] == PREFACE:
+        setattr(stream, SHARED, True)
     if not exchange.connecting:
         exchange.phase = "send"
-    silence = _silence(timeout, exchange.limits.read)
+    silence = silence_of(timeout, exchange.limits.read)
     if silence.seconds > exchange.stretches_above and timeout is not None:
         exchange.stretch(timeout)
     return silence
@@ -237,7 +237,7 @@ async def _registered(
     original: Method, stream: Any, what: Any, wait: Optional[float], exchange: Exchange
 ) -> Any:
     """Read or write while the watchdog of requests may end it. Raises `TimedOut` if it does."""
-    if not exchange.in_request or hasattr(stream, _SHARED):
+    if not exchange.in_request or hasattr(stream, SHARED):
         return await original(stream, what, wait)
     with interruptible(functools.partial(_cut, stream), exchange) as ours:
         try:
