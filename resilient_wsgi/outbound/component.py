@@ -91,6 +91,7 @@ class Outbound(Component[settings.Outbound]):
     def _loaded(self, client: str, module: Any) -> None:
         # httpx2.alias_httpx() has httpx2 be known as httpx, too
         if policy.current().on and module.__name__ == client:
+            self._left_alone[client] = f"{client}: patching it has failed, see the log"
             with self.context.guard:
                 try:
                     for name in CLIENTS[client]:
@@ -99,6 +100,7 @@ class Outbound(Component[settings.Outbound]):
                 except Unavailable as error:
                     self._left_alone[client] = str(error)
                 else:
+                    del self._left_alone[client]
                     self._patched.add(client)
 
 

@@ -120,6 +120,7 @@ class BoundedWaits(Waits):
         return swallowed
 
     def assert_timeout(self) -> None:
+        """Raise if the time was up while nothing was waited for, our kind if the limit was."""
         try:
             super().assert_timeout()
         except asyncio.TimeoutError as error:
@@ -156,4 +157,5 @@ class MeasuredWaits(Waits):
             self._wait.__exit__(None, None, None)
 
     def over(self) -> None:
+        """Note how long it took."""
         call.observe_body(self._exchange)

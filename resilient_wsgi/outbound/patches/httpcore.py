@@ -288,10 +288,12 @@ def _registered(
 
 
 def silence_of(asked: Optional[float], default: Limit) -> Limit:
+    """Return the limit of a wait: the caller's number, if it gave one."""
     return default if asked is None else Limit(asked, "", "caller")
 
 
 def finite(wait: float) -> Optional[float]:
+    """Return a wait as httpcore takes it: None has no end."""
     return None if wait == math.inf else wait
 
 

@@ -41,7 +41,7 @@ def patch(module: Any, patches: Patches) -> None:
             patches.wrap(stream, "write", client.write)
             patches.wrap(stream, "start_tls", client.start_tls)
     pool = import_module(f"{name}._async.connection_pool")
-    waits = getattr(pool, "AsyncPoolRequest", None) or pool.AsyncRequestStatus  # before 1.0
+    waits = getattr(pool, "AsyncPoolRequest", None) or pool.RequestStatus  # before 1.0
     patches.wrap(waits, "wait_for_connection", client.wait_for_connection)
     # HTTP/2: calls that share a connection wait for each other, without a timeout of their own
     locks = import_module(f"{name}._synchronization")
