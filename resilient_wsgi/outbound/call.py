@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+from ..core import composed
 from . import exceptions
 from .exceptions import TimedOut
 from .exchange import Exchange, Target, active
@@ -113,6 +114,6 @@ def translated(error: Exception, exchange: Exchange, translate: Translate) -> Op
     """
     with guard:
         failure = exceptions.failure(error)
-        if failure is not None and (failure is error or not isinstance(error, exceptions.OURS)):
+        if failure is not None and (failure is error or not isinstance(error, composed.OURS)):
             return translate(error, failure, exchange)
     return None

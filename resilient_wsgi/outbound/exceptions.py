@@ -10,10 +10,10 @@ outermost call, its class is replaced by a direct subclass that is ours, too. So
 
 from __future__ import annotations
 
-import functools
 import socket
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, Optional, Type
 
+from ..core.composed import OURS, compose, joined, make
 from ..errors import DeadlineExceeded, ResilientError, UpstreamLimited
 
 _LONGEST_CHAIN = 16
@@ -37,9 +37,6 @@ class TimedOut(DeadlineExceeded, socket.timeout):
 
 class Limited(UpstreamLimited, TimedOut):
     """The upstream of a call is limited: the call was not made, or was ended."""
-
-
-OURS = (DeadlineExceeded, UpstreamLimited)
 
 
 def failure(error: Optional[BaseException]) -> Optional[TimedOut]:
@@ -77,7 +74,7 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
     are the attributes that it should have if it does not. Where the kind is no subclass of the one
     that it was, it has to be raised by name: up to CPython 3.10 a bare `raise` goes by the old one.
     """
-    message = _message(str(error), str(limit))
+    message = joined(str(error), str(limit))
     error.__class__ = compose(kind, _ours(limit))  # type: ignore[arg-type]  # typeshed: classes are not Hashable
     error.__dict__.update(
         {**missing, **error.__dict__}, message=message, limit=limit, phase=limit.phase
@@ -87,28 +84,11 @@ def become(error: Any, kind: Type[BaseException], limit: TimedOut, **missing: An
     _strip(limit)
 
 
-def make(
-    kind: Type[BaseException],
-    message: str,
-    attributes: Optional[Dict[str, Any]] = None,
-    ours: Type[ResilientError] = DeadlineExceeded,
-) -> Any:
-    """Return a new exception that is of this kind and ours.
-
-    Its constructor is not called: each client's wants something else, and some rewrite the message.
-    """
-    composed: Any = compose(kind, ours)  # type: ignore[arg-type]  # likewise
-    error = composed.__new__(composed, message)
-    error.args = (message,)
-    error.__dict__.update(attributes or {}, message=message)
-    return error
-
-
 def instead(
     kind: Type[BaseException], limit: TimedOut, error: Exception, **attributes: Any
 ) -> Exception:
     """Return a new exception for a limit that another class than the client's has reported."""
-    message = str(limit) if error is limit else _message(str(error), str(limit))
+    message = str(limit) if error is limit else joined(str(error), str(limit))
     _strip(limit)
     attributes = {**attributes, "limit": limit, "phase": limit.phase}
     return make(kind, message, attributes, _ours(limit))  # type: ignore[no-any-return]
@@ -116,28 +96,6 @@ def instead(
 
 def _ours(limit: TimedOut) -> Type[ResilientError]:
     return UpstreamLimited if isinstance(limit, UpstreamLimited) else DeadlineExceeded
-
-
-@functools.lru_cache(maxsize=64)
-def compose(kind: Type[BaseException], ours: Type[ResilientError] = DeadlineExceeded) -> Type[Any]:
-    """Return the direct subclass of a client's class that is also `DeadlineExceeded`, or another of
-    ours.
-
-    It has the name of the client's: error trackers group by it.
-    """
-    if issubclass(kind, OURS):
-        return kind
-    namespace = {
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-    }
-    methods = {"__str__": _str, "__reduce__": _reduce, "__copy__": _copy}
-    return type(kind.__name__, (kind, ours), {**namespace, **methods})
-
-
-def _message(theirs: str, ours: str) -> str:
-    return ours if not theirs or ours in theirs else f"{ours} [{theirs}]"
 
 
 def _before(error: BaseException) -> Optional[BaseException]:
@@ -157,24 +115,3 @@ def _of_client(error: BaseException) -> bool:
 def _strip(limit: TimedOut) -> None:
     """Let go of the frames of the wait: the exception whose reason is the limit may be kept."""
     limit.__cause__ = limit.__context__ = limit.__traceback__ = None
-
-
-def _str(self: Any) -> str:
-    return str(self.message)
-
-
-def _reduce(self: Any) -> Tuple[Any, ...]:
-    # a pool, a request or a response cannot be pickled; who pickles wants the kind and the message
-    attributes = {
-        name: value if isinstance(value, (str, int, float)) else None
-        for name, value in self.__dict__.items()
-    }
-    kind, ours = type(self).__bases__
-    return make, (kind, str(self), attributes, ours)
-
-
-def _copy(self: Any) -> Any:
-    copied = type(self).__new__(type(self), *self.args)
-    copied.args = self.args
-    copied.__dict__.update(self.__dict__)
-    return copied

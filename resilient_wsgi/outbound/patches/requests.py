@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional
 
+from ...core import composed
 from ...core.patching import Patches
 from .. import call, exceptions
 from ..exceptions import TimedOut
@@ -96,7 +97,7 @@ class _Requests:
                     none_given=_none_said.get() if timeout is None else is_none(timeout),
                     timeout_given=not installed.policy.notes_calls or _is_given(timeout),
                 )  # fmt: skip
-            except exceptions.OURS as error:
+            except composed.OURS as error:
                 _add_request(error, request)
                 raise
 
@@ -137,7 +138,7 @@ def _request(original: Method) -> Method:
 
 
 def _add_request(error: Any, request: Any) -> None:
-    if isinstance(error, exceptions.OURS) and getattr(error, "request", None) is None:
+    if isinstance(error, composed.OURS) and getattr(error, "request", None) is None:
         error.request = request  # type: ignore[union-attr]
 
 
