@@ -27,6 +27,7 @@ COMPONENTS: Tuple[str, ...] = (
     "stderr.component:Stderr",
     "threads.component:Threads",
     "outbound.component:Outbound",
+    "drivers.component:Drivers",
     "overload.component:Overload",  # its gate counts each request, so it comes first
     "readiness.component:Readiness",
     "request.component:Request",

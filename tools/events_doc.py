@@ -103,6 +103,7 @@ resilient_wsgi.events.subscribe(count)
 PARTS = {
     "outbound": "waits for upstreams",
     "bulkhead": "shares of the threads",
+    "drivers": "waits for databases, caches, brokers and mail",
     "stderr": "waits for the log reader",
     "threads": "waits for threads",
     "readiness": "waits for an app",

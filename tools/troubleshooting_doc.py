@@ -28,6 +28,7 @@ PARTS = {
     "The library itself": explanations.LIBRARY,
     "Outbound calls": explanations.OUTBOUND,
     "Fair share": explanations.BULKHEAD,
+    "Databases, caches, brokers and mail": explanations.DRIVERS,
     "Requests": explanations.REQUEST,
     "Overload and listen queues": explanations.OVERLOAD,
     "Standard error": explanations.STDERR,

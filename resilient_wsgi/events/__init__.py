@@ -15,6 +15,7 @@ from ..core.guard import Guard
 from ..core.log import named
 from ..core.system import PerProcess
 from .base import Event
+from .drivers import DriverTimedOut
 from .lifecycle import (
     AppsMissing,
     ExecutorRestarted,
@@ -57,6 +58,7 @@ __all__ = [
     "ClientGone",
     "ClientLeft",
     "DescriptorTakenOver",
+    "DriverTimedOut",
     "Event",
     "ExecutorRestarted",
     "ExitAwaitsWork",

@@ -110,6 +110,19 @@ BULKHEAD: Dict[str, Explanation] = {
     ),
 }
 
+DRIVERS: Dict[str, Explanation] = {
+    "RW121": Explanation(
+        "gave up on DRIVER HOST:PORT after ... s",
+        "The wait of a driver (database, cache, broker, mail) was ended by the request's deadline, "
+        "by `deadline.limit()`, or by DRIVERS.CONNECT_TIMEOUT. The app got the driver's own "
+        "exception; the connection is closed. In a dry run it was not ended.",
+        "If that server hangs: nothing, this is the protection. If the request may take longer, "
+        "use REQUEST.PATHS; if connecting may, give the driver a connect timeout of its own. "
+        "DRIVERS.EXEMPT leaves a driver alone.",
+        "drivers",
+    ),
+}
+
 REQUEST: Dict[str, Explanation] = {
     "RW201": Explanation(
         "METHOD /path has run for ... s",
@@ -376,6 +389,7 @@ EXPLANATIONS: Dict[str, Explanation] = {
     **LIBRARY,
     **OUTBOUND,
     **BULKHEAD,
+    **DRIVERS,
     **REQUEST,
     **OVERLOAD,
     **STDERR,

@@ -29,7 +29,6 @@ from .types import (
     Boolean,
     Choice,
     Fraction,
-    Hosts,
     HostShares,
     Integer,
     Names,
@@ -40,6 +39,7 @@ from .types import (
     Signal,
     Text,
 )
+from .upstreams import RESPECT, Drivers, Outbound
 
 __all__ = [
     "AUTO",
@@ -51,6 +51,7 @@ __all__ = [
     "SECTIONS",
     "Backlog",
     "Bulkhead",
+    "Drivers",
     "Option",
     "Outbound",
     "Overload",
@@ -62,56 +63,6 @@ __all__ = [
     "Threads",
     "table",
 ]
-
-RESPECT = "respect"
-
-
-class Outbound(Section):
-    """Waits for upstreams: limits on every outbound HTTP exchange."""
-
-    mode: str = mode("HTTP clients are not touched.")
-    connect_timeout: Union[float, str, None] = option(
-        AUTO,
-        Seconds(above=0, none="no limit", auto="5 in a request, 10 elsewhere"),
-        "Connecting: DNS, all addresses and the TLS handshake together.",
-        "s",
-    )
-    read_timeout: Union[float, str, None] = option(
-        AUTO,
-        Seconds(above=0, none="no limit", auto="15 in a request, 120 elsewhere"),
-        "Silence: the longest wait for the next bytes.",
-        "s",
-    )
-    total_timeout: Union[float, str, None] = option(
-        AUTO,
-        Seconds(
-            above=0,
-            none="no limit",
-            auto="in a request 30, or the caller's own number if that is more; elsewhere no limit",
-        ),
-        "The whole call, from its start to the last byte that the call itself reads. A number set "
-        "here also limits calls with a `timeout` of their own, in a request and elsewhere.",
-        "s",
-    )
-    explicit_none: str = option(
-        AUTO,
-        Choice(AUTO, ENFORCE, RESPECT, REPORT),
-        "Calls with an explicit `timeout=None`. `auto`: the defaults in a request, no limit of "
-        "silence elsewhere; `enforce`: the defaults; `respect`: no limit; `report`: no limit and "
-        "an event.",
-    )
-    pass_deadline: bool = option(
-        False,
-        Boolean(),
-        "Headers of outbound calls: send what is left of the request's deadline, in milliseconds, "
-        "as `X-Request-Timeout-Ms`.",
-    )
-    hosts: Mapping[str, Mapping[str, Any]] = option(
-        {},
-        Hosts(),
-        "Calls to single hosts: `api.example`, `*.internal`, `127.0.0.1:9200`; the most specific "
-        "pattern wins.",
-    )
 
 
 class Stderr(Section):

@@ -84,7 +84,7 @@ def variants(kind):
 
 
 def test_there_is_an_event_for_each_name_and_a_name_for_each_event():
-    assert len(KINDS) == 32
+    assert len(KINDS) == 33
     assert {kind.__name__ for kind in KINDS} == {
         kind.__name__ for kind in events.Event.__subclasses__()
     }

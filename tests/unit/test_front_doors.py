@@ -19,7 +19,8 @@ from resilient_wsgi.host.sockets import Listener, somaxconn
 ROOT = Path(__file__).parents[2]
 
 NAMES = [
-    "stderr", "threads", "outbound", "overload", "readiness", "request", "bulkhead", "backlog",
+    "stderr", "threads", "outbound", "drivers", "overload", "readiness", "request", "bulkhead",
+    "backlog",
 ]  # fmt: skip
 
 

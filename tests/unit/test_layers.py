@@ -11,7 +11,8 @@ NAME = "resilient_wsgi"
 PACKAGE = ROOT / NAME
 
 COMPONENTS = (
-    "outbound", "stderr", "threads", "readiness", "request", "bulkhead", "overload", "backlog",
+    "outbound", "drivers", "stderr", "threads", "readiness", "request", "bulkhead", "overload",
+    "backlog",
 )  # fmt: skip
 # from the bottom to the top; parts of one floor may import each other, components may not
 FLOORS = (
