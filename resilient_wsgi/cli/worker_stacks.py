@@ -7,7 +7,6 @@ at which they write their stacks, into a file of their own, without Python's hel
 from __future__ import annotations
 
 import os
-import re
 import select
 import signal
 import socket
@@ -33,7 +32,6 @@ MOST_BYTES = 1 << 20
 COMMAND = 500  # characters of a command line
 MOST_DUMPED = 4 << 20  # a file that long is not made longer: only its worker may empty it
 _CREDENTIALS = struct.Struct("3i")
-_FILE = re.compile(r"stacks-([0-9]+)\.([0-9]{2}|sock)")
 
 
 class Worker:
@@ -114,9 +112,9 @@ def workers(pids: Sequence[int], directory: Directory) -> List[Worker]:
     """Return a `Worker` for each process, with what of the directory's names is its own."""
     names: Dict[int, List[str]] = {}
     for name in directory.names():
-        match = _FILE.fullmatch(name)
-        if match:
-            names.setdefault(int(match.group(1)), []).append(name)
+        pid = stack_dumps.pid_of(name)
+        if pid is not None:
+            names.setdefault(pid, []).append(name)
     inner = {pid: procfs.inner_pid(pid) for pid in pids} if names else {}
     return [Worker(pid, directory, names.get(inner.get(pid, pid), [])) for pid in pids]
 

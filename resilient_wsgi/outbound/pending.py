@@ -2,7 +2,8 @@
 `resilient-wsgi report`.
 
 A call that hangs never comes to its end, where the others are counted, and its worker may run no
-code at all meanwhile. So each wait is written down before it begins, and struck out when it ends.
+code at all meanwhile. So each wait is written down before it begins, and struck out when it ends:
+not in the scoreboard, whose rows are of the threads that work on requests, and whose names are few.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ..core.system import SYSTEM, PerProcess
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
+from ..shm.naming import file_name, file_numbers
 from .call_sites import Site
 
-PREFIX = "outbound-waits."
+FILE = "waits"  # then the pid
 SLOTS, SLOT_BYTES = 64, 512
 LISTED_AFTER = 1.0
 """Seconds after which a wait is listed: most are over by then."""
@@ -37,7 +39,7 @@ class Pending:
         self._map: Optional[mmap.mmap] = None
         self._free: List[int] = []
         try:
-            self._map = _create(instance.directory(), f"{PREFIX}{os.getpid()}")
+            self._map = _create(instance.directory(), file_name(FILE, os.getpid()))
             self._free = list(range(SLOTS))
         except (OSError, Unavailable):  # then they are not listed
             pass
@@ -63,8 +65,8 @@ class Pending:
 
 
 def _create(directory: Directory, name: str) -> mmap.mmap:
-    for other in directory.names():
-        if other.startswith(PREFIX) and not _is_alive(directory, other):
+    for other in _files(directory):
+        if not _is_alive(directory, other):
             directory.unlink(other)
     fd = directory.create(name, SLOTS * SLOT_BYTES)
     try:
@@ -72,6 +74,10 @@ def _create(directory: Directory, name: str) -> mmap.mmap:
         return mmap.mmap(fd, SLOTS * SLOT_BYTES)
     finally:
         os.close(fd)
+
+
+def _files(directory: Directory) -> List[str]:
+    return [name for name in directory.names() if file_numbers(name, FILE, 1)]
 
 
 def _is_alive(directory: Directory, name: str) -> bool:
@@ -91,8 +97,8 @@ def _is_alive(directory: Directory, name: str) -> bool:
 def read(directory: Directory) -> Iterator[Site]:
     """Yield what the processes of an instance wait for, and have for a second."""
     now = SYSTEM.monotonic()
-    for name in directory.names():
-        if name.startswith(PREFIX) and _is_alive(directory, name):
+    for name in _files(directory):
+        if _is_alive(directory, name):
             fd = directory.open(name, os.O_RDONLY)
             try:
                 data = os.pread(fd, SLOTS * SLOT_BYTES, 0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 from types import FrameType
@@ -24,8 +23,10 @@ from ..core.environ import method_and_path
 from ..core.text import printable
 from ..errors import Unavailable
 from ..shm.directory import Directory
+from ..shm.naming import file_name, file_numbers
 from .running import RequestDeadline
 
+FILE = "stacks"  # in the private directory: then the pid, and for a file the number of the signal
 FRAMES = 40
 TRIM_BYTES = 1 << 18
 Requests = Sequence[Tuple[int, RequestDeadline]]
@@ -132,7 +133,7 @@ class OnSignal:
         """Register the handler. Raises `Unavailable`, `OSError`."""
         self.signum = signum
         self._directory = directory
-        self._name = f"stacks-{os.getpid()}.{signum}"
+        self._name = file_name(FILE, os.getpid(), signum)
         # faulthandler appends: the file can be emptied without leaving a hole
         self.fd = directory.open(self._name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         reason = frames.dump_at_signal(signum, self.fd)
@@ -161,12 +162,18 @@ class OnSignal:
             os.close(self.fd)
 
 
+def pid_of(name: str) -> Optional[int]:
+    """Return the pid of the process whose socket or file has this name; None if it is neither."""
+    numbers = file_numbers(name, FILE, 1) or file_numbers(name, FILE, 2)
+    return numbers[0] if numbers else None
+
+
 def file_of(names: Iterable[str], pid: int) -> Optional[Tuple[str, int]]:
     """Return the name of a process's file, out of those in its directory, and the number of its
     signal; None if it has none.
     """
     for name in names:
-        match = re.fullmatch(rf"stacks-{pid}\.([0-9]{{2}})", name)
-        if match and signal.SIGRTMIN <= int(match.group(1)) <= signal.SIGRTMAX:
-            return name, int(match.group(1))
+        numbers = file_numbers(name, FILE, 2)
+        if numbers and numbers[0] == pid and signal.SIGRTMIN <= numbers[1] <= signal.SIGRTMAX:
+            return name, numbers[1]
     return None

@@ -119,7 +119,7 @@ def usable(name: str, server: Server) -> bool:
 def _sweep(directory: Directory) -> None:
     """Remove what workers have left that were killed."""
     for name in directory.names():
-        pid = name.partition("-")[2].partition(".")[0]
-        if name.startswith("stacks-") and pid.isdigit() and procfs.stat(pid) is None:
+        pid = stack_dumps.pid_of(name)
+        if pid is not None and procfs.stat(pid) is None:
             with contextlib.suppress(OSError):
                 directory.unlink(name)

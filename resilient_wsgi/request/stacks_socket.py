@@ -20,6 +20,8 @@ from typing import Callable, Optional
 from ..core.guard import Guard
 from ..errors import Unavailable
 from ..shm.directory import Directory
+from ..shm.naming import file_name
+from .stack_dumps import FILE
 from .wakeup import Alarm
 
 MOST_BYTES = 1 << 19
@@ -32,7 +34,7 @@ _guard = Guard("request")
 
 def socket_name(pid: int) -> str:
     """Return the name of a worker's socket, by its pid in its own pid namespace."""
-    return f"stacks-{pid}.sock"
+    return file_name(FILE, pid)
 
 
 class StacksSocket:

@@ -23,6 +23,7 @@ from ..servers import Server
 from ..settings.options import REPORT, Request
 from ..shm import instance, layout, scoreboard
 from ..shm.layout import cut
+from ..shm.naming import file_name
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard
 from ..upstream import meeting
@@ -272,7 +273,7 @@ def _stacks_of(request: layout.Request, killed: Predecessor) -> str:
 
 
 def _beat_name(row: OwnRow) -> str:
-    return f"gil-{row.index}"
+    return file_name("gil", row.index)
 
 
 def _take_text(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Optional, Tuple
 
 from ..core.system import this_process
 from . import instance
+from .naming import file_name
 
 
 class Lease:
@@ -36,7 +37,9 @@ class Lease:
         """
         if self._is_mine():
             return True
-        file = f"lease-{hashlib.blake2s(name.encode(), digest_size=16).hexdigest()}"
+        # a number from the name, which may be anything
+        number = int.from_bytes(hashlib.blake2s(name.encode(), digest_size=8).digest(), "big")
+        file = file_name("lease", number)
         fd = instance.directory().open(file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,6 @@
-"""The names of private directories: whose, in which pid namespace, of which master."""
+"""The names of private directories (whose, in which pid namespace, of which master), and of the
+files in them (what, then numbers: `stacks-4711-44`).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Optional, Tuple
 
 PREFIX = "resilient_wsgi"
+_NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _NAME = re.compile(PREFIX + r"-([0-9]+)-([0-9]+)-([0-9]{1,9})-([0-9]+)(?:-[0-9a-f]{16})?")
 
 
@@ -44,6 +47,19 @@ class Name(namedtuple("Name", "uid namespace master_pid start")):  # noqa: PYI02
         name = f"{PREFIX}-{self.uid}-{self.namespace}-{self.master_pid}-{self.start}"
         suffix = hashlib.blake2s(repr(hash(name)).encode(), digest_size=8).hexdigest()
         return name, f"{name}-{suffix}"
+
+
+def file_name(what: str, *numbers: int) -> str:
+    """Return the name of a file in a private directory: what it holds, then whose it is."""
+    return "-".join((what, *map(str, numbers)))
+
+
+def file_numbers(name: str, what: str, count: int) -> Optional[Tuple[int, ...]]:
+    """Return the numbers in the name of a file; None if it is of another kind, or not ours."""
+    kind, *numbers = name.split("-")
+    if kind != what or len(numbers) != count or not all(map(_NUMBER.fullmatch, numbers)):
+        return None
+    return tuple(map(int, numbers))
 
 
 def parse(name: str) -> Optional[Name]:

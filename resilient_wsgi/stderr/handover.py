@@ -1,7 +1,8 @@
 """Hand over the count of dropped lines: the successor of a worker reports what it could not.
 
 One small file for each count in the private directory of the instance, which survives a reload of
-uWSGI. The process that unlinks a file owns its count, so there is no lock.
+uWSGI. The process that unlinks a file owns its count, so there is no lock: a journal may refuse an
+entry while another process writes, and a worker that exits cannot come again.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 
 from .. import servers
 from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
+from ..shm.naming import file_name, file_numbers
 from .buffer import Dropped
 
-PREFIX = "dropped"
-NAME = re.compile(PREFIX + r"-([0-9]+)-[0-9]+-[0-9]+")  # descriptor, pid, number
+FILE = "dropped"  # then descriptor, pid, number
 
 _numbers = itertools.count()
 
@@ -27,7 +27,7 @@ _numbers = itertools.count()
 def leave(fd: int, dropped: Dropped) -> None:
     """Leave a count for the successor of this worker; a no-op in other processes. Never raises."""
     if dropped.size_bytes and _in_worker():
-        name = f"{PREFIX}-{fd}-{SYSTEM.getpid()}-{next(_numbers)}"
+        name = file_name(FILE, fd, SYSTEM.getpid(), next(_numbers))
         with contextlib.suppress(OSError, Unavailable):
             file = instance.directory().open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
@@ -43,8 +43,8 @@ def take(fd: int) -> Dropped:
         with contextlib.suppress(OSError, Unavailable):
             directory = instance.directory(make=False)
             for name in directory.names():
-                match = NAME.fullmatch(name)
-                if match and int(match.group(1)) == fd:
+                numbers = file_numbers(name, FILE, 3)
+                if numbers is not None and numbers[0] == fd:
                     with contextlib.suppress(OSError, Unavailable, ValueError):
                         left = _take(directory, name)
                         lines, size_bytes = lines + left.lines, size_bytes + left.size_bytes

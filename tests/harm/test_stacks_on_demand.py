@@ -258,8 +258,8 @@ def test_an_app_that_has_closed_all_descriptors_gets_no_connection_of_ours_and_n
 
 
 def test_the_number_of_a_signal_in_a_name_is_that_of_a_real_time_signal():
-    assert file_of(["stacks-7.sock", "stacks-7.44", "stacks-70.45"], 7) == ("stacks-7.44", 44)
-    assert file_of(["stacks-7.09", "stacks-7.15", "stacks-7.99", "stacks-7.044"], 7) is None
+    assert file_of(["stacks-7", "stacks-7-44", "stacks-70-45"], 7) == ("stacks-7-44", 44)
+    assert file_of(["stacks-7-09", "stacks-7-15", "stacks-7-99", "stacks-7-044"], 7) is None
 
 
 def test_what_comes_from_outside_is_escaped_before_it_reaches_the_terminal(private, capsys):
