@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
 from lab.measuring import load
-from lab.processes import Gunicorn, Nginx, Partner, Server
+from lab.processes import Gunicorn, Nginx, Server, Upstream
 
 ROOT = Path(__file__).parents[2]
 APP = "bench.bulkhead.pool_app"
@@ -97,7 +97,7 @@ class Outage:
 
 
 def outage(
-    port: int, partner: Partner, rates: Sequence[load.Rate], seconds: float, mode: str = "hang",
+    port: int, upstream: Upstream, rates: Sequence[load.Rate], seconds: float, mode: str = "hang",
     before: float = 3.0, after: float = 6.0,
 ) -> Outage:  # fmt: skip
     """Have an upstream hang while requests come."""
@@ -105,10 +105,10 @@ def outage(
         load.burst(port, rate.path, 16, 10.0)
     with load.Load(port, rates, patience=PATIENCE, seconds=before + seconds + after) as traffic:
         time.sleep(before)
-        partner.tell(mode)
+        upstream.tell(mode)
         hang = time.monotonic()
         time.sleep(seconds)
-        partner.recover()
+        upstream.recover()
         recover = time.monotonic()
         time.sleep(after)
         traffic.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from lab.measuring import load
-from lab.processes import Partner
+from lab.processes import Upstream
 
 from .instances import KINDS, VARIANTS, instance, outage
 
@@ -36,8 +36,8 @@ def main() -> None:
 
 def _row(kind: str, rate: float, variant: str, seconds: float, *, log: bool) -> None:
     rates = [load.Rate("/call/x", rate), load.Rate("/other", 20)]
-    with Partner() as partner, instance(kind, variant, {"x": partner.url}) as (port, server):
-        found = outage(port, partner, rates, seconds)
+    with Upstream() as upstream, instance(kind, variant, {"x": upstream.url}) as (port, server):
+        found = outage(port, upstream, rates, seconds)
         cells = [kind, f"{rate:g}", variant, *found.figures()]
         print("|", " | ".join(cells), "|", flush=True)
         if log:

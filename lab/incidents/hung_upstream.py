@@ -1,7 +1,7 @@
 """A third party hangs, and the whole service is gone; and a burst that a service goes on working
 for when no client waits any more.
 
-nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the partner,
+nginx -> uWSGI with a fixed number of processes. Three tenths of the requests call the upstream,
 which stops answering for a while.
 """
 
@@ -16,7 +16,7 @@ from lab import shop
 from lab.measuring import load
 from lab.measuring.listen_queue import tcp_depth, unix_depth
 from lab.measuring.sampler import Sampler, blocked_threads
-from lab.processes import Nginx, Partner, Server, wait_until
+from lab.processes import Nginx, Server, Upstream, wait_until
 from lab.rendering.result import Result, excerpt
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def _outage(result: Result) -> None:
         socket="%duwsgi.sock",  # %d is the folder of the ini file
     )  # fmt: skip
     with (
-        Partner() as partner,
-        shop.environment(SHOP_PARTNER_URL=partner.url, SHOP_RESILIENT=str(int(protected))) as env,
+        Upstream() as upstream,
+        shop.environment(SHOP_UPSTREAM_URL=upstream.url, SHOP_RESILIENT=str(int(protected))) as env,
         Server(options, listen_on="uwsgi", env=env) as server,
         Nginx(
             [server.address, server.socket_path],
@@ -80,11 +80,11 @@ def _outage(result: Result) -> None:
             load.Load(nginx.port, RATES, patience=NGINX_SECONDS + 1) as traffic,
         ):
             time.sleep(HEALTHY_SECONDS)
-            hang = sampler.begin + sampler.mark("partner hangs")
-            partner.tell("hang")
+            hang = sampler.begin + sampler.mark("upstream hangs")
+            upstream.tell("hang")
             time.sleep(OUTAGE_SECONDS)
-            recover = sampler.begin + sampler.mark("partner recovers")
-            partner.recover()
+            recover = sampler.begin + sampler.mark("upstream recovers")
+            upstream.recover()
             wait_until(lambda: _steady(traffic.answers, recover), AFTER_SECONDS)
             traffic.stop()
             sampler.add_answers(traffic.answers)
@@ -130,15 +130,15 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
     )
     if result.protected:
         result.check(
-            "views that do not call the partner keep answering (99 %)", good >= 0.99 * len(others)
+            "views that do not call the upstream keep answering (99 %)", good >= 0.99 * len(others)
         )
-        # what came just before the recovery may have reached the partner just after it
+        # what came just before the recovery may have reached the upstream just after it
         failed = [answer.status for answer in callers if not answer.good]
-        # one call at a time is left to find out whether the partner is slow or dead: nginx does not
+        # one call at a time is left to find out whether the upstream is slow or dead: nginx does not
         # wait for it
         scouts = OUTAGE_SECONDS / NGINX_SECONDS
         result.check(
-            "the app itself answers for the partner: 503, no 502, but for one call at a time",
+            "the app itself answers for the upstream: 503, no 502, but for one call at a time",
             set(failed) <= {"503", "504"} and failed.count("504") <= scouts,
         )
         result.check(
@@ -148,7 +148,7 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
         result.check("and the first good offers", offers is not None and offers - recover <= 2.0)
     else:
         result.check(
-            "views that do not call the partner are gone too (under half answered)",
+            "views that do not call the upstream are gone too (under half answered)",
             good < 0.5 * len(others),
         )
 

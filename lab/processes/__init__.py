@@ -10,20 +10,20 @@ from .base import Process, ProcessError, ToolMissing, free_port, wait_until
 from .daemon import Daemon
 from .gunicorn import Gunicorn
 from .nginx import Nginx
-from .partner import Partner
 from .program import Program
+from .upstream import Upstream
 from .uwsgi import Server
 
 __all__ = [
     "Daemon",
     "Gunicorn",
     "Nginx",
-    "Partner",
     "Process",
     "ProcessError",
     "Program",
     "Server",
     "ToolMissing",
+    "Upstream",
     "free_port",
     "wait_until",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.rendering.outcome import Outcome
 
 ABOUT = {
-    "hung-upstream": "A partner stops answering; every worker ends up waiting for it, and the service is gone.",
+    "hung-upstream": "An upstream stops answering; every worker ends up waiting for it, and the service is gone.",
     "overload": "Twice what the service can do is asked of it for a while, by clients that give up after two seconds.",
     "failed-load": "Two workers fail to load the app while memory is short, and answer 500 for ever.",
     "reload-with-threads": "A background thread that is never asked to stop holds up every reload and every stop.",

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     serving = _serving(seen)
     while serving and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-        seen.look()
+        seen.refresh()
         serving = _serving(seen)
     line = f"{serving} workers still serve after {arguments.timeout:g} s" if serving else "drained"
     answer(arguments, {"pid": pid, "serving": serving}, [line])

@@ -70,7 +70,7 @@ class WorkerView(WorkerRow):
 
 
 class Snapshot:
-    """What stood in the scoreboard when it was read; `look()` reads it again."""
+    """What stood in the scoreboard when it was read; `refresh()` reads it again."""
 
     def __init__(self, directory: Directory) -> None:
         """Read the scoreboard in a directory.
@@ -80,7 +80,7 @@ class Snapshot:
         self.directory = directory
         self._fd = directory.open(NAME, os.O_RDONLY)
         try:
-            self.look()
+            self.refresh()
         except BaseException:
             self.close()
             raise
@@ -111,7 +111,7 @@ class Snapshot:
         if fd >= 0:
             os.close(fd)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the header and the rows of the workers again. Raises `NotAScoreboard`."""
         head, _ = self._settled(0, HEADER_BYTES, lambda data: Header(data).settled())
         self.header = Header(head)
@@ -278,7 +278,7 @@ def _number_of(seen: Snapshot, geometry: Geometry, fd: int, name: str) -> int:
     if name in names[:UPSTREAMS]:
         return names.index(name)
     lock(fd)  # until it is closed
-    seen.look()
+    seen.refresh()
     names = seen.names
     if name not in names:
         if len(names) >= UPSTREAMS:

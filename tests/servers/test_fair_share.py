@@ -16,7 +16,7 @@ import pytest
 
 from bench.bulkhead.instances import WITH, instance, outage
 from lab.measuring import load
-from lab.processes import Partner, ToolMissing, wait_until
+from lab.processes import ToolMissing, Upstream, wait_until
 from resilient_wsgi.shm import instance as shared
 from resilient_wsgi.shm.snapshot import Snapshot
 
@@ -45,8 +45,8 @@ def good(answers, path, since):
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_views_are_served_callers_fail_fast_and_recover(kind):
     rates = [load.Rate("/call/x", 20), load.Rate("/other", 10)]
-    with Partner() as partner, running(kind, {"x": partner.url}) as (port, server):
-        found = outage(port, partner, rates, 6.0, before=2.0, after=4.0)
+    with Upstream() as upstream, running(kind, {"x": upstream.url}) as (port, server):
+        found = outage(port, upstream, rates, 6.0, before=2.0, after=4.0)
         well, count = good(
             [a for a in found.answers if a.begin < found.recover], "/other", found.hang + 2
         )
@@ -158,8 +158,8 @@ def test_an_operator_limits_an_upstream_and_lifts_that():
         command = [sys.executable, "-m", "resilient_wsgi", *map(str, arguments), "--json"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    with Partner() as partner, running("uwsgi 2 x 1", {"x": partner.url}) as (port, server):
-        name = f"127.0.0.1:{partner.port}"
+    with Upstream() as upstream, running("uwsgi 2 x 1", {"x": upstream.url}) as (port, server):
+        name = f"127.0.0.1:{upstream.port}"
         assert load.get(port, "/call/x").good
         assert ask("limit", name, server.pid).returncode == 0
         load.get(port, "/call/x")  # a probe
@@ -173,7 +173,7 @@ def test_an_operator_limits_an_upstream_and_lifts_that():
 
 def test_a_healthy_upstream_may_use_the_whole_pool_and_more():
     rates = [load.Rate("/call/x", 60), load.Rate("/other", 120)]
-    with Partner() as partner, running("uwsgi 4 x 1", {"x": partner.url}) as (port, server):
+    with Upstream() as upstream, running("uwsgi 4 x 1", {"x": upstream.url}) as (port, server):
         with load.Load(port, rates, patience=10, seconds=8) as traffic:
             time.sleep(8)
             traffic.stop()

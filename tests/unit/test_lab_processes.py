@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lab.measuring import load, procfs
-from lab.processes import Partner, Process, ProcessError, Server, ToolMissing, wait_until
+from lab.processes import Process, ProcessError, Server, ToolMissing, Upstream, wait_until
 from lab.processes.base import find_tool
 
 HELLO = """
@@ -178,25 +178,25 @@ def test_uwsgi_writes_to_the_descriptor_that_it_is_given(tmp_path):
         os.close(write_end)
 
 
-def test_the_partner_does_as_it_is_told():
-    with Partner() as partner:
-        assert load.get(partner.port, "/offers").good
-        partner.tell("hang")
-        assert load.get(partner.port, "/offers", 0.3).status == load.NO_ANSWER
-        partner.tell("drip")
-        assert load.get(partner.port, "/offers", 0.3).status == load.NO_ANSWER
-        partner.tell("refuse")
-        assert load.get(partner.port, "/offers").status == load.REFUSED
-        partner.recover()
-        assert load.get(partner.port, "/offers").good
+def test_the_upstream_does_as_it_is_told():
+    with Upstream() as upstream:
+        assert load.get(upstream.port, "/offers").good
+        upstream.tell("hang")
+        assert load.get(upstream.port, "/offers", 0.3).status == load.NO_ANSWER
+        upstream.tell("drip")
+        assert load.get(upstream.port, "/offers", 0.3).status == load.NO_ANSWER
+        upstream.tell("refuse")
+        assert load.get(upstream.port, "/offers").status == load.REFUSED
+        upstream.recover()
+        assert load.get(upstream.port, "/offers").good
         with pytest.raises(ValueError, match="'sulk' is none of answer, hang, drip, refuse"):
-            partner.tell("sulk")
+            upstream.tell("sulk")
 
 
 def test_load_is_bounded_in_time_and_leaves_no_thread():
-    with Partner() as partner:
+    with Upstream() as upstream:
         begin = time.monotonic()
-        with load.Load(partner.port, [load.Rate("/offers", 50)], seconds=0.4) as traffic:
+        with load.Load(upstream.port, [load.Rate("/offers", 50)], seconds=0.4) as traffic:
             assert wait_until(
                 lambda: not any(thread.name == "load" for thread in threading.enumerate()), 20.0
             )

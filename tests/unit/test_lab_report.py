@@ -21,7 +21,7 @@ def result():
         answers=[(0.2, "200"), (0.3, "200"), (1.0, "504"), (3.9, "no answer")],
         queue=[(0.1, 0), (2.0, 65), (3.9, 3)],
         blocked=[(0.1, 0), (2.0, 4)],
-        moments=[(1.0, "partner hangs"), (1.2, "and <recovers>")],
+        moments=[(1.0, "upstream hangs"), (1.2, "and <recovers>")],
     )
     found = Result("hung-upstream", protected=True, seen="0 harakiris", series=series)
     found.check("no harakiri", truth=True)

@@ -1,7 +1,7 @@
 """Settings of the example shop. What differs from run to run comes from the environment:
 
 SHOP_DATABASE       path of the SQLite file
-SHOP_PARTNER_URL    what the view "offers" calls
+SHOP_UPSTREAM_URL    what the view "offers" calls
 SHOP_SLOW_SECONDS   how long the view "slow" works (default 0.5)
 SHOP_RESILIENT      1: with resilient_wsgi, as a Django app
 """
@@ -38,7 +38,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
 }
 
-SHOP_PARTNER_URL = os.environ.get("SHOP_PARTNER_URL", "http://127.0.0.1:8099/offers")
+SHOP_UPSTREAM_URL = os.environ.get("SHOP_UPSTREAM_URL", "http://127.0.0.1:8099/offers")
 SHOP_SLOW_SECONDS = float(os.environ.get("SHOP_SLOW_SECONDS", "0.5"))
 
 if os.environ.get("SHOP_RESILIENT") == "1":

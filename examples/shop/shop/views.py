@@ -1,4 +1,4 @@
-"""What a small shop does: greet, read, write, ask a partner, log, stream, and be slow at times."""
+"""What a small shop does: greet, read, write, ask an upstream, log, stream, and be slow at times."""
 
 import logging
 import os
@@ -33,11 +33,11 @@ def buy(request):
 def offers(request):
     try:
         # no timeout: the point of it all
-        answer = requests.get(settings.SHOP_PARTNER_URL, params={"products": "all"})
+        answer = requests.get(settings.SHOP_UPSTREAM_URL, params={"products": "all"})
         answer.raise_for_status()
     except requests.exceptions.RequestException as error:
         log.warning("no offers: %s: %s", type(error).__name__, error)
-        return JsonResponse({"offers": [], "error": "the partner does not answer"}, status=503)
+        return JsonResponse({"offers": [], "error": "the upstream does not answer"}, status=503)
     return JsonResponse(answer.json())
 
 

@@ -498,7 +498,7 @@ def test_one_that_was_cut_short_is_not_read_and_may_be_while_it_is():
     found = seen()
     os.truncate(board.path, 5000)
     with pytest.raises(NotAScoreboard, match="cut short"):
-        found.look()
+        found.refresh()
     assert found.worker(1).requests() == []
     assert found.worker(1).stacks().text == ""
 
@@ -556,7 +556,7 @@ def test_rows_are_never_read_torn():
         texts, requests = set(), 0
         end = time.monotonic() + 2
         while time.monotonic() < end:
-            found.look()
+            found.refresh()
             row = found.worker(1)
             if row.settled():  # else the writer was interrupted in the middle all the time
                 texts.add(row.error)

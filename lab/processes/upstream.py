@@ -1,4 +1,4 @@
-"""The partner service of the example shop, told at run time how to behave."""
+"""The upstream service of the example shop, controlled at run time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import List
 
 from .base import Process, free_port
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "shop" / "partner.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "shop" / "upstream.py"
 MODES = ("answer", "hang", "drip", "refuse")
 
 
-class Partner(Process):
-    """The partner as a process of its own; `url` is what the shop calls."""
+class Upstream(Process):
+    """The upstream as a process of its own; `url` is what the shop calls."""
 
-    name = "partner"
+    name = "upstream"
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Partner(Process):
         "refuse" (not listen).
 
         Returns when it does so. Connections that hang already go on hanging, as they would with a
-        real partner.
+        real upstream.
         """
         if mode not in MODES:
             msg = f"{mode!r} is none of {', '.join(MODES)}"

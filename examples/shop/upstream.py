@@ -1,6 +1,6 @@
-"""The shop's partner: a small HTTP service that can be told at run time to misbehave.
+"""The shop's upstream: a small HTTP service that misbehaves on request.
 
-    python partner.py PORT CONTROL_PORT
+    python upstream.py PORT CONTROL_PORT
 
 POST http://127.0.0.1:CONTROL_PORT/<mode> sets the mode: answer, hang (accept, read, never answer),
 drip (a byte now and then), refuse (close the listening socket). A request is treated by the mode in
@@ -17,7 +17,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\
 DRIP_SECONDS = 0.5
 
 
-class Partner:
+class Upstream:
     def __init__(self, port: int) -> None:
         self.port = port
         self.mode = "answer"
@@ -63,9 +63,9 @@ class Partner:
 
 
 async def main(port: int, control_port: int) -> None:
-    partner = Partner(port)
-    await partner.set_mode("answer")
-    control = await asyncio.start_server(partner.control, "127.0.0.1", control_port)
+    upstream = Upstream(port)
+    await upstream.set_mode("answer")
+    control = await asyncio.start_server(upstream.control, "127.0.0.1", control_port)
     async with control:
         await control.serve_forever()
 
