@@ -2,7 +2,8 @@
 
     python -m tools.uwsgi_options FOLDER_OF_UWSGI_2.0.31 > resilient_wsgi/doctor/read/uwsgi.options
 
-One option a line: name, kind, canonical name, flags, plugin. The kind is the function that reads
+One option a line: name, letter, kind, canonical name, flags, plugin, and whether it takes an
+argument on the command line. The kind is the function that reads
 the value (core/uwsgi.c, `uwsgi_opt_...`); options with the same function and the same variable are
 aliases, and the first of them is the canonical one.
 """
@@ -46,6 +47,7 @@ APART = {
 
 class Entry(NamedTuple):
     name: str
+    takes: str
     short: str
     func: str
     data: str
@@ -66,7 +68,13 @@ def entries(folder: str) -> Iterator[Entry]:
             if "uwsgi_opt" in found["func"] or found["arg"].endswith("_argument"):
                 short = found["short"].strip("'") if found["short"].startswith("'") else "-"
                 yield Entry(
-                    found["name"], short, found["func"], found["data"], found["flags"], plugin
+                    found["name"],
+                    found["arg"].split("_")[0],
+                    short,
+                    found["func"],
+                    found["data"],
+                    found["flags"],
+                    plugin,
                 )
 
 
@@ -84,7 +92,8 @@ def table(folder: str) -> List[str]:
         )
         kind = KINDS.get(each.func, "other")
         lines.setdefault(
-            each.name, f"{each.name} {each.short} {kind} {canonical} {flags or '-'} {each.plugin}"
+            each.name,
+            f"{each.name} {each.short} {kind} {canonical} {flags or '-'} {each.plugin} {each.takes}",
         )
     return list(lines.values())
 

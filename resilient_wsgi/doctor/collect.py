@@ -9,6 +9,7 @@ from typing import Iterator, List, Mapping, Optional
 
 from . import recognise
 from .machine import Machine
+from .read import kubernetes, uwsgi_command
 from .read.uwsgi_export import Open
 from .subject import Source, Subject
 
@@ -33,6 +34,7 @@ def from_texts(files: Mapping[str, str], machine: Optional[Machine] = None) -> S
 
     for name, text in texts.items():
         _read(subject, Source(name, text), open_file)
+    _finish(subject, open_file)
     return subject
 
 
@@ -45,6 +47,7 @@ def from_paths(paths: List[str], subject: Subject) -> None:
                 opener.look(found, asked=False)
         else:
             opener.look(path, asked=True)
+    _finish(subject, opener.open)
 
 
 def read_text(path: str) -> str:
@@ -103,6 +106,14 @@ def _read(subject: Subject, source: Source, open_file: Open) -> bool:
     subject.sources[source.file] = known
     recognise.reader(kind).read(subject, known, open_file)
     return True
+
+
+def _finish(subject: Subject, open_file: Open) -> None:
+    """Read what stands in other files, and put together what belongs together."""
+    for manifest in subject.manifests:
+        for each in kubernetes.embedded(manifest):
+            _read(subject, Source(each.file, each.text), open_file)
+    uwsgi_command.merge(subject, open_file)
 
 
 def _files_in(folder: str) -> Iterator[str]:

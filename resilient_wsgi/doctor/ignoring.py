@@ -83,7 +83,7 @@ def _split(findings: List[Finding], ignores: List[Ignore]) -> Tuple[List[Finding
 
 
 def _is_about_the_whole(location: Location) -> bool:
-    return location.line == 0 or location.text.lstrip().startswith("[")
+    return location.line <= 1 or location.text.lstrip().startswith("[")
 
 
 def _out_of_order(ignores: List[Ignore], used: Set[Ignore], ran: Set[str]) -> Iterator[Finding]:

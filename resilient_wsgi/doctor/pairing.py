@@ -31,6 +31,9 @@ def config_of(subject: Subject, runner: Runner) -> Optional[UwsgiConfig]:
     command = runner.running("uwsgi")
     if command is None:
         return None
+    merged = [each for each in subject.uwsgi if each.command == command]
+    if merged:
+        return merged[0]
     named = {posixpath.basename(each) for each in command.files()}
     found = [
         each

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import List, NamedTuple, Optional
+from typing import TYPE_CHECKING, List, NamedTuple, Optional
 
 from .model import Location
 from .read import uwsgi_options
 from .read.uwsgi_options import Known
+
+if TYPE_CHECKING:
+    from .read.command import Command
 
 _FALSE = ("false", "off", "no")
 _LEADING = re.compile(r"[ \t\n\v\f\r]*([+-]?\d+)")
@@ -97,6 +100,7 @@ class UwsgiConfig:
         self.location = location  # the section's first line; findings about what is missing go here
         self.options = options
         self.complete = complete  # False: it includes what could not be read
+        self.command: Optional[Command] = None  # what starts it, if options of that are among these
 
     def __repr__(self) -> str:
         return f"<UwsgiConfig {self.location.file}: {len(self.options)} options>"

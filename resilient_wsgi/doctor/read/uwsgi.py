@@ -1,22 +1,21 @@
-"""Recognise and read uWSGI's ini files."""
+"""Recognise and read configuration files of uWSGI."""
 
 from __future__ import annotations
 
 from ..subject import Source, Subject
-from . import uwsgi_export, uwsgi_ini
-from .uwsgi_options import shipped
+from . import uwsgi_export, uwsgi_ini, uwsgi_other
 
 
 def recognises(name: str, text: str) -> bool:
-    """Return whether it is an ini file with a section [uwsgi], or one whose options are uWSGI's."""
-    if "[uwsgi" in text:
-        return any(section == "uwsgi" for section, _ in uwsgi_ini.sections(text)) or (
-            name.endswith(".ini") and "\n[uwsgi" in f"\n{text}"
-        )
-    return False
+    """Return whether it has a section [uwsgi], or is XML, YAML or JSON with uWSGI's options."""
+    extension = name.rpartition(".")[2]
+    if extension in uwsgi_other.FORMATS:
+        return uwsgi_other.looks_like_uwsgi(extension, text)
+    return "[uwsgi" in text and any(
+        section.startswith("uwsgi") for section, _ in uwsgi_ini.sections(text)
+    )
 
 
 def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None:
     """Add the configuration of section [uwsgi]."""
-    shipped()
     subject.uwsgi.append(uwsgi_export.read(source, open_file))

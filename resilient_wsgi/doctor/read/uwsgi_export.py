@@ -4,14 +4,14 @@ other, included files in their place, `for` and `if-...` applied on the way.
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Set
 
 from ..model import Location
 from ..subject import Source
 from ..uwsgi_config import Option, UwsgiConfig, leading_number
-from . import uwsgi_ini
+from . import uwsgi_ini, uwsgi_other
 from .uwsgi_magic import Magic
-from .uwsgi_placeholders import expand
+from .uwsgi_placeholders import Host, expand
 
 MOST_FILES = 1000
 MOST_OPTIONS = 20_000
@@ -21,18 +21,20 @@ _CLOSES = ("end", "endfor", "endif", "end-if", "end-for")
 Open = Callable[[str, str], Optional[Source]]
 
 
-class Host(NamedTuple):
-    """What is known of where uWSGI will run: nothing, unless the instance is running."""
-
-    environ: Optional[Mapping[str, str]] = None
-    magic: Optional[Mapping[str, str]] = None
-
-
 class _Logic(NamedTuple):
     """A `for` or `if-...` that was not closed yet."""
 
     kind: str
     argument: str
+
+
+class _Reading(NamedTuple):
+    """A file that is being read."""
+
+    file: str
+    section: str
+    texts: List[str]
+    lines: Iterator[uwsgi_ini.Line]
 
 
 class Exporter:
@@ -45,40 +47,72 @@ class Exporter:
         self._host = host
         self._first: Optional[Magic] = None
         self._logic: Optional[_Logic] = None
-        self._within: List[Tuple[str, str]] = []  # files and sections that are being read
+        self._in_logic = False  # what an include within a `for` adds is not subject to it again
+        self._reading: List[_Reading] = []  # a stack: what is included is read before what follows
         self._files = 0
 
     def source(self, source: Source, section: str = "uwsgi", *, named: bool = False) -> None:
         """Add the options of a section of an ini file."""
+        self._begin(source, section, named=named)
+        self._finish(0)
+
+    def _begin(self, source: Source, section: str, *, named: bool) -> None:
         magic = Magic(source.file, section if named else "", self._host.magic, self._first)
         self._first = self._first or magic
-        self._within.append((source.file, section))
-        texts = source.lines()
-        for line in uwsgi_ini.lines(source.text, magic, section):
-            where = Location(source.file, line.number, texts[line.number - 1])
-            self.add(
+        lines = iter(self._lines(source, magic, section))
+        self._reading.append(_Reading(source.file, section, source.lines(), lines))
+
+    def _finish(self, depth: int) -> None:
+        """Read on until only `depth` of the files that were begun are left."""
+        while len(self._reading) > depth:
+            reading = self._reading[-1]
+            line = next(reading.lines, None)
+            if line is None:
+                self._reading.pop()
+                continue
+            where = Location(reading.file, line.number, reading.texts[line.number - 1])
+            self._take(
                 Option(line.key, line.value, where, line.raw, line.section, True, line.resolved)
             )
-        self._within.pop()
+
+    def _lines(self, source: Source, magic: Magic, section: str) -> List[uwsgi_ini.Line]:
+        extension = source.file.rpartition(".")[2]
+        if extension not in uwsgi_other.FORMATS:
+            return list(uwsgi_ini.lines(source.text, magic, section))
+        try:
+            return list(uwsgi_other.lines(extension, source.text, magic, section))
+        except uwsgi_other.NotReadable:
+            self.complete = False
+            return []
 
     def add(self, option: Option) -> None:
+        """Add an option of the command line or the environment, with the files it includes."""
+        self._take(option)
+        self._finish(0)
+
+    def _take(self, option: Option) -> None:
         """Add an option, once, several times or not at all, as the logic it stands in says."""
-        if option.name in _CLOSES:
+        if option.name in _CLOSES and not self._in_logic:
             self._logic = None
-        if self._logic is None:
+        if self._logic is None or self._in_logic:
             self._add(option)
             return
+        self._in_logic = True
         for each in self._by_logic(self._logic, option):
+            depth = len(self._reading)
             self._add(each)
+            self._finish(depth)
+        self._in_logic = False
 
     def config(self, location: Location) -> UwsgiConfig:
         """Return the configuration, its placeholders replaced."""
-        expanded = expand(self.options, self._host.environ, complete=self.complete)
+        expanded = expand(self.options, self._host, complete=self.complete)
         # `inherit` is no immediate option: what it adds comes last, and keeps its placeholders
         self.options = []
         for option in expanded:
             if option.name == "inherit":
                 self._include(option)
+                self._finish(0)
         return UwsgiConfig(location, expanded + self.options, complete=self.complete)
 
     def _add(self, option: Option) -> None:
@@ -102,16 +136,18 @@ class Exporter:
         if not colon:
             path, section = option.value, ""
         section = section or "uwsgi"
-        within = self._within[-1][0] if self._within else option.location.file
+        within = self._reading[-1].file if self._reading else option.location.file
         if not option.resolved or not option.certain or self._files >= MOST_FILES:
             self.complete = False
             return
         self._files += 1
         opened = self._open(path, within) if path else self._open("", within)
-        if opened is None or (opened.file, section) in self._within:
+        if opened is None or any(
+            each.file == opened.file and each.section == section for each in self._reading
+        ):
             self.complete = False
             return
-        self.source(opened, section, named=bool(colon))
+        self._begin(opened, section, named=bool(colon))
 
     def _by_logic(self, logic: _Logic, option: Option) -> Iterator[Option]:
         if logic.kind == "for":

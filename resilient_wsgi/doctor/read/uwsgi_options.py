@@ -24,6 +24,7 @@ class Known(NamedTuple):
     canonical: str  # the first of its names
     flags: FrozenSet[str]  # what it turns on: master, log_master, threads; immediate: read at once
     plugin: str  # "-": the core
+    takes: str  # no, required or optional: an argument on the command line
 
     @property
     def is_boolean(self) -> bool:
@@ -67,6 +68,6 @@ def shipped() -> OptionTable:
 
 
 def _known(cells: list[str]) -> Known:
-    name, short, kind, canonical, flags, plugin = cells
+    name, short, kind, canonical, flags, plugin, takes = cells
     turned_on = frozenset() if flags == "-" else frozenset(flags.split(","))
-    return Known(name, short, kind, canonical, turned_on, plugin)
+    return Known(name, short, kind, canonical, turned_on, plugin, takes)

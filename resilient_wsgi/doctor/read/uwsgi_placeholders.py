@@ -4,7 +4,7 @@ options (core/utils.c, uwsgi_apply_config_pass; core/config.c, uwsgi_manage_plac
 
 from __future__ import annotations
 
-from typing import Callable, List, Mapping, Optional, Tuple
+from typing import Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..uwsgi_config import Option, leading_number
 
@@ -15,22 +15,30 @@ Found = Tuple[Optional[str], bool]
 Lookup = Callable[[str], Found]
 
 
+class Host(NamedTuple):
+    """What is known of where uWSGI will run: nothing, unless the instance is running."""
+
+    environ: Optional[Mapping[str, str]] = None
+    magic: Optional[Mapping[str, str]] = None
+    read_at: Optional[Callable[[str], Optional[str]]] = None  # the file of `@(file)`
+
+
 def expand(
     options: List[Option],
-    environ: Optional[Mapping[str, str]],
+    host: Host,
     *,
     complete: bool,
 ) -> List[Option]:
     """Return the options with their placeholders replaced.
 
-    `environ` is the environment that uWSGI will have, None if that is not known. Options that
-    uWSGI reads at once (`listen`, `strict`) keep theirs, as in uWSGI.
+    What is not known of the host leaves placeholders as they are, marked. Options that uWSGI reads
+    at once (`listen`, `strict`) keep theirs, as in uWSGI.
     """
     expanded = list(options)
     if any("(" in option.value for option in options):
         for symbol, lookup in (
-            ("$", _environment(environ)),
-            ("@", _unknown),
+            ("$", _environment(host.environ)),
+            ("@", _files(host.read_at)),
             ("%", _options(expanded, complete=complete)),
         ):
             for index, option in enumerate(expanded):
@@ -48,6 +56,12 @@ def _environment(environ: Optional[Mapping[str, str]]) -> Lookup:
     if environ is None:
         return _unknown
     return lambda name: (environ.get(name), True)
+
+
+def _files(read: Optional[Callable[[str], Optional[str]]]) -> Lookup:
+    if read is None:
+        return _unknown
+    return lambda path: (read(path), True)
 
 
 def _unknown(_name: str) -> Found:
