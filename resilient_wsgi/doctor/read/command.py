@@ -38,15 +38,15 @@ MOST_WORDS = 10_000
 class Command(NamedTuple):
     """A command that starts a server.
 
-    `program` is one of `SERVERS`, `words` what follows it; `by_shell` says that a shell reads the
-    line, `replaces` that the server then takes the shell's place, so that signals reach it.
+    `program` is one of `SERVERS`, `words` what follows it; `shell` is the shell that reads the
+    line, if one does; `replaces` says that the server takes its place, so that signals reach it.
     """
 
     program: str
     words: Sequence[str]
     location: Location
     source: str = ""
-    by_shell: bool = False
+    shell: str = ""
     replaces: bool = True
     environment: Dict[str, str] = {}  # noqa: RUF012 - never changed
     wrappers: Sequence[str] = ()
@@ -93,14 +93,22 @@ def _is_positional(word: str, before: str) -> bool:
     return _UWSGI_FILE.match(word) is not None and not is_value
 
 
-def commands(line: str, location: Location, source: str = "") -> List[Command]:
+def commands(line: str, location: Location, source: str = "", shell: str = "sh") -> List[Command]:
     """Return the servers that a line for a shell starts."""
     found = []
-    for words in _simple_commands(line):
+    parts = [each for each in _simple_commands(line) if each]
+    for words in parts:
         command = _server_in(words, location, source)
         if command is not None:
-            replaces = command.replaces and "exec" in command.wrappers
-            found.append(command._replace(by_shell=True, replaces=replaces))
+            # bash and busybox replace themselves by the last command of a line; dash, Debian's sh,
+            # does not
+            last = (
+                shell in ("bash", "ash")
+                and words is parts[-1]
+                and "|" not in line.replace("||", "")
+            )
+            replaces = "exec" in command.wrappers or last
+            found.append(command._replace(shell=shell, replaces=replaces))
     return found
 
 
@@ -108,7 +116,8 @@ def command(words: Sequence[str], location: Location, source: str = "") -> List[
     """Return the servers that a list of words starts, through `sh -c`, too."""
     inner = _shell_line(words)
     if inner is not None:
-        return commands(inner, location, source)
+        shell, line = inner
+        return commands(line, location, source, shell)
     found = _server_in(list(words[:MOST_WORDS]), location, source)
     return [found] if found else []
 
@@ -135,7 +144,7 @@ def _server_in(words: List[str], location: Location, source: str) -> Optional[Co
             left[:2] = []
         elif _SERVER.match(name) and not word.startswith("-"):
             program = str(_SERVER.match(name)[1])  # type: ignore[index]
-            return Command(program, left[1:], location, source, False, True, environment, wrappers)
+            return Command(program, left[1:], location, source, "", True, environment, wrappers)
         elif name in _WRAPPERS_OF_A_USER:
             wrappers.append(name)
             left = _after_options(left[1:], ("-s", "-k"))[1:]
@@ -168,13 +177,13 @@ def _after_options(words: List[str], with_value: Sequence[str]) -> List[str]:
     return left
 
 
-def _shell_line(words: Sequence[str]) -> Optional[str]:
-    """Return the line in `sh -c LINE`, however the shell was started; None if it is no shell."""
+def _shell_line(words: Sequence[str]) -> Optional[Tuple[str, str]]:
+    """Return the shell and the line in `sh -c LINE`, however it was started; None if none was."""
     for n, word in enumerate(words[:8]):
         if posixpath.basename(word) in _SHELLS:
             for m, option in enumerate(words[n + 1 : n + 6], n + 1):
                 if re.match(r"^-[a-z]*c$", option) and m + 1 < len(words):
-                    return words[m + 1]
+                    return posixpath.basename(word), words[m + 1]
             return None
     return None
 

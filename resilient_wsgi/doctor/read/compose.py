@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Dict, List, Optional
 
@@ -36,8 +37,19 @@ class Compose:
         """Return how each service starts and stops its server."""
         return [self._runner(name, node) for name, node in self.services.items()]
 
+    def dockerfiles(self) -> List[str]:
+        """Return the path of the Dockerfile that each service is built from, `""` without one."""
+        found = []
+        for node in self.services.values():
+            build = node.get("build")
+            context = build.get("context").text or "." if build.is_mapping else build.text
+            name = build.get("dockerfile").text or "Dockerfile"
+            path = posixpath.join(posixpath.dirname(self.file), context, name)
+            found.append(posixpath.normpath(path) if build else "")
+        return found
+
     def _runner(self, name: str, node: Node) -> Runner:
-        runner = Runner(SERVICE, name, node.location)
+        runner = Runner(SERVICE, name, node.location, image=node.get("image").text)
         runner.commands = self._commands(node)
         runner.stop_signal = _text(node.get("stop_signal"))
         grace = node.get("stop_grace_period")

@@ -86,8 +86,8 @@ class Dockerfile:
         """Return how the image starts and stops its server."""
         entry, start = self.last("ENTRYPOINT"), self._command()
         at = (start or entry or self.instructions[0]).location
-        runner = Runner(IMAGE, self.file, at)
-        runner.commands = _commands(entry, start, self.file)
+        runner = Runner(IMAGE, self.file, at, image=self.base)
+        runner.commands = _commands(entry, start, self.file, self._shell())
         signal = self.last("STOPSIGNAL")
         runner.stop_signal = Fact(signal.text.strip(), signal.location) if signal else None
         for each in self.last_stage():
@@ -102,6 +102,13 @@ class Dockerfile:
             if each.name == "CMD":
                 found = each
         return found
+
+    def _shell(self) -> str:
+        """Return the shell that reads commands which are not lists."""
+        words = (self.last("SHELL") or Instruction("", "", Location(""))).words()
+        if words:
+            return words[0].rpartition("/")[2]
+        return "ash" if "alpine" in self.base else "sh"
 
     def _stages(self) -> Tuple[List[List[Instruction]], List[str]]:
         stages: List[List[Instruction]] = []
@@ -151,19 +158,19 @@ def _base(instruction: Instruction) -> str:
 
 
 def _commands(
-    entry: Optional[Instruction], start: Optional[Instruction], file: str
+    entry: Optional[Instruction], start: Optional[Instruction], file: str, shell: str
 ) -> List[command.Command]:
     if entry is not None:
         words = entry.words()
         if words is None:  # the shell form of ENTRYPOINT ignores CMD
-            return command.commands(entry.text, entry.location, file)
-        arguments = (start.words() or ["/bin/sh", "-c", start.text]) if start else []
+            return command.commands(entry.text, entry.location, file, shell)
+        arguments = (start.words() or ["/bin/" + shell, "-c", start.text]) if start else []
         return command.command([*words, *arguments], (start or entry).location, file)
     if start is None:
         return []
     words = start.words()
     if words is None:
-        return command.commands(start.text, start.location, file)
+        return command.commands(start.text, start.location, file, shell)
     return command.command(words, start.location, file)
 
 

@@ -51,7 +51,7 @@ class Container:
         Without a command that is the image's: the commands are empty then.
         """
         name = f"{self.owner}/{self.name}" if self.owner else self.name
-        runner = Runner(CONTAINER, name, self.node.location)
+        runner = Runner(CONTAINER, name, self.node.location, image=self.node.get("image").text)
         at = self.node.get("command") or self.node.get("args") or self.node
         words = [each.text for key in ("command", "args") for each in self.node.get(key).each()]
         runner.commands = command.command(words, at.location, self.manifest)

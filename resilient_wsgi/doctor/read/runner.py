@@ -39,6 +39,7 @@ class Runner:
     name: str
     location: Location
     commands: List[Command] = field(default_factory=list)
+    image: str = ""  # the image of a container, or the one that an image is built on
     stop_signal: Optional[Fact[str]] = None
     stop_grace: Optional[Fact[float]] = None
     memory_bytes: Optional[Fact[int]] = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List
+import posixpath
+from typing import List, Optional
 
 from ..subject import Subject
 from . import systemd
@@ -28,6 +29,20 @@ def commands(subject: Subject) -> List[Command]:
 def _made(subject: Subject) -> List[Runner]:
     units = (each.runner() for each in systemd.services(subject.units))
     found: List[Runner] = [each for each in units if each is not None]
-    for file in (*subject.manifests, *subject.composes, *subject.procfiles):
+    images = {posixpath.normpath(each.file): each.runner() for each in subject.dockerfiles}
+    for file in (*subject.manifests, *subject.procfiles):
         found += file.runners()
-    return found + [each.runner() for each in subject.dockerfiles]
+    for compose in subject.composes:
+        for runner, dockerfile in zip(compose.runners(), compose.dockerfiles()):
+            _from_image(runner, images.get(dockerfile))
+            found.append(runner)
+    return found + list(images.values())
+
+
+def _from_image(runner: Runner, image: Optional[Runner]) -> None:
+    """Fill in what a service takes from the image that is built for it."""
+    if image is not None:
+        runner.commands = runner.commands or image.commands
+        runner.stop_signal = runner.stop_signal or image.stop_signal
+        runner.image = runner.image or image.image
+        runner.environment = {**image.environment, **runner.environment}

@@ -61,17 +61,20 @@ def test_what_only_speaks_of_uwsgi_is_no_server(line):
 
 
 @pytest.mark.parametrize(
-    ("words", "by_shell", "replaces"),
+    ("words", "shell", "replaces"),
     [
-        (["uwsgi", "a.ini"], False, True),
-        (["sh", "-c", "uwsgi a.ini"], True, False),
-        (["/bin/bash", "-lc", "exec uwsgi a.ini"], True, True),
-        (["tini", "--", "sh", "-ec", "exec uwsgi a.ini"], True, True),
+        (["uwsgi", "a.ini"], "", True),
+        (["sh", "-c", "uwsgi a.ini"], "sh", False),
+        (["sh", "-c", "exec uwsgi a.ini"], "sh", True),
+        (["/bin/bash", "-lc", "migrate && uwsgi a.ini"], "bash", True),
+        (["/bin/bash", "-lc", "uwsgi a.ini | tee log"], "bash", False),
+        (["/bin/bash", "-lc", "uwsgi a.ini; echo over"], "bash", False),
+        (["tini", "--", "sh", "-ec", "exec uwsgi a.ini"], "sh", True),
     ],
 )
-def test_whether_a_shell_stands_between(words, by_shell, replaces):
+def test_whether_a_shell_stands_between(words, shell, replaces):
     found = only(command.command(words, HERE))
-    assert (found.by_shell, found.replaces) == (by_shell, replaces)
+    assert (found.shell, found.replaces) == (shell, replaces)
 
 
 def test_the_environment_is_kept():

@@ -2,7 +2,16 @@
 
 import pytest
 
-from resilient_wsgi.doctor.read import compose, docker, kubernetes, procfile, systemd, yaml_nodes
+from resilient_wsgi.doctor.collect import from_texts
+from resilient_wsgi.doctor.read import (
+    compose,
+    docker,
+    kubernetes,
+    procfile,
+    runners,
+    systemd,
+    yaml_nodes,
+)
 from resilient_wsgi.doctor.read.lines import Lines
 
 UNIT = """\
@@ -197,7 +206,7 @@ services:
 def test_a_compose_file():
     web, other = compose.parse(Lines("c.yml", COMPOSE)).runners()
     assert web.running("uwsgi").files() == ["/a b.ini"]
-    assert web.running("uwsgi").by_shell is False
+    assert web.running("uwsgi").shell == ""
     assert (web.stop_signal.value, web.stop_grace.value, web.memory_bytes.value) == (
         "SIGINT",
         90,
@@ -206,7 +215,7 @@ def test_a_compose_file():
     assert (web.descriptors.value, web.shm_bytes.value) == (1024, 128 << 20)
     assert web.sysctls["net.core.somaxconn"].value == "1024"
     assert web.environment == {"A": "1"}
-    assert other.running("gunicorn").by_shell
+    assert other.running("gunicorn").shell == "sh"
     assert (other.stop_grace.value, other.stop_grace.given) == (10, False)
     assert (other.memory_bytes.value, other.cpus.value) == (1 << 30, 0.5)
 
@@ -241,18 +250,19 @@ def test_a_dockerfile():
 
 
 @pytest.mark.parametrize(
-    ("text", "by_shell", "replaces"),
+    ("text", "shell", "replaces"),
     [
-        ("CMD uwsgi a.ini", True, False),
-        ("CMD exec uwsgi a.ini", True, True),
-        ('CMD ["uwsgi", "a.ini"]', False, True),
-        ("ENTRYPOINT uwsgi a.ini\nCMD x", True, False),
-        ('ENTRYPOINT ["uwsgi"]\nCMD ["a.ini"]', False, True),
+        ("CMD uwsgi a.ini", "sh", False),
+        ('SHELL ["/bin/bash", "-c"]\nCMD x && uwsgi a.ini', "bash", True),
+        ("CMD exec uwsgi a.ini", "sh", True),
+        ('CMD ["uwsgi", "a.ini"]', "", True),
+        ("ENTRYPOINT uwsgi a.ini\nCMD x", "sh", False),
+        ('ENTRYPOINT ["uwsgi"]\nCMD ["a.ini"]', "", True),
     ],
 )
-def test_whether_the_shell_is_pid_1(text, by_shell, replaces):
+def test_whether_the_shell_is_pid_1(text, shell, replaces):
     found = docker.parse(Lines("Dockerfile", f"FROM x\n{text}\n")).runner().running("uwsgi")
-    assert (found.by_shell, found.replaces, found.files()) == (by_shell, replaces, ["a.ini"])
+    assert (found.shell, found.replaces, found.files()) == (shell, replaces, ["a.ini"])
 
 
 @pytest.mark.parametrize("text", ["", "RUN x", "hello world", "FROM x\nBOGUS y"])
@@ -307,3 +317,18 @@ def test_without_pyyaml_the_reason_is_given(monkeypatch):
         yaml_nodes.NotYaml, match=r"needs PyYAML: pip install 'resilient-wsgi\[doctor\]'"
     ):
         yaml_nodes.documents(Lines("x", "a: 1"))
+
+
+def test_a_service_takes_from_its_image_what_it_does_not_set():
+    subject = from_texts(
+        {
+            "web/Dockerfile": 'FROM python:3\nENV A=1\nSTOPSIGNAL SIGINT\nCMD ["uwsgi", "a.ini"]\n',
+            "compose.yml": "services:\n  a: {build: web}\n  b: {build: {context: ./web}, command: gunicorn x}\n  c: {image: redis}\n",
+        }
+    )
+    a, b, c = (each for each in runners.of(subject) if each.kind == "compose service")
+    assert a.running("uwsgi").files() == ["a.ini"]
+    assert a.running("uwsgi").location.file == "web/Dockerfile"
+    assert b.running("uwsgi") is None
+    assert (b.stop_signal.value, b.environment) == ("SIGINT", {"A": "1"})
+    assert (c.commands, c.stop_signal) == ([], None)
