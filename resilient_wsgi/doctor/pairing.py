@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import List, Optional, Set
+from typing import Iterator, List, Optional, Set, Tuple
 
 from .read import runners
+from .read.kubernetes import Container
 from .read.nginx import Pass
 from .read.runner import Runner
 from .subject import Subject
 from .uwsgi_config import Socket, UwsgiConfig
 
+SERVERS = ("uwsgi", "gunicorn", "granian")
 _HERE = ("", "*", "0.0.0.0", "[::]", "localhost", "127.0.0.1", "[::1]")  # noqa: S104 - compared
 _ALL = ("", "*", "0.0.0.0", "[::]")  # noqa: S104 - compared
 
@@ -42,6 +44,22 @@ def config_of(subject: Subject, runner: Runner) -> Optional[UwsgiConfig]:
         or posixpath.basename(each.location.file).rpartition("#")[2] in named
     ]
     return found[0] if len(found) == 1 else None
+
+
+def pairs(subject: Subject) -> Iterator[Tuple[Runner, UwsgiConfig]]:
+    """Yield what starts uWSGI, each with the configuration that it starts it with."""
+    for runner in runners.of(subject):
+        config = config_of(subject, runner)
+        if config is not None:
+            yield runner, config
+
+
+def served(subject: Subject, *servers: str) -> Iterator[Container]:
+    """Yield the containers of pods whose command starts a server."""
+    for manifest in subject.manifests:
+        for container in manifest.containers():
+            if any(container.runner().running(each) for each in servers or SERVERS):
+                yield container
 
 
 def configs_behind(subject: Subject, passed: Pass) -> List[UwsgiConfig]:

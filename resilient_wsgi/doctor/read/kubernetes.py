@@ -61,7 +61,8 @@ class Container:
         cpus = self.node.get("resources", "limits", "cpu")
         runner.cpus = _fact(cpus, cores(cpus.text))
         runner.shm_bytes = self._shm()
-        for each in self.pod.get("securityContext", "sysctls").each():
+        sysctls = self.pod.get("securityContext", "sysctls").each()
+        for each in (each for each in sysctls if each.get("name")):
             runner.sysctls[each.get("name").text] = Fact(each.get("value").text, each.location)
         runner.environment = self._environment()
         runner.environment_whole = not self.node.get("envFrom")

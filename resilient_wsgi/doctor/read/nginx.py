@@ -78,6 +78,21 @@ class Pass:
         assert self.directive.parent is not None
         return self.directive.parent.inherited(f"{self.protocol}_{name}")
 
+    @property
+    def set_elsewhere(self) -> bool:
+        """Whether a file that is included around it, and was not found, may set what is missing.
+
+        The files of a pattern (`conf.d/*.conf`) hold servers, and those that come with nginx no
+        timeouts.
+        """
+        includes = (each for block in self.directive.ancestors() for each in block.own("include"))
+        return any(
+            not each.found
+            and not set("*?[") & set(each.value)
+            and posixpath.basename(each.value) not in _SHIPPED
+            for each in includes
+        )
+
     def seconds(self, name: str, default: float) -> Optional[float]:
         """Return the time that an option sets, None if it cannot be known (a variable)."""
         found = self.option(name)

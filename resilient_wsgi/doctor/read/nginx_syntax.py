@@ -100,6 +100,11 @@ class Directive:
             yield each
             each = each.parent
 
+    @property
+    def within_location(self) -> Optional[Directive]:
+        """The innermost location it stands in, None outside of all."""
+        return next((each for each in self.ancestors() if each.name == "location"), None)
+
     def inherited(self, name: str) -> List[Directive]:
         """Return the directives of that name that hold in its block: its own, else those of the
         innermost block around it that has any.

@@ -55,6 +55,11 @@ class Runner:
         """Whether its server is PID 1, or near it, in a cgroup and namespaces of its own."""
         return self.kind in IN_CONTAINERS
 
+    def number(self, sysctl: str) -> Optional[Fact[int]]:
+        """Return a sysctl that it sets, None without one, or if it is no number."""
+        fact = self.sysctls.get(sysctl)
+        return Fact(int(fact.value), fact.location) if fact and fact.value.isdigit() else None
+
     def running(self, program: str) -> Optional[Command]:
         """Return the command that starts a server, None if this runs something else."""
         return next((each for each in self.commands if each.program == program), None)

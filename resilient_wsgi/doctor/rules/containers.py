@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator
 
 from .. import pairing
 from ..model import Evidence, Severity, at, rule
 from ..read import runners
-from ..read.runner import Runner
 from ..subject import Subject
-from ..uwsgi_config import UwsgiConfig
 from .stop_grace import PRE_STOP, deployment
 from .stop_signals import unit
 
@@ -25,13 +23,6 @@ SAFE_SYSCTLS = (
     "net.ipv4.tcp_wmem",
 )  # fmt: skip
 _WAITING_DRIVERS = ("fluentd", "gelf", "syslog", "awslogs", "splunk", "gcplogs", "logentries")
-
-
-def _pairs(subject: Subject) -> Iterator[Tuple[Runner, UwsgiConfig]]:
-    for runner in runners.of(subject):
-        config = pairing.config_of(subject, runner)
-        if config is not None:
-            yield runner, config
 
 
 def _sysctl(name: str, value: str) -> str:
@@ -59,11 +50,10 @@ def _sysctl(name: str, value: str) -> str:
 )
 def somaxconn_of_the_container(subject: Subject) -> Iterator[Evidence]:
     """Compare listen with the sysctl that its container sets."""
-    for runner, config in _pairs(subject):
-        asked, fact = config.number("listen", 100), runner.sysctls.get(SOMAXCONN)
-        allowed = int(fact.value) if fact and fact.value.isdigit() else None
-        if fact and allowed is not None and asked is not None and asked > allowed:
-            yield at(fact.location, f"{SOMAXCONN} = {allowed}, listen = {asked}")
+    for runner, config in pairing.pairs(subject):
+        asked, allowed = config.number("listen", 100), runner.number(SOMAXCONN)
+        if allowed is not None and asked is not None and asked > allowed.value:
+            yield at(allowed.location, f"{SOMAXCONN} = {allowed.value}, listen = {asked}")
 
 
 @rule(
@@ -85,7 +75,7 @@ def somaxconn_of_the_container(subject: Subject) -> Iterator[Evidence]:
 )
 def unlimited_descriptors(subject: Subject) -> Iterator[Evidence]:
     """Find limits of descriptors above 2^20 for an instance without max-fd."""
-    for runner, config in _pairs(subject):
+    for runner, config in pairing.pairs(subject):
         fact = runner.descriptors
         if fact is not None and fact.value > MOST_DESCRIPTORS and config.lacks("max-fd"):
             yield at(fact.location, f"up to {fact.value} descriptors, and no max-fd")
@@ -113,10 +103,10 @@ def unlimited_descriptors(subject: Subject) -> Iterator[Evidence]:
 )
 def more_memory_than_there_is(subject: Subject) -> Iterator[Evidence]:
     """Compare processes x reload-on-rss with the memory limit."""
-    for runner, config in _pairs(subject):
+    for runner, config in pairing.pairs(subject):
         limit, rss = runner.memory_bytes, config.last("reload-on-rss")
         processes, each = config.number("processes", 1), config.number("reload-on-rss")
-        if limit is None or rss is None or not processes or not each:
+        if limit is None or rss is None or processes is None or each is None:
             continue
         if processes * each << 20 > limit.value:
             yield at(
@@ -143,7 +133,7 @@ def small_shared_memory(subject: Subject) -> Iterator[Evidence]:
     """Find servers whose /dev/shm was made smaller than 16 MB."""
     for runner in runners.of(subject):
         fact = runner.shm_bytes
-        if runner.commands and fact and fact.given and fact.value < LEAST_SHM_BYTES:
+        if runner.commands and fact and fact.value < LEAST_SHM_BYTES:
             yield at(fact.location, f"{fact.value >> 10} kB of shared memory")
 
 
@@ -199,5 +189,5 @@ def unsafe_sysctls(subject: Subject) -> Iterator[Evidence]:
     for manifest in subject.manifests:
         for runner in manifest.runners():
             for name, fact in runner.sysctls.items():
-                if name and name not in SAFE_SYSCTLS:
+                if name not in SAFE_SYSCTLS:
                     yield at(fact.location, f"{name} is not in the safe set of Kubernetes")

@@ -12,7 +12,8 @@ _TABLE = "net.netfilter.nf_conntrack_count = {used}\nnet.netfilter.nf_conntrack_
 KERNEL = Location("")
 
 
-def _listens(subject: Subject) -> bool:
+def serves(subject: Subject) -> bool:
+    """Return whether anything was looked at that listens on this machine."""
     return bool(subject.uwsgi or subject.gunicorn or subject.live)
 
 
@@ -32,7 +33,7 @@ def _listens(subject: Subject) -> bool:
 )
 def aborts_on_overflow(subject: Subject) -> Iterator[Evidence]:
     """Find a kernel that resets connections, where a server of ours listens."""
-    if _listens(subject) and subject.machine.number("net.ipv4.tcp_abort_on_overflow") == 1:
+    if serves(subject) and subject.machine.number("net.ipv4.tcp_abort_on_overflow") == 1:
         yield at(KERNEL, "net.ipv4.tcp_abort_on_overflow = 1")
 
 
@@ -63,5 +64,5 @@ def connections_nearly_full(subject: Subject) -> Iterator[Evidence]:
     """Compare the entries of the connection table with its room."""
     used = subject.machine.number("net.netfilter.nf_conntrack_count")
     room = subject.machine.number("net.netfilter.nf_conntrack_max")
-    if _listens(subject) and used is not None and room and used > 0.8 * room:
+    if serves(subject) and used is not None and room and used > 0.8 * room:
         yield at(KERNEL, f"nf_conntrack_count = {used}, nf_conntrack_max = {room}")

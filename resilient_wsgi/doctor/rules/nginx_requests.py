@@ -61,8 +61,7 @@ def small_buffer_size(subject: Subject) -> Iterator[Evidence]:
     for passed, config in _behind(subject, "uwsgi"):
         size, option = config.number("buffer-size", DEFAULT_BUFFER_SIZE), config.last("buffer-size")
         large = _inherited(passed, "large_client_header_buffers")
-        buffer = size_bytes(large.args[1]) if large and len(large.args) > 1 else None
-        most = buffer if large else DEFAULT_HEADER_BUFFER
+        most = size_bytes("".join(large.args[1:2])) if large else DEFAULT_HEADER_BUFFER
         if size is not None and most is not None and size < most:
             how = "" if option else " (default)"
             yield at(
@@ -94,14 +93,14 @@ def request_buffering_off(subject: Subject) -> Iterator[Evidence]:
         configs = pairing.configs_behind(subject, passed)
         if any(config.has("post-buffering") for config in configs):
             continue
-        known = bool(configs) and _for_everything(passed)
+        known = configs and _for_everything(option)
         message = "uwsgi_request_buffering off: workers wait for the network of clients"
         yield at(option, message, severity=None if known else Severity.HINT)
 
 
-def _for_everything(passed: Pass) -> bool:
-    block = passed.directive.parent
-    return block is not None and (block.name != "location" or block.args == ["/"])
+def _for_everything(option: Directive) -> bool:
+    """Return whether an option is not that of a single location."""
+    return not option.within_location or option.within_location.args == ["/"]
 
 
 @rule(
@@ -259,5 +258,5 @@ def buffering_off(subject: Subject) -> Iterator[Evidence]:
     """Find buffering of responses turned off."""
     for passed in passes(subject):
         option = passed.option("buffering")
-        if option is not None and option.value == "off" and _for_everything(passed):
+        if option is not None and option.value == "off" and _for_everything(option):
             yield at(option, f"{option.name} off: workers wait for the network of clients")

@@ -36,16 +36,10 @@ def passes(subject: Subject, *protocols: str) -> Iterator[Pass]:
 
 def _read_timeout(passed: Pass) -> Tuple[Location, Optional[float]]:
     option = passed.option("read_timeout")
+    if option is None and passed.set_elsewhere:
+        return passed.directive.location, None
     where = option.location if option else passed.directive.location
-    unknown = option is None and not passed.config.whole and _may_be_set_outside(passed)
-    return where, None if unknown else passed.seconds("read_timeout", DEFAULT_TIMEOUT)
-
-
-def _may_be_set_outside(passed: Pass) -> bool:
-    """Return whether an include that was not found may set what is missing here."""
-    blocks = (passed.directive.parent, *passed.directive.ancestors())
-    includes = (each for block in blocks if block for each in block.own("include"))
-    return any(not each.found and "uwsgi_params" not in each.value for each in includes)
+    return where, passed.seconds("read_timeout", DEFAULT_TIMEOUT)
 
 
 def _harakiri(
@@ -146,7 +140,7 @@ def long_connect_timeout(subject: Subject) -> Iterator[Evidence]:
         if not servers or timeout is None or timeout <= LONG_CONNECT or "$" in passed.target:
             continue
         option = passed.option("connect_timeout")
-        if option is None and not passed.config.whole and _may_be_set_outside(passed):
+        if option is None and passed.set_elsewhere:
             continue
         how = "" if option else " by default"
         yield at(

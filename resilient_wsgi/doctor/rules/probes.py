@@ -9,7 +9,7 @@ from ..model import Evidence, Severity, at, rule
 from ..read.kubernetes import Container
 from ..read.yaml_nodes import Node
 from ..subject import Subject
-from .stop_grace import PRE_STOP, SERVERS, deployment
+from .stop_grace import PRE_STOP, deployment
 
 _HTTP = "{kind}:\n  httpGet: {{path: {path}, port: 8000}}\n  timeoutSeconds: 5"
 
@@ -22,13 +22,6 @@ _LIVE = (
 
 def _http(kind: str, path: str) -> str:
     return _HTTP.format(kind=kind, path=path)
-
-
-def _served(subject: Subject) -> Iterator[Container]:
-    for manifest in subject.manifests:
-        for container in manifest.containers():
-            if any(container.runner().running(each) for each in SERVERS):
-                yield container
 
 
 @rule(
@@ -50,7 +43,7 @@ def _served(subject: Subject) -> Iterator[Container]:
 )
 def liveness_through_the_queue(subject: Subject) -> Iterator[Evidence]:
     """Find liveness probes by HTTP at the port that the app listens on."""
-    for container in _served(subject):
+    for container in pairing.served(subject):
         get = container.probe("liveness").get("httpGet")
         if get and _is_the_app(subject, container, get):
             path, port = get.get("path").text or "/", get.get("port").text
@@ -100,10 +93,10 @@ def _number(container: Container, port: str) -> str:
 )
 def same_probe(subject: Subject) -> Iterator[Evidence]:
     """Find containers whose liveness and readiness probes are the same request."""
-    for container in _served(subject):
+    for container in pairing.served(subject):
         live, ready = (container.probe(kind).get("httpGet") for kind in ("liveness", "readiness"))
         same = [live.get(key).text == ready.get(key).text for key in ("path", "port")]
-        if live and ready and all(same):
+        if live and all(same):
             path = live.get("path").text or "/"
             yield at(container.probe("liveness").location, f"both probes ask {path}")
 
@@ -128,7 +121,7 @@ def same_probe(subject: Subject) -> Iterator[Evidence]:
 )
 def short_probe(subject: Subject) -> Iterator[Evidence]:
     """Find probes of a server that may take at most a second."""
-    for container in _served(subject):
+    for container in pairing.served(subject):
         for kind in ("liveness", "readiness", "startup"):
             probe = container.probe(kind)
             seconds = _timeout(probe)

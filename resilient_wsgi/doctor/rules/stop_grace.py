@@ -8,12 +8,11 @@ from typing import Iterator, Optional
 from .. import pairing
 from ..model import Evidence, Severity, at, rule
 from ..read import runners, systemd
-from ..read.kubernetes import DEFAULT_GRACE_SECONDS, Container
+from ..read.kubernetes import Container
 from ..stopping import mercy_seconds
 from ..subject import Subject
 from .stop_signals import unit
 
-SERVERS = ("uwsgi", "gunicorn", "granian")
 _INI = "[uwsgi]\nmaster = true\ndie-on-term = true\n"
 
 
@@ -46,8 +45,8 @@ PRE_STOP = "lifecycle:\n  preStop:\n    exec: {command: [sleep, '10']}"
         "app.service": unit("TimeoutStopSec=30"),
     },
     good={
-        "uwsgi.ini": _INI + "worker-reload-mercy = 15\n",
-        "app.service": unit("TimeoutStopSec=30"),
+        "uwsgi.ini": _INI + "worker-reload-mercy = 40\n",
+        "app.service": unit("TimeoutStopSec=60"),
     },
     fix="Set worker-reload-mercy well below the grace period, or raise that.",
     sources=("uWSGI 2.0.31, core/init.c: 60 s", "incident 3 (reload with threads)"),
@@ -90,7 +89,7 @@ def mercy_beyond_grace(subject: Subject) -> Iterator[Evidence]:
 )
 def grace_of_a_pod(subject: Subject) -> Iterator[Evidence]:
     """Compare what preStop takes with the grace period."""
-    for container in _containers(subject):
+    for container in pairing.served(subject):
         runner, hook = container.runner(), container.node.get("lifecycle", "preStop")
         takes, grace = _hook_seconds(container), runner.stop_grace
         config = pairing.config_of(subject, runner)
@@ -103,13 +102,6 @@ def grace_of_a_pod(subject: Subject) -> Iterator[Evidence]:
             hook.location,
             f"preStop takes {takes:g} s{more}, terminationGracePeriodSeconds is {grace.value:g}",
         )
-
-
-def _containers(subject: Subject) -> Iterator[Container]:
-    for manifest in subject.manifests:
-        for container in manifest.containers():
-            if any(container.runner().running(each) for each in SERVERS):
-                yield container
 
 
 def _hook_seconds(container: Container) -> Optional[float]:
@@ -145,14 +137,9 @@ def _hook_seconds(container: Container) -> Optional[float]:
 )
 def no_pre_stop(subject: Subject) -> Iterator[Evidence]:
     """Find deployments of a server without a preStop hook."""
-    for container in _containers(subject):
+    for container in pairing.served(subject):
         if container.kind == "Deployment" and not container.node.get("lifecycle", "preStop"):
-            grace = container.runner().stop_grace
-            seconds = grace.value if grace else DEFAULT_GRACE_SECONDS
-            yield at(
-                container.node.location,
-                f"container {container.name} has no preStop hook, grace period {seconds:g} s",
-            )
+            yield at(container.node.location, f"container {container.name} has no preStop hook")
 
 
 @rule(
@@ -178,7 +165,7 @@ def not_restarted(subject: Subject) -> Iterator[Evidence]:
     """Find units of a server without Restart=."""
     for each in systemd.services(subject.units):
         runner = each.runner()
-        if runner is None or not any(runner.running(server) for server in SERVERS):
+        if runner is None or not any(runner.running(server) for server in pairing.SERVERS):
             continue
         restart = each.last("Restart")
         if restart is None or restart.value == "no":
@@ -210,17 +197,13 @@ def other_start(subject: Subject) -> Iterator[Evidence]:
     """Compare the unit's Type with daemonize."""
     for each in systemd.services(subject.units):
         runner = each.runner()
-        config = pairing.config_of(subject, runner) if runner else None
         command = runner.running("uwsgi") if runner else None
-        if config is None or command is None:
+        config = pairing.config_of(subject, runner) if runner else None
+        if command is None or config is None or command.has("-d", "--daemonize", "--daemonize2"):
             continue
-        names = ("daemonize", "daemonize2")
-        daemon = config.has(*names) or command.has("-d", "--daemonize", "--daemonize2")
-        kind = each.last("Type")
-        if kind and kind.value == "forking" and config.lacks(*names) and not daemon:
+        kind, option = each.last("Type"), config.last("daemonize", "daemonize2")
+        said = kind.value if kind else "simple"
+        if kind and said == "forking" and config.lacks("daemonize", "daemonize2"):
             yield at(kind.location, "Type=forking, and uWSGI has no daemonize")
-        elif config.has(*names) and (kind is None or kind.value in ("simple", "exec", "notify")):
-            option = config.last(*names)
-            if option is not None and option.certain:
-                said = kind.value if kind else "simple (default)"
-                yield at(option, f"{option.name}, and Type={said} in {each.name}")
+        elif option is not None and option.certain and said in ("simple", "exec", "notify"):
+            yield at(option, f"{option.name}, and Type={said} in {each.name}")

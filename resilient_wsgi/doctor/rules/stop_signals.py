@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator
 
 from .. import pairing
 from ..model import Evidence, Severity, at, rule
@@ -22,16 +22,9 @@ def unit(*lines: str) -> str:
     return "\n".join(["[Service]", start, "Restart=always", *lines, ""])
 
 
-def _pairs(subject: Subject) -> Iterator[Tuple[Runner, UwsgiConfig]]:
-    for runner in runners.of(subject):
-        config = pairing.config_of(subject, runner)
-        if config is not None:
-            yield runner, config
-
-
 def _given_signal_reloads(runner: Runner, config: UwsgiConfig) -> Iterator[Evidence]:
     signal = runner.stop_signal
-    if signal is not None and signal.given and effect(config, signal.value) == RELOADS:
+    if signal is not None and effect(config, signal.value) == RELOADS:
         with_it = "die-on-term = true" if config.on("die-on-term") else "no die-on-term"
         yield at(
             signal.location,
@@ -62,7 +55,7 @@ def _given_signal_reloads(runner: Runner, config: UwsgiConfig) -> Iterator[Evide
 )
 def unit_reloads(subject: Subject) -> Iterator[Evidence]:
     """Find units whose KillSignal reloads their uWSGI."""
-    for runner, config in _pairs(subject):
+    for runner, config in pairing.pairs(subject):
         if runner.kind == UNIT:
             yield from _given_signal_reloads(runner, config)
 
@@ -89,7 +82,7 @@ def unit_reloads(subject: Subject) -> Iterator[Evidence]:
 )
 def container_reloads(subject: Subject) -> Iterator[Evidence]:
     """Find images and services whose stop signal reloads their uWSGI."""
-    for runner, config in _pairs(subject):
+    for runner, config in pairing.pairs(subject):
         if runner.in_container:
             yield from _given_signal_reloads(runner, config)
 
@@ -114,10 +107,8 @@ def shell_is_process_1(subject: Subject) -> Iterator[Evidence]:
     """Find containers whose server runs below a shell."""
     for runner in runners.of(subject):
         for command in runner.commands:
-            if not runner.in_container or command.replaces or command.shell not in ("sh", "dash"):
-                continue
             debian = runner.image.rpartition("/")[2].startswith(_DEBIAN)
-            if "alpine" not in runner.image:
+            if runner.in_container and not command.replaces and "alpine" not in runner.image:
                 yield at(
                     command.location,
                     f"{command.shell} runs {command.program} without exec",

@@ -49,7 +49,7 @@ def test_a_unit():
 
 def test_the_defaults_of_a_unit():
     runner = unit("[Service]\nExecStart=/bin/uwsgi x.ini\n").runner()
-    assert (runner.stop_signal.value, runner.stop_signal.given) == ("SIGTERM", False)
+    assert runner.stop_signal is None
     assert (runner.stop_grace.value, runner.stop_grace.given) == (90, False)
 
 
