@@ -233,9 +233,10 @@ def _last_number(config: NginxConfig, name: str) -> Optional[int]:
 def error_log_off(subject: Subject) -> Iterator[Evidence]:
     """Find error_log off."""
     for config in subject.nginx:
-        for each in config.named("error_log"):
-            if each.value == "off":
-                yield at(each, "error_log off writes to the file `off`")
+        found = [each for each in config.named("error_log") if each.value == "off"]
+        for each in found[:1]:
+            times = f", {len(found)} times in all" if len(found) > 1 else ""
+            yield at(each, f"error_log off writes to the file `off`{times}")
 
 
 @rule(

@@ -8,7 +8,7 @@ from .. import pairing
 from ..model import Evidence, Location, Severity, at, rule
 from ..read.nginx import Pass
 from ..subject import Subject
-from ..uwsgi_config import Option, UwsgiConfig
+from ..uwsgi_config import Option
 
 DEFAULT_TIMEOUT = 60.0  # connect, send and read timeouts of ngx_http_uwsgi_module
 LONG_CONNECT = 5.0
@@ -42,13 +42,11 @@ def _read_timeout(passed: Pass) -> Tuple[Location, Optional[float]]:
     return where, passed.seconds("read_timeout", DEFAULT_TIMEOUT)
 
 
-def _harakiri(
-    subject: Subject, passed: Pass
-) -> Iterator[Tuple[UwsgiConfig, Optional[Option], int]]:
+def _harakiri(subject: Subject, passed: Pass) -> Iterator[Tuple[Option, int]]:
     for config in pairing.configs_behind(subject, passed):
-        seconds = config.number("harakiri", 0)
-        if seconds is not None:
-            yield config, config.last("harakiri"), seconds
+        seconds, option = config.number("harakiri", 0), config.last("harakiri")
+        if seconds and option is not None:
+            yield option, seconds
 
 
 @rule(
@@ -73,8 +71,8 @@ def harakiri_before_nginx(subject: Subject) -> Iterator[Evidence]:
     """Compare harakiri with the read timeout of each location."""
     for passed in passes(subject):
         where, timeout = _read_timeout(passed)
-        for _config, _option, seconds in _harakiri(subject, passed):
-            if timeout is not None and 0 < seconds < timeout:
+        for _, seconds in _harakiri(subject, passed):
+            if timeout is not None and seconds < timeout:
                 message = f"{passed.protocol}_read_timeout = {timeout:g} s, harakiri = {seconds} s"
                 yield at(where, message)
 
@@ -100,17 +98,14 @@ def harakiri_before_nginx(subject: Subject) -> Iterator[Evidence]:
     sources=("incident 1 (hung upstream)", "catmaid/CATMAID#1608"),
 )
 def harakiri_long_after_nginx(subject: Subject) -> Iterator[Evidence]:
-    """Find locations whose read timeout is at most half of harakiri, or that have no harakiri."""
+    """Find locations whose read timeout is at most half of harakiri; none at all is U18's."""
     for passed in passes(subject):
         where, timeout = _read_timeout(passed)
-        for config, option, seconds in _harakiri(subject, passed):
-            if timeout is None or (0 < seconds < 2 * timeout):
-                continue
-            held = f"harakiri = {seconds} s" if seconds else "uWSGI has no harakiri"
-            yield at(
-                option or config if passed.option("read_timeout") is None else where,
-                f"nginx gives up after {timeout:g} s, {held}",
-            )
+        for option, seconds in _harakiri(subject, passed):
+            if timeout is not None and seconds >= 2 * timeout > 0:
+                given = passed.option("read_timeout") is not None
+                message = f"nginx gives up after {timeout:g} s, harakiri = {seconds} s"
+                yield at(where if given else option, message)
 
 
 @rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Iterator, List, Optional
 
@@ -51,25 +52,37 @@ def upstream(servers: str, location: str = "uwsgi_pass app; include uwsgi_params
     ),
 )
 def protocol_mismatch(subject: Subject) -> Iterator[Evidence]:
-    """Compare the protocol of each location with that of the socket it passes to."""
+    """Compare the protocol of each location with that of the sockets at its address."""
+    sockets = [socket for config in subject.uwsgi for socket in config.sockets()]
     for passed in passes(subject):
-        for config in pairing.configs_behind(subject, passed):
-            for address in passed.servers():
-                yield from _mismatch(passed, config.sockets(), address)
+        for address in passed.servers():
+            yield from _mismatch(passed, sockets, address)
 
 
 def _mismatch(passed: Pass, sockets: List[Socket], address: str) -> Iterator[Evidence]:
     same = [each for each in sockets if pairing.same_address(address, each)]
     like = [each for each in sockets if pairing.same_port(address, each)]
     wanted = _SPEAKS[passed.protocol]
-    if (same or like) and not any(each.protocol in wanted for each in (same or like)):
-        socket = (same or like)[0]
-        yield at(
-            passed.directive,
-            f"{passed.directive.name} to {address}, where uWSGI's {socket.option.name} speaks "
-            f"{socket.protocol}",
-            severity=None if same else Severity.WARNING,
-        )
+    if not [*same, *like] or any(each.protocol in wanted for each in [*same, *like]):
+        return
+    socket = [*same, *like][0]
+    yield at(
+        passed.directive,
+        f"{passed.directive.name} to {address}, where uWSGI's {socket.option.name} speaks "
+        f"{socket.protocol}",
+        severity=_certain(passed, socket, bool(same)),
+    )
+
+
+def _certain(passed: Pass, socket: Socket, same: bool) -> Optional[Severity]:
+    """Return the severity if it is not that of the rule.
+
+    Behind a host name may be another server. Behind proxy_pass and a port, too: the same port is
+    often that of a development server.
+    """
+    if passed.protocol == "proxy" and socket.is_tcp:
+        return Severity.HINT
+    return None if same else Severity.WARNING
 
 
 @rule(
@@ -146,19 +159,25 @@ def other_socket(subject: Subject) -> Iterator[Evidence]:
     if len(subject.uwsgi) != 1 or len(pairing.targets(subject)) != 1:
         return
     sockets = subject.uwsgi[0].sockets()
-    if not sockets or not subject.uwsgi[0].complete:
+    if not sockets or not subject.uwsgi[0].complete or not all(map(_is_path, sockets)):
         return
-    if not all(each.is_unix and each.option.resolved for each in sockets):
-        return
+    names = {posixpath.basename(each.address) for each in sockets}
     for passed in passes(subject):
-        servers = passed.servers()
-        if all(each.startswith("unix:") and "$" not in each for each in servers) and not any(
-            pairing.same_address(address, socket) for address in servers for socket in sockets
-        ):
+        servers = [each for each in passed.servers() if each.startswith("unix:/")]
+        # the same name in another folder may be a folder that is mounted elsewhere
+        others = [each for each in servers if posixpath.basename(each) not in names | {""}]
+        if servers and others == passed.servers() and not any("$" in each for each in others):
             paths = ", ".join(each.address for each in sockets)
             yield at(
-                passed.directive, f"nginx connects to {passed.target}, uWSGI listens on {paths}"
+                passed.directive, f"nginx connects to {', '.join(others)}, uWSGI listens on {paths}"
             )
+
+
+def _is_path(socket: Socket) -> bool:
+    """Return whether a socket is a path that is written out: `%d/app.sock` depends on the folder
+    in which the file will lie.
+    """
+    return socket.option.raw.startswith("/") and not set("%$") & set(socket.option.raw)
 
 
 @rule(
@@ -182,7 +201,8 @@ def one_server(subject: Subject) -> Iterator[Evidence]:
             if len(servers) != 1 or any(not include.found for include in each.own("include")):
                 continue
             limits = [a for a in servers[0].args if a.startswith(("max_fails=", "fail_timeout="))]
-            if limits and not any(a.startswith("max_fails=0") for a in limits):
+            # 0 says the same as there being one server
+            if limits and not {"max_fails=0", "fail_timeout=0"} & set(limits):
                 message = f"{' '.join(limits)} on the only server of upstream {each.value}"
                 yield at(servers[0], message)
 

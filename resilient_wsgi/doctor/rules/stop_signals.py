@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Dict, Iterator
 
 from .. import pairing
-from ..model import Evidence, Severity, at, rule
+from ..model import Evidence, Location, Severity, at, rule
 from ..read import runners
 from ..read.runner import UNIT, Runner
 from ..stopping import RELOADS, effect
@@ -104,13 +104,18 @@ def container_reloads(subject: Subject) -> Iterator[Evidence]:
     sources=("measured: dash 0.5.12, bash 5.2, busybox 1.35", "critiquebrainz#503"),
 )
 def shell_is_process_1(subject: Subject) -> Iterator[Evidence]:
-    """Find containers whose server runs below a shell."""
+    """Find containers whose server runs below a shell; a service and its image once."""
+    found: Dict[Location, Evidence] = {}
     for runner in runners.of(subject):
         for command in runner.commands:
             debian = runner.image.rpartition("/")[2].startswith(_DEBIAN)
-            if runner.in_container and not command.replaces and "alpine" not in runner.image:
-                yield at(
+            if command.program == "nginx" or command.replaces:
+                continue
+            if runner.in_container and "alpine" not in runner.image:
+                evidence = at(
                     command.location,
                     f"{command.shell} runs {command.program} without exec",
                     severity=None if debian else Severity.HINT,
                 )
+                found[command.location] = evidence
+    yield from found.values()

@@ -71,6 +71,8 @@ CASES = [
     ("S22", compose('command: sh -c "migrate && gunicorn x"', "image: python:3"), True),
     ("S22", compose('command: bash -c "migrate && gunicorn x"'), False),
     ("S22", compose("command: gunicorn x"), False),
+    ("S22", image("CMD migrate && nginx -g x"), False),
+    ("S22", {**image("CMD uwsgi a.ini"), "compose.yml": "services: {web: {build: ., image: mine}}"}, True),
     ("S22", compose("command: sh -c 'gunicorn x'", "image: python:3-alpine"), False),
     ("S22", compose("command: sh -c 'gunicorn x'", "image: my/app"), True),
     ("S22", compose("command: bash -c 'gunicorn x | tee log'"), True),
