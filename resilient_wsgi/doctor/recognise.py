@@ -33,6 +33,9 @@ FORMATS = {
     "compose": "compose",
     "image": "docker",
     "procfile": "procfile",
+    "requirements": "requirements",
+    "gunicorn": "gunicorn",
+    "python": "python",
 }
 
 

@@ -51,6 +51,7 @@ class Subject:
         self.dockerfiles: List[Any] = []
         self.composes: List[Any] = []
         self.procfiles: List[Any] = []
+        self.pins: List[Any] = []  # packages that requirements files ask for
         self.python: List[Source] = []  # the app's sources: searched, never imported
         self.django: Optional[Any] = None
         self.live: Optional[Any] = None

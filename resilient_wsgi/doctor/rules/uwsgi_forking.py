@@ -8,6 +8,7 @@ from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
 from .uwsgi_facts import imports_library, is_before, is_since, many, whole
+from .versions import shown, version_of
 
 FORK_HOOKS = (2, 0, 21)
 
@@ -39,14 +40,15 @@ FORK_HOOKS = (2, 0, 21)
 )
 def half_a_fork_crashes(subject: Subject) -> Iterator[Evidence]:
     """Find the option where Python is known to be 3.13 or newer."""
-    if not is_since(subject.machine.version("python"), (3, 13)):
+    version = version_of(subject, "python")
+    if not is_since(version, (3, 13)):
         return
     for config in subject.uwsgi:
         option = config.last("py-call-osafterfork")
         if option and config.on("py-call-osafterfork"):
             yield at(
                 option,
-                f"py-call-osafterfork on Python {subject.machine.text('python')}: every worker "
+                f"py-call-osafterfork on Python {shown(version)}: every worker "
                 "crashes at its start",
             )
 
@@ -71,17 +73,20 @@ def half_a_fork_crashes(subject: Subject) -> Iterator[Evidence]:
 )
 def half_a_fork(subject: Subject) -> Iterator[Evidence]:
     """Find the option where Python is not known to be newer than 3.12."""
-    version = subject.machine.version("python")
+    version = version_of(subject, "python")
     if is_since(version, (3, 13)) or is_before(version, (3, 7)):
         return
     for config in subject.uwsgi:
         option = config.last("py-call-osafterfork")
         if option and config.on("py-call-osafterfork"):
-            found = subject.machine.text("python")
             yield at(
                 option,
                 "py-call-osafterfork does half of what a fork needs"
-                + (f" (Python {found})" if found else "; on Python 3.13 every worker crashes"),
+                + (
+                    f" (Python {shown(version)})"
+                    if version
+                    else "; on Python 3.13 every worker crashes"
+                ),
             )
 
 
@@ -107,7 +112,7 @@ def half_a_fork(subject: Subject) -> Iterator[Evidence]:
 )
 def no_fork_hooks(subject: Subject) -> Iterator[Evidence]:
     """Find whole configurations that load the app before the fork without the hooks."""
-    version = subject.machine.version("uwsgi")
+    version = version_of(subject, "uwsgi")
     if is_before(version, FORK_HOOKS):
         return
     for config in whole(subject):
@@ -146,13 +151,14 @@ def no_fork_hooks(subject: Subject) -> Iterator[Evidence]:
 )
 def threads_not_enabled(subject: Subject) -> Iterator[Evidence]:
     """Find whole configurations without threads, where the version needs the option."""
-    if not is_before(subject.machine.version("uwsgi"), (2, 0, 27)):
+    version = version_of(subject, "uwsgi")
+    if not is_before(version, (2, 0, 27)):
         return
     for config in whole(subject):
         if config.off("enable-threads") and not config.turned_on_by("threads"):
             yield at(
                 config.last("enable-threads") or config,
-                f"enable-threads is not set, and uWSGI is {subject.machine.text('uwsgi')}: threads "
+                f"enable-threads is not set, and uWSGI is {shown(version)}: threads "
                 "of the app do not run",
             )
 
@@ -219,13 +225,10 @@ def no_threads_wait(subject: Subject) -> Iterator[Evidence]:
 )
 def python_too_new(subject: Subject) -> Iterator[Evidence]:
     """Compare the versions of Python and uWSGI, if both are known."""
-    machine = subject.machine
+    python, uwsgi = version_of(subject, "python"), version_of(subject, "uwsgi")
     for config in subject.uwsgi:
-        if is_since(machine.version("python"), (3, 14)) and is_before(
-            machine.version("uwsgi"), (2, 0, 30)
-        ):
+        if is_since(python, (3, 14)) and is_before(uwsgi, (2, 0, 30)):
             yield at(
                 config,
-                f"Python is {machine.text('python')}, uWSGI is {machine.text('uwsgi')}: they do "
-                "not fit together",
+                f"Python is {shown(python)}, uWSGI is {shown(uwsgi)}: they do not fit together",
             )

@@ -8,6 +8,7 @@ from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
 from .uwsgi_facts import brief, imports_library, is_before, many, only_unix, whole
+from .versions import version_of
 
 # what uWSGI installs a handler for in workers, after the app was loaded, or uses itself; SIGHUP (1)
 # is left out: it ends the worker in an orderly way
@@ -112,7 +113,7 @@ def harakiri_with_threads(subject: Subject) -> Iterator[Evidence]:
 )
 def harakiri_with_post_buffering(subject: Subject) -> Iterator[Evidence]:
     """Find the three options together; an error if the version of uWSGI is known."""
-    version = subject.machine.version("uwsgi")
+    version = version_of(subject, "uwsgi")
     for config in subject.uwsgi:
         buffering, threads = config.last("post-buffering"), many(config, "threads")
         if (

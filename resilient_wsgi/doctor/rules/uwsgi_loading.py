@@ -20,6 +20,7 @@ from .uwsgi_facts import (
     loads_with_library,
     whole,
 )
+from .versions import shown, version_of
 
 _LIBRARY = ("shared-import = resilient_wsgi.uwsgi", "hook-accepting = rpc:resilient_wsgi_ready")
 _LAZY = "\n".join(("[uwsgi]", "lazy-apps = true", *_LIBRARY, ""))
@@ -123,13 +124,14 @@ def lazy(subject: Subject) -> Iterator[Evidence]:
 )
 def lazy_apps_in_old_version(subject: Subject) -> Iterator[Evidence]:
     """Compare the version of uWSGI where apps are loaded in workers."""
-    old = is_before(subject.machine.version("uwsgi"), (2, 0, 30))
+    version = version_of(subject, "uwsgi")
+    old = is_before(version, (2, 0, 30))
     for config in subject.uwsgi:
         option = config.last("lazy-apps")
         if option and old and config.on("lazy-apps") and config.lacks("skip-atexit"):
             yield at(
                 option,
-                f"lazy-apps, and uWSGI is {subject.machine.text('uwsgi')}: native libraries may "
+                f"lazy-apps, and uWSGI is {shown(version)}: native libraries may "
                 "crash at the exit of a worker",
             )
 
@@ -150,7 +152,7 @@ def lazy_apps_in_old_version(subject: Subject) -> Iterator[Evidence]:
 )
 def no_atexit_in_mules(subject: Subject) -> Iterator[Evidence]:
     """Find mules and spoolers beside lazy-apps, where the version is known."""
-    since = is_since(subject.machine.version("uwsgi"), (2, 0, 30))
+    since = is_since(version_of(subject, "uwsgi"), (2, 0, 30))
     for config in subject.uwsgi:
         helper = config.last("mule", "mules", "spooler")
         if helper and since and config.on("lazy-apps"):

@@ -9,6 +9,7 @@ from ..read import runners
 from ..subject import Subject
 from .examples import PREFORK, also, without
 from .uwsgi_facts import brief, in_container, is_before, whole
+from .versions import version_of
 
 
 @rule(
@@ -106,7 +107,7 @@ def two_meanings_of_term(subject: Subject) -> Iterator[Evidence]:
 )
 def unbounded_stop(subject: Subject) -> Iterator[Evidence]:
     """Find the function as the handler of a signal."""
-    old = is_before(subject.machine.version("uwsgi"), (2, 0, 27))
+    old = is_before(version_of(subject, "uwsgi"), (2, 0, 27))
     for config in subject.uwsgi:
         for option in config.options:
             if "gracefully_kill_them_all" in option.value:

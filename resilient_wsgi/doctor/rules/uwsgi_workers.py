@@ -8,6 +8,7 @@ from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
 from .uwsgi_facts import brief, imports_library, in_container, is_before, many, whole
+from .versions import shown, version_of
 
 MIN_LIFETIME = 10  # of min-worker-lifetime
 SMALLEST_MEGABYTES = 16  # an empty Python interpreter in uWSGI has about that
@@ -98,7 +99,7 @@ def lifetime_without_mercy(subject: Subject) -> Iterator[Evidence]:
 )
 def requests_without_delta(subject: Subject) -> Iterator[Evidence]:
     """Find max-requests of several workers without a delta, where the version has it."""
-    if is_before(subject.machine.version("uwsgi"), (2, 0, 29)):
+    if is_before(version_of(subject, "uwsgi"), (2, 0, 29)):
         return
     for config in subject.uwsgi:
         limit, workers = config.last("max-requests"), many(config, "processes")
@@ -136,11 +137,11 @@ def requests_without_delta(subject: Subject) -> Iterator[Evidence]:
 )
 def delta_in_old_version(subject: Subject) -> Iterator[Evidence]:
     """Compare the version of uWSGI with that of the option."""
-    version = subject.machine.version("uwsgi")
+    version = version_of(subject, "uwsgi")
     for config in subject.uwsgi:
         delta = config.last("max-requests-delta")
         if delta and is_before(version, (2, 0, 29)):
-            found = subject.machine.text("uwsgi")
+            found = shown(version)
             fails = config.on("strict")
             yield at(
                 delta,

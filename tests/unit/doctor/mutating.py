@@ -83,7 +83,8 @@ def _looked_up(tree):
             )
             for name, of in pairs:
                 function = getattr(of, "func", None)
-                if getattr(function, "attr", "") in {"last", "number", "version"}:
+                called = getattr(function, "attr", getattr(function, "id", ""))
+                if called in {"last", "number", "version", "version_of"}:
                     yield name.id
 
 
@@ -97,7 +98,10 @@ def _is_text(node):
     last = node.values[-1]
     return isinstance(node.op, ast.Or) and (
         isinstance(last, ast.Constant)
-        or (isinstance(last, ast.Name) and all(isinstance(each, plain) for each in node.values))
+        or (
+            isinstance(last, (ast.Name, ast.Attribute))
+            and all(isinstance(each, plain) for each in node.values)
+        )
     )
 
 

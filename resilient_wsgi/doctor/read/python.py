@@ -1,0 +1,17 @@
+"""The app's own sources: kept where they speak of uWSGI, to be searched; never imported."""
+
+from __future__ import annotations
+
+from ..subject import Source, Subject
+from .uwsgi_export import Open
+
+
+def recognises(name: str, text: str) -> bool:
+    """Return whether it is Python that uses uWSGI's module."""
+    return name.endswith(".py") and "uwsgi" in text
+
+
+def read(subject: Subject, source: Source, open_file: Open) -> None:
+    """Keep the source."""
+    del open_file
+    subject.python.append(source)
