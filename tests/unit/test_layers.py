@@ -200,7 +200,7 @@ def test_few_modules_lie_loose_at_the_root():
 
 
 # files of servers and of the standard library, which are not ours to rename
-FOREIGN_FILES = {"socketserver.py", "worker.py", "__main__.py", ".py"}
+FOREIGN_FILES = {"socketserver.py", "worker.py", "__main__.py", ".py", "gunicorn.conf.py"}
 NAMED_FILES: Set[str] = set()
 
 
