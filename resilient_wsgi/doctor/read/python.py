@@ -1,4 +1,6 @@
-"""The app's own sources: kept where they speak of uWSGI, to be searched; never imported."""
+"""The app's own sources: kept where they speak of uWSGI or of the library, to be searched; never
+imported.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from .uwsgi_export import Open
 
 
 def recognises(name: str, text: str) -> bool:
-    """Return whether it is Python that uses uWSGI's module."""
-    return name.endswith(".py") and "uwsgi" in text
+    """Return whether it is Python that uses uWSGI's module or the library."""
+    return name.endswith(".py") and ("uwsgi" in text or "resilient_wsgi" in text)
 
 
 def read(subject: Subject, source: Source, open_file: Open) -> None:

@@ -10,7 +10,7 @@ from ..read import gunicorn, runners
 from ..read.runner import PROCESS
 from ..subject import Subject
 from .gunicorn_facts import instances
-from .uwsgi_facts import is_before
+from .uwsgi_facts import is_before, mentions_library
 from .versions import shown, version_of
 
 HEROKU_IDLE = 90
@@ -90,9 +90,9 @@ def no_timeout(subject: Subject) -> Iterator[Evidence]:
     sources=("gunicorn, workers/gthread.py: run()", "benoitc/gunicorn#2086"),
 )
 def threads_without_limit(subject: Subject) -> Iterator[Evidence]:
-    """Find workers of threads."""
+    """Find workers of threads where the sources do not mention the library."""
     for each in instances(subject):
-        if each.settings.worker() in THREADED:
+        if each.settings.worker() in THREADED and not mentions_library(subject):
             threads = each.settings.number("threads", 1)
             yield at(
                 each.settings.last("threads")

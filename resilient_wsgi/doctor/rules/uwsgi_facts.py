@@ -107,6 +107,19 @@ def loads_with_library(config: UwsgiConfig) -> bool:
     return bool(imports_library(config)) and any(map(is_ready_hook, hooks_accepting(config)))
 
 
+def is_wrapped(subject: Subject, config: UwsgiConfig) -> bool:
+    """Return whether the library is seen to be around the app: it loads it, or the sources that
+    were found mention it.
+    """
+    loads = any(option.canonical == "module" for option in imports_library(config))
+    return loads or mentions_library(subject)
+
+
+def mentions_library(subject: Subject) -> bool:
+    """Return whether the app's sources mention the library."""
+    return any("resilient_wsgi" in source.text for source in subject.python)
+
+
 def in_container(subject: Subject) -> bool:
     """Return whether something was found that runs it in a container."""
     return any(each.in_container for each in runners.of(subject))

@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import brief, imports_library, is_before, many, only_unix, whole
+from .uwsgi_facts import brief, imports_library, is_before, is_wrapped, many, only_unix, whole
 from .versions import version_of
 
 # what uWSGI installs a handler for in workers, after the app was loaded, or uses itself; SIGHUP (1)
@@ -65,23 +65,27 @@ def no_harakiri(subject: Subject) -> Iterator[Evidence]:
     ),
     bad={"uwsgi.ini": "[uwsgi]\nharakiri = 30\nthreads = 4\n"},
     good={
-        "uwsgi.ini": "[uwsgi]\nharakiri = 30\nthreads = 4\n"
-        "; its watchdog gives each request a deadline of its own\n"
-        "shared-import = resilient_wsgi.uwsgi\nhook-accepting = rpc:resilient_wsgi_ready\n"
+        "uwsgi.ini": "[uwsgi]\nharakiri = 30\nthreads = 4\n",
+        "wsgi.py": "import resilient_wsgi\n\nfrom mysite import app\n\n"
+        "resilient_wsgi.install()\napplication = resilient_wsgi.wrap(app)\n",
     },
     fix="Set threads = 1 and more processes, or give each request a deadline of its own: "
-    "shared-import = resilient_wsgi.uwsgi and resilient_wsgi.wrap().",
+    "resilient_wsgi.wrap(application).",
     sources=("uWSGI 2.0.31, core/utils.c: set_harakiri()", "unbit/uwsgi#2706"),
 )
 def harakiri_with_threads(subject: Subject) -> Iterator[Evidence]:
-    """Find harakiri beside several threads, unless the library watches each request."""
+    """Find harakiri beside several threads, unless the library watches each request; a hint if it
+    is there, and may be around the app.
+    """
     for config in subject.uwsgi:
         harakiri, threads = config.last("harakiri"), many(config, "threads")
-        if harakiri and config.number("harakiri") and threads > 1 and not imports_library(config):
+        watched = is_wrapped(subject, config)
+        if harakiri and config.number("harakiri") and threads > 1 and not watched:
             yield at(
                 harakiri,
                 f"harakiri = {brief(harakiri)} with threads = {threads}: a request that ends "
                 "disarms it for the one that hangs",
+                severity=Severity.HINT if imports_library(config) else None,
             )
 
 
@@ -399,7 +403,7 @@ def keepalive_with_harakiri(subject: Subject) -> Iterator[Evidence]:
     bad={"uwsgi.ini": "[uwsgi]\nharakiri = 30\npy-tracebacker = /run/app/tracebacker\n"},
     good={
         "uwsgi.ini": "[uwsgi]\nharakiri = 30\npy-tracebacker = /run/app/tracebacker\n"
-        "shared-import = resilient_wsgi.uwsgi\nhook-accepting = rpc:resilient_wsgi_ready\n"
+        "module = resilient_wsgi.uwsgi:application\nhook-accepting = rpc:resilient_wsgi_ready\n"
     },
     fix="Use resilient-wsgi stacks, or have a signal that the app dumps its stacks at.",
     sources=(
@@ -412,5 +416,5 @@ def tracebacker(subject: Subject) -> Iterator[Evidence]:
     """Find the tracebacker where nothing else dumps stacks."""
     for config in subject.uwsgi:
         option = config.last("py-tracebacker")
-        if option and config.lacks("harakiri-graceful-signal") and not imports_library(config):
+        if option and config.lacks("harakiri-graceful-signal") and not is_wrapped(subject, config):
             yield at(option, "py-tracebacker shows nothing of a worker whose GIL is held")

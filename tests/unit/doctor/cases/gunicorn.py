@@ -52,6 +52,11 @@ CASES = [
     ("G03", conf("bind = ':80'", "worker_class = choose()", "threads = 4"), False),
     ("G03", conf("bind = ':80'", "threads: int = 4"), True),
     ("G03", {"Procfile": "web: GUNICORN_CMD_ARGS='--threads 4' gunicorn app\n"}, True),
+    (
+        "G03",
+        {**conf("bind = ':80'", "threads = 4"), "wsgi.py": "import resilient_wsgi\n"},
+        False,
+    ),
     ("G04", conf("workers = 4"), False),
     ("G05", conf("workers = 1", "max_requests = 1000"), False),
     ("G05", conf("workers = n()", "max_requests = 1000"), True),

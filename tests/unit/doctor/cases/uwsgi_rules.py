@@ -4,6 +4,7 @@ from resilient_wsgi.doctor.rules.examples import PREFORK, also, without
 from tests.unit.doctor.completing import ini
 
 LIBRARY = ("shared-import = resilient_wsgi.uwsgi", "hook-accepting = rpc:resilient_wsgi_ready")
+APP = "module = resilient_wsgi.uwsgi:application"
 IMAGE = 'FROM python:3.12\nCMD ["uwsgi", "--ini", "uwsgi.ini"]\n'
 UNIX = "socket = /run/app.sock"
 TCP = "socket = 127.0.0.1:3031"
@@ -182,6 +183,8 @@ HARAKIRI = [
     ("U18", ini(TCP), False),
     ("U19", ini("harakiri = 0", "threads = 2"), False),
     ("U19", ini("harakiri = 30", "threads = 1"), False),
+    ("U19", ini("harakiri = 30", "threads = 2", *LIBRARY), True),  # a hint
+    ("U19", ini("harakiri = 30", "threads = 2", APP, LIBRARY[1]), False),
     ("U20", ini("harakiri = 30", "threads = 2", "post-buffering = 0"), False),
     ("U20", ini("harakiri = 0", "threads = 2", "post-buffering = 1"), False),
     ("U20", ini("harakiri = 30", "threads = 2", "post-buffering = 1"), True),  # a warning
@@ -213,6 +216,7 @@ HARAKIRI = [
     ("U28", ini("http = :80", "http-keepalive = 0", "harakiri = 30"), False),
     ("U28", ini("http-socket = :80", "http-keepalive = 9", "harakiri = 30"), False),
     ("U28", ini("http = :80", "http-keepalive = 9"), False),
+    ("U29", ini("py-tracebacker = x", *LIBRARY), True),
     ("U29", ini("py-tracebacker = x", "harakiri-graceful-signal = 34"), False),
 ]
 STOPPING = [
