@@ -4,6 +4,7 @@ other, included files in their place, `for` and `if-...` applied on the way.
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Iterator, List, NamedTuple, Optional, Set
 
 from ..model import Location
@@ -26,6 +27,10 @@ class _Logic(NamedTuple):
 
     kind: str
     argument: str
+
+
+# what a template engine, envsubst, Ansible, sed or a reader is to replace before uWSGI reads it
+_TO_FILL_IN = re.compile(r"\{\{|\{%|\$\{|<%|__[A-Z][A-Z0-9_]*__|@[A-Z][A-Z0-9_]*@|^<[\w -]+>$")
 
 
 class _Reading(NamedTuple):
@@ -71,9 +76,8 @@ class Exporter:
                 self._reading.pop()
                 continue
             where = Location(reading.file, line.number, reading.texts[line.number - 1])
-            self._take(
-                Option(line.key, line.value, where, line.raw, line.section, True, line.resolved)
-            )
+            known = line.resolved and not _TO_FILL_IN.search(line.raw)
+            self._take(Option(line.key, line.value, where, line.raw, line.section, True, known))
 
     def _lines(self, source: Source, magic: Magic, section: str) -> List[uwsgi_ini.Line]:
         extension = source.file.rpartition(".")[2]

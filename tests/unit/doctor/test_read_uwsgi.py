@@ -264,3 +264,14 @@ def test_an_ini_file_in_a_config_map_is_read_at_its_lines_there():
     )
     (found,) = from_texts({"m.yaml": manifest}).uwsgi
     assert found.options[0].location.line == 6
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{{ workers }}", "${WORKERS}", "__WORKERS__", "<%= workers %>", "@WORKERS@", "<number>"],
+)
+def test_a_value_that_a_template_fills_in_is_not_known(value):
+    found = config(f"[uwsgi]\nprocesses = {value}\nmaster = {value}\n")
+    assert found.number("processes") is None
+    assert not found.on("master")
+    assert not found.off("master")
