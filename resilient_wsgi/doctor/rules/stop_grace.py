@@ -197,9 +197,8 @@ def other_start(subject: Subject) -> Iterator[Evidence]:
     """Compare the unit's Type with daemonize."""
     for each in systemd.services(subject.units):
         runner = each.runner()
-        command = runner.running("uwsgi") if runner else None
         config = pairing.config_of(subject, runner) if runner else None
-        if command is None or config is None or command.has("-d", "--daemonize", "--daemonize2"):
+        if config is None:
             continue
         kind, option = each.last("Type"), config.last("daemonize", "daemonize2")
         said = kind.value if kind else "simple"
