@@ -178,7 +178,7 @@ class QueueMiddleware(Gate):
         if not header or now < self._read_again:
             return None
         stamp = parse(header)
-        waited = None if stamp is None else self._waited(stamp, self._wall_time())
+        waited = None if stamp is None else self._waited(stamp, self._wall_time(), now)
         if waited is not None:
             environ[WAITED] = waited
             if waited <= self._calm:

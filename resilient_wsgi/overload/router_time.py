@@ -26,6 +26,8 @@ PERIODS = 5
 SUPPORT = 3
 SUPPORT_ONE_IN = 100
 MOST_SMALLEST = 64
+# ntpd sets a clock that differs by 0.128 s, and else adjusts it by less than a thousandth
+STEP = 0.1
 
 
 def parse(text: str) -> Optional[float]:
@@ -63,8 +65,10 @@ class Calibration:
         "_count",
         "_floor",
         "_largest",
+        "_offset",
         "_past",
         "_smallest",
+        "_suspected",
         "_until",
     )
 
@@ -75,9 +79,14 @@ class Calibration:
         self._smallest: List[float] = []  # of this period
         self._largest = math.inf  # of those
         self._count = 0
+        self._offset = self._suspected = 0.0  # wall time less monotonic time
 
-    def waited(self, stamp: float, wall: float) -> Optional[float]:
-        """Return how long a request has waited, None if not known; `wall` is this host's clock."""
+    def waited(self, stamp: float, wall: float, now: Optional[float] = None) -> Optional[float]:
+        """Return how long a request has waited, None if not known; `wall` is this host's clock,
+        `now` its monotonic one, by which it is seen when that was set.
+        """
+        if now is not None:
+            self._check(wall - now)
         difference = wall - stamp
         if not -PLAUSIBLE < difference < PLAUSIBLE:
             return None
@@ -91,6 +100,18 @@ class Calibration:
             return 0.0 if floor < math.inf else None
         waited = difference - floor
         return waited if waited < LONGEST else None
+
+    def _check(self, offset: float) -> None:
+        """Begin again if this host's clock was set, because then all would seem to have waited for
+        the difference. Two requests in a row have to show it: one may have been held up between
+        two clocks.
+        """
+        if -STEP < offset - self._offset < STEP:
+            self._suspected = self._offset
+        elif -STEP < offset - self._suspected < STEP:
+            self._offset, self._begun, self._until = offset, -math.inf, -math.inf
+        else:
+            self._suspected = offset
 
     def _note(self, difference: float) -> None:
         insort(self._smallest, difference)

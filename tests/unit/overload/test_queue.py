@@ -89,6 +89,32 @@ def test_a_clock_that_is_ahead_makes_all_look_as_if_they_had_not_waited():
     ] == pytest.approx([0, 0, 1.0])
 
 
+@pytest.mark.parametrize("step", [0.2, 30.0, 3600.0, -0.2, -30.0, -3600.0])
+def test_when_this_host_s_clock_is_set_nobody_seems_to_have_waited_for_the_difference(step):
+    calibration, now = Calibration(), 0.0
+    for _ in range(1000):
+        now += 0.01
+        calibration.waited(NOW + now - 0.002, NOW + now, now)
+    told = []
+    for _ in range(1000):
+        now += 0.01
+        told.append(calibration.waited(NOW + now - 0.002, NOW + now + step, now))
+    assert max(wait or 0.0 for wait in told[1:]) < 0.01
+    assert told[-1] == pytest.approx(0.0, abs=0.01)
+    waited = calibration.waited(NOW + now - 1.502, NOW + now + step, now)
+    # a router whose clock is ahead makes all look as if they had not waited
+    assert waited == pytest.approx(1.5 if step > 0 else max(0.0, 1.502 + step), abs=1e-6)
+
+
+def test_a_request_that_is_held_up_between_two_clocks_is_not_taken_for_a_clock_that_was_set():
+    calibration, now = Calibration(), 0.0
+    for n in range(1000):
+        now += 0.01
+        held_up = 0.3 if n % 10 == 9 else 0.0
+        calibration.waited(NOW + now + held_up, NOW + now + held_up, now)
+    assert calibration.waited(NOW + now - 1.5, NOW + now, now) == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize("skew", [0.0, 100.0])
 @pytest.mark.parametrize("told", [-100.0, -3600.0, 0.0, 90.0, 500.0, -86400.0])
 def test_one_stamp_moves_nothing_for_others(skew, told):
