@@ -1,4 +1,7 @@
-"""Overloads on real servers at default settings: `python -m bench.overload.cells [part of a name]`.
+"""Overloads on real servers: `python -m bench.overload.cells [part of a name] [with what ...]`.
+
+With what: `without` the library, `defaults` (the default), `header`: the router's header and a
+target of 0.3 s.
 
 nginx in front of uWSGI, gunicorn on a UNIX socket by itself. The share is of the capacity that was
 measured just before, from patience + 3 s after the first client that gave up. "In vain" is the part
@@ -17,6 +20,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, 
 
 from bench import ROOT
 from bench.report import machine
+from lab.incidents.overload import TARGET
 from lab.measuring import load
 from lab.processes import Gunicorn, Nginx, Server
 from lab.processes.uwsgi import Option
@@ -37,6 +41,8 @@ SHAPES: Dict[str, Dict[str, Option]] = {
     "processes": {"processes": 4},
     "threads": {"processes": 2, "threads": 4},
 }
+WITHOUT, DEFAULTS, HEADER = "without", "defaults", "header"
+ENV: Dict[str, Dict[str, str | None]] = {WITHOUT: {}, DEFAULTS: {}, HEADER: TARGET}
 MEANS = {"constant": 0.1, "exponential": 0.1, "two": 0.109}
 MOST_WAIT_AFTER = 8
 
@@ -98,12 +104,12 @@ class Outcome(NamedTuple):
 def serving(
     cell: Cell,
     runs: str,
-    protected: bool = True,
+    how: str = DEFAULTS,
     found: Callable[[List[int]], object] = lambda _pids: None,
 ) -> Iterator[Union[int, str]]:
     """Run the servers, tell `found` the pids of the workers; yield where to ask."""
-    env: Dict[str, str | None] = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs}
-    app = "bench.overload.overload_app:" + ("protected" if protected else "unprotected")
+    env = {"BENCH_WORK": cell.work, "BENCH_RUNS": runs, **ENV[how]}
+    app = "bench.overload.overload_app:" + ("unprotected" if how == WITHOUT else "protected")
     with contextlib.ExitStack() as stack:
         if cell.shape == "gunicorn":
             server = stack.enter_context(OnUnixSocket(app, ["--workers=4"], env=env))
@@ -113,7 +119,7 @@ def serving(
             **COMMON,
             **SHAPES[cell.shape],
             "module": app,
-            **(PROTECTED if protected else {}),
+            **({} if how == WITHOUT else PROTECTED),
         }
         uwsgi = stack.enter_context(Server(options, listen_on=cell.listen_on, env=env))
         found(uwsgi.workers())
@@ -141,47 +147,40 @@ def capacity(address: Union[int, str], cell: Cell) -> float:
     return nominal if cell.work == "two" else measured  # 40 slow requests tell too little
 
 
-def ask(
-    address: Union[int, str], cell: Cell, rate: float, seconds: float
-) -> Tuple[float, float, List[load.Answer]]:
-    """Ask at a rate; return from when to when, and what became of it."""
+@contextlib.contextmanager
+def asking(
+    address: Union[int, str], cell: Cell, how: str, rate: float, seconds: float
+) -> Iterator[List[load.Load]]:
+    """Have clients ask at a rate, until the block is left and all have their answers."""
     with contextlib.ExitStack() as stack:
-        loads = [
-            stack.enter_context(
-                load.Load(address, [load.Rate("/", rate / len(cell.patience))], patience, seconds)
-            )
-            for patience in cell.patience
-        ]
-        begin = time.monotonic()
+        loads = []
+        for patience in cell.patience:
+            rates = [load.Rate("/", rate / len(cell.patience))]
+            asked = load.Load(address, rates, patience, seconds, stamped=how == HEADER)
+            loads.append(stack.enter_context(asked))
+        yield loads
+
+
+def ask(
+    address: Union[int, str], cell: Cell, how: str, rate: float, seconds: float
+) -> Tuple[float, List[load.Answer]]:
+    """Ask at a rate; return since when, and what became of it."""
+    begin = time.monotonic()
+    with asking(address, cell, how, rate, seconds) as loads:
         time.sleep(seconds)
-        for each in loads:
-            each.end()
-        end = time.monotonic()
-        return begin, end, [answer for each in loads for answer in each.answers]
+    return begin, [answer for each in loads for answer in each.answers]
 
 
-def overload(cell: Cell, protected: bool = True) -> Outcome:
+def overload(cell: Cell, how: str = DEFAULTS) -> Outcome:
     """Run one cell."""
-    with tempfile.NamedTemporaryFile() as runs, serving(cell, runs.name, protected) as address:
+    with tempfile.NamedTemporaryFile() as runs, serving(cell, runs.name, how) as address:
         load.burst(address, "/", cell.threads * 2, 10.0)
         can = capacity(address, cell)
         seconds = 25 + 3 * min(cell.patience) + (12 if cell.factor < 2 else 0)
-        calm = ask(address, cell, can / 2, 3)
-        assert all(answer.good for answer in calm[2]), load.summary(calm[2])
-        with contextlib.ExitStack() as stack:
-            loads = [
-                stack.enter_context(
-                    load.Load(
-                        address,
-                        [load.Rate("/", cell.factor * can / len(cell.patience))],
-                        patience,
-                        seconds,
-                    )
-                )
-                for patience in cell.patience
-            ]
-            begin = time.monotonic()
-            sizes = []
+        _, calm = ask(address, cell, how, can / 2, 3)
+        assert all(answer.good for answer in calm), load.summary(calm)
+        with asking(address, cell, how, cell.factor * can, seconds) as loads:
+            begin, sizes = time.monotonic(), []
             while time.monotonic() < begin + seconds:
                 sizes.append((time.monotonic(), os.path.getsize(runs.name)))
                 time.sleep(0.1)
@@ -189,22 +188,19 @@ def overload(cell: Cell, protected: bool = True) -> Outcome:
                 each.end()
             end = time.monotonic()
             # the load after it begins at once, while the last clients of the overload still wait
-            after_begin, after_end, after = ask(address, cell, can / 2, MOST_WAIT_AFTER)
+            after_begin, after = ask(address, cell, how, can / 2, MOST_WAIT_AFTER)
         answers = [answer for each in loads for answer in each.answers]
     gave_up = [a.end for a in answers if a.status == load.NO_ANSWER]
     first = min(gave_up, default=begin) + min(cell.patience) + 3
     seen = [a for a in answers if first < a.end <= end]
-    span = end - first
-    good = sum(a.good for a in seen)
+    good, span = sum(a.good for a in seen), end - first
     run = sizes[-1][1] - next((size for at, size in sizes if at >= first), sizes[-1][1])
     asked = sum(first < a.begin <= end for a in answers)
-    shed = sum(a.status == "503" for a in seen)
-    del after_end
     return Outcome(
         can,
         good / span / can if span > 3 else float("nan"),
         max(0, run - good) / max(1, run),
-        shed / max(1, asked),
+        sum(a.status == "503" for a in seen) / max(1, asked),
         recovered(after, after_begin),
     )
 
@@ -221,7 +217,7 @@ def recovered(answers: Sequence[load.Answer], begin: float) -> float | None:
     return 0.0 if last is None else last + 1.0
 
 
-def main(part: str = "", both: str = "") -> None:
+def main(part: str = "", *hows: str) -> None:
     """Print the table."""
     print(machine("uwsgi", "gunicorn"), "\n")
     print(
@@ -229,15 +225,14 @@ def main(part: str = "", both: str = "") -> None:
         "after, s |\n| --- | --- | --- | --- | --- | --- | --- |"
     )
     for cell in CELLS:
-        if part in cell.name:
-            for protected in (False, True) if both else (True,):
-                out = overload(cell, protected)
-                again = "over 8" if out.recovered is None else f"{out.recovered:.0f}"
-                print(
-                    f"| {cell.name} | {'with' if protected else 'without'} | {out.capacity:.0f} | "
-                    f"{out.good:.1%} | {out.vain:.1%} | {out.shed:.0%} | {again} |",
-                    flush=True,
-                )
+        for how in (hows or (DEFAULTS,)) if part in cell.name else ():
+            out = overload(cell, how)
+            again = "over 8" if out.recovered is None else f"{out.recovered:.0f}"
+            print(
+                f"| {cell.name} | {how} | {out.capacity:.0f} | {out.good:.1%} | {out.vain:.1%} | "
+                f"{out.shed:.0%} | {again} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Traffic of which nothing must be shed, and a stall, on real servers at default settings.
 
-`python -m bench.overload.harm [part of a name]`: nginx, uWSGI with 4 processes behind a UNIX
+`python -m bench.overload.harm [part of a name] [with what ...]`, as `cells` has it: nginx, uWSGI with 4 processes behind a UNIX
 socket, 100 ms a request (40/s) unless said. Clients come at random. "Shed" counts the clients that
 would have waited.
 """
@@ -17,7 +17,7 @@ import time
 from random import Random
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-from bench.overload.cells import Cell, serving
+from bench.overload.cells import DEFAULTS, Cell, serving
 from bench.report import machine
 from lab.measuring import load
 
@@ -114,7 +114,7 @@ async def _client(address: Any, scene: Scene, client: Client, came: float, rando
     return Said(came, purpose, statuses)
 
 
-def run(scene: Scene, protected: bool = True) -> str:
+def run(scene: Scene, how: str = DEFAULTS) -> str:
     """Return the cells of a row."""
     cell = Cell(1, (1,), scene.shape, "0.1", scene.listen_on)
     pids: List[int] = []
@@ -125,7 +125,7 @@ def run(scene: Scene, protected: bool = True) -> str:
 
     with contextlib.ExitStack() as stack:
         runs = stack.enter_context(tempfile.NamedTemporaryFile())
-        address = stack.enter_context(serving(cell, runs.name, protected, found=pids.extend))
+        address = stack.enter_context(serving(cell, runs.name, how, found=pids.extend))
         load.burst(address, SHORT, 8, 10)
         said = asyncio.run(drive(address, scene, stop))
     people = [each for each in said if not each.purpose]
@@ -144,16 +144,14 @@ def run(scene: Scene, protected: bool = True) -> str:
     )
 
 
-def main(part: str = "", both: str = "") -> None:
+def main(part: str = "", *hows: str) -> None:
     """Print the table."""
     print(machine("uwsgi"), "\n")
     print("| | | requests | answered in time | shed | good again after, s |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, scene in SCENES.items():
-        if part in name:
-            for protected in (False, True) if both else (True,):
-                which = "with" if protected else "without"
-                print(f"| {name} | {which} | {run(scene, protected)} |", flush=True)
+        for how in (hows or (DEFAULTS,)) if part in name else ():
+            print(f"| {name} | {how} | {run(scene, how)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,12 +47,14 @@ class Answer:
         return self.status.startswith("2")
 
 
-async def fetch(address: Address, path: str, patience: float) -> Answer:
-    """Send one GET and wait for the whole answer, at most `patience` seconds."""
+async def fetch(address: Address, path: str, patience: float, *, stamped: bool = False) -> Answer:
+    """Send one GET and wait for the whole answer, at most `patience` seconds; `stamped` with the
+    time at which it was sent, as a router does it.
+    """
     begin = time.monotonic()
     head = b""
     try:
-        head = await asyncio.wait_for(_exchange(address, path), patience)
+        head = await asyncio.wait_for(_exchange(address, path, stamped), patience)
         status = head.split(b" ", 2)[1].decode() if head.startswith(b"HTTP/") else NO_ANSWER
     except (asyncio.TimeoutError, ConnectionResetError, BrokenPipeError):
         status = NO_ANSWER
@@ -66,13 +68,14 @@ async def fetch(address: Address, path: str, patience: float) -> Answer:
     return Answer(path, status, begin, time.monotonic(), _header(head, b"x-worker"))
 
 
-async def _exchange(address: Address, path: str) -> bytes:
+async def _exchange(address: Address, path: str, stamped: bool) -> bytes:
+    stamp = f"X-Request-Start: t={time.time():.3f}\r\n" if stamped else ""
     if isinstance(address, int):
         reader, writer = await asyncio.open_connection("127.0.0.1", address)
     else:
         reader, writer = await asyncio.open_unix_connection(sock=_connected(address))
     try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{stamp}\r\n".encode())
         return (await reader.read()).partition(b"\r\n\r\n")[0]
     finally:
         writer.close()
@@ -126,6 +129,7 @@ class Load:
     patience: float = 3.0
     seconds: float = 60.0
     answers: List[Answer] = field(default_factory=list)
+    stamped: bool = False
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -166,7 +170,7 @@ class Load:
         await asyncio.gather(*under_way)
 
     async def _one(self, path: str) -> None:
-        self.answers.append(await fetch(self.address, path, self.patience))
+        self.answers.append(await fetch(self.address, path, self.patience, stamped=self.stamped))
 
 
 def burst(address: Address, path: str, count: int, patience: float) -> List[Answer]:
