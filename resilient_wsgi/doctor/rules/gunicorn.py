@@ -179,7 +179,7 @@ def no_jitter(subject: Subject) -> Iterator[Evidence]:
         "gunicorn.conf.py": "workers = 4\ngraceful_timeout = 25\n",
         "app.service": "[Unit]\nDescription=app\n\n[Service]\n"
         "ExecStart=/srv/venv/bin/gunicorn -c gunicorn.conf.py mysite.wsgi\nTimeoutStopSec=30\n"
-        "KillMode=mixed\n",
+        "KillMode=mixed\nRestart=on-failure\n",
     },
     fix="Set graceful_timeout at least 5 s below TimeoutStopSec or terminationGracePeriodSeconds.",
     sources=("gunicorn, arbiter.py: stop()", "systemd.service(5): TimeoutStopSec"),
