@@ -398,14 +398,27 @@ def _without_name(geometry: Geometry, why: str) -> Scoreboard:
     """Return a scoreboard that only this process and its children have, because there is no
     directory, or no room in it.
     """
-    fd = -1
-    if hasattr(os, "memfd_create"):  # so that it can be locked
-        with contextlib.suppress(OSError):
-            fd = os.memfd_create("resilient_wsgi_scoreboard")
-            allocate(fd, geometry.size)
-    board = Scoreboard(fd, geometry, why_not_visible=why)
+    board = Scoreboard(_nameless(geometry.size), geometry, why_not_visible=why)
     board.memory[: Header.FIXED.size] = _head(geometry)
     return board
+
+
+def _nameless(size: int) -> int:
+    """Return a descriptor of memory that can be locked, -1 if there is no room for it, or no such
+    thing: then it is mapped without one.
+    """
+    if not hasattr(os, "memfd_create"):
+        return -1
+    try:
+        fd = os.memfd_create("resilient_wsgi_scoreboard")
+    except OSError:
+        return -1
+    try:
+        allocate(fd, size)
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
 
 
 def _join(directory: Directory, geometry: Geometry) -> Scoreboard:

@@ -335,6 +335,24 @@ def test_a_worker_without_room_says_so_and_leaves_nothing(base, monkeypatch, num
     assert list(base.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_master_without_any_room_has_memory_for_its_workers(monkeypatch, number):
+    """A full /dev/shm; a limit of the size of files, which goes for memory with a descriptor,
+    too.
+    """
+
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    before = len(os.listdir("/proc/self/fd"))
+    board = master()
+    board.header.served = 1
+    assert board.why_not_visible
+    assert board.header.geometry() == board.geometry
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # that of the directory
+
+
 def test_a_master_without_a_place_has_memory_for_its_workers(monkeypatch):
     def none(*_, **__):
         msg = "there is no folder for it"
