@@ -1,5 +1,5 @@
 """Run benchmarks one after the other: `python -m bench` the short ones, `python -m bench NAME ...`
-those, `--all` every one.
+those (the name of a folder: all that are in it), `--all` every one.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from typing import List, Sequence
+from typing import Sequence
 
 SHORT = ("wrap.import_time", "wrap.hello", "stderr.lines", "outbound.table")
 # minutes each: whole tables on real servers, a gigabyte, a million lines, other projects' test
@@ -24,6 +24,7 @@ LONG = (
     "overload.harm",
     "overload.overload",
     "overload.sim",
+    "overload.soak",
     "overload.waits",
     "peers.suites",
     "peers.tracers",
@@ -52,11 +53,14 @@ LONG = (
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for; return 1 if one of them failed."""
-    unknown = sorted(set(arguments) - {*SHORT, *LONG, "--all", "--list"})
+    known = [*SHORT, *LONG]
+    folders = {name.partition(".")[0] for name in known}
+    unknown = sorted(set(arguments) - {*known, *folders, "--all", "--list"})
     if unknown or "--list" in arguments:
-        print("\n".join(f"{name:24} {_about(name)}" for name in (*SHORT, *LONG)))
+        print("\n".join(f"{name:24} {_about(name)}" for name in known))
         return 2 if unknown else 0
-    chosen: List[str] = [*SHORT, *LONG] if "--all" in arguments else list(arguments or SHORT)
+    wanted = known if "--all" in arguments else arguments or SHORT
+    chosen = [n for n in known if n in wanted or n.partition(".")[0] in wanted]
     failed = [name for name in chosen if _run(name)]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
