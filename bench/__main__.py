@@ -21,6 +21,7 @@ LONG = (
     "outbound.costs",
     "outbound.leaks",
     "overload.cells",
+    "overload.faults",
     "overload.harm",
     "overload.overload",
     "overload.sim",

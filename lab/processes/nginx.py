@@ -10,7 +10,7 @@ from .base import Process, find_tool, free_port
 
 CONFIGURATION = """\
 daemon off;
-{user}worker_processes 1;
+{user}worker_processes {workers};
 pid {directory}/nginx.pid;
 error_log {directory}/log;
 events {{ worker_connections 4096; }}
@@ -51,7 +51,7 @@ class Nginx(Process):
 
     :param upstreams: "host:port" or the path of a UNIX socket.
     :param read_timeout: `uwsgi_read_timeout`, seconds.
-    :param connect_timeout: `uwsgi_connect_timeout`, seconds.
+    :param connect_timeout: `uwsgi_connect_timeout`, seconds. :param workers: processes.
     :param parameters: further lines `uwsgi_param`, by name.
     :raises ToolMissing: "nginx not found", on entry.
     """
@@ -64,6 +64,7 @@ class Nginx(Process):
         *,
         read_timeout: float = 60.0,
         connect_timeout: float = 60.0,
+        workers: int = 1,
         parameters: Mapping[str, str] | None = None,
         env: Mapping[str, str | None] | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class Nginx(Process):
         self._upstreams = upstreams
         self._read_timeout = read_timeout
         self._connect_timeout = connect_timeout
+        self._workers = workers
         self._parameters = {**PARAMETERS, **(parameters or {})}
 
     def command(self) -> List[str]:
@@ -86,6 +88,7 @@ class Nginx(Process):
             # as root its workers would become another user, who may not enter a temporary folder
             user="user root;\n" if os.geteuid() == 0 else "",
             port=self.port,
+            workers=self._workers,
             servers=" ".join(f"server {name} max_fails=0;" for name in names),
             read_timeout=self._read_timeout,
             connect_timeout=self._connect_timeout,

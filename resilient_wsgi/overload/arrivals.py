@@ -1,18 +1,19 @@
-"""How long each request has waited in the listen queue, without a header of a router.
+"""How long each request has waited in the listen queue, without a router's header.
 
-The queue is first come, first served. So the number of those picked up so far and of those that
-wait is the number of those that have arrived; sampled again and again, it is a curve, and the nth
-request that is picked up arrived when the curve passed n. The error is below the time between two
-samples, also while the throughput jumps, as it does where requests are shed: depth divided by
-throughput is wrong exactly then.
+The queue is first come, first served. So the requests picked up so far, and those that wait, are
+the requests that have arrived. Sampled again and again, this number is a curve, and the nth request
+that is picked up arrived when the curve passed n. The error is smaller than the time between two
+samples, also where requests are shed and throughput jumps: there depth divided by throughput would
+be wrong.
 
-Samples are taken at pick-ups, so an idle instance takes none. A worker that is idle picks up at
-once; therefore a time without any, after the queue was empty, is one in which nobody came, and not
-one in which requests arrived evenly.
+Samples are taken at pick-ups, so an idle instance takes none. Idle workers pick up at once. So if
+the queue was empty at one sample, requests did not arrive evenly until the next one: they came just
+before it.
 
 What does not come through the kernel's queue is not seen: further requests of a connection that is
-kept alive, what gunicorn's gthread or a router of uWSGI has accepted but not begun. All of these
-make waits look shorter than they are.
+kept alive, and what gunicorn's gthread or a router of uWSGI has accepted but not begun. It makes
+waits look shorter than they are. Requests that no wrapped app gets, as for static files, make them
+look longer: by a quarter if they are a fifth of all.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from typing import Callable, List
 
 from .state import ARRIVED_AT, DEPTH, SAMPLED, SAMPLES, TIMES_AT, WRITTEN, State
 
-# between two samples: with 1 s, clients that give up after 1 s would be answered in vain
+# seconds between two samples; with 1 s, clients that give up after 1 s would be answered in vain
 TICK = 0.1
-# All threads may be busy for so long without a pick-up; beyond, the instance is taken to have been
-# idle, unless more wait than may have been picked up without being counted (as static files are)
+# After so many seconds without a pick-up, the workers are taken to have been idle rather than busy
 LONGEST_GAP = 5.0
+# unless more requests wait than may have been picked up without being counted
 UNCOUNTED = 8
 
 
 class Arrivals:
     """The curve, as this process knows it.
 
-    `depth` asks the kernel how many wait, and takes microseconds to do so; `waiting` only whether
-    anybody does.
+    `depth` asks the kernel how many connections wait, in tens of microseconds; `waiting` whether
+    any does, in less than one.
     """
 
     def __init__(self, state: State, depth: Callable[[], int], waiting: Callable[[], bool]) -> None:
@@ -47,9 +48,7 @@ class Arrivals:
         self._arrived: List[float] = []
 
     def look(self, now: float) -> bool:
-        """See how long the queue is, at the pick-up of a request; return whether a sample was
-        taken.
-        """
+        """Take a sample if it is time to, at the pick-up of a request; return whether one was."""
         cells = self._cells
         sampled = cells[SAMPLED]
         if sampled <= now < sampled + TICK and (not cells[DEPTH] or self._waiting()):
@@ -67,8 +66,8 @@ class Arrivals:
         cells[DEPTH] = depth
 
     def _was_idle(self, gap: float, picked: float, depth: int) -> bool:
-        """Return whether the queue was empty in the time without a sample that ends now; if not,
-        all threads were busy, or stopped.
+        """Return whether the queue was empty at some time since the last sample, `gap` seconds ago.
+        If not, all threads were busy, or stopped.
         """
         cells = self._cells
         if not cells[DEPTH]:

@@ -38,8 +38,8 @@ ASK_EVERY = 0.02
 # long
 CALM_SHARE = 0.1
 CALM_SECONDS = 0.005
-# Of the requests that found no queue one in 16, a power of two, is looked at as those that waited
-# are: to know which part of the clients hangs up whatever happens
+# Of the requests that found no queue one in 16, a power of two, is followed as those that waited
+# are: to know how many clients hang up whatever happens
 ONE_IN = 16
 # so that refused clients do not all come back in step
 RETRY_JITTER = 3
@@ -48,8 +48,8 @@ _guard = Guard("overload")
 
 
 class Shared:
-    """What the processes of the instance know together: `queue`, None where and while this process
-    has no part in it; `state` is then its own.
+    """What the processes of the instance share: `queue`, None where and while this process has no
+    part in it; `state` is then its own.
     """
 
     __slots__ = ("queue", "state")
@@ -64,7 +64,7 @@ class Shared:
 
 
 class PickedUp:
-    """A request of which is to be known whether its client waits until the answer is ready."""
+    """A request whose client is looked at again when the answer is ready."""
 
     __slots__ = ("_begun", "_fd", "_now", "_queue", "_waited")
 
@@ -159,9 +159,9 @@ class QueueMiddleware(Gate):
         self, environ: WSGIEnvironment, queue: Queue, number: int, now: float
     ) -> Optional[RequestShed]:
         waited = queue.waited(now)
-        told = self._by_header(environ, now)
-        if told is not None:
-            waited = told
+        by_header = self._by_header(environ, now)
+        if by_header is not None:
+            waited = by_header
         if waited > 0 or not number % ONE_IN:
             environ[WAITED] = waited
             if self._follow(environ, queue, waited, now):

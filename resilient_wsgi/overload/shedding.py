@@ -1,5 +1,5 @@
-"""Which requests are answered 503: those that waited longer than was learned, or by what is set
-(one threshold, or CoDel's two), and never too many of them.
+"""Which requests are answered 503: those that waited longer than was learned, or than settings
+allow (one threshold, or CoDel's two), and never too many of them.
 
 CoDel (RFC 8289; for requests: Facebook's wangle) uses the least wait of an interval: a burst makes
 some requests wait, an overload all of them.

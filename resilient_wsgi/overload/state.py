@@ -1,5 +1,4 @@
-"""What the processes of an instance know together about its listen queue: numbers in memory that
-they share.
+"""What the processes of an instance know about its listen queue: numbers in memory that they share.
 
 Cells are doubles, which are stored in one step. Most have several writers and no lock: a process
 that is killed leaves nothing half done, and of two that add to a count at the same moment one may
@@ -7,7 +6,7 @@ be lost, which moves a share by nothing. How many requests were picked up has to
 row of the scoreboard counts for itself, in a cache line of its own; where a worker has several
 interpreters, as one for each mounted app, in a cell for each.
 
-Memory that nobody has written yet is all zeros, so 0 means "not known" and "none".
+Memory that was never written is all zeros, so 0 means "not known" and "none".
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ BEGAN = 2  # when the overload did
 BUSY = 3  # when the queue was last as long as in an overload
 LEARNED = 4  # when shares were last looked at
 LEARNED_OF = 5  # how many had been picked up by then
-SAMPLED = 6  # when somebody last looked at the queue
-DEPTH = 7  # and how long it was
+SAMPLED = 6  # when the last sample of the queue was taken
+DEPTH = 7  # and how many waited then
 WRITTEN = 8  # samples, of which the last SAMPLES are kept
 CONTROLLED = 9  # when the limit was last set
 SHED, FIRST_SHED, LAST_SHED = 10, 11, 12  # in this overload: how many, and when

@@ -1,13 +1,14 @@
-"""How long requests may wait, learned from clients that hang up, and from which wait on they are
+"""How long requests may wait, learned from clients that hang up, and the wait from which they are
 shed.
 
 What is learned is not when clients give up, but the wait at pick-up from which on requests are in
 vain: the time that they take is in it already. Three shares tell, by wait, and each of them alone
 may: of clients that are gone at pick-up; of clients that are gone when their answer is ready; of
-work that was done for nobody. Only an excess over those who waited less than half as long counts:
-who hangs up on purpose, or with each letter typed, does so after any wait. And it counts less two
-standard errors, so that chance, and a few impatient clients, teach nothing. Where requests are too
-few for a bin to tell, as slow ones often are that make up most of the work, an octave does.
+work that was done in vain. Only the excess over requests that waited less than half as long counts,
+because clients that hang up on purpose, or with each letter typed, do so after any wait. And it
+counts less two standard errors, so that neither chance nor a few impatient clients teach anything.
+Where requests are too few for a bin to tell, as slow ones often are that make up most of the work,
+an octave does.
 
 Where no client has ever given up, nothing is known, and nothing is shed.
 """
