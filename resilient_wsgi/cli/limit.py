@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import Tuple
 
-from ..bulkhead.state import LIMITED_AT, ORDERED_AT, limited_in
+from ..bulkhead.state import LIMITED_AT, ORDERED_AT, RESTRAINED, limited_in
 from ..errors import Unavailable
 from ..shm import finding, snapshot
 from ..shm.directory import as_user
@@ -46,11 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(as_user(directory.owner))  # before anything in it is opened
             with Snapshot(directory) as seen:
                 ordered = [each.name for each in limited_in(seen) if each.by_operator]
+            order = (
+                {LIMITED_AT: 0.0, ORDERED_AT: 0.0}
+                if arguments.lift
+                else {ORDERED_AT: time.monotonic()}
+            )
             for name in names:
-                if arguments.lift:
-                    snapshot.write_upstream(directory, name, LIMITED_AT, 0.0)
-                at = 0.0 if arguments.lift else time.monotonic()
-                snapshot.write_upstream(directory, name, ORDERED_AT, at)
+                snapshot.write_upstream(directory, name, order, {RESTRAINED: 1.0})
     except (FileNotFoundError, Unavailable):
         what = f"process {pid}{target.name_of(pid)}"
         msg = f"{what} has no scoreboard: is resilient_wsgi installed in its app?"

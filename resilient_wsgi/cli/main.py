@@ -8,6 +8,7 @@ import sys
 
 from .. import __version__
 from . import output
+from .parser import Parser
 from .target import CannotLook
 
 TYPE_CHECKING = False
@@ -76,7 +77,7 @@ def _main(arguments: List[str]) -> int:
 
 
 def _parser(arguments: List[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="resilient-wsgi", description=__doc__)
+    parser = Parser(prog="resilient-wsgi", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     # only the one that is wanted is imported: an exec probe is a process of its own every few

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from resilient_wsgi.cli import main, target
-from resilient_wsgi.cli.main import VERBS, verb
+from resilient_wsgi.cli.main import VERBS, _parser, verb
 from tools import cli_doc
 
 # `doctor` looks at files
@@ -111,6 +111,25 @@ def test_a_process_of_another_user_is_code_2_with_the_remedy(name, more, gone):
     assert said.startswith("(2, '', 'resilient-wsgi ")
     assert "no permission to look at process" in said
     assert "run this as" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("api.example", "--lift", "12"),
+        ("--lift", "api.example", "12"),
+        ("api.example", "12", "--lift"),
+        ("--json", "api.example", "--lift", "--", "12"),
+    ],
+)
+def test_options_may_stand_anywhere(arguments):
+    parsed = _parser(["limit"]).parse_args(["limit", *arguments])
+    assert (parsed.host, parsed.pid, parsed.lift) == ("api.example", 12, True)
+
+
+def test_the_value_of_an_option_stays_with_it():
+    parsed = _parser(["limit"]).parse_args(["limit", "--pidfile", "f", "host", "--lift"])
+    assert (parsed.host, parsed.pidfile, parsed.pid) == ("host", "f", None)
 
 
 @looking
