@@ -25,6 +25,7 @@ class Call(Protocol):
     place: int  # of its thread there
     upstream: Any  # which the gate knows it by
     began: float  # with this upstream
+    patient: bool  # whether it may take longer than others do
     heard: bool  # whether the headers of its answer have come
     limited: str  # why it was refused or ended, "" if it was not
 

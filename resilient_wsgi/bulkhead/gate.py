@@ -6,7 +6,7 @@ In the way of every call of a request: one that is well costs a few stores into 
 from __future__ import annotations
 
 from _thread import get_ident
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Optional
 
 from ..core.guard import Guard
 from ..core.system import SYSTEM
@@ -15,30 +15,11 @@ from ..shm.scoreboard import Scoreboard
 from ..upstream import Call, meeting
 from .rows import Others, Rows
 from .rule import READ_TIMEOUT, UNSAFE, Rule
-from .state import (
-    BAD,
-    BULK_UNTIL,
-    FAST_AT,
-    LIMITED_AT,
-    ORDERED_AT,
-    RECENT,
-    History,
-    Upstream,
-)
+from .state import RESTRAINED, History, Upstream
 from .upstreams import Upstreams
 
 _guard = Guard("bulkhead")
-
-
-class Learned:
-    """What this process has seen of an upstream since its watchdog looked last."""
-
-    __slots__ = ("answers", "fast_below", "times")
-
-    def __init__(self) -> None:
-        self.times: List[float] = [0.0] * History.BUCKETS
-        self.answers = 0
-        self.fast_below = 0.0  # seconds; what is slower is looked at closely
+_FEW = 0.01  # of the calls are bad
 
 
 class Gate:
@@ -63,7 +44,8 @@ class Gate:
         self._lifted = lifted
         self._report = report
         self._now = SYSTEM.monotonic
-        self._learned: Dict[int, Learned] = {}
+        self._pool = rule.pool.numbers
+        self._restrained = rule.pool.base + RESTRAINED
 
     def __repr__(self) -> str:
         return f"<Gate {self._rule}>"
@@ -79,18 +61,10 @@ class Gate:
             call.place = place
             call.heard = False
             call.began = now = self._now()
-            self._patience[place] = 0.0
             self._since[place] = now
             self._waits[place] = upstream.number  # first: who counts now counts this one, too
             call.marked = True
-            limit = upstream.limit
-            numbers, base = limit.numbers, limit.base
-            if (
-                not numbers[base + LIMITED_AT]
-                and not numbers[base + BULK_UNTIL]
-                and not numbers[base + ORDERED_AT]
-                and upstream.share is None
-            ):
+            if not self._pool[self._restrained] and upstream.share is None:
                 return ""
             if self._rule.admits(upstream, Others(self._rows, upstream), now) or self._report:
                 return ""
@@ -134,26 +108,18 @@ class Gate:
         if call.heard:
             return
         call.heard = True
-        seconds, upstream = now - call.began, call.upstream
-        learned = self._learned.get(upstream.number)
-        if learned is None or seconds > learned.fast_below:
-            self._look_closely(upstream, seconds, now)
+        seconds = now - call.began
+        learned = call.upstream.learned
+        if seconds > learned.fast_below:
+            self._look_closely(call.upstream, seconds, now)
             return
-        bucket = int(seconds * 1000).bit_length()
-        learned.times[bucket] += seconds
+        learned.times[int(seconds * 1000).bit_length()] += seconds
         learned.answers += 1
-        limit = upstream.limit
-        numbers, base = limit.numbers, limit.base
-        if numbers[base + LIMITED_AT] or numbers[base + BAD] > 0.01:
-            self._answered(upstream, seconds, now)
-        else:
-            numbers[base + FAST_AT] = now
-            numbers[base + RECENT] += 0.1 * (seconds - numbers[base + RECENT])
+        learned.fast_at = now
 
     def _look_closely(self, upstream: Upstream, seconds: float, now: float) -> None:
         try:
             self._rule.learn(upstream, seconds)
-            self._learned.setdefault(upstream.number, Learned())
             self._answered(upstream, seconds, now)
         except Exception as error:
             _guard.report(error)
@@ -167,6 +133,9 @@ class Gate:
         if call.marked:
             call.marked = False
             self._waits[call.place] = 0
+        if call.patient:
+            call.patient = False
+            self._patience[call.place] = 0.0
         upstream = call.upstream
         if upstream is None or (call.heard and not call.limited):
             return
@@ -192,21 +161,31 @@ class Gate:
         """Note how long its caller lets it wait: believed while nothing is known."""
         if call.marked and seconds > READ_TIMEOUT and not call.upstream.history.usual:
             self._patience[call.place] = seconds
+            call.patient = True
 
     def sent(self, call: Call) -> None:
         """Note that it was sent in full, and must not be repeated lightly."""
         usual = call.upstream.history.usual
         self._patience[call.place] = max(self._patience[call.place], UNSAFE, usual)
+        call.patient = True
 
     def flush(self) -> None:
         """Add what this process has seen to what all have. For the watchdog."""
-        for number, learned in list(self._learned.items()):
-            upstream = self._upstreams.known[number]
-            answers, learned.answers = learned.answers, 0
-            if answers:
-                times, learned.times = learned.times, [0.0] * History.BUCKETS
-                for bucket, seconds in enumerate(times):
-                    if seconds:
-                        upstream.history.add(bucket, seconds, 0)
-                upstream.history.count += answers
-            learned.fast_below = self._rule.stuck_after(upstream)
+        for upstream in list(self._upstreams.known.values()):
+            learned, limit = upstream.learned, upstream.limit
+            if learned.answers:
+                self._share_learned(upstream)
+            watched = limit.limited_at or limit.bad > _FEW
+            learned.fast_below = 0.0 if watched else self._rule.stuck_after(upstream)
+
+    @staticmethod
+    def _share_learned(upstream: Upstream) -> None:
+        learned, limit, history = upstream.learned, upstream.limit, upstream.history
+        answers, learned.answers = learned.answers, 0
+        times, learned.times = learned.times, [0.0] * History.BUCKETS
+        for bucket, seconds in enumerate(times):
+            if seconds:
+                history.add(bucket, seconds, 0)
+        history.count += answers
+        limit.recent += (1 - 0.9**answers) * (sum(times) / answers - limit.recent)
+        limit.fast_at = max(limit.fast_at, learned.fast_at)

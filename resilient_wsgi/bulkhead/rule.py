@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import Dict, List, NamedTuple, Protocol
 
-from .state import Pool, Upstream, bucket_of
+from .state import Limit, Pool, Upstream, bucket_of
 
 SLOW_CALL = 1.0  # a call may be this old whatever is usual: above the pauses of garbage collectors
 FACTOR = 4.0  # times what is usual
@@ -247,6 +247,7 @@ class Rule:
         for upstream in self.upstreams.values():
             self._hold(upstream, calls, threads, now, verdict)
             self._see_bulk(upstream, threads, now)
+        self.pool.restrained = any(_restrained(up.limit, now) for up in self.upstreams.values())
         verdict.ended = [call for call in dict.fromkeys(verdict.ended) if call.mine]
         return verdict
 
@@ -320,6 +321,7 @@ class Rule:
         mute = now - limit.fast_at > self.probe_time(upstream)
         if not limit.limited_at and (mute or (self.pool.level >= LATE and limit.bad > BAD)):
             limit.limited_at, limit.streak = now, 0
+            self.pool.restrained = 1
             limit.refused_before, limit.ended_before = limit.refused, limit.ended
             verdict.limited.append(upstream)
 
@@ -371,3 +373,7 @@ class Rule:
         # what is seen while it is limited teaches four times slower
         history.close(now, counts=not known or history.skip % FROZEN == 0)
         return not known and history.usual > 0
+
+
+def _restrained(limit: Limit, now: float) -> bool:
+    return bool(limit.limited_at or limit.ordered_at or limit.bulk_until > now)

@@ -55,9 +55,9 @@ class FairShare:
         self._upstreams.follow()
         self.gate.flush()
         self._rows.refresh(now)
-        verdict = self.rule.look(self._rows, now)
         if self._alone:
             self._follow_orders()
+        verdict = self.rule.look(self._rows, now)
         for upstream in verdict.limited:
             self._limited(upstream, now)
         if verdict.ended and not self._report:

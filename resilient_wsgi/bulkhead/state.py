@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ..shm.snapshot import Snapshot
 
 Numbers = Union["memoryview[float]", MutableSequence[float]]  # the first is of doubles
-# Places that are read in the way of every call, without the fields below
-LIMITED_AT, FAST_AT, BULK_UNTIL, ORDERED_AT, BAD, RECENT = 0, 1, 5, 7, 9, 11
+# Places that are known outside of the classes below: `RESTRAINED` of a pool, the others of a limit
+RESTRAINED = 7
+LIMITED_AT, ORDERED_AT = 0, 7
 
 
 class Number:
@@ -66,6 +67,7 @@ class Pool(State):
     hungry_at = Number(4)
     calm_at = Number(5)
     idle_at = Number(6)  # when a thread was last seen idle
+    restrained = Number(RESTRAINED)  # whether calls to any upstream have to be looked at closely
 
 
 class Limit(State):
@@ -75,17 +77,17 @@ class Limit(State):
 
     SIZE = 16
     limited_at = Number(LIMITED_AT)
-    fast_at = Number(FAST_AT)  # the last answer in time
+    fast_at = Number(1)  # the last answer in time
     alive_until = Number(2)  # after a slow answer: until when it counts as slow, not dead
     probe_at = Number(3)
     refused_at = Number(4)
-    bulk_until = Number(BULK_UNTIL)
+    bulk_until = Number(5)
     slow_since = Number(6)
     ordered_at = Number(ORDERED_AT)  # by an operator
     streak = Number(8)  # of fast answers
-    bad = Number(BAD)  # the recent share of calls that were not answered in time
+    bad = Number(9)  # the recent share of calls that were not answered in time
     censored = Number(10)  # calls that were ended since the last answer
-    recent = Number(RECENT)  # the recent duration
+    recent = Number(11)  # the recent duration
     refused = Number(12)  # counted, while the instance lives
     ended = Number(13)
     refused_before = Number(14)  # the two counts when it was limited
@@ -179,10 +181,22 @@ def _median(times: List[float]) -> int:
     return History.BUCKETS - 1
 
 
+class Learned:
+    """What this process has seen of an upstream since its watchdog looked last."""
+
+    __slots__ = ("answers", "fast_at", "fast_below", "times")
+
+    def __init__(self) -> None:
+        self.times: List[float] = [0.0] * History.BUCKETS
+        self.answers = 0
+        self.fast_at = 0.0
+        self.fast_below = 0.0  # seconds; what is slower is looked at closely
+
+
 class Upstream:
     """One upstream, by its number in the table of names, as a process sees it."""
 
-    __slots__ = ("exempt", "history", "limit", "name", "number", "share")
+    __slots__ = ("exempt", "history", "learned", "limit", "name", "number", "share")
 
     SIZE = Limit.SIZE + History.SIZE
 
@@ -200,6 +214,7 @@ class Upstream:
         self.name = name
         self.history = history
         self.limit = limit
+        self.learned = Learned()
         self.share = share  # set for it by the operator: then it is a bound that always holds
         self.exempt = exempt
 

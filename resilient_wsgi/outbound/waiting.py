@@ -23,6 +23,7 @@ class Waiting:
     upstream: Any = None
     marked = False
     heard = False
+    patient = False
     place = -1
     began = 0.0
     limited = ""

@@ -44,7 +44,7 @@ __all__ = ["NotAScoreboard", "Snapshot", "drain"]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mmap import mmap
-    from typing import Callable, Dict, Iterator, List, Optional, Tuple
+    from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
     from .layout import Geometry
 
@@ -261,16 +261,19 @@ def drain(directory: Directory, now: float) -> None:
             os.pwrite(fd, struct.pack("=d", now), Header.DRAINING_AT)
 
 
-def write_upstream(directory: Directory, name: str, field: int, value: float) -> None:
-    """Write one of the numbers of an upstream, which is given a place if it has none.
+def write_upstream(
+    directory: Directory, name: str, numbers: Mapping[int, float], pool: Mapping[int, float]
+) -> None:
+    """Write numbers of an upstream, which is given a place if it has none, then some of the pool.
 
     Raises as `drain` does, and `NotAScoreboard` if there is no place left.
     """
     with Snapshot(directory) as seen, _to_write(directory) as fd:
         geometry = seen.header.geometry()
-        number = _number_of(seen, geometry, fd, name)
-        at = geometry.pool_at + 8 * (upstream_at(number) + field)
-        os.pwrite(fd, struct.pack("=d", value), at)
+        base = upstream_at(_number_of(seen, geometry, fd, name))
+        cells = [*((base + at, value) for at, value in numbers.items()), *pool.items()]
+        for at, value in cells:
+            os.pwrite(fd, struct.pack("=d", value), geometry.pool_at + 8 * at)
 
 
 def _number_of(seen: Snapshot, geometry: Geometry, fd: int, name: str) -> int:

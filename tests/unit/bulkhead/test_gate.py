@@ -66,6 +66,7 @@ def fair():
 def limit(fair, url=URL):
     up = fair.upstreams.of(url)
     up.limit.ordered_at = up.limit.probe_at = time.monotonic()
+    fair.rule.pool.restrained = 1
     return up
 
 
