@@ -17,6 +17,7 @@ class Drivers(Component[settings.Drivers]):
     """No wait of a driver outlives the request's deadline, and connecting ends everywhere."""
 
     name = "drivers"
+    patches_pass = True  # each asks first whether there is a limit
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

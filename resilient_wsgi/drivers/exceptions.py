@@ -86,7 +86,9 @@ def instead(kind: Type[BaseException], limit: TimedOut, message: str = "", **mor
 
 
 def _text(error: BaseException) -> str:
-    return ", ".join(map(str, error.args)) if error.args else str(error)
+    if error.args and all(isinstance(each, (str, int)) for each in error.args):
+        return ", ".join(map(str, error.args))
+    return " ".join(str(error).split())
 
 
 def _strip(limit: TimedOut) -> None:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from .base import Event, LimitedBy, Words, limit_source
 
-Driver = Literal["redis", "psycopg", "pymysql", "smtplib", "amqp", "kombu", "pymemcache"]
+Driver = Literal[
+    "redis", "psycopg", "pymysql", "smtplib", "amqp", "kombu", "pymemcache", "pymongo", "grpc"
+]
 DriverPhase = Literal["connect", "wait"]
 
 

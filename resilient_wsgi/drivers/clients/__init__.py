@@ -18,6 +18,8 @@ CLIENTS = {
     "amqp.transport": "amqp",
     "kombu.connection": "kombu",
     "pymemcache.client.base": "pymemcache",
+    "pymongo": "pymongo",
+    "grpc": "grpc",
 }
 """The module of each driver that is waited for, and the name of the driver and of the module here,
 which is imported with it.

@@ -27,8 +27,9 @@ def patch(module: Any, to: To) -> None:
     need(retry, "sleep")
     for kind in kinds:
         to.wrap(kind, "_connect", lambda original: _connect(original, to))
-    for name in ("connect", "send_packed_command", "read_response", "can_read"):
+    for name in ("connect", "send_packed_command", "read_response"):
         to.wrap(base, name, translating(exceptions.RedisError))
+    to.wrap(base, "can_read", lambda original: _can_read(original, to))
     to.wrap(retry.Retry, "call_with_retry", lambda original: _call_with_retry(original, to))
     to.wrap(retry, "sleep", lambda original: _sleep(original, to))
 
@@ -51,6 +52,15 @@ def _connect(original: Any, to: To) -> Any:
 def _peer(conn: Any) -> str:
     path = getattr(conn, "path", "")
     return str(path) if path else f"{conn.host}:{conn.port}"
+
+
+def _can_read(original: Any, to: To) -> Any:
+    """Look for a message until the deadline at most: then there is none, which is no error."""
+
+    def can_read(conn: Any, timeout: Any = 0) -> Any:
+        return original(conn, to.limits.at_most(SERVICE, timeout) if timeout else timeout)
+
+    return can_read
 
 
 def _call_with_retry(original: Any, to: To) -> Any:
