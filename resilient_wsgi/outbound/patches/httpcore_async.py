@@ -115,6 +115,8 @@ class _AsyncHttpcore:
             try:
                 return await original(request, finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
+                if request.connection is not None:
+                    return request.connection  # as in httpcore.py
                 raise ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
 
         return wait_for_connection
