@@ -42,6 +42,23 @@ def clients(session: nox.Session, urllib3: str) -> None:
     session.run("pytest", "tests/unit", "-k", "outbound", *session.posargs)
 
 
+@nox.session(python=["3.9"])
+def oldest_clients(session: nox.Session) -> None:
+    """Run the tests of the HTTP clients with the oldest versions that are limited."""
+    _install(
+        session, "aiohttp==3.9.1", "httpx==0.25.0", "requests==2.28.0", "trio==0.22.2", "urllib3<2"
+    )
+    session.run("pytest", "tests/unit/outbound", *session.posargs)
+
+
+@nox.session(python=["3.11"])
+def niquests(session: nox.Session) -> None:
+    """Run the tests of urllib3-future, which takes the place of urllib3 in the environment."""
+    _install(session, "niquests>=3.10")
+    session.run("python", "-c", "import urllib3")  # it does so at the start of an interpreter
+    session.run("pytest", "tests/unit/outbound/test_urllib3_future.py", *session.posargs)
+
+
 @nox.session(python=["3.11"])
 @nox.parametrize("django", ["django>=4.2,<5", "django>=5"])
 def django(session: nox.Session, django: str) -> None:

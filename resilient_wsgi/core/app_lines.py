@@ -9,7 +9,7 @@ from typing import Iterator, NamedTuple, Optional, Sequence
 # packages that stand between the app's line and the socket
 _CLIENTS = frozenset(
     ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore",
-     "httpx2", "httpcore2", "aiohttp", "aiohttp_retry", "anyio", "trio", "asyncio",
+     "httpx2", "httpcore2", "aiohttp", "aiohttp_retry", "niquests", "anyio", "trio", "asyncio",
      "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer", "elastic_transport",
      "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc", "concurrent",
      "threading")

@@ -29,7 +29,7 @@ class Outbound(Component[settings.Outbound]):
         super().__init__(context)
         self._hooked: Set[str] = set()
         self._patched: Set[str] = set()
-        self._left_alone: Dict[str, str] = {}  # what cannot be limited safely, and why
+        self._notes: Dict[str, str] = {}  # what of a client is not limited, and why
 
     def install(self, options: settings.Outbound) -> Sequence[str]:
         """Put the limits on the HTTP clients of `patches.CLIENTS`, or change them.
@@ -70,12 +70,12 @@ class Outbound(Component[settings.Outbound]):
         most frequent first.
         """
         now = [client for client in CLIENTS if client in self._patched]
-        known = {*self._patched, *self._left_alone}
+        known = {*self._patched, *self._notes}
         later = [client for client in CLIENTS if client not in known]
         found = [f"patched: {' '.join(now)}"] if now else []
         if later:
             found.append(f"when imported: {' '.join(later)}")
-        found += [f"not limited: {why}" for why in self._left_alone.values()]
+        found += [note for note in self._notes.values() if note]
         if _is_gevent():
             found.append(
                 "gevent's sockets: they wait cooperatively, and try one address after the other"
@@ -91,17 +91,22 @@ class Outbound(Component[settings.Outbound]):
     def _loaded(self, client: str, module: Any) -> None:
         # httpx2.alias_httpx() has httpx2 be known as httpx, too
         if policy.current().on and module.__name__ == client:
-            self._left_alone[client] = f"{client}: patching it has failed, see the log"
+            self._notes[client] = f"not limited: {client}: patching it has failed, see the log"
             with self.context.guard:
                 try:
-                    for name in CLIENTS[client]:
-                        ours = import_module(f".patches.{name}", __package__)
-                        ours.patch(module, self.context.patches)
+                    notes = [self._patch(name, module) for name in CLIENTS[client]]
                 except Unavailable as error:
-                    self._left_alone[client] = str(error)
+                    self._notes[client] = f"not limited: {error}"
                 else:
-                    del self._left_alone[client]
+                    self._notes[client] = "".join(
+                        f"limited in part: {note}" for note in notes if note
+                    )
                     self._patched.add(client)
+
+    def _patch(self, name: str, module: Any) -> Optional[str]:
+        ours = import_module(f".patches.{name}", __package__)
+        note: Optional[str] = ours.patch(module, self.context.patches)
+        return note
 
 
 def install(options: Optional[settings.Outbound] = None) -> Sequence[str]:

@@ -18,7 +18,17 @@ from ..errors import DeadlineExceeded, ResilientError, UpstreamLimited
 
 _LONGEST_CHAIN = 16
 _CLIENTS = frozenset(
-    ("requests", "urllib3", "urllib", "httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
+    (
+        "requests",
+        "urllib3",
+        "urllib",
+        "httpx",
+        "httpcore",
+        "httpx2",
+        "httpcore2",
+        "aiohttp",
+        "niquests",
+    )
 )
 _WAITS = (socket.timeout, BlockingIOError)
 

@@ -3,8 +3,9 @@
 CLIENTS = {
     "http.client": ("http_client",),
     "urllib.request": ("urllib_request",),
-    "urllib3": ("urllib3",),
+    "urllib3": ("urllib3", "urllib3_future"),
     "requests": ("requests",),
+    "niquests": ("requests",),
     "httpcore": ("httpcore", "httpcore_async", "http2"),
     "httpx": ("httpx", "httpx_async"),
     "httpcore2": ("httpcore", "httpcore_async", "http2"),

@@ -1,4 +1,4 @@
-"""requests: one exchange over redirects and, unless it streams, the body."""
+"""requests and niquests: one exchange over redirects and, unless it streams, the body."""
 
 from __future__ import annotations
 

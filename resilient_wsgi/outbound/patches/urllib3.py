@@ -21,30 +21,44 @@ from . import http_client
 Method = Callable[..., Any]
 
 # positions in HTTPConnectionPool.urlopen, its self not counted; the same in 1.26 and 2
-_TIMEOUT, _POOL_TIMEOUT = 7, 8
+TIMEOUT, _POOL_TIMEOUT = 7, 8
+_FUTURES_FROM = 900  # the patch numbers of urllib3-future
 
 
 def patch(module: Any, patches: Patches) -> None:
     """Wrap pools, connections, retries and the reading of responses."""
-    client = _Urllib3(module.exceptions)
+    if is_future(module):
+        return
+    client = Urllib3(module.exceptions)
     patches.wrap(module.poolmanager.PoolManager, "urlopen", client.manager_urlopen)
     patches.wrap(module.connectionpool.HTTPConnectionPool, "urlopen", client.pool_urlopen)
     connections = import_module("urllib3.connection")
     for name in ("HTTPConnection", "HTTPSConnection"):
         patches.wrap(getattr(connections, name), "connect", http_client.connect)
     patches.wrap(import_module("urllib3.util.connection"), "create_connection", _create_connection)
-    retry = module.util.retry.Retry
-    patches.wrap(retry, "increment", client.increment)
-    patches.wrap(retry, "sleep", _sleep)
-    patches.wrap(retry, "get_retry_after", _pause)
-    patches.wrap(retry, "get_backoff_time", _pause)
+    patch_retries(module, patches, client)
     response = import_module("urllib3.response").HTTPResponse
     patches.wrap(response, "read", client.read)
     patches.wrap(response, "read1", client.read1)
     patches.wrap(response, "read_chunked", client.read_chunked)
 
 
-class _Urllib3:
+def is_future(module: Any) -> bool:
+    """Tell whether what was imported as `urllib3` is urllib3-future, which has taken its place."""
+    numbers = str(module.__version__).split(".")
+    return len(numbers) > 2 and numbers[2].isdigit() and int(numbers[2]) >= _FUTURES_FROM
+
+
+def patch_retries(module: Any, patches: Patches, client: Urllib3) -> None:
+    """Wrap what decides about another try, and the pause before it."""
+    retry = module.util.retry.Retry
+    patches.wrap(retry, "increment", client.increment)
+    patches.wrap(retry, "sleep", _sleep)
+    patches.wrap(retry, "get_retry_after", _pause)
+    patches.wrap(retry, "get_backoff_time", _pause)
+
+
+class Urllib3:
     """The wrappers that need the exceptions of the urllib3 that was imported."""
 
     def __init__(self, errors: Any) -> None:
@@ -120,9 +134,7 @@ class _Urllib3:
                     raise self.inner(
                         failure, pool, args[1] if len(args) > 1 else kwargs.get("url")
                     ) from failure
-            timeout = (
-                args[_TIMEOUT] if len(args) > _TIMEOUT else kwargs.get("timeout", pool.timeout)
-            )
+            timeout = args[TIMEOUT] if len(args) > TIMEOUT else kwargs.get("timeout", pool.timeout)
             return call.around(
                 function, (pool, *args), kwargs, (pool.host, pool.port), self.translate,
                 none_given=is_none(timeout), timeout_given=_is_given(timeout),
