@@ -1,6 +1,7 @@
 """Check the configuration of a service: what breaks, what hurts under failure, and how to fix it.
 
-Reads configuration files, and nothing else: it never runs, imports or contacts what it looks at.
+Reads configuration files, and with --pid what /proc and the kernel say of a running instance. It
+never runs, imports or contacts what it looks at.
 Files are recognised by their content. Without a file it looks for all that it knows in the working
 directory. Every finding has a code; `--explain CODE` says why it matters, with an example.
 """
@@ -17,7 +18,7 @@ from ..doctor.machine import ThisMachine
 from ..doctor.model import Finding, Severity
 from ..doctor.render import Report
 from ..doctor.subject import Subject
-from . import output
+from . import output, target
 from .target import CannotLook
 
 EXIT_CODES = {
@@ -41,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `doctor` takes."""
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="files, or folders to search")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pid", type=int, help="look at a running instance, and its files, too")
+    which.add_argument("--pidfile", metavar="FILE", help="with the pid in this file")
     add("--format", choices=FORMATS, default="text", help="how the report is printed")
     add("--json", action="store_true", help="short for --format json")
     add("--select", metavar="CODES", default="", help="only these: U45,N for U45 and all N")
@@ -70,8 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _gather(arguments: argparse.Namespace) -> Subject:
     subject = Subject(ThisMachine())
-    collect.from_paths(arguments.files or [os.curdir], subject)
-    if not subject.sources and not subject.not_looked:
+    live = arguments.pid is not None or arguments.pidfile is not None
+    if live:
+        from ..doctor.live import attach
+
+        master = target.master(arguments)
+        attach.attach(subject, master, [pid for pid in target.family(master) if pid != master])
+    files = arguments.files or ([] if live else [os.curdir])
+    collect.from_paths(files, subject)
+    if not subject.sources and not subject.not_looked and not live:
         raise CannotLook("no file that the doctor knows was found here. Fix: name the files")
     return subject
 

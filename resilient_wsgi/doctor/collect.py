@@ -8,6 +8,7 @@ import stat
 from typing import Iterator, List, Mapping, Optional
 
 from . import recognise
+from .live import instance
 from .machine import Machine
 from .read import kubernetes, uwsgi_command
 from .read.uwsgi_export import Open
@@ -23,10 +24,14 @@ class CannotRead(ValueError):
 
 
 def from_texts(files: Mapping[str, str], machine: Optional[Machine] = None) -> Subject:
-    """Return the subject of an example: files by name, and `machine` for facts of the machine."""
+    """Return the subject of an example: files by name, `machine` for facts of the machine, `live`
+    for a running instance.
+    """
     described = Machine.described(files["machine"]) if "machine" in files else None
     subject = Subject(machine or described)
-    texts = {name: text for name, text in files.items() if name != "machine"}
+    if "live" in files:
+        subject.live = instance.described(files["live"])
+    texts = {name: text for name, text in files.items() if name not in ("machine", "live")}
 
     def open_file(path: str, within: str) -> Optional[Source]:
         name = path or within

@@ -18,6 +18,7 @@ _LANGUAGES = (
     ("Dockerfile", "dockerfile"),
     (".service", "ini"),
 )
+_ABOUT = {"machine": "On a machine with", "live": "A running instance with"}
 _WITHOUT_COMMENTS = ("P",)  # about what runs, not about a file
 
 
@@ -45,7 +46,7 @@ def _examples(rule: Rule) -> Iterator[str]:
 
 def _files(files: Mapping[str, str]) -> Iterator[str]:
     for name, text in files.items():
-        about = "On a machine with" if name == "machine" else f"`{name}`:"
+        about = _ABOUT.get(name, f"`{name}`:")
         yield from (about, "", f"```{_language(name, text)}", text.rstrip("\n"), "```", "")
 
 

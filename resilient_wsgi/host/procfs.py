@@ -104,7 +104,7 @@ def name(pid: int) -> str:
 
 def exe(pid: int) -> str:
     """Return the program that a process executes."""
-    return _link(f"/proc/{pid}/exe")
+    return link_of(f"/proc/{pid}/exe")
 
 
 def uid(pid: int) -> int:
@@ -178,7 +178,7 @@ def fds(pid: Pid = SELF) -> List[int]:
 
 def link(pid: Pid, fd: int) -> str:
     """Return what a descriptor of a process refers to, as /proc writes it; "" if it is closed."""
-    return _link(f"/proc/{pid}/fd/{fd}")
+    return link_of(f"/proc/{pid}/fd/{fd}")
 
 
 def links(pid: Pid = SELF) -> Dict[int, str]:
@@ -227,7 +227,8 @@ def _parents() -> Dict[int, int]:
     return {pid: each.ppid for pid, each in found if each is not None}
 
 
-def _link(path: str) -> str:
+def link_of(path: str) -> str:
+    """Return what a link of /proc refers to, "" if it cannot be read."""
     try:
         return os.readlink(path)
     except OSError:

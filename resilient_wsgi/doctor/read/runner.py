@@ -10,8 +10,9 @@ from .command import Command
 
 T = TypeVar("T")
 
-UNIT, CONTAINER, SERVICE, IMAGE, PROCESS = (
+UNIT, CONTAINER, SERVICE, IMAGE, PROCESS, INSTANCE = (
     "systemd unit", "Kubernetes container", "compose service", "image", "Procfile process",
+    "running instance",
 )  # fmt: skip
 IN_CONTAINERS = (CONTAINER, SERVICE, IMAGE)
 

@@ -13,7 +13,7 @@ from .runner import Runner
 
 def of(subject: Subject) -> List[Runner]:
     """Return what starts servers in all files that were read, in the order of their formats."""
-    files = len(subject.sources), len(subject.units)
+    files = len(subject.sources), len(subject.units), subject.live is not None
     if subject.derived.get("runners of") != files:
         subject.derived["runners of"] = files
         subject.derived["runners"] = _made(subject)
@@ -36,7 +36,9 @@ def _made(subject: Subject) -> List[Runner]:
         for runner, dockerfile in zip(compose.runners(), compose.dockerfiles()):
             _from_image(runner, images.get(dockerfile))
             found.append(runner)
-    return found + list(images.values())
+    found += images.values()
+    running = subject.live.runner if subject.live else None
+    return [*found, running] if running else found
 
 
 def _from_image(runner: Runner, image: Optional[Runner]) -> None:

@@ -8,6 +8,7 @@ from .. import pairing
 from ..model import Evidence, Severity, at, rule
 from ..read import runners
 from ..subject import Subject
+from .live_instance import HERE, running
 from .stop_grace import PRE_STOP, deployment
 from .stop_signals import unit
 
@@ -135,6 +136,10 @@ def small_shared_memory(subject: Subject) -> Iterator[Evidence]:
         fact = runner.shm_bytes
         if runner.commands and fact and fact.value < LEAST_SHM_BYTES:
             yield at(fact.location, f"{fact.value >> 10} kB of shared memory")
+    for live in running(subject):
+        free = live.number("shm.free")
+        if free is not None and free < LEAST_SHM_BYTES:
+            yield at(HERE, f"{live.name}: {free >> 10} kB of shared memory are free")
 
 
 @rule(
