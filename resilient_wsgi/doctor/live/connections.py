@@ -25,6 +25,11 @@ class Connection(NamedTuple):
     port: int
     peer: str
 
+    @property
+    def listens(self) -> bool:
+        """Whether it takes connections instead of being one."""
+        return self.state == LISTEN
+
 
 def of_namespace(pid: int) -> Dict[int, Connection]:
     """Return the TCP sockets of the network namespace of a process, by inode."""

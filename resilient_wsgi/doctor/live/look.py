@@ -37,12 +37,12 @@ def look(subject: Subject, master: int, workers: List[int]) -> Live:
     made = [_process(pid, before, after, apps) for pid in look_at if after.get(pid)]
     live = Live(made[0] if made else Process(master), made[1:])
     live.stuck = stuck
-    live.waits = _waits(waiting, known)
+    mine = connections.of_processes(look_at, known)
+    live.waits = _waits(waiting, known, {each.port for each in mine if each.listens})
     live.queues = _queues(subject, master)
     live.requests = seen.requests if seen else []
     live.program = procfs.exe(master)
     live.children = _children(master, before)
-    mine = connections.of_processes(look_at, known)
     facts = {**cgroup.facts(master), **_shm(master)}
     facts["close_wait"] = str(sum(each.state == connections.CLOSE_WAIT for each in mine))
     live.facts = Machine(facts)
@@ -105,10 +105,9 @@ def _stuck(subject: Subject, master: int) -> List[Stuck]:
 
 
 def _waits(
-    waiting: Dict[int, Dict[int, int]], known: Dict[int, connections.Connection]
+    waiting: Dict[int, Dict[int, int]], known: Dict[int, connections.Connection], ours: Set[int]
 ) -> Dict[str, int]:
-    """Return how many threads wait for a peer, and still do; clients of ours are none."""
-    ours: Set[int] = {each.port for each in known.values() if each.state == connections.LISTEN}
+    """Return how many threads wait for a peer, and still do; a client of ours is none."""
     counted: Counter[str] = Counter()
     for pid, threads in waiting.items():
         now = connections.waited_for(pid)
