@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core import checks
 
 from ..installation import install_for_django
-from .checks import check_deadline, check_installation, check_settings
+from .checks import check_deployment, check_installation, check_settings
 from .component import Django
 
 
@@ -25,5 +25,5 @@ class ResilientConfig(AppConfig):
         """
         checks.register(check_settings, "resilient_wsgi")
         checks.register(check_installation, "resilient_wsgi")
-        checks.register(check_deadline, "resilient_wsgi", deploy=True)
+        checks.register(check_deployment, "resilient_wsgi", deploy=True)
         install_for_django(getattr(settings, "RESILIENT_WSGI", {}), Django.here())

@@ -4,7 +4,7 @@ listen queues are short.
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning as CheckWarning
@@ -14,6 +14,9 @@ from ..events.base import backlog_fix
 from ..host.sockets import somaxconn
 from ..settings import sources
 from ..settings.options import OFF, PREFIX
+
+if TYPE_CHECKING:
+    from ..doctor.model import Location
 
 IN_DJANGO = (
     f"Correct it in the dictionary {PREFIX} of Django's settings, or take it out: a server uses "
@@ -51,23 +54,26 @@ def check_installation(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
     return [*_check_host(installed), *_check_components(installed)]
 
 
-def check_deadline(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
-    """I001, with `--deploy`: nothing in the settings gives requests a deadline."""
+def check_deployment(app_configs: Any = None, **_: Any) -> List[CheckMessage]:
+    """With `--deploy`: what the doctor finds in these settings, and in the files of the servers
+    below the working directory, each under the doctor's code (`resilient_wsgi.D01`).
+    """
     del app_configs
-    installed = installation.current()
-    if (
-        installed is None
-        or installed.settings.request.mode == OFF
-        or installed.settings.request.timeout is not None
-    ):
-        return []
-    message = (
-        "REQUEST.TIMEOUT is not set: requests have a deadline only under uWSGI with `harakiri`. "
-        "Without one, a request "
-        "that hangs outside of outbound HTTP is neither logged nor ended."
-    )
-    hint = "Set RESILIENT_WSGI = {'REQUEST': {'TIMEOUT': 30}}, or harakiri in uwsgi.ini."
-    return [Info(message, hint=hint, id="resilient_wsgi.I001")]
+    from .deployment import findings
+
+    kinds = {"error": Error, "warning": CheckWarning, "hint": Info}
+    return [
+        kinds[each.severity.value](
+            f"{_place(each.location)}{each.message}",
+            hint=f"{each.fix} ({each.url})",
+            id=f"resilient_wsgi.{each.code}",
+        )
+        for each in findings()
+    ]
+
+
+def _place(location: Location) -> str:
+    return f"{location.file}:{location.line}: " if location.line else ""
 
 
 def _check_host(installed: installation.Installation) -> List[CheckMessage]:

@@ -11,6 +11,7 @@ from . import recognise
 from .live import instance
 from .machine import Machine
 from .read import kubernetes, uwsgi_command
+from .read.django import DjangoSettings
 from .read.uwsgi_export import Open
 from .subject import Source, Subject
 
@@ -25,13 +26,16 @@ class CannotRead(ValueError):
 
 def from_texts(files: Mapping[str, str], machine: Optional[Machine] = None) -> Subject:
     """Return the subject of an example: files by name, `machine` for facts of the machine, `live`
-    for a running instance.
+    for a running instance, and `django` for settings of a project, as literals.
     """
     described = Machine.described(files["machine"]) if "machine" in files else None
     subject = Subject(machine or described)
     if "live" in files:
         subject.live = instance.described(files["live"])
-    texts = {name: text for name, text in files.items() if name not in ("machine", "live")}
+    if "django" in files:
+        subject.django = DjangoSettings.described(files["django"])
+    told = {"machine", "live", "django"}
+    texts = {name: text for name, text in files.items() if name not in told}
 
     def open_file(path: str, within: str) -> Optional[Source]:
         name = path or within

@@ -331,8 +331,8 @@ def test_the_deployment_check_says_that_requests_have_no_deadline(tmp_path):
             command, cwd=tmp_path, capture_output=True, text=True, check=True
         ).stderr
 
-    assert "resilient_wsgi.I001" not in check()
-    assert "(resilient_wsgi.I001) REQUEST.TIMEOUT is not set" in check("--deploy")
+    assert "resilient_wsgi.D17" not in check()
+    assert "(resilient_wsgi.D17) REQUEST.TIMEOUT is not set" in check("--deploy")
 
 
 @pytest.mark.servers

@@ -226,6 +226,20 @@ def test_a_project_that_is_all_right_has_no_warnings(project):
     assert "no issues" in done.stdout, done.stderr
 
 
+def test_a_deployment_check_has_the_doctor_s_findings_of_settings_and_servers(project):
+    made = project('{"BACKLOG": {"MINIMUM": 1}}')
+    (made / "uwsgi.ini").write_text("[uwsgi]\nprocesses = 4\ncheaper = 4\n")
+    with (made / "settings.py").open("a") as file:
+        file.write('EMAIL_HOST = "smtp.example"\n')
+    done = manage(made, "check", "--deploy", "--tag=resilient_wsgi")
+    assert done.returncode == 1
+    assert "(resilient_wsgi.U47) uwsgi.ini:3: cheaper = 4, processes = 4" in done.stderr
+    assert "?: (resilient_wsgi.D01) EMAIL_TIMEOUT is None" in done.stderr
+    assert "HINT: Set EMAIL_TIMEOUT = 10." in done.stderr
+    assert "(resilient_wsgi.D17) REQUEST.TIMEOUT is not set" in done.stderr
+    assert "no issues" in manage(made, "check").stdout
+
+
 def test_the_django_app_has_a_command_that_prints_the_status(project):
     done = manage(project("{}"), "resilient_status")
     own, *lines = done.stdout.splitlines()

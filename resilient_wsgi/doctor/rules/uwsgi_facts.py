@@ -8,6 +8,7 @@ import ipaddress
 import re
 from typing import Iterator, List, Optional, Tuple
 
+from .. import pairing
 from ..read import runners
 from ..subject import Subject
 from ..uwsgi_config import Option, Socket, UwsgiConfig
@@ -120,8 +121,13 @@ def mentions_library(subject: Subject) -> bool:
     return any("resilient_wsgi" in source.text for source in subject.python)
 
 
-def in_container(subject: Subject) -> bool:
-    """Return whether something was found that runs it in a container."""
+def in_container(subject: Subject, config: UwsgiConfig) -> bool:
+    """Return whether a container was found whose command starts this configuration."""
+    return any(each.in_container for each in pairing.runners_of(subject, config))
+
+
+def is_containerised(subject: Subject) -> bool:
+    """Return whether something was found that runs the project in a container."""
     return any(each.in_container for each in runners.of(subject))
 
 

@@ -19,6 +19,7 @@ _ELSEWHERE = ("log-slow", "log-big")  # U03
 # where 0 does not mean off, but that nothing is served, or nothing is listened for
 _NEVER_ZERO = ("processes", "listen", "buffer-size", "max-fd")
 LARGEST_BUFFER = 65535
+_SMALL = 1024  # below that a size in bytes, or a time with a unit, is far from what was meant
 LONGEST_PATH = 102
 
 
@@ -67,8 +68,9 @@ def _read_as(option: Option, known: Known) -> Iterator[Evidence]:
     elif _agrees(rest, known.kind):
         message = f"{shown}: what follows {number} belongs to the value; uWSGI ignores it"
         yield at(option, message, severity=Severity.HINT)
-    elif rest:
-        yield at(option, f"{shown} is {number} to uWSGI")
+    elif rest and number is not None:
+        severity = Severity.ERROR if number < _SMALL else Severity.WARNING
+        yield at(option, f"{shown} is {number} to uWSGI", severity=severity)
 
 
 def _zero(option: Option, known: Known, shown: str) -> Evidence:

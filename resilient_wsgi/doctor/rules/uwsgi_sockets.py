@@ -7,7 +7,7 @@ from typing import Iterator
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
-from .uwsgi_facts import brief, in_container, is_public, only_unix, whole
+from .uwsgi_facts import brief, is_containerised, is_public, only_unix, whole
 
 SOMAXCONN = "net.core.somaxconn"
 DEFAULT_LISTEN = 100
@@ -153,7 +153,7 @@ def stats_socket(subject: Subject) -> Iterator[Evidence]:
                 option,
                 f"stats = {brief(option)}: every host that gets through can read the variables of "
                 "running requests",
-                severity=Severity.HINT if in_container(subject) else Severity.WARNING,
+                severity=Severity.HINT if is_containerised(subject) else Severity.WARNING,
             )
     for config in whole(subject):
         if config.lacks("stats"):
@@ -214,7 +214,7 @@ def public_uwsgi_socket(subject: Subject) -> Iterator[Evidence]:
                     socket,
                     f"{socket.option.name} = {socket.address} speaks the uwsgi protocol with every "
                     "host that gets through",
-                    severity=Severity.HINT if in_container(subject) else None,
+                    severity=Severity.HINT if is_containerised(subject) else None,
                 )
 
 
@@ -281,5 +281,5 @@ def open_socket_file(subject: Subject) -> Iterator[Evidence]:
                 option,
                 f"chmod-socket = {option.value or '666 (its default)'}: every local user may "
                 "connect",
-                severity=Severity.HINT if in_container(subject) else None,
+                severity=Severity.HINT if is_containerised(subject) else None,
             )

@@ -38,7 +38,7 @@ from .versions import version_of
 )
 def term_reloads(subject: Subject) -> Iterator[Evidence]:
     """Find whole configurations without die-on-term, and without a hook for SIGTERM; an error only
-    in a container whose stop signal is not another one.
+    where a container starts it whose stop signal is not another one.
     """
     for config in whole(subject):
         hooked = any("unix_signal:15" in option.value for option in config.options)
@@ -46,7 +46,7 @@ def term_reloads(subject: Subject) -> Iterator[Evidence]:
             yield at(
                 config.last("die-on-term") or config,
                 "die-on-term is not set: SIGTERM reloads",
-                severity=Severity.ERROR if in_container(subject) else Severity.WARNING,
+                severity=Severity.ERROR if in_container(subject, config) else Severity.WARNING,
             )
 
 
@@ -190,10 +190,10 @@ def reload_is_exit(subject: Subject) -> Iterator[Evidence]:
     ),
 )
 def daemonized_under_supervisor(subject: Subject) -> Iterator[Evidence]:
-    """Find daemonize beside a Dockerfile, a compose file or a manifest."""
+    """Find daemonize in what a container starts."""
     for config in subject.uwsgi:
         option = config.last("daemonize", "daemonize2")
-        if option and in_container(subject):
+        if option and in_container(subject, config):
             yield at(
                 option,
                 f"{option.name} = {brief(option)} in a container: its process 1 ends at once",

@@ -323,7 +323,7 @@ def processes_from_cpus(subject: Subject) -> Iterator[Evidence]:
             yield at(
                 option,
                 f"{option.name} = {option.raw}: %k is the number of CPUs of the host",
-                severity=Severity.WARNING if in_container(subject) else Severity.HINT,
+                severity=Severity.WARNING if in_container(subject, config) else Severity.HINT,
             )
 
 

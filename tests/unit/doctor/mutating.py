@@ -97,7 +97,7 @@ def _is_text(node):
     plain = (ast.Name, ast.Constant, ast.Call, ast.JoinedStr, ast.Attribute)
     last = node.values[-1]
     return isinstance(node.op, ast.Or) and (
-        isinstance(last, ast.Constant)
+        isinstance(last, (ast.Constant, ast.Dict))
         or (
             isinstance(last, (ast.Name, ast.Attribute))
             and all(isinstance(each, plain) for each in node.values)

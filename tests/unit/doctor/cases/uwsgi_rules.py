@@ -31,6 +31,7 @@ NUMBERS = [
     ("U02", ini("reload-on-rss = 1G"), True),
     ("U02", ini("reload-on-rss = 1s"), True),
     ("U02", ini("limit-post = 10M"), True),
+    ("U02", ini("buffer-size = 32768k"), True),  # a warning: what it reads is enough
     ("U02", ini("max-requests = -5"), False),
     ("U02", ini("module = 5 things"), False),
     ("U02", ini("harakiri = $(HARAKIRI)"), False),
@@ -97,6 +98,7 @@ WORKERS = [
     ("U65", whole("processes = 1", "gevent = 100"), False),
     ("U65", whole("processes = $(N)"), False),
     ("U68", ini("workers = %k"), True),
+    ("U68", docker(ini("workers = %k"), "FROM x\nCMD uwsgi --ini other.ini\n"), True),
     ("U68", ini("processes = 4", "name = %k"), False),
     ("U70", ini("reload-on-rss = 0"), False),
     ("U70", ini("reload-on-rss = 16"), False),
@@ -237,6 +239,7 @@ STOPPING = [
     ("U64", ini("no-orphans = true"), True),
     ("U64", ini("no-orphans = false", "exit-on-reload = false"), False),
     ("U73", ini("daemonize = x"), False),
+    ("U73", docker(ini("daemonize = x"), "FROM x\nCMD uwsgi --ini other.ini\n"), False),
 ]
 SOCKETS = [
     ("U22", ini("socket = =0", "harakiri-queue-threshold = 3"), False),
