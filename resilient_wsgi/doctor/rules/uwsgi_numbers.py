@@ -29,7 +29,7 @@ LONGEST_PATH = 102
     "uWSGI reads another number than is written",
     why=(
         "uWSGI takes the digits that a value starts with and ignores the rest. `harakiri = sixty` "
-        "is 0, which is off; `reload-on-rss = 1G` is 1 MB, and each request costs a worker; "
+        "is 0, which is off; `reload-on-rss = 1G` is 1 MB, and workers are replaced all the time; "
         "`buffer-size = 32k` is 32 bytes, and each request is refused; `harakiri = 1m` is a "
         "second. Nothing is logged. A negative number ends uWSGI at startup."
     ),

@@ -11,6 +11,7 @@ from .uwsgi_facts import brief, imports_library, in_container, is_before, many, 
 from .versions import shown, version_of
 
 MIN_LIFETIME = 10  # of min-worker-lifetime
+LIMITS = (("reload-on-rss", Severity.WARNING), ("evil-reload-on-rss", Severity.ERROR))
 SMALLEST_MEGABYTES = 16  # an empty Python interpreter in uWSGI has about that
 
 
@@ -330,31 +331,34 @@ def processes_from_cpus(subject: Subject) -> Iterator[Evidence]:
 @rule(
     "U70",
     Severity.ERROR,
-    "reload-on-rss is below what a worker needs: it is replaced after each request",
+    "a limit of memory is below what a worker needs: workers are replaced all the time",
     why=(
-        "The limit is in megabytes, and uWSGI ignores a unit behind it: `1G` is 1 MB. A worker "
-        "that is above the limit is replaced after its request. If it is above it as soon as the "
-        "app is loaded, each request costs a new worker."
+        "The limits are in megabytes, and uWSGI ignores a unit behind them: `1G` is 1 MB. A "
+        "worker that is above `reload-on-rss` as soon as the app is loaded is replaced at its "
+        "first request after 10 s (`min-worker-lifetime`), again and again. One above "
+        "`evil-reload-on-rss` is killed in the middle of its requests."
     ),
     bad={"uwsgi.ini": "[uwsgi]\nreload-on-rss = 2\n"},
     good={"uwsgi.ini": "[uwsgi]\nreload-on-rss = 512\n"},
-    fix="Set reload-on-rss well above the memory of a loaded worker, in megabytes: "
+    fix="Set the limit well above the memory of a loaded worker, in megabytes: "
     "reload-on-rss = 512.",
     sources=(
         "uWSGI 2.0.31, core/uwsgi.c: uwsgi_opt_set_megabytes()",
-        "core/utils.c: uwsgi_close_request()",
+        "uWSGI 2.0.31, core/utils.c: uwsgi_close_request()",
+        "uWSGI 2.0.31, core/master_checks.c: uwsgi_master_check_workers_deadline()",
     ),
 )
 def rss_limit_too_small(subject: Subject) -> Iterator[Evidence]:
-    """Find limits below what an interpreter needs."""
+    """Find limits below what an interpreter needs; an error where that kills requests."""
     for config in subject.uwsgi:
-        for name in ("reload-on-rss", "evil-reload-on-rss"):
+        for name, severity in LIMITS:
             option, limit = config.last(name), config.number(name)
             if option and limit is not None and 0 < limit < SMALLEST_MEGABYTES:
                 yield at(
                     option,
                     f"{name} = {brief(option)} is {limit} MB, and an interpreter alone needs about "
-                    f"{SMALLEST_MEGABYTES} MB: each request costs a worker",
+                    f"{SMALLEST_MEGABYTES} MB",
+                    severity=severity,
                 )
 
 
