@@ -13,9 +13,18 @@ from .subject import Subject
 def examine(subject: Subject, rules: Optional[Iterable[Rule]] = None) -> List[Finding]:
     """Return what the rules find and no comment ignores, by file and line; each finding once."""
     chosen = in_order(load()) if rules is None else list(rules)
-    found = {finding: None for each in chosen for finding in each.findings(subject)}
+    found = {finding: None for each in chosen for finding in _findings(each, subject)}
     kept = ignoring.apply(subject, list(found), {each.code for each in chosen})
     return sorted(kept, key=lambda each: (each.location.file, each.location.line, each.code))
+
+
+def _findings(rule: Rule, subject: Subject) -> List[Finding]:
+    """Return what a rule finds; one that fails is reported, and the others go on."""
+    try:
+        return list(rule.findings(subject))
+    except Exception as error:
+        subject.skip(f"rule {rule.code}", f"it failed ({error!r}). Fix: report this")
+        return []
 
 
 def select(selected: Sequence[str], ignored: Sequence[str]) -> List[Rule]:

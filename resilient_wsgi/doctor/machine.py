@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple
+
+from . import uwsgi_binary
 
 _VERSION = re.compile(r"\d+(?:\.\d+)*")
 _MOST_BYTES = 4096
@@ -40,17 +42,31 @@ class Machine:
         found = _VERSION.match(self.text(name) or "")
         return tuple(map(int, found[0].split("."))) if found else None
 
+    def uwsgi_options(self) -> FrozenSet[str]:
+        """Return the options of the uWSGI that is installed; none if there is none."""
+        return frozenset((self.text("uwsgi options") or "").split())
+
 
 class ThisMachine(Machine):
     """The machine, and the network namespace, that the doctor runs on."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._options: Optional[FrozenSet[str]] = None
+
     def text(self, name: str) -> Optional[str]:
         """Return a fact, read when it is first asked for."""
-        if name not in self._facts and "." in name:
-            value = _sysctl(name)
+        if name not in self._facts:
+            value = uwsgi_binary.version() if name == "uwsgi" else _sysctl(name)
             if value is not None:
                 self._facts[name] = value
         return super().text(name)
+
+    def uwsgi_options(self) -> FrozenSet[str]:
+        """Return the options that `uwsgi --help` lists, run when they are first asked for."""
+        if self._options is None:
+            self._options = uwsgi_binary.options()
+        return self._options
 
 
 def _sysctl(name: str) -> Optional[str]:

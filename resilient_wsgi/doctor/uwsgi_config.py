@@ -43,6 +43,8 @@ class Option(NamedTuple):
     certain: bool = True  # False: it stands in an if-env, if-file, ... that may be true or not
     resolved: bool = True  # False: the value holds $(ENV), @(file) or %k, which are not known here
 
+    placeholder: bool = False  # made by set-placeholder: no option, whatever its name
+
     @property
     def known(self) -> Optional[Known]:
         """Return what uWSGI 2.0.31 knows of the option, None if it has no such option."""

@@ -15,7 +15,7 @@ from .uwsgi_magic import Magic
 from .uwsgi_placeholders import Host, expand
 
 MOST_FILES = 1000
-MOST_OPTIONS = 20_000
+MOST_OPTIONS = 5000
 _INCLUDES = ("ini", "ini-paste", "config", "xmlconfig", "yaml", "json")
 _CLOSES = ("end", "endfor", "endif", "end-if", "end-for")
 # opens the file of that name as seen from another; None: it cannot be read, or is another format
@@ -106,6 +106,9 @@ class Exporter:
             depth = len(self._reading)
             self._add(each)
             self._finish(depth)
+            if len(self.options) >= MOST_OPTIONS:
+                self.complete = False
+                break
         self._in_logic = False
 
     def config(self, location: Location) -> UwsgiConfig:
@@ -131,7 +134,8 @@ class Exporter:
             self._logic = _Logic(option.name, option.value)
         elif option.name in ("set", "set-placeholder", "set-ph") and "=" in option.value:
             name, _, value = option.value.partition("=")
-            self._add(option._replace(name=name, value=value))
+            only = option.name != "set"
+            self._add(option._replace(name=name, value=value, placeholder=only))
         elif kind.canonical in _INCLUDES or option.name == "include":
             self._include(option)
 

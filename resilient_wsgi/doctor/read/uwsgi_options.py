@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import pkgutil
 from functools import lru_cache
-from typing import Dict, FrozenSet, Iterable, NamedTuple, Optional
+from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional
 
 BOOLEAN = ("bool", "inverse")
 # read by atoi() or strtoul(): digits, and whatever follows them is ignored
 NUMBERS = ("int", "signed", "size", "size16", "megabytes")
+
+_LONG_ENOUGH, _LONGEST = 5, 60  # letters of a name for which another is looked for
 
 
 class Known(NamedTuple):
@@ -43,6 +45,7 @@ class OptionTable:
     def __init__(self, known: Iterable[Known]) -> None:
         self.by_name: Dict[str, Known] = {each.name: each for each in known}
         self.by_letter: Dict[str, Known] = {}
+        self._near: Dict[str, List[str]] = {}
         for each in self.by_name.values():
             if each.short != "-":
                 self.by_letter.setdefault(each.short, each)
@@ -58,6 +61,30 @@ class OptionTable:
         """Return the first of the names of an option, the name itself if it is unknown."""
         known = self.by_name.get(name)
         return known.canonical if known else name
+
+    def nearest(self, name: str) -> str:
+        """Return the option that was probably meant: one letter more, less, other or elsewhere, or
+        the end left out; "" if there is none.
+        """
+        if len(name) > _LONGEST:
+            return ""
+        if not self._near:
+            for each in self.by_name:
+                for text in {each, *_shortened(each)}:
+                    self._near.setdefault(text, []).append(each)
+        candidates = [
+            each for text in (name, *_shortened(name)) for each in self._near.get(text, ())
+        ]
+        if len(name) >= _LONG_ENOUGH:
+            candidates += [each for each in self.by_name if each.startswith(name)]
+        return min(candidates, key=lambda each: (abs(len(each) - len(name)), each), default="")
+
+
+def _shortened(name: str) -> Iterator[str]:
+    """Yield a name without each of its letters: names that share one of these differ by one."""
+    if len(name) >= _LONG_ENOUGH:
+        for index in range(len(name)):
+            yield name[:index] + name[index + 1 :]
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Iterator, List
 
@@ -137,7 +138,7 @@ def path_too_long(subject: Subject) -> Iterator[Evidence]:
     """Compare the length of each path with uWSGI's limit."""
     for config in subject.uwsgi:
         for socket in config.sockets():
-            length = len(socket.address.encode())
+            length = len(os.fsencode(socket.address))
             if socket.is_unix and socket.option.resolved and length > LONGEST_PATH:
                 yield at(
                     socket,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+import re
+from typing import Iterator, Set
 
 from ..model import Edit, Evidence, Severity, at, rule
 from ..read.uwsgi_options import shipped
 from ..subject import Subject
-from ..uwsgi_config import Option, is_true
+from ..uwsgi_config import Option, UwsgiConfig, is_true
 
+_PLACEHOLDER = re.compile(r"%\(([^()]*)\)")
 _FALSE_WITH_MORE = ("false", "off", "no", "0")
 
 
@@ -71,23 +73,25 @@ def _comment_above(option: Option, word: str, more: str) -> tuple[Edit, ...]:
     ),
 )
 def unknown_option(subject: Subject) -> Iterator[Evidence]:
-    """Find options that no version and no plugin of uWSGI has."""
+    """Find options that no version and no plugin of uWSGI has. With `strict` that ends uWSGI, even
+    for a placeholder that is used.
+    """
     for config in subject.uwsgi:
-        used = " ".join(option.raw for option in config.options)
+        strict = config.on("strict")
+        used = set() if strict else _used_as_placeholders(config)
+        declared = {each.value.partition("=")[0] for each in config.all("declare-option")}
         for option in config.options:
-            if option.known or f"%({option.name})" in used:
+            if option.known or option.placeholder or option.name in used | declared:
                 continue
-            near = _nearest(option.name)
-            if config.on("strict") or near:
+            near = shipped().nearest(option.name)
+            if (strict or near) and option.name not in subject.machine.uwsgi_options():
                 yield at(
                     option,
                     f"uWSGI has no option {option.name}{near and f'; did you mean {near}?'}",
-                    severity=Severity.ERROR if config.on("strict") else None,
+                    severity=Severity.ERROR if strict else None,
                 )
 
 
-def _nearest(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, shipped().by_name, n=1, cutoff=0.8)
-    return close[0] if close else ""
+def _used_as_placeholders(config: UwsgiConfig) -> Set[str]:
+    values = " ".join(option.raw for option in config.options)
+    return {word for found in _PLACEHOLDER.findall(values) for word in found.split(" ")}

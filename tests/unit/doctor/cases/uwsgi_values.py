@@ -18,4 +18,12 @@ CASES = [
     ("U04", ini("zzz = 1"), False),
     ("U04", ini("strict = true", "zzz = 1"), True),
     ("U04", ini("set-ph = zzz=1"), False),
+    ("U04", ini("strict = true", "base = /srv", "chdir = %(base)/app"), True),
+    ("U04", ini("strict = true", "set-placeholder = base=/srv", "chdir = %(base)/app"), False),
+    ("U04", ini("strict = true", "declare-option = zzz=processes=$1", "zzz = 4"), False),
+    ("U04", ini("proces = 3", "processes = %(proces + 1)"), False),
+    ("U04", ini("set = proceses=3"), True),
+    ("U04", ini("py-callos-afterfork = true"), True),
+    ("U04", ini("thread = 2"), True),
+    ("U04", ini("thread = 2", machine="uwsgi options = thread"), False),
 ]
