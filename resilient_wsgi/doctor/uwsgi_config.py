@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
 
 from .model import Location
 from .read import uwsgi_options
@@ -101,6 +101,9 @@ class UwsgiConfig:
     def __init__(self, location: Location, options: List[Option], *, complete: bool = True) -> None:
         self.location = location  # the section's first line; findings about what is missing go here
         self.options = options
+        self._places: Dict[str, List[int]] = {}  # indexes of the options of each canonical name
+        for index, option in enumerate(options):
+            self._places.setdefault(option.canonical, []).append(index)
         self.complete = complete  # False: it includes what could not be read
         self.command: Optional[Command] = None  # what starts it, if options of that are among these
 
@@ -109,8 +112,9 @@ class UwsgiConfig:
 
     def all(self, *names: str) -> List[Option]:
         """Return the options of these names or their aliases, in uWSGI's order."""
-        wanted = {uwsgi_options.shipped().canonical(name) for name in names}
-        return [each for each in self.options if each.canonical in wanted]
+        canonical = {uwsgi_options.shipped().canonical(name) for name in names}
+        places = sorted(index for name in canonical for index in self._places.get(name, ()))
+        return [self.options[index] for index in places]
 
     def last(self, *names: str) -> Optional[Option]:
         """Return the last of these options: the one that counts, unless the option is a list."""

@@ -6,6 +6,7 @@ import ast
 import pkgutil
 import re
 import shlex
+import warnings
 from functools import cache
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -114,7 +115,9 @@ def read(subject: Subject, source: Source, open_file: Open) -> None:
 
 def parse(lines: Lines) -> Gunicorn:
     """Return the settings of a file. Raises what `ast.parse` raises."""
-    tree = ast.parse(lines.text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the file's author, not of ours
+        tree = ast.parse(lines.text)
     known: Dict[str, Any] = {}
     found: List[Setting] = []
     for name, value, sure in _assignments(tree):

@@ -46,6 +46,7 @@ class OptionTable:
         self.by_name: Dict[str, Known] = {each.name: each for each in known}
         self.by_letter: Dict[str, Known] = {}
         self._near: Dict[str, List[str]] = {}
+        self._meant: Dict[str, str] = {}
         for each in self.by_name.values():
             if each.short != "-":
                 self.by_letter.setdefault(each.short, each)
@@ -66,8 +67,11 @@ class OptionTable:
         """Return the option that was probably meant: one letter more, less, other or elsewhere, or
         the end left out; "" if there is none.
         """
-        if len(name) > _LONGEST:
-            return ""
+        if name not in self._meant:
+            self._meant[name] = self._nearest(name) if len(name) <= _LONGEST else ""
+        return self._meant[name]
+
+    def _nearest(self, name: str) -> str:
         if not self._near:
             for each in self.by_name:
                 for text in {each, *_shortened(each)}:
