@@ -18,4 +18,7 @@ def recognises(name: str, text: str) -> bool:
 
 def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None:
     """Add the configuration of section [uwsgi]."""
-    subject.uwsgi.append(uwsgi_export.read(source, open_file))
+    config = uwsgi_export.read(source, open_file)
+    subject.uwsgi.append(config)
+    if len(config.options) >= uwsgi_export.MOST_OPTIONS:
+        subject.skip(source.file, f"what comes after {uwsgi_export.MOST_OPTIONS} options")

@@ -8,6 +8,7 @@ from ..model import Finding, Severity
 from . import Report
 
 _MOST_NAMED = 20
+_MOST_QUOTED = 200  # characters of a line
 
 
 def lines(report: Report) -> List[str]:
@@ -19,7 +20,7 @@ def _findings(findings: List[Finding]) -> Iterator[str]:
     for each in findings:
         yield f"{place(each)}: {each.severity.value} {each.code}: {each.message}"
         if each.location.text.strip():
-            yield f"    {each.location.text.strip()}"
+            yield f"    {each.location.text.strip()[:_MOST_QUOTED]}"
         yield f"    Fix: {each.fix}"
         yield ""
 
