@@ -9,14 +9,17 @@ from typing import Iterator, List, Mapping, Optional
 
 from . import recognise
 from .live import instance
-from .machine import Machine
-from .read import kubernetes, uwsgi_command
+from .machine import Machine, ThisMachine
+from .read import kubernetes, runners, uwsgi_command
 from .read.django import DjangoSettings
 from .read.uwsgi_export import Open
 from .subject import Source, Subject
 
 MOST_BYTES = 10 << 20
 MOST_FILES = 5000  # of a folder that is searched
+MOST_BYTES_FOUND = 1 << 20  # of a file that was not named: configurations are small
+MOST_BYTES_INCLUDED = 64 << 20  # of all includes together
+_DOCUMENTS = (".md", ".markdown", ".rst", ".adoc", ".html", ".htm", ".ipynb", ".svg", ".lock")
 _NEVER = {"node_modules", "venv", "site-packages", "__pycache__", "build", "dist"}
 
 
@@ -59,15 +62,15 @@ def from_paths(paths: List[str], subject: Subject) -> None:
     _finish(subject, opener.open)
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, most_bytes: int = MOST_BYTES) -> str:
     """Return the text of a regular file; raise `CannotRead` with the reason, or `OSError`."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CannotRead("not a regular file")
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        msg = f"larger than {MOST_BYTES >> 20} MB"
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        msg = f"larger than {most_bytes >> 20} MB"
         raise CannotRead(msg)
     if b"\0" in data:
         raise CannotRead("not text")
@@ -79,11 +82,13 @@ class _Opener:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+        self._left = MOST_BYTES_INCLUDED
 
     def look(self, path: str, *, asked: bool) -> None:
         """Read a file; one that was asked for and cannot be looked at is reported."""
         try:
-            source = Source(_shown(path), read_text(path))
+            most = MOST_BYTES if asked else MOST_BYTES_FOUND
+            source = Source(_shown(path), read_text(path, most))
         except (OSError, CannotRead) as error:
             if asked:
                 self._subject.skip(_shown(path), _reason(error), asked=True)
@@ -97,8 +102,13 @@ class _Opener:
             return self._subject.sources.get(within)
         beside = os.path.join(os.path.dirname(within), path)
         for place in (beside, path):
+            known = self._subject.sources.get(_shown(place))
+            if known:
+                return known
             with contextlib.suppress(OSError, ValueError):
-                return self._keep(Source(_shown(place), read_text(place)))
+                text = read_text(place, min(MOST_BYTES, self._left))
+                self._left -= len(text)
+                return self._keep(Source(_shown(place), text))
         self._subject.skip(path, f"included by {within}, and cannot be read")
         return None
 
@@ -123,6 +133,11 @@ def _finish(subject: Subject, open_file: Open) -> None:
         for each in kubernetes.embedded(manifest):
             _read(subject, Source(each.file, each.text), open_file)
     uwsgi_command.merge(subject, open_file)
+    if isinstance(subject.machine, ThisMachine) and any(
+        runner.in_container for runner in runners.of(subject)
+    ):
+        subject.machine = Machine()
+        subject.skip("the limits and versions of this machine", "the files are for a container")
 
 
 def _files_in(folder: str) -> Iterator[str]:
@@ -135,7 +150,8 @@ def _files_in(folder: str) -> Iterator[str]:
             count += 1
             if count > MOST_FILES:
                 return
-            yield os.path.join(path, name)
+            if not name.endswith(_DOCUMENTS):
+                yield os.path.join(path, name)
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ def ignores_of(source: Source) -> Iterator[Ignore]:
     lines = source.lines()
     for index, line in enumerate(lines):
         found = _COMMENT.match(line) if _MARK in line else None
-        if found:
+        if found and not (source.kind == "python" and found["before"].strip()):  # in a string
             target = index + 1 if found["before"].strip() else _next_line(lines, index)
             reason = (found["reason"] or "").strip().rstrip("->").strip()
             for code in re.split("[ ,]+", found["codes"]):

@@ -11,8 +11,10 @@ def recognises(name: str, text: str) -> bool:
     extension = name.rpartition(".")[2]
     if extension in uwsgi_other.FORMATS:
         return uwsgi_other.looks_like_uwsgi(extension, text)
-    return "[uwsgi" in text and any(
-        section.startswith("uwsgi") for section, _ in uwsgi_ini.sections(text)
+    return (
+        extension != "py"
+        and "[uwsgi" in text
+        and any(section.startswith("uwsgi") for section, _ in uwsgi_ini.sections(text))
     )
 
 

@@ -10,6 +10,8 @@ import os
 import pytest
 
 from resilient_wsgi.cli import main
+from resilient_wsgi.doctor.model import RULES
+from resilient_wsgi.doctor.rules import load
 from tools import rules_doc
 
 WRONG = "[uwsgi]\nlazy-apps = false ; keep prefork\n"
@@ -57,6 +59,42 @@ def test_without_a_file_the_working_directory_is_searched_but_not_what_is_instal
     code, out, _ = doctor("--json", *ONLY)
     assert code == 1
     assert [each["file"] for each in json.loads(out)] == ["deploy/app.ini"]
+
+
+def test_documents_and_large_files_that_were_not_named_are_left_alone(folder):
+    (folder / "README.md").write_text(WRONG)
+    (folder / "data.ini").write_text(WRONG + "#" * (1 << 20))
+    (folder / "code.py").write_text(f'"""{WRONG}"""')
+    assert doctor()[0] == 2
+    assert doctor("data.ini", *ONLY)[0] == 1
+
+
+def test_an_ignore_in_a_string_of_python_is_none(folder):
+    (folder / "app.py").write_text("import uwsgi\nX = '# doctor: ignore U01'\n")
+    (folder / "uwsgi.ini").write_text(FINE)
+    assert json.loads(doctor("--json", *ONLY)[1]) == []
+
+
+def test_what_is_for_a_container_is_not_compared_with_this_machine(folder):
+    (folder / "uwsgi.ini").write_text("[uwsgi]\nlisten = 2000000000\n")
+    assert doctor("--select", "U45")[0] == 1
+    (folder / "Dockerfile").write_text("FROM x\nCMD uwsgi --ini uwsgi.ini\n")
+    code, out, _ = doctor("--select", "U45")
+    assert code == 0
+    assert "the files are for a container" in out
+
+
+def test_a_rule_that_fails_is_reported_and_the_others_go_on(folder, monkeypatch):
+    def broken(_subject):
+        yield from ()
+        raise ZeroDivisionError
+
+    load()
+    monkeypatch.setitem(RULES, "U04", RULES["U04"]._replace(check=broken))
+    (folder / "uwsgi.ini").write_text(WRONG)
+    code, out, _ = doctor(*ONLY)
+    assert code == 1
+    assert "rule U04: it failed (ZeroDivisionError())" in out
 
 
 def test_a_folder_without_anything_to_look_at_is_code_2(folder):
