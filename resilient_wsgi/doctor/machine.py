@@ -50,8 +50,8 @@ class Machine:
 class ThisMachine(Machine):
     """The machine, and the network namespace, that the doctor runs on."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, facts: Optional[Mapping[str, str]] = None) -> None:
+        super().__init__(facts)
         self._options: Optional[FrozenSet[str]] = None
 
     def text(self, name: str) -> Optional[str]:

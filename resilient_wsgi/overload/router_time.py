@@ -106,7 +106,9 @@ class Calibration:
         the difference. Two requests in a row have to show it: one may have been held up between
         two clocks.
         """
-        if -STEP < offset - self._offset < STEP:
+        if self._begun == -math.inf:  # the first request
+            self._offset = self._suspected = offset
+        elif -STEP < offset - self._offset < STEP:
             self._suspected = self._offset
         elif -STEP < offset - self._suspected < STEP:
             self._offset, self._begun, self._until = offset, -math.inf, -math.inf

@@ -64,9 +64,10 @@ def test_without_a_file_the_working_directory_is_searched_but_not_what_is_instal
 def test_documents_and_large_files_that_were_not_named_are_left_alone(folder):
     (folder / "README.md").write_text(WRONG)
     (folder / "data.ini").write_text(WRONG + "#" * (1 << 20))
-    (folder / "code.py").write_text(f'"""{WRONG}"""')
     assert doctor()[0] == 2
     assert doctor("data.ini", *ONLY)[0] == 1
+    (folder / "code.py").write_text(f'"""{WRONG}"""')  # read as the source of an app
+    assert json.loads(doctor("--json", *ONLY)[1]) == []
 
 
 def test_an_ignore_in_a_string_of_python_is_none(folder):
