@@ -17,24 +17,35 @@ IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
 LONG = 15.0  # a caller that allows a wait to be longer than this means it
 
 
-class Call(Protocol):
-    """An outbound call, as the gate sees it: an `outbound.exchange.Exchange`."""
+class Call:
+    """An outbound call of a thread that runs a request, to one upstream.
 
-    start: float
-    marked: bool  # whether it stands in the scoreboard now
-    place: int  # of its thread there
-    upstream: Any  # which the gate knows it by
-    began: float  # with this upstream
-    patient: bool  # whether it may take longer than others do
+    It is one object with slots: as attributes of the exchange, these would be too many for
+    CPython's compact dictionaries of instances.
+    """
+
+    __slots__ = ("began", "gate", "heard", "limited", "marked", "patient", "place", "upstream")
+
+    began: float
+    gate: Gate
     heard: bool  # whether the headers of its answer have come
     limited: str  # why it was refused or ended, "" if it was not
+    marked: bool  # whether it stands in the scoreboard now
+    patient: bool  # whether it may take longer than others do
+    place: int  # of its thread there
+    upstream: Any  # which the gate knows it by; None once its end was noted
+
+    @property
+    def away(self) -> bool:
+        """Tell whether its thread does something else for now."""
+        return not self.marked and self.upstream is not None
 
 
 class Gate(Protocol):
     """Decides whether a call may begin, and keeps in the scoreboard who waits for what."""
 
-    def enter(self, call: Call, target: Any) -> str:
-        """Mark a call, or return why it may not begin."""
+    def enter(self, target: Any) -> Optional[Call]:
+        """Return a call, marked, or `limited` if it may not begin; None if it does not count."""
 
     def resume(self, call: Call) -> None:
         """Mark a call again, whose thread goes on to wait for it."""

@@ -50,31 +50,37 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate {self._rule}>"
 
-    def enter(self, call: Call, target: Any) -> str:
-        """Mark a call, or return why it may not begin."""
+    def enter(self, target: Any) -> Optional[Call]:
+        """Return a call, marked, or `limited` if it may not begin; None if it does not count."""
         try:
             place = meeting.place_of(get_ident())
             upstream = None if place is None else self._upstreams.of(target)
-            call.upstream = upstream
             if upstream is None or place is None:
-                return ""
+                return None
+            call = Call()
+            call.gate = self
+            call.upstream = upstream
             call.place = place
-            call.heard = False
+            call.limited = ""
+            call.heard = call.patient = False
             call.began = now = self._now()
             self._since[place] = now
             self._waits[place] = upstream.number  # first: who counts now counts this one, too
             call.marked = True
-            if not self._pool[self._restrained] and upstream.share is None:
-                return ""
-            if self._rule.admits(upstream, Others(self._rows, upstream), now) or self._report:
-                return ""
-            self._waits[place] = 0
-            call.marked = False
-            call.upstream = None
-            return self._why_refused(upstream)
+            if self._pool[self._restrained] or upstream.share is not None:
+                self._admit(call, upstream, now)
         except Exception as error:
             _guard.report(error)
-            return ""
+            return None
+        else:
+            return call
+
+    def _admit(self, call: Call, upstream: Upstream, now: float) -> None:
+        if self._rule.admits(upstream, Others(self._rows, upstream), now) or self._report:
+            return
+        self.pause(call)
+        call.upstream = None
+        call.limited = self._why_refused(upstream)
 
     def _why_refused(self, upstream: Upstream) -> str:
         held, count = self._rows.held(upstream), self._rows.count

@@ -12,6 +12,7 @@ from ..servers import Server
 from ..settings.options import REPORT, Bulkhead
 from ..shm.layout import upstream_at
 from ..shm.scoreboard import Scoreboard
+from ..upstream import Call as Outbound
 from .gate import Gate
 from .rows import Rows
 from .rule import Call, Rule
@@ -69,18 +70,16 @@ class FairShare:
         wanted: Dict[int, Call] = {call.place: call for call in calls}
         for _, request in requests:
             for wait in list(request.waits):
-                exchange = wait.doing
-                call = wanted.get(getattr(exchange, "place", -1))
-                if call is None or not getattr(exchange, "marked", False):
-                    continue
-                if exchange.upstream is not call.upstream:  # type: ignore[attr-defined]
-                    continue  # it has gone on
-                exchange.limited = (  # type: ignore[attr-defined]
-                    f"threads are short, and it is silent for {now - call.since:.1f} s; "
-                    "the call was ended"
-                )
-                if not wait.interrupt():
-                    exchange.limited = ""  # type: ignore[attr-defined]
+                doing = getattr(wait.doing, "call", None)
+                call = wanted.get(doing.place) if isinstance(doing, Outbound) else None
+                # the thread may have gone on to another upstream
+                if doing and call and doing.marked and doing.upstream is call.upstream:
+                    doing.limited = (
+                        f"threads are short, and it is silent for {now - call.since:.1f} s; "
+                        "the call was ended"
+                    )
+                    if not wait.interrupt():
+                        doing.limited = ""
 
     def _shown(self, upstream: Upstream) -> Limit:
         """Return the numbers that are seen from outside, and in which operators write."""

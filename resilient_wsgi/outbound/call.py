@@ -81,7 +81,7 @@ def around(
         if before is not None:
             exchange.revisit(before)
         else:
-            if exchange.upstream is not None:
+            if exchange.call is not None:
                 exchange.leave(failed)
             if streams:
                 exchange.release()

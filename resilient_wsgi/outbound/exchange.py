@@ -130,16 +130,16 @@ class Exchange(Waiting):
 
     def visited(self) -> Tuple[Target, Limits, Any]:
         """Return what `revisit` takes to undo a `visit`."""
-        return self._target, self.limits, self.upstream
+        return self._target, self.limits, self.call
 
     def revisit(self, visited: Tuple[Target, Limits, Any]) -> None:
         """Go on with the host that was called before another one was: by a hook of the app, say."""
-        self._target, self.limits, upstream = visited
-        if self.gate is not None and upstream is not None:
-            if not self.limited:
-                self.gate.leave(self, None)
-            self.upstream = upstream
-            self.gate.resume(self)
+        self._target, self.limits, call = visited
+        if call is not None:
+            if self.call is not call and not self.limited:
+                self.leave(None)
+            self.call = call
+            call.gate.resume(call)
 
     def stretch(self, own: float, answer: bool = False) -> None:
         """Have the total be a number of the caller's, if that is more than the default.
@@ -203,15 +203,15 @@ class Exchange(Waiting):
         exchange alone.
         """
         self._paused = SYSTEM.monotonic()
-        if self.marked and self.gate is not None:
-            self.gate.pause(self)
+        if self.call is not None:
+            self.call.gate.pause(self.call)
 
     def resume(self) -> None:
         """Have the total end later by what the app has done since `pause`; the request's deadline
         stays where it is.
         """
-        if self.upstream is not None and not self.marked and self.gate is not None:
-            self.gate.resume(self)
+        if self.call is not None and self.call.away:
+            self.call.gate.resume(self.call)
         paused, self._paused = self._paused, 0.0
         away = SYSTEM.monotonic() - paused if paused else 0.0
         if away > _PAUSE and isinstance(self.why, Limit):
@@ -278,9 +278,8 @@ class Exchange(Waiting):
         error.phase = self.phase if self.phase in ("headers", "body", "send") else "connect"
         return error
 
-    def end_early(self, why: str) -> None:
+    def end_early(self) -> None:
         """Have all that is still tried fail at once: the upstream is limited."""
-        self.limited = why
         self.stretches_above = math.inf
         self.connecting = False
         self._whole = self._total = self.end, self.why = 0.0, _NO_LIMIT
@@ -294,7 +293,7 @@ class Exchange(Waiting):
     def interrupted(self) -> socket.timeout:
         """Return the exception to raise where the watchdog of requests has ended a wait."""
         if self.limited:
-            self.end_early(self.limited)
+            self.end_early()
         return self.give_up(self._deadline or self.why, "ended from outside")
 
     @property

@@ -54,7 +54,7 @@ class BoundedSocketIO(socket.SocketIO):
         exchange, sock = self._exchange, self._sock
         if exchange is None or sock is None:
             return _readinto(self, buffer)
-        if exchange.has_stream_flag and (exchange.marked or exchange.upstream is None):
+        if exchange.has_stream_flag and not exchange.away:
             return self._read(exchange, sock, buffer)
         exchange.resume()
         try:
@@ -85,8 +85,8 @@ class BoundedSocketIO(socket.SocketIO):
                 return None
         if not count and self._wait is not None and self._wait.interrupted:
             raise exchange.interrupted()
-        if exchange.marked and exchange.phase == "body" and exchange.gate is not None:
-            exchange.gate.touch(exchange)
+        if exchange.call is not None and exchange.phase == "body":
+            exchange.touch()
         return count
 
     def _set_timeout(self, exchange: Exchange, sock: Any, now_set: Optional[float]) -> None:

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 from .. import deadline
-from ..upstream import IDEMPOTENT, LONG, Gate, meeting
+from ..upstream import IDEMPOTENT, LONG, Call, meeting
 
 if TYPE_CHECKING:
     from ..deadline import Deadline, Interruptible
@@ -17,16 +17,9 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """Implements `upstream.Call`, for `Exchange`."""
+    """What `Exchange` adds to its limits."""
 
-    gate: Optional[Gate] = None
-    upstream: Any = None
-    marked = False
-    heard = False
-    patient = False
-    place = -1
-    began = 0.0
-    limited = ""
+    call: Optional[Call] = None  # None if it does not count
     _handshake: Optional[Interruptible] = None
     _twin: Optional[socket.socket] = None
 
@@ -42,12 +35,22 @@ class Waiting:
 
         def give_up(self, why: Any, saying: str = "") -> socket.timeout: ...
         def called(self) -> Tuple[str, str, Optional[int], str]: ...
-        def end_early(self, why: str) -> None: ...
+        def end_early(self) -> None: ...
 
     @property
     def can_be_interrupted(self) -> bool:
         """Tell whether the watchdog of requests may end its waits."""
-        return self._deadline is not None or self.marked
+        return self._deadline is not None or (self.call is not None and self.call.marked)
+
+    @property
+    def limited(self) -> str:
+        """Return why fair share has refused or ended it, "" if it has not."""
+        return "" if self.call is None else self.call.limited
+
+    @property
+    def away(self) -> bool:
+        """Tell whether its thread does something else for now, and nobody counts it."""
+        return self.call is not None and self.call.away
 
     def enter(self, target: Any) -> None:
         """Begin to wait for an upstream. Raises `TimedOut` if it is limited.
@@ -57,41 +60,48 @@ class Waiting:
         gate = meeting.gate
         if gate is None or self._request is None or self.dry_run is not None or self.task:
             return
-        self.gate = gate
-        limited = gate.enter(self, target)
-        if limited:
-            self.end_early(limited)
+        self.call = call = gate.enter(target)
+        if call is not None and call.limited:
+            self.end_early()
             raise self.give_up(self.why)
 
     def move(self, target: Any) -> None:
         """Go on with another upstream. Raises `TimedOut` if it is limited."""
-        if self.gate is not None:
-            self.leave(None)
+        self.leave(None)
         self.enter(target)
 
     def leave(self, error: Optional[BaseException]) -> None:
         """Wait for the upstream no more."""
-        if self.gate is not None:
-            self.gate.leave(self, error)
+        call = self.call
+        if call is not None:
+            call.gate.leave(call, error)
+
+    def touch(self) -> None:
+        """Note that bytes of the body have come."""
+        call = self.call
+        if call is not None and call.marked:
+            call.gate.touch(call)
 
     def answer(self) -> None:
         """Note that the headers of an answer are there."""
         self.phase = "body"
-        if self.marked and self.gate is not None:
-            self.gate.answer(self)
+        call = self.call
+        if call is not None and call.marked:
+            call.gate.answer(call)
 
     def sent(self) -> None:
         """Note that the request was sent, and that its answer is waited for."""
         self.phase = "headers"
-        if self.marked and self.method not in IDEMPOTENT and self.gate is not None:
+        call = self.call
+        if call is not None and call.marked and self.method not in IDEMPOTENT:
             method = (self.method or self.called()[0]).upper()
             if method not in IDEMPOTENT:
-                self.gate.sent(self)
+                call.gate.sent(call)
 
     def allow(self, own: float) -> None:
         """Note a number of the caller's for a wait."""
-        if own > LONG and self.gate is not None:
-            self.gate.allow(self, own)
+        if own > LONG and self.call is not None:
+            self.call.gate.allow(self.call, own)
 
     def guard_handshake(self, sock: socket.socket) -> None:
         """Have the watchdog of requests be able to end a TLS handshake, until `end_connect`."""

@@ -286,8 +286,8 @@ def _registered(
                 raise
     if ours.interrupted:
         raise exchange.interrupted()
-    if exchange.marked and exchange.phase == "body" and exchange.gate is not None:
-        exchange.gate.touch(exchange)
+    if exchange.phase == "body":
+        exchange.touch()
     return result
 
 

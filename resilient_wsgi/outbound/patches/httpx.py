@@ -87,7 +87,7 @@ class _SyncHttpx(Httpx):
                 # not for longer than one chunk: what the app does in between is no part of the
                 # exchange
                 token = active.set(exchange)
-                again = exchange.upstream is not None and not exchange.marked
+                again = exchange.away
                 if again:
                     exchange.resume()
                 try:
