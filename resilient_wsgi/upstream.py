@@ -59,6 +59,9 @@ class Gate(Protocol):
     def answer(self, call: Call) -> None:
         """Note that the headers of an answer have come."""
 
+    def retry(self, call: Call) -> bool:
+        """Return whether a call may be tried again, and note that it is."""
+
     def leave(self, call: Call, error: Optional[BaseException]) -> None:
         """Note the end of a call."""
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 from ..core.guard import Guard
 from ..core.system import SYSTEM
 from ..errors import UpstreamLimited
+from ..shm.layout import TRIED_BEFORE
 from ..shm.scoreboard import Scoreboard
 from ..upstream import Call, meeting
 from .rows import Others, Rows
@@ -20,6 +21,8 @@ from .upstreams import Upstreams
 
 _guard = Guard("bulkhead")
 _FEW = 0.01  # of the calls are bad
+# Envoy's retry budget has the same default: so many retries at a time, or this part of the calls
+RETRIES, RETRY_SHARE = 3, 0.2
 
 
 class Gate:
@@ -133,6 +136,25 @@ class Gate:
     def _answered(self, upstream: Upstream, seconds: float, now: float) -> None:
         if self._rule.answered(upstream, seconds, now):
             self._lifted(upstream)
+
+    def retry(self, call: Call) -> bool:
+        """Return whether a call may be tried again, and note that it is.
+
+        Not if its upstream is limited, nor if many retries are under way: they are what turns a
+        short failure of an upstream into a long one.
+        """
+        upstream = call.upstream
+        if upstream is None or not call.marked or self._report:
+            return True
+        limit, rows = upstream.limit, self._rows
+        if limit.limited_at or limit.ordered_at:
+            return False
+        if self._waits[call.place] & TRIED_BEFORE:
+            return True
+        if 1 + rows.tried_again(upstream) > max(RETRIES, RETRY_SHARE * rows.held(upstream)):
+            return False
+        self._waits[call.place] = upstream.number | TRIED_BEFORE
+        return True
 
     def leave(self, call: Call, error: Optional[BaseException]) -> None:
         """Note the end of a call."""

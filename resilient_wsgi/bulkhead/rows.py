@@ -6,7 +6,7 @@ import math
 from typing import Callable, Dict, List, Optional
 
 from ..host import procfs
-from ..shm.layout import THREAD_BYTES
+from ..shm.layout import THREAD_BYTES, TRIED_BEFORE
 from ..shm.rows import OwnRow
 from ..shm.scoreboard import Scoreboard
 from .rule import Call
@@ -101,13 +101,22 @@ class Rows:
 
     def held(self, upstream: Upstream) -> int:
         """Return how many threads wait for an upstream."""
-        return self._waits().count(upstream.number)
+        waits = self._waits()
+        return waits.count(upstream.number) + waits.count(upstream.number | TRIED_BEFORE)
+
+    def tried_again(self, upstream: Upstream) -> int:
+        """Return how many of these calls are retries."""
+        return self._waits().count(upstream.number | TRIED_BEFORE)
 
     def oldest(self, upstream: Upstream) -> float:
         """Return since when the oldest of these calls is in flight, infinity if there is none."""
         waits, since = self._board.waits_for, self._board.waits_since
         return min(
-            (since[place] for place in self._marked() if waits[place] == upstream.number),
+            (
+                since[place]
+                for place in self._marked()
+                if waits[place] & ~TRIED_BEFORE == upstream.number
+            ),
             default=math.inf,
         )
 
@@ -116,7 +125,9 @@ class Rows:
         board, found = self._board, []
         live, size = frozenset(self._live), self._places
         for place in self._marked():
-            upstream: Optional[Upstream] = self._upstreams.get(board.waits_for[place])
+            upstream: Optional[Upstream] = self._upstreams.get(
+                board.waits_for[place] & ~TRIED_BEFORE
+            )
             if upstream is not None and (place // size in live or place in self.mine):
                 since, patience = board.waits_since[place], board.patience[place]
                 found.append(Call(upstream, since, patience, place, place in self.mine))

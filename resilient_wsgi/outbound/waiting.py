@@ -98,6 +98,10 @@ class Waiting:
             if method not in IDEMPOTENT:
                 call.gate.sent(call)
 
+    def may_retry(self) -> bool:
+        """Return whether fair share lets it be tried again, and note that it is."""
+        return self.call is None or self.call.gate.retry(self.call)
+
     def allow(self, own: float) -> None:
         """Note a number of the caller's for a wait."""
         if own > LONG and self.call is not None:

@@ -2,7 +2,8 @@
 
     header          flags of the instance, the rate of recycling, the names of the counters
     worker rows     one for each worker: process, load state, counters
-    waits for       a column of u16: of what each thread waits for, the index in the table of names
+    waits for       a column of u16: of what each thread waits for, the index in the table of names;
+                    with the highest bit if the call is tried again
     waits since     a column of f64, on the monotonic clock, which all processes share
     patience        a column of f64: up to which age what is waited for is left alone
     thread rows     one for each thread of each worker: its request
@@ -45,6 +46,7 @@ QUEUE_BYTES = 24 * 1024
 QUEUE_ROW_BYTES = 64
 NAMES = 1024
 UPSTREAMS = 256  # names that may be an upstream's: the first ones
+TRIED_BEFORE = 0x8000  # added to the number of what is waited for: the call is a retry
 POOL_NUMBERS = 8  # doubles
 UPSTREAM_NUMBERS = 80
 COUNTERS = 128

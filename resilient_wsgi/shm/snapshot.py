@@ -23,6 +23,7 @@ from .layout import (
     ROW_BYTES,
     START,
     THREAD_BYTES,
+    TRIED_BEFORE,
     UPSTREAMS,
     Dump,
     Header,
@@ -176,7 +177,8 @@ class Snapshot:
             if START.unpack_from(data, n * THREAD_BYTES)[0]:
                 found = self._request(first + n * THREAD_BYTES)
                 if found is not None:
-                    found.waits_for, found.waiting_since = names[n], since[n]
+                    found.waits_for = names[n] & ~TRIED_BEFORE
+                    found.waiting_since = since[n]
                     yield found
 
     def _request(self, at: int) -> Optional[Request]:

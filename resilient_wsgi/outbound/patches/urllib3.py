@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import socket
 from importlib import import_module
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from ...core.patching import Patches
 from .. import call, exceptions
@@ -167,19 +167,18 @@ class Urllib3:
         return urlopen
 
     def increment(self, original: Method) -> Method:
-        """Try nothing again when the exchange is over: no try is left then."""
+        """Try nothing again when the exchange is over, or fair share forbids it: no try is left
+        then.
+        """
 
         def increment(retry: Any, *args: Any, **kwargs: Any) -> Any:
             exchange = active.get()
-            if (
-                exchange is not None
-                and exchange.expired()  # or its upstream is limited
-                and exceptions.failure(kwargs.get("error")) is not None
-            ):
-                retry = retry.new(total=0) if retry.total is not False else retry
+            if exchange is None:
+                return original(retry, *args, **kwargs)
+            if retry.total is not False and _is_last(exchange, kwargs):
+                retry = retry.new(total=0)
             result = original(retry, *args, **kwargs)
-            if exchange is not None:
-                exchange.phase = "retry-sleep"  # also of a class whose `sleep` is its own
+            exchange.phase = "retry-sleep"  # also of a class whose `sleep` is its own
             return result
 
         return increment
@@ -235,6 +234,15 @@ class Urllib3:
                 failure = exceptions.failure(error)
                 if failure is not None and isinstance(error, self._errors.TimeoutError):
                     exceptions.become(error, type(error), failure)
+
+
+def _is_last(exchange: Exchange, kwargs: Mapping[str, Any]) -> bool:
+    """Return whether the try that has failed is the last one, whatever the app allows."""
+    error, response = kwargs.get("error"), kwargs.get("response")
+    if exchange.expired() and exceptions.failure(error) is not None:
+        return True
+    redirects = error is None and response is not None and response.get_redirect_location()
+    return not redirects and not exchange.may_retry()
 
 
 def _is_given(timeout: Any) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import socket
+import threading
 import time
 
 import pytest
 import requests
+import urllib3
 
 from resilient_wsgi import deadline, errors
 from resilient_wsgi.bulkhead.gate import Gate
@@ -19,6 +23,7 @@ from resilient_wsgi.host import procfs
 from resilient_wsgi.outbound import component as outbound, exceptions
 from resilient_wsgi.outbound.exceptions import Limited
 from resilient_wsgi.request.running import RequestDeadline
+from resilient_wsgi.shm.layout import TRIED_BEFORE
 from resilient_wsgi.upstream import meeting
 from tests.scoreboards import in_memory
 
@@ -132,7 +137,6 @@ def test_httpx_urllib3_and_urllib_raise_their_own(fair):
     import urllib.request
 
     import httpx
-    import urllib3
 
     limit(fair)
     for call, kind in (
@@ -146,8 +150,6 @@ def test_httpx_urllib3_and_urllib_raise_their_own(fair):
 
 
 def test_a_limited_upstream_is_not_tried_again(fair):
-    import urllib3
-
     up = limit(fair)
     retries = urllib3.Retry(total=5, backoff_factor=2)
     begin = time.monotonic()
@@ -155,6 +157,88 @@ def test_a_limited_upstream_is_not_tried_again(fair):
         urllib3.PoolManager(retries=retries).request("GET", URL)
     assert time.monotonic() - begin < 0.5
     assert up.limit.refused == 1
+
+
+class Failing:
+    """An upstream that answers 503, and may do something with each request."""
+
+    def __init__(self, each=lambda: None):
+        self.asked = 0
+        self._each = each
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                with sock:
+                    sock.recv(65536)
+                    self.asked += 1
+                    self._each()
+                    sock.sendall(
+                        b"HTTP/1.1 503 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._listener.close()
+
+
+def tried(url, total=5):
+    """Ask with retries; return the status of the last answer."""
+    retries = urllib3.Retry(total=total, status_forcelist=[503], raise_on_status=False)
+    return urllib3.PoolManager(retries=retries).request("GET", url).status
+
+
+@pytest.mark.parametrize(("others", "asked"), [(2, 6), (3, 1)])
+def test_few_retries_are_under_way_at_a_time(fair, others, asked):
+    with Failing() as failing:
+        number = fair.upstreams.of(failing.url).number
+        for place in range(1, 1 + others):
+            fair.board.waits_for[place] = number | TRIED_BEFORE
+        assert tried(failing.url) == 503
+        assert failing.asked == asked
+    assert fair.board.waits_for[0] == 0
+
+
+def test_where_many_calls_are_under_way_a_fifth_of_them_may_be_retries():
+    made = Fixture(workers=40)
+    up = made.upstreams.of(URL)
+    for place in range(1, 30):
+        made.board.waits_for[place] = up.number | (TRIED_BEFORE if place <= 5 else 0)
+    call = place_call(made, 0)
+    assert made.gate.retry(call)  # the sixth of 30
+    assert not made.gate.retry(place_call(made, 39))
+    assert made.gate.retry(call)  # again
+
+
+def place_call(made, place):
+    place_of, meeting.place_of = meeting.place_of, lambda thread: place
+    try:
+        return made.gate.enter(URL)
+    finally:
+        meeting.place_of = place_of
+
+
+def test_what_is_limited_meanwhile_is_not_tried_again(fair):
+    with Failing() as failing:
+        up = fair.upstreams.of(failing.url)
+        failing._each = lambda: setattr(up.limit, "limited_at", time.monotonic())
+        assert tried(failing.url) == 503  # its own answer, as if no tries were left
+        assert failing.asked == 1
+
+
+def test_retries_are_seen_from_outside_as_calls(fair):
+    up = fair.upstreams.of(URL)
+    fair.board.waits_for[2] = up.number | TRIED_BEFORE
+    fair.board.waits_since[2] = 5.0
+    assert fair.rows.held(up) == 1
+    assert fair.rows.oldest(up) == 5.0
+    assert [each.upstream for each in fair.rows.calls()] == [up]
 
 
 def test_outside_of_requests_nothing_is_refused_or_marked(fair):
