@@ -118,7 +118,7 @@ class Component(Generic[Options]):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        # of all sections, for a layer that depends on another one; set before `layer` is called
+        # of all sections, for what depends on another one; set before `install` and `layer`
         self.settings = Settings()
 
     def __repr__(self) -> str:

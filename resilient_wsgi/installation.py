@@ -154,7 +154,9 @@ class Installation:
                 if _is_imported(path):
                     _component(path).uninstall()
                 return ComponentStatus(name, False, OFF, (), sources.switched_off_by(name.upper()))
-            how = tuple(_component(path).install(options))
+            component = _component(path)
+            component.settings = self.settings
+            how = tuple(component.install(options))
             return ComponentStatus(name, True, options.mode, how, "")
         except Unavailable as reason:
             return ComponentStatus(name, False, options.mode, (), str(reason))

@@ -44,6 +44,8 @@ class Call:
 class Gate(Protocol):
     """Decides whether a call may begin, and keeps in the scoreboard who waits for what."""
 
+    report: bool  # whether it refuses and ends nothing
+
     def enter(self, target: Any) -> Optional[Call]:
         """Return a call, marked, or `limited` if it may not begin; None if it does not count."""
 

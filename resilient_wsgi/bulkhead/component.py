@@ -30,9 +30,16 @@ class Bulkhead(Component[settings.Bulkhead]):
         self._why_not: PerProcess[List[str]] = PerProcess(list)
 
     def install(self, options: settings.Bulkhead) -> Sequence[str]:
-        """Begin when the worker serves; what is under way goes on as it began."""
+        """Begin when the worker serves; what is under way goes on as it began.
+
+        Raises `Unavailable` where OUTBOUND limits nothing: no calls are seen then.
+        """
         server = self.context.server
         self.uninstall()
+        outbound = self.settings[settings.Outbound].mode
+        if outbound not in (settings.ENFORCE, options.mode):
+            msg = f"it counts the calls that OUTBOUND limits, and OUTBOUND.MODE is {outbound}"
+            raise Unavailable(msg)
         self._options = options
         server.hooks.serving.add(self._start)
         server.hooks.stop.add(self._stop)

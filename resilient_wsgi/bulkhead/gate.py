@@ -45,7 +45,7 @@ class Gate:
         self._rows = rows
         self._rule = rule
         self._lifted = lifted
-        self._report = report
+        self.report = report
         self._now = SYSTEM.monotonic
         self._pool = rule.pool.numbers
         self._restrained = rule.pool.base + RESTRAINED
@@ -79,7 +79,7 @@ class Gate:
             return call
 
     def _admit(self, call: Call, upstream: Upstream, now: float) -> None:
-        if self._rule.admits(upstream, Others(self._rows, upstream), now) or self._report:
+        if self._rule.admits(upstream, Others(self._rows, upstream), now) or self.report:
             return
         self.pause(call)
         call.upstream = None
@@ -144,7 +144,7 @@ class Gate:
         short failure of an upstream into a long one.
         """
         upstream = call.upstream
-        if upstream is None or not call.marked or self._report:
+        if upstream is None or not call.marked or self.report:
             return True
         limit, rows = upstream.limit, self._rows
         if limit.limited_at or limit.ordered_at:

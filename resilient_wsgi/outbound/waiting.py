@@ -58,7 +58,9 @@ class Waiting:
         What threads wait for is shared; a task that waits holds none.
         """
         gate = meeting.gate
-        if gate is None or self._request is None or self.dry_run is not None or self.task:
+        if gate is None or self._request is None or self.task:
+            return
+        if self.dry_run is not None and not gate.report:
             return
         self.call = call = gate.enter(target)
         if call is not None and call.limited:

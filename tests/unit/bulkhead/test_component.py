@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import resilient_wsgi
 from resilient_wsgi.bulkhead.component import Bulkhead
 from resilient_wsgi.component import Context
 from resilient_wsgi.errors import Unavailable
@@ -69,3 +70,21 @@ def test_a_script_has_no_share():
     made.context.server.ready()
     assert meeting.gate is None
     made.uninstall()
+
+
+@pytest.mark.parametrize(
+    ("outbound", "mode", "on"),
+    [("off", "enforce", False), ("report", "enforce", False), ("report", "report", True)],
+)
+def test_it_says_that_it_needs_the_limits_of_outbound(outbound, mode, on):
+    def status():
+        return next(each for each in installation.status() if each.name == "bulkhead")
+
+    installation = resilient_wsgi.install({"OUTBOUND": {"MODE": outbound}, "BULKHEAD": mode})
+    try:
+        assert status().on is on
+        assert on or f"OUTBOUND.MODE is {outbound}" in status().why_not
+        resilient_wsgi.install({})
+        assert status().on
+    finally:
+        installation.uninstall()

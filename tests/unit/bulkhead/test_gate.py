@@ -23,6 +23,7 @@ from resilient_wsgi.host import procfs
 from resilient_wsgi.outbound import component as outbound, exceptions
 from resilient_wsgi.outbound.exceptions import Limited
 from resilient_wsgi.request.running import RequestDeadline
+from resilient_wsgi.settings.options import Outbound
 from resilient_wsgi.shm.layout import TRIED_BEFORE
 from resilient_wsgi.upstream import meeting
 from tests.scoreboards import in_memory
@@ -147,6 +148,17 @@ def test_httpx_urllib3_and_urllib_raise_their_own(fair):
         with pytest.raises(kind) as caught:
             call()
         assert isinstance(caught.value, errors.UpstreamLimited)
+
+
+@pytest.mark.parametrize(("report", "counted"), [(True, 1), (False, 0)])
+def test_a_dry_run_of_outbound_counts_calls_for_a_dry_run_of_fair_share(fair, report, counted):
+    seen = []
+    outbound.install(Outbound(mode="report"))
+    fair.gate.report = report
+    with Failing(lambda: seen.extend(fair.waiting())) as failing:
+        assert requests.get(failing.url).status_code == 503
+    assert len(seen) == counted
+    assert fair.waiting() == []
 
 
 def test_a_limited_upstream_is_not_tried_again(fair):
