@@ -34,7 +34,7 @@ LIBRARY: Dict[str, Explanation] = {
         "calls have no limits, threads are not stopped, and log writes may block.",
         "Call `resilient_wsgi.install()` before `wrap()`, or add `resilient_wsgi.django` to "
         "INSTALLED_APPS.",
-        "quickstart",
+        "start/django-uwsgi",
     ),
     "RW003": Explanation(
         "ignored, and the default is used: ...",
