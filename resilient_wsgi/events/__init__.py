@@ -39,8 +39,6 @@ from .traffic import (
     ClientLeft,
     DescriptorTakenOver,
     LinesDropped,
-    OutboundTimedOut,
-    OutboundUnbounded,
     OverloadBegan,
     OverloadEnded,
     RequestOverdue,
@@ -50,7 +48,7 @@ from .traffic import (
     WorkerKilled,
     WorkerRecycled,
 )
-from .upstreams import UpstreamLimited, UpstreamRecovered
+from .upstreams import OutboundTimedOut, OutboundUnbounded, UpstreamLimited, UpstreamRecovered
 
 __all__ = [
     "AppsMissing",

@@ -1,7 +1,8 @@
-"""The events of requests, outbound calls, log lines and listen queues, a frozen record each.
+"""The events of requests, log lines and listen queues, a frozen record each.
 
 Fields are data as it came: numbers, names, and one of a few words where there are only a few
-values. `lifecycle` has the events of threads and workers, `base` what they all are.
+values. `upstreams` has the events of outbound calls, `lifecycle` those of threads and
+workers, `base` what they all are.
 """
 
 from __future__ import annotations
@@ -11,13 +12,9 @@ from typing import Literal, Optional
 
 from .base import (
     Event,
-    LimitedBy,
     Words,
     backlog_fix,
     doing,
-    limit_fix,
-    limit_source,
-    seconds_of,
     waits_ended,
 )
 
@@ -28,11 +25,6 @@ _OUTCOMES = {
     "(RECYCLES_PER_MINUTE)",
     "dry_run": "would be replaced (dry run, nothing was done)",
 }
-Phase = Literal[
-    "connect", "dns", "tls", "pool", "send", "headers", "body", "redirect", "retry-sleep"
-]
-Problem = Literal["no_timeout", "timeout_none", "beyond_limit"]
-PROBLEMS = {"no_timeout": "without a timeout", "timeout_none": "with timeout=None"}
 SocketKind = Literal["tcp", "unix"]
 HowEnded = Literal["reset", "shutdown"]
 StreamKind = Literal["pipe", "socket"]
@@ -309,84 +301,7 @@ class OverloadEnded(Event):
         return {"were": "would have been (dry run)" if self.dry_run else "were"}
 
 
-# -- outbound calls, log lines, listen queues
-
-
-class OutboundTimedOut(Event):
-    """An outbound exchange was ended by a limit of this library.
-
-    `limited_by` is the kind of limit, `setting` the name of it; `limit` is None where a wait was
-    ended from outside and nothing else limited it. `path` has no query. `caller` is file:line of
-    the app, `request` the method and path of the request that made the call. `port` 0 is not known.
-    `count` calls of this line were ended since it was last logged.
-    """
-
-    component = "outbound"
-    code = "RW101"
-    template = (
-        "gave up on %(target)s after %(elapsed).1f s (phase %(phase)s, limit %(limit_s)s: "
-        "%(source)s%(where)s%(in_request)s%(times)s).%(fix)s"
-    )
-    label_fields = ("phase", "limited_by")
-    host: str
-    phase: Phase
-    elapsed: float
-    limit: Optional[float]
-    limited_by: LimitedBy
-    setting: str = ""
-    port: int = 0
-    method: str = ""
-    path: str = ""
-    caller: str = ""
-    function: str = ""
-    request: str = ""
-    count: int = 1
-
-    def _phrases(self) -> Words:
-        shown = self.fields()
-        host = shown["host"] or "an unknown host"
-        where = "; caller {caller} in {function}".format(**shown) if self.caller else ""
-        name = shown["request"] if self.limited_by == "request_deadline" else shown["setting"]
-        return {
-            "target": f"{shown['method']} ".lstrip()
-            + (f"[{host}]" if ":" in host else host)
-            + (f":{self.port}" if self.port else "")
-            + shown["path"],
-            "limit_s": seconds_of(self.limit),
-            "source": limit_source(self.limited_by, name),
-            "where": where,
-            "in_request": f"; request {shown['request']}" if self.request else "",
-            "times": f"; {self.count} times since last logged" if self.count > 1 else "",
-            "fix": limit_fix(self.limited_by, host, shown["setting"]),
-        }
-
-
-class OutboundUnbounded(Event):
-    """Dry run: an outbound call ran without a timeout, or for longer than a limit that would have
-    applied.
-
-    `caller` is file:line of the app; `limit`, `limited_by` and `setting` tell the limit, if any.
-    """
-
-    component = "outbound"
-    code = "RW102"
-    template = (
-        "%(caller)s: call to %(host)s %(what)s (took %(elapsed).2f s); dry run, the call was not "
-        "limited"
-    )
-    label_fields = ("problem", "limited_by")
-    host: str
-    caller: str
-    problem: Problem
-    elapsed: float
-    limit: Optional[float] = None
-    limited_by: LimitedBy = "nothing"
-    setting: str = ""
-
-    def _phrases(self) -> Words:
-        source = limit_source(self.limited_by, self.fields()["setting"])
-        beyond = f"beyond {seconds_of(self.limit)} ({source})"
-        return {"what": {**PROBLEMS, "beyond_limit": beyond}[self.problem]}
+# -- log lines, listen queues
 
 
 class DescriptorTakenOver(Event):

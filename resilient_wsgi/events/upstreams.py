@@ -1,10 +1,96 @@
-"""The events of fair share, a frozen record each: an upstream is limited, and answers again."""
+"""The events of outbound calls and their upstreams, a frozen record each: a call is ended by a
+limit, fair share limits an upstream, which answers again.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import Literal, Optional
 
-from .base import Event, Words
+from .base import Event, LimitedBy, Words, limit_fix, limit_source, seconds_of
+
+Phase = Literal[
+    "connect", "dns", "tls", "pool", "send", "headers", "body", "redirect", "retry-sleep"
+]
+Problem = Literal["no_timeout", "timeout_none", "beyond_limit"]
+PROBLEMS = {"no_timeout": "without a timeout", "timeout_none": "with timeout=None"}
+
+
+class OutboundTimedOut(Event):
+    """An outbound exchange was ended by a limit of this library.
+
+    `limited_by` is the kind of limit, `setting` the name of it; `limit` is None where a wait was
+    ended from outside and nothing else limited it. `path` has no query. `caller` is file:line of
+    the app, `request` the method and path of the request that made the call. `port` 0 is not known.
+    `count` calls of this line were ended since it was last logged.
+    """
+
+    component = "outbound"
+    code = "RW101"
+    template = (
+        "gave up on %(target)s after %(elapsed).1f s (phase %(phase)s, limit %(limit_s)s: "
+        "%(source)s%(where)s%(in_request)s%(times)s).%(fix)s"
+    )
+    label_fields = ("phase", "limited_by")
+    host: str
+    phase: Phase
+    elapsed: float
+    limit: Optional[float]
+    limited_by: LimitedBy
+    setting: str = ""
+    port: int = 0
+    method: str = ""
+    path: str = ""
+    caller: str = ""
+    function: str = ""
+    request: str = ""
+    count: int = 1
+
+    def _phrases(self) -> Words:
+        shown = self.fields()
+        host = shown["host"] or "an unknown host"
+        where = "; caller {caller} in {function}".format(**shown) if self.caller else ""
+        name = shown["request"] if self.limited_by == "request_deadline" else shown["setting"]
+        return {
+            "target": f"{shown['method']} ".lstrip()
+            + (f"[{host}]" if ":" in host else host)
+            + (f":{self.port}" if self.port else "")
+            + shown["path"],
+            "limit_s": seconds_of(self.limit),
+            "source": limit_source(self.limited_by, name),
+            "where": where,
+            "in_request": f"; request {shown['request']}" if self.request else "",
+            "times": f"; {self.count} times since last logged" if self.count > 1 else "",
+            "fix": limit_fix(self.limited_by, host, shown["setting"]),
+        }
+
+
+class OutboundUnbounded(Event):
+    """Dry run: an outbound call ran without a timeout, or for longer than a limit that would have
+    applied.
+
+    `caller` is file:line of the app; `limit`, `limited_by` and `setting` tell the limit, if any.
+    """
+
+    component = "outbound"
+    code = "RW102"
+    template = (
+        "%(caller)s: call to %(host)s %(what)s (took %(elapsed).2f s); dry run, the call was not "
+        "limited"
+    )
+    label_fields = ("problem", "limited_by")
+    host: str
+    caller: str
+    problem: Problem
+    elapsed: float
+    limit: Optional[float] = None
+    limited_by: LimitedBy = "nothing"
+    setting: str = ""
+
+    def _phrases(self) -> Words:
+        source = limit_source(self.limited_by, self.fields()["setting"])
+        beyond = f"beyond {seconds_of(self.limit)} ({source})"
+        return {"what": {**PROBLEMS, "beyond_limit": beyond}[self.problem]}
 
 
 class UpstreamLimited(Event):

@@ -18,7 +18,7 @@ from .. import deadline
 from ..core.system import SYSTEM
 from ..core.text import printable
 from ..deadline import Deadline
-from ..events.traffic import Phase
+from ..events.upstreams import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy
 from .exceptions import Limited, TimedOut

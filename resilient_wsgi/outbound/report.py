@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
 from ..core.system import SYSTEM, PerProcess
-from ..events.traffic import PROBLEMS, Problem
+from ..events.upstreams import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger
 from .app_line import Caller, caller

@@ -13,7 +13,7 @@ from ..upstream import IDEMPOTENT, LONG, Call, meeting
 
 if TYPE_CHECKING:
     from ..deadline import Deadline, Interruptible
-    from ..events.traffic import Phase
+    from ..events.upstreams import Phase
 
 
 class Waiting:

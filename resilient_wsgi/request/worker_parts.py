@@ -22,7 +22,7 @@ from ..events.announcer import Announcer
 from ..servers import Server
 from ..settings.options import REPORT, Request
 from ..shm import instance, layout, scoreboard
-from ..shm.layout import cut
+from ..shm.fields import cut
 from ..shm.naming import file_name
 from ..shm.rows import OwnRow, Predecessor
 from ..shm.scoreboard import Scoreboard

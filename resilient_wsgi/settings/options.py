@@ -7,7 +7,7 @@ False for a switch, None for "no limit" or "none".
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Mapping, Optional, Tuple, Union
 
 from .section import (
     ENFORCE,
@@ -29,7 +29,6 @@ from .types import (
     Boolean,
     Choice,
     Fraction,
-    HostShares,
     Integer,
     Names,
     OptionalChoice,
@@ -39,7 +38,7 @@ from .types import (
     Signal,
     Text,
 )
-from .upstreams import RESPECT, Drivers, Outbound
+from .upstreams import RESPECT, Bulkhead, Drivers, Outbound
 
 __all__ = [
     "AUTO",
@@ -325,33 +324,6 @@ class Request(Section):
         MODES,
         "Requests whose client hangs up while they run. `report`: emit an event; `enforce`: for GET"
         " and HEAD also end their waits. Where: as for CLIENT_GONE.",
-    )
-
-
-class Bulkhead(Section):
-    """Fair share: an upstream that hangs never holds all threads. The options are usually left
-    alone.
-    """
-
-    mode: str = mode("no upstream is limited.")
-    share: float = option(
-        0.5,
-        Fraction(),
-        "The threads that calls which hang may hold, all together, before they are ended: a part "
-        "of all threads. Where no threads are idle for seconds, it is less.",
-    )
-    slow_call: float = option(
-        1.0,
-        Seconds(above=0),
-        "A call may be this old, whatever is usual for its upstream: above pauses such as those of "
-        "garbage collection.",
-        "s",
-    )
-    hosts: Mapping[str, Mapping[str, Any]] = option(
-        {},
-        HostShares(),
-        "Single upstreams, by pattern as in OUTBOUND.HOSTS: `SHARE` is a part of the threads that "
-        "it never exceeds, `EXEMPT` has it never be limited.",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional, Tuple, Union
 
 from .section import ENFORCE, REPORT, Section, mode, option
-from .types import AUTO, Boolean, Choice, Hosts, Names, Seconds
+from .types import AUTO, Boolean, Choice, Fraction, Hosts, HostShares, Names, Seconds
 
 RESPECT = "respect"
 
@@ -83,4 +83,29 @@ class Drivers(Section):
         "those that run longer, also after the worker is gone. It is set once, when connecting; "
         "poolers such as PgBouncer refuse it, and then it is left out.",
         "s",
+    )
+
+
+class Bulkhead(Section):
+    """Fair share: an upstream that hangs never holds all threads. Options are usually left alone."""
+
+    mode: str = mode("no upstream is limited.")
+    share: float = option(
+        0.5,
+        Fraction(),
+        "The threads that calls which hang may hold, all together, before they are ended: a part "
+        "of all threads. Where no threads are idle for seconds, it is less.",
+    )
+    slow_call: float = option(
+        1.0,
+        Seconds(above=0),
+        "A call may be this old, whatever is usual for its upstream: above pauses such as those of "
+        "garbage collection.",
+        "s",
+    )
+    hosts: Mapping[str, Mapping[str, Any]] = option(
+        {},
+        HostShares(),
+        "Single upstreams, by pattern as in OUTBOUND.HOSTS: `SHARE` is a part of the threads that "
+        "it never exceeds, `EXEMPT` has it never be limited.",
     )

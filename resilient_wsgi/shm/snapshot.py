@@ -13,6 +13,7 @@ import struct
 
 from . import finding
 from .directory import SAFELY, Directory, as_user
+from .fields import fit
 from .layout import (
     DUMP_BLOCK_BYTES,
     HEADER_BYTES,
@@ -31,7 +32,6 @@ from .layout import (
     Request,
     WorkerRow,
     find_names,
-    fit,
     read_request,
     request_settled,
     total,

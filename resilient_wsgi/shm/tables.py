@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, Optional
 
-from .layout import fit, read_name
+from .fields import fit
+from .layout import read_name
 
 if TYPE_CHECKING:
     from .scoreboard import Scoreboard
