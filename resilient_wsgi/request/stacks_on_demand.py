@@ -21,6 +21,7 @@ from . import stack_dumps
 from .running import Running, running
 from .stack_dumps import OnSignal
 from .stacks_socket import StacksSocket
+from .wakeup import end_as_known
 
 if TYPE_CHECKING:
     from .waiting import Waiting
@@ -95,9 +96,7 @@ class StacksOnDemand:
 
 def _serve(socket: StacksSocket) -> None:
     socket.serve()
-    # where gevent has patched `threading` meanwhile, this thread is known by another number than
-    # when it began, and its end would raise KeyError: asking for it has it known by this one
-    threading.current_thread()
+    end_as_known()
 
 
 def in_worker(server: Server) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 from typing import List, Tuple
 
 from ..core.system import SYSTEM
@@ -64,3 +65,12 @@ class Alarm:
         except OSError:
             return []
         return [(about.st_dev, about.st_ino) for about in found]
+
+
+def end_as_known() -> None:
+    """Have the calling thread, which is about to end, end without a traceback.
+
+    Where gevent has patched `threading` meanwhile, the thread is known by another number than when
+    it began, and its end would raise KeyError: asking for it has it known by this one.
+    """
+    threading.current_thread()

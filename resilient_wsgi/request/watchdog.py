@@ -28,7 +28,7 @@ from .last_resort import GilWatchdog, SoftTimeout
 from .recycling import Recycling
 from .running import RequestDeadline, Running, running
 from .stacks_socket import StacksSocket
-from .wakeup import Alarm
+from .wakeup import Alarm, end_as_known
 
 if TYPE_CHECKING:
     from .ended_waits import EndedWaits
@@ -149,6 +149,7 @@ class Watchdog:
                 sleep = self._rest(self.scan())
         if self._alarm is not None and os.getpid() == pid:
             self._alarm.close()
+        end_as_known()
 
     def _rest(self, sleep: float) -> float:
         """Return how long to sleep: much longer if nothing has run for a while."""

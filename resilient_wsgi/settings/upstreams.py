@@ -87,7 +87,7 @@ class Drivers(Section):
 
 
 class Bulkhead(Section):
-    """Fair share: an upstream that hangs never holds all threads. Options are usually left alone."""
+    """Fair share: an upstream that hangs never holds all threads. Usually left alone."""
 
     mode: str = mode("no upstream is limited.")
     share: float = option(

@@ -83,7 +83,7 @@ def test_what_switched_a_section_off_is_named():
         (
             "RESILIENT_WSGI_LOGGING",
             "off",
-            "the sections are OUTBOUND, STDERR, THREADS, READINESS, REQUEST, OVERLOAD, BACKLOG",
+            f"the sections are {', '.join(SECTIONS)}",
         ),
         ("RESILIENT_WSGI_REQUEST_QQQQ", "1", "the options of REQUEST are MODE, "),
     ],
