@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,25 +24,11 @@ from resilient_wsgi.host.waits_sockets import Inherited
 
 from . import servers
 from .rig import Slot
+from .upstream import serving
 
 THREADS = 6
 DELAY = 0.003
 SPREAD = 0.0006  # of the end around the answer
-_SERVER = """
-import socket, sys, threading, time
-def serve(sock):
-    file = sock.makefile("rb")
-    for line in file:
-        delay, token = line.split()
-        time.sleep(float(delay))
-        sock.sendall(token + b"\\n")
-listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-print(listener.getsockname()[1], flush=True)
-while True:
-    sock, _ = listener.accept()
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=serve, args=(sock,), daemon=True).start()
-"""
 
 
 class Request:
@@ -173,22 +158,14 @@ def race(name: str, pool: Any, seconds: float) -> int:
 
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30
-    server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
     print(machine("psycopg2-binary"), "\n")
     print(
         "| waits | requests | ended | over at the second look | errors "
         "| ended, yet answered | errors without an end |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    try:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
+    with serving("echo") as (_, port):
         wrong = race("plain sockets, Python", Sockets(port), seconds)
-    finally:
-        server.kill()
-        server.wait()
     with servers.postgres() as database:
         wrong += race("psycopg2, C", Postgres(database), seconds)
     return 1 if wrong else 0

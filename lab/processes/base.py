@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 POLL_SECONDS = 0.02
+HEED_SECONDS = 30.0
 TAIL_LINES = 25
 
 
@@ -224,17 +225,27 @@ class Process:
         """Say whether it handles signals by now: one that comes while it starts may be lost."""
         return procfs.catches(self.pid, SIGTERM)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the first process only."""
+    def signal(self, number: int, *, when_heeded: bool = False) -> None:
+        """Send a signal to the first process only.
+
+        With `when_heeded` only when none is lost any more: for tests of what a signal does, of
+        servers that have just started (docs/limits.md).
+
+        :raises ProcessError: if it does not handle signals within 30 seconds.
+        """
+        if when_heeded and not wait_until(self.heeds_signals, HEED_SECONDS):
+            raise self.error(f"did not handle signals within {HEED_SECONDS:g} s")
         os.kill(self.pid, number)
 
-    def stop(self, number: int = SIGTERM, patience: float = 30.0) -> float:
+    def stop(
+        self, number: int = SIGTERM, patience: float = 30.0, *, when_heeded: bool = False
+    ) -> float:
         """Ask it to end by a signal and return how many seconds it took.
 
         :raises ProcessError: if it still runs after `patience` seconds.
         """
+        self.signal(number, when_heeded=when_heeded)
         begin = time.monotonic()
-        self.signal(number)
         if not wait_until(lambda: not self.alive(), patience):
             raise self.error(f"still ran {patience:g} s after {Signals(number).name}")
         return time.monotonic() - begin

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import _socket
 import contextvars
-import http.client
-import http.server
 import os
 import socket
 import subprocess
@@ -24,32 +22,17 @@ from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings.options import Outbound
 from tests.harm.clients import by_http_client, by_httpx, by_requests, by_urllib3, by_urllib_request
+from tests.harm.upstream import answering
 
 ROOT = Path(__file__).parents[2]
 DEAD = [f"dead{i}.test" for i in range(12)]
 TENANT = contextvars.ContextVar("tenant", default="")
 
 
-class Upstream(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-
 @pytest.fixture(scope="module")
 def port():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with answering() as number:
+        yield number
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ftplib
 import io
 import os
@@ -16,6 +15,7 @@ from functools import partial
 
 import pytest
 
+from bench.waits.upstream import serving
 from resilient_wsgi.host import waits, waits_chain, waits_sockets
 from resilient_wsgi.host.waits_chain import RESET, Still
 from resilient_wsgi.host.waits_end import Ends
@@ -26,62 +26,6 @@ pytestmark = [
     pytest.mark.skipif(bool(waits_chain.why_not()), reason=waits_chain.why_not()),
     pytest.mark.skipif("t" in sys.abiflags, reason="a free-threaded build"),
 ]
-
-SERVER = """
-import socket, sys, threading, time
-
-def echo(sock):
-    file = sock.makefile("rb")
-    for line in file:
-        delay, token = line.split()
-        time.sleep(float(delay))
-        sock.sendall(token + b"\\n")
-
-def silent(sock):
-    time.sleep(3600)
-
-def ftp(sock):
-    sock.sendall(b"220 ready\\r\\n")
-    data = socket.create_server(("127.0.0.1", 0))
-    port = data.getsockname()[1]
-    answers = {b"USER": b"331 go on", b"PASS": b"230 in"}
-    answers[b"PASV"] = f"227 Passive (127,0,0,1,{port >> 8},{port & 255}).".encode()
-    for line in sock.makefile("rb"):
-        if line.startswith(b"RETR"):
-            sock.sendall(b"150 here\\r\\n")
-            transfer = data.accept()[0]
-            transfer.sendall(b"half of the file")
-            # a control connection that says "done" whatever became of the transfer
-            said = lambda: (transfer.recv(1), sock.sendall(b"226 done\\r\\n"))
-            threading.Thread(target=said).start()
-            continue
-        sock.sendall(answers.get(line[:4], b"200 ok") + b"\\r\\n")
-
-def run(sock):
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        globals()[sys.argv[1]](sock)
-    except OSError:
-        pass
-
-listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-print(listener.getsockname()[1], flush=True)
-while True:
-    threading.Thread(target=run, args=(listener.accept()[0],), daemon=True).start()
-"""
-
-
-@contextlib.contextmanager
-def serving(kind):
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, kind], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield "127.0.0.1", int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
 
 
 @pytest.fixture(autouse=True)

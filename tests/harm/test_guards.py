@@ -6,7 +6,6 @@ import http.client
 import http.server
 import socket
 import sys
-import threading
 from unittest import mock
 
 import httpx
@@ -18,6 +17,7 @@ import resilient_wsgi
 from resilient_wsgi.outbound import install, uninstall
 from resilient_wsgi.settings.options import Outbound
 from tests.harm.clients import by_httpx, by_requests, by_urllib3, by_urllib_request
+from tests.harm.upstream import answering
 
 THE_REST = ("STDERR", "THREADS", "READINESS", "REQUEST", "OVERLOAD", "BACKLOG")
 
@@ -26,30 +26,10 @@ class Blocked(RuntimeError):
     """What pytest-socket raises is no OSError either."""
 
 
-class Upstream(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
-
-
 @pytest.fixture(scope="module")
 def url():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    with answering() as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(autouse=True)

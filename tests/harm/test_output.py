@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from bench.stderr.bursts import APP as BURST
 from lab.measuring import load, procfs
 from lab.processes import Gunicorn, Server, wait_until
 from lab.stderr.log_servers import SHIM
@@ -169,15 +170,6 @@ def test_streams_are_replaced_in_a_servers_process_alone_and_standard_output_whe
 
 
 # A reader that reads
-
-BURST = """
-import logging, sys
-logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-def application(environ, start_response):
-    for i in range(int(environ["QUERY_STRING"] or 0)): logging.info("line %05d %s", i, "x" * 180)
-    start_response("200 OK", [])
-    return [b"ok"]
-"""
 
 
 @pytest.mark.servers
@@ -522,8 +514,8 @@ def test_what_was_taken_over_is_logged_once_by_the_number_that_everybody_knows(
             assert wait_until(
                 lambda: len(server.workers()) == 2 and load.get(server.port, "/", 30).good, 20
             )
-            assert wait_until(server.heeds_signals, 30)
             old = server.workers()
+            assert wait_until(server.heeds_signals, 30)
             os.kill(old[0], signal.SIGHUP)  # it is replaced by one that loads the app again
             assert wait_until(
                 lambda: len(server.workers()) == 2 and old[0] not in server.workers(), 20

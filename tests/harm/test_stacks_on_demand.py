@@ -51,7 +51,7 @@ def test_looking_at_workers_whose_master_had_threads_ends_none_of_them(kinds, op
 
 @pytest.mark.servers
 def test_of_several_mounts_only_the_first_interpreter_registers_the_function():
-    app = "tests.servers.request_app:application"
+    app = "tests.servers.apps.request_app:application"
     options = {
         **HOOKS,
         "mount": [f"/one={app}", f"/two={app}"],

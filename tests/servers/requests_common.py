@@ -13,7 +13,7 @@ from resilient_wsgi import cli
 from resilient_wsgi.shm import instance
 
 ROOT = Path(__file__).parents[2]
-APP = "tests.servers.request_app"
+APP = "tests.servers.apps.request_app"
 COMMON = {
     "module": APP,
     "pythonpath": str(ROOT),

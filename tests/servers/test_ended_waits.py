@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
 ]
 
-APP = "tests.servers.ended_waits_app"
+APP = "tests.servers.apps.ended_waits_app"
 DEADLINE = {"TIMEOUT": 1}
 LATE = 0.5
 SERVERS = {

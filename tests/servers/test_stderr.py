@@ -50,12 +50,6 @@ def fresh_workers(server, old):
     return len(now) >= len(old) and not set(old) & set(now)
 
 
-def tell(server, number):
-    """Send a signal to the master, once uWSGI itself does not lose it (docs/limits.md)."""
-    assert wait_until(server.heeds_signals, 30.0), "does not handle signals although it serves"
-    server.signal(number)
-
-
 def check(server, count):
     """All that must hold whatever becomes of the log."""
     assert ask(server, count) == count
@@ -65,11 +59,10 @@ def check(server, count):
         "busy although nobody asks"
     )
     server.directory.chmod(0o755)  # who has changed the user reads uwsgi.ini again
-    tell(server, signal.SIGHUP)
+    server.signal(signal.SIGHUP, when_heeded=True)
     assert wait_until(lambda: fresh_workers(server, old), 30.0)
     assert load.get(server.port, "/").good
-    tell(server, signal.SIGTERM)
-    assert wait_until(lambda: not server.alive(), 30.0), "still runs 30 s after SIGTERM"
+    server.stop(signal.SIGTERM, when_heeded=True)
 
 
 def test_without_the_library_it_is_stuck_for_good_after_some_hundred_lines():
@@ -161,7 +154,7 @@ def test_what_a_worker_could_not_say_before_its_end_is_said_by_the_next(name):
         asked = ask(server, 2000)
         for _ in range(2):
             old = server.workers()
-            tell(server, signal.SIGHUP)
+            server.signal(signal.SIGHUP, when_heeded=True)
             assert wait_until(lambda old=old: fresh_workers(server, old), 30.0)
             asked += ask(server, 100)
         reader.come_back()

@@ -76,8 +76,7 @@ def test_what_is_registered_at_import_runs_once_in_each_worker_and_is_told_to_st
         assert sorted(noted(server, "began", 2)) == workers
         # not only has uWSGI's handlers: what is done when a worker becomes ready is over
         server.wait_for_log(r"rpc result from .resilient_wsgi_ready.", count=2)
-        assert wait_until(server.heeds_signals, 30.0)
-        server.stop(signal.SIGTERM)
+        server.stop(signal.SIGTERM, when_heeded=True)
         assert sorted(noted(server, "was told", 2)) == workers
         assert "did not stop" not in server.log()
 

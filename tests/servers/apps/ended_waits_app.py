@@ -13,6 +13,7 @@ import threading
 import time
 
 import resilient_wsgi
+from tests.servers.apps.run_as import run_as
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
 SILENT = "127.0.0.1", int(os.environ.get("SILENT_PORT", "0"))
@@ -120,15 +121,7 @@ def status():
     return "\n".join({each.name: each.means for each in installation.status()}["request"]).encode()
 
 
-if "RUN_AS" in os.environ:
-    from resilient_wsgi import servers
-
-    def drop():
-        os.setgroups([])
-        os.setgid(int(os.environ["RUN_AS"]))
-        os.setuid(int(os.environ["RUN_AS"]))
-
-    servers.detect().hooks.child.add(drop)
+run_as()
 
 installation = resilient_wsgi.install()
 application = resilient_wsgi.wrap(app)

@@ -13,6 +13,7 @@ import time
 
 import resilient_wsgi
 from resilient_wsgi import deadline, events, request
+from tests.servers.apps.run_as import run_as
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
 silent = socket.create_server(("127.0.0.1", 0))
@@ -106,16 +107,7 @@ def status():
     return {each.name: each.means for each in installation.status()}["request"][-1].encode()
 
 
-# as uWSGI's own option uid does, where that user may not read this Python
-if "RUN_AS" in os.environ:
-    from resilient_wsgi import servers
-
-    def drop():
-        os.setgroups([])
-        os.setgid(int(os.environ["RUN_AS"]))
-        os.setuid(int(os.environ["RUN_AS"]))
-
-    servers.detect().hooks.child.add(drop)
+run_as()
 
 
 installation = resilient_wsgi.install()

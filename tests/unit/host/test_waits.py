@@ -17,7 +17,7 @@ import pytest
 
 from resilient_wsgi.host import waits, waits_calls, waits_sockets
 
-from .waiting import Waiter, closing, silent
+from .waiting import Waiter, closing, full_listener, silent
 
 pytestmark = pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not())
 
@@ -122,12 +122,7 @@ def test_sendfile_waits_for_the_socket_that_it_writes_to(server, connection, tmp
 
 @pytest.mark.parametrize("timeout", [None, 5])
 def test_a_connect_names_where_it_connects_to(timeout):
-    with closing(socket.socket(), *(socket.socket() for _ in range(3))) as (listener, *fillers):
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
+    with full_listener() as listener:
         waiter = Waiter(lambda: socket.create_connection(listener.getsockname(), timeout))
         wait = waiter.blocks()
         assert wait.connecting

@@ -24,7 +24,14 @@ from resilient_wsgi.host.waits_chain import ENDED, FAILED, OVER, RESET, SHUTDOWN
 from resilient_wsgi.host.waits_end import REFUSED, Ends
 
 from .test_waits import READS, WRITES
-from .waiting import Waiter, closing, ends_without_listeners, fresh_descriptors, silent
+from .waiting import (
+    Waiter,
+    closing,
+    ends_without_listeners,
+    fresh_descriptors,
+    full_listener,
+    silent,
+)
 
 pytestmark = [
     pytest.mark.skipif(bool(waits.why_not()), reason=waits.why_not()),
@@ -112,12 +119,7 @@ def test_a_body_that_ends_with_the_connection_is_not_taken_for_whole(timeout):
 
 @pytest.mark.parametrize("timeout", [None, 10])
 def test_a_connect_is_ended(ends, timeout):
-    with closing(socket.socket(), *(socket.socket() for _ in range(3))) as (listener, *fillers):
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
+    with full_listener() as listener:
         waiter = Waiter(lambda: socket.create_connection(listener.getsockname(), timeout))
         assert waiter.end(ends).ended
         waiter.join()

@@ -111,3 +111,15 @@ def closing(*sockets: Any) -> Any:
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.close()
+
+
+@contextlib.contextmanager
+def full_listener() -> Iterator[socket.socket]:
+    """Yield a listening socket whose queue is full: who connects to it waits."""
+    with closing(socket.socket(), *(socket.socket() for _ in range(3))) as (listener, *fillers):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener

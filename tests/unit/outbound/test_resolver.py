@@ -41,10 +41,13 @@ class Dns:
 
 @pytest.fixture
 def dns(monkeypatch):
+    threads = _thread._count()
     made = Dns(monkeypatch)
     yield made
     made.answer.set()
     made.over.set()
+    # a helper thread that has not asked yet would ask the next test's server
+    wait_until(lambda: _thread._count() <= threads)
 
 
 def wait_until(condition):
@@ -73,7 +76,7 @@ def test_it_is_given_up_on_in_time(dns):
     began = time.monotonic()
     with pytest.raises(NotInTime):
         Resolver().ask(("a", 80), 0.1)
-    assert 0.09 <= time.monotonic() - began < 1
+    assert 0.09 <= time.monotonic() - began < 5
 
 
 def test_beyond_the_most_threads_a_lookup_runs_in_the_thread_that_asks(dns):
@@ -122,8 +125,8 @@ def test_a_dead_name_has_a_few_threads_at_most_however_often_it_is_asked_for(dns
     made = Resolver()
     for _ in range(MOST_OF_A_NAME * 3):
         stuck(made, "a")
-    assert len(dns.asked) == MOST_OF_A_NAME
     assert repr(made) == f"<Resolver threads={MOST_OF_A_NAME}/32 names=1>"
+    wait_until(lambda: dns.asked == ["a"] * MOST_OF_A_NAME)
 
 
 def test_where_no_thread_can_be_started_it_is_asked_directly(dns, monkeypatch):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 
@@ -14,7 +12,6 @@ import pytest
 
 from resilient_wsgi import events, servers
 from resilient_wsgi.core.system import PROCESS
-from resilient_wsgi.host import procfs
 from resilient_wsgi.request import component
 from resilient_wsgi.request.running import running
 from resilient_wsgi.request.worker_parts import WorkerParts
@@ -45,15 +42,6 @@ def folder(tmp_path, monkeypatch):
     yield tmp_path
     instance.leave()
     servers.use(None)
-
-
-@pytest.fixture
-def dead():
-    """The pid of a process that is no more, and when it was started."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    when = procfs.start(child.pid)
-    child.communicate(b"\n")
-    return child.pid, when
 
 
 def files(folder):

@@ -93,15 +93,6 @@ def seen():
     return Snapshot(instance.directory())
 
 
-@pytest.fixture
-def dead():
-    """The pid of a process that is no more, and when it was started."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    when = procfs.start(child.pid)
-    child.communicate(b"\n")
-    return child.pid, when
-
-
 def begin(thread, path=b"/pay", start=100.0, method=b"POST"):
     thread.begin(start, start + 30, method, path, start)
 

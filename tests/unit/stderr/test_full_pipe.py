@@ -11,9 +11,9 @@ import threading
 import pytest
 
 from resilient_wsgi import events
-from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.stderr.wait_policy import NeverWait
+from resilient_wsgi.testing import FakeClock
 
 # nothing is waited for by a fake clock
 Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
@@ -22,19 +22,9 @@ NOTICE = re.compile(
 )
 
 
-class Clock(System):
-    now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock()
 
 
 def numbered(count, size=100):
@@ -144,7 +134,7 @@ def test_nothing_passes_what_waits_when_the_write_method_is_chosen_again(pipe, c
 def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
     calls = []
 
-    class Counting(Clock):
+    class Counting(FakeClock):
         def pwritev(self, *arguments):
             calls.append(arguments)
             raise BlockingIOError(errno.EAGAIN, "full")
@@ -163,7 +153,7 @@ def test_after_a_full_pipe_there_is_no_system_call_until_the_gate_opens(pipe):
 def test_what_a_signal_handler_raises_in_the_middle_of_a_write_gets_through(pipe):
     """`TimeoutError` is an `OSError`, too."""
 
-    class Interrupted(Clock):
+    class Interrupted(FakeClock):
         def pwritev(self, *arguments):
             raise TimeoutError("the app's own limit")
 

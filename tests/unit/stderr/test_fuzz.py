@@ -14,9 +14,9 @@ import traceback
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from resilient_wsgi.core.system import System
 from resilient_wsgi.stderr import NonBlockingStream
 from resilient_wsgi.stderr.wait_policy import NeverWait
+from resilient_wsgi.testing import FakeClock
 
 Impatient = functools.partial(NonBlockingStream, wait_policy=NeverWait)
 NOTICE = re.compile(
@@ -38,16 +38,6 @@ steps = st.one_of(
     st.tuples(st.just("wait"), st.floats(0, 0.2)),
     st.tuples(st.just("flush"), st.none()),
 )
-
-
-class Clock(System):
-    now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
 
 
 class Pipe:
@@ -107,7 +97,7 @@ def test_whatever_one_thread_writes_it_never_blocks_and_the_bytes_add_up(
     keep, script, buffer_bytes
 ):
     with Pipe() as pipe:
-        system = Clock()
+        system = FakeClock()
         stream = Impatient(pipe.writing, buffer_bytes=buffer_bytes, keep=keep, system=system)
         written = 0
         for name, value in script:
