@@ -57,9 +57,11 @@ class System:
     monotonic = staticmethod(_monotonic())
     wall_time = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
-    # of the same make as `sleep`: both are gevent's if it has patched them before this was
-    # imported, or neither
+    # of the same make as `sleep`: all are gevent's if it has patched them before this was imported,
+    # or none. A thread that was started before must not wait in gevent's way (see core.bell)
     start_thread: Callable[..., int] = staticmethod(_thread.start_new_thread)
+    allocate_lock: Callable[[], _thread.LockType] = staticmethod(_thread.allocate_lock)
+    poll: Callable[[], select.poll] = staticmethod(select.poll)
     getpid = staticmethod(os.getpid)
     exit = staticmethod(os._exit)
 
@@ -97,7 +99,7 @@ class System:
 
         A broken descriptor counts as room.
         """
-        poll = select.poll()
+        poll = self.poll()
         poll.register(fd, select.POLLOUT)
         return bool(poll.poll(seconds * 1000))
 

@@ -6,6 +6,8 @@ import select
 import socket
 from typing import Callable, Dict, List, Tuple
 
+from ..core.system import SYSTEM
+
 # POLLIN alone is normal: a body that was not read yet. POLLNVAL says nothing about the client.
 # Missing on macOS: POLLRDHUP
 GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
@@ -54,7 +56,7 @@ def _is_unix(fd: int) -> bool:
 
 def poll_for(fd: int) -> Callable[[int], List[Tuple[int, int]]]:
     """Return what polls a descriptor, and keep it."""
-    made = select.poll()
+    made = SYSTEM.poll()
     made.register(fd, GONE)
     polls[fd] = made.poll
     return made.poll

@@ -26,6 +26,7 @@ from typing import (
     Tuple,
 )
 
+from ..core.system import SYSTEM
 from . import procfs
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
@@ -110,7 +111,7 @@ def waiting(fds: Iterable[int]) -> Callable[[], bool]:
     """Return a function that returns whether a client waits in the queues of these listening
     descriptors, in less than a microsecond.
     """
-    looked_at = select.poll()
+    looked_at = SYSTEM.poll()
     for fd in fds:
         looked_at.register(fd, select.POLLIN)
     poll = looked_at.poll

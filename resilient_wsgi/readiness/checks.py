@@ -23,6 +23,7 @@ from typing import (
 )
 
 from .. import servers
+from ..core.bell import Bell
 from ..core.system import SYSTEM, PerProcess, System
 from ..core.text import one_line
 from ..host import sockets
@@ -128,7 +129,7 @@ def drain() -> None:
     status.drain()
 
 
-changed = PerProcess(threading.Event)  # set when a check of this process has another answer
+changed = PerProcess(Bell)  # rings when a check of this process has another answer
 
 
 class _Run:
@@ -138,7 +139,7 @@ class _Run:
         self.started = self.stopped = False
         self.began: Optional[float] = None
         self.answer = NOT_YET
-        self.wake = threading.Event()
+        self.wake = Bell()
 
 
 class Check:
@@ -184,7 +185,7 @@ class Check:
         """Stop running it."""
         run = self._runs.get()
         run.started = run.stopped = True
-        run.wake.set()
+        run.wake.ring()
 
     def run(self) -> None:
         """Run it once, in this thread."""
@@ -197,7 +198,7 @@ class Check:
         finally:
             run.began = None
         if run.answer != before:
-            changed.get().set()
+            changed.get().ring()
 
     def running(self) -> bool:
         """Return whether its function has been called and has not returned yet."""

@@ -64,7 +64,6 @@ class Monitor:
     def _loop(self) -> None:
         pid, changed = self._system.getpid(), checks.changed.get()
         while self._system.getpid() == pid:
-            changed.clear()
             with _guard:
                 self.poll()
             changed.wait(self._pause())

@@ -18,6 +18,7 @@ import time
 from typing import Callable, Optional
 
 from ..core.guard import Guard
+from ..core.system import SYSTEM
 from ..errors import Unavailable
 from ..shm.directory import Directory
 from ..shm.naming import file_name
@@ -82,7 +83,7 @@ class StacksSocket:
 
         It returns at the first answer, when the alarm rings, and at once after `wake()`.
         """
-        poll = select.poll()  # gevent's, where that has replaced it
+        poll = SYSTEM.poll()
         try:
             poll.register(self._socket.fileno(), select.POLLIN)
             if alarm is not None:
@@ -138,7 +139,7 @@ def _trusted(connection: socket.socket) -> bool:
 
 def _send(connection: socket.socket, data: bytes) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_BYTES)
-    poll = select.poll()
+    poll = SYSTEM.poll()
     poll.register(connection.fileno(), select.POLLOUT)
     end = time.monotonic() + SEND_SECONDS
     left = memoryview(data)

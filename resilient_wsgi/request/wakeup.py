@@ -41,7 +41,7 @@ class Alarm:
 
     def wait(self, seconds: float) -> None:
         """Wait for it, at most so long."""
-        poll = select.poll()
+        poll = SYSTEM.poll()
         with contextlib.suppress(OSError, ValueError):
             poll.register(self.fd, select.POLLIN)
             poll.poll(seconds * 1000)

@@ -92,7 +92,7 @@ def test_while_a_check_runs_it_looks_often_and_a_new_answer_wakes_it(monitor):
         checks.check(name="a slow one")(release.wait)
         checks.start()
         assert wait_until(lambda: one._pause() == SOON_SECONDS, 5)
-        checks.changed.get().clear()
+        checks.changed.get().wait(0)
         release.set()
         assert checks.changed.get().wait(5)
         assert wait_until(lambda: one._pause() == IDLE_SECONDS, 5)
