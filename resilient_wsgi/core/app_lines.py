@@ -9,10 +9,10 @@ from typing import Iterator, NamedTuple, Optional, Sequence
 # packages that stand between the app's line and the socket
 _CLIENTS = frozenset(
     ("resilient_wsgi", "wrapt", "http", "urllib", "urllib3", "requests", "httpx", "httpcore",
-     "httpx2", "httpcore2", "aiohttp", "aiohttp_retry", "niquests", "anyio", "trio", "asyncio",
-     "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer", "elastic_transport",
-     "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc", "concurrent",
-     "threading")
+     "httpx2", "httpcore2", "aiohttp", "aiohttp_retry", "websocket", "niquests", "anyio", "trio",
+     "asyncio", "contextlib", "ssl", "socket", "botocore", "boto3", "s3transfer",
+     "elastic_transport", "elasticsearch", "opensearchpy", "sentry_sdk", "opentelemetry", "xmlrpc",
+     "concurrent", "threading")
 )  # fmt: skip
 _INSTALLED = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # sysconfig takes 5 ms to import

@@ -40,7 +40,18 @@ def create_connection(
     The socket's timeout is what is left of it, for the TLS handshake. Raises `TimedOut`, or what
     the system calls raise.
     """
-    infos = _interleave(addresses(exchange, *address, family))
+    infos = addresses(exchange, *address, family)
+    return connect_to(exchange, infos, source_address, socket_options)
+
+
+def connect_to(
+    exchange: Exchange,
+    infos: List[Info],
+    source_address: Optional[Tuple[str, int]] = None,
+    socket_options: Optional[Sequence[Any]] = None,
+) -> socket.socket:
+    """Do the same for the addresses that were found by `getaddrinfo`."""
+    infos = _interleave(infos)
 
     def new_socket(info: Info) -> socket.socket:
         sock = socket.socket(info[0], info[1], info[2])

@@ -28,6 +28,7 @@ _CLIENTS = frozenset(
         "httpcore2",
         "aiohttp",
         "niquests",
+        "websocket",
     )
 )
 _WAITS = (socket.timeout, BlockingIOError)

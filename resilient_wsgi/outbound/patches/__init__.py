@@ -11,6 +11,7 @@ CLIENTS = {
     "httpcore2": ("httpcore", "httpcore_async", "http2"),
     "httpx2": ("httpx", "httpx_async"),
     "aiohttp": ("aiohttp",),
+    "websocket": ("websocket",),
 }
 """The name of each client, and of the modules here, which are imported with it."""
 
