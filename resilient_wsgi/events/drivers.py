@@ -7,7 +7,16 @@ from typing import Literal
 from .base import Event, LimitedBy, Words, limit_source
 
 Driver = Literal[
-    "redis", "psycopg", "pymysql", "smtplib", "amqp", "kombu", "pymemcache", "pymongo", "grpc"
+    "redis",
+    "psycopg",
+    "pymysql",
+    "smtplib",
+    "ftplib",
+    "amqp",
+    "kombu",
+    "pymemcache",
+    "pymongo",
+    "grpc",
 ]
 DriverPhase = Literal["connect", "wait"]
 

@@ -15,6 +15,7 @@ CLIENTS = {
     "psycopg": "psycopg",
     "pymysql.connections": "pymysql",
     "smtplib": "smtplib",
+    "ftplib": "ftplib",
     "amqp.transport": "amqp",
     "kombu.connection": "kombu",
     "pymemcache.client.base": "pymemcache",
