@@ -1,4 +1,5 @@
-"""Explain the code of a log line ([RW101]): what it means, and what to do.
+"""Explain the code of a log line ([RW101]) or of a finding of the doctor (U45): what it means, and
+what to do.
 
 Needs no running instance.
 """
@@ -24,7 +25,7 @@ WIDTH = 88
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `explain` takes."""
-    parser.add_argument("code", metavar="CODE", help="RW101, with or without brackets")
+    parser.add_argument("code", metavar="CODE", help="RW101, with or without brackets; or U45")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -33,12 +34,34 @@ def run(arguments: argparse.Namespace) -> int:
     from ..events.explanations import EXPLANATIONS
 
     code = arguments.code.strip("[]").upper()
+    if not code.startswith("RW"):
+        return _rule(arguments, code)
     found = EXPLANATIONS.get(code)
     if found is None:
         first, *_, last = sorted(EXPLANATIONS)
         complain(f"resilient-wsgi explain: no code {code!r}; they run from {first} to {last}")
         return 2
     answer(arguments, {"code": code, **found._asdict()}, list(_lines(code, *found)))
+    return 0
+
+
+def _rule(arguments: argparse.Namespace, code: str) -> int:
+    """Print the page of a rule of the doctor; return 2 if there is none."""
+    from ..doctor import page
+    from ..doctor.rules import load
+
+    rule = load().get(code)
+    if rule is None:
+        complain(f"resilient-wsgi explain: no code {code!r}; log lines have RW101, the doctor U45")
+        return 2
+    fields = {
+        "code": code,
+        "line": rule.title,
+        "meaning": rule.why,
+        "action": rule.fix,
+        "page": f"rules/{code}",
+    }
+    answer(arguments, fields, page.page(rule).rstrip("\n").split("\n"))
     return 0
 
 

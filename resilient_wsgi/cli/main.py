@@ -36,6 +36,7 @@ VERBS = {
     "drain": "cli.drain",
     "exec": "cli.exec",
     "explain": "cli.explain",
+    "init": "cli.init",
     "limit": "cli.limit",
     "ready": "cli.ready",
     "report": "cli.report",

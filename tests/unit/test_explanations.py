@@ -73,6 +73,14 @@ def test_explain_prints_json(capsys):
     assert found["page"] == "outbound"
 
 
+def test_explain_knows_the_rules_of_the_doctor(capsys):
+    assert cli.main(["explain", "u45"]) == 0
+    assert capsys.readouterr().out.startswith("# U45: listen is above net.core.somaxconn\n")
+    assert cli.main(["explain", "U45", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == "rules/U45"
+    assert cli.main(["explain", "X1"]) == 2
+
+
 def test_explain_rejects_an_unknown_code(capsys):
     assert cli.main(["explain", "RW999"]) == 2
     assert "no code 'RW999'" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""`resilient-wsgi init`: a good configuration for the project that is found."""
