@@ -69,20 +69,22 @@ def examined() -> Iterator[tuple[str, List[Finding], float]]:
 
 def main() -> int:
     seconds: List[float] = []
-    hit: Dict[str, set[str]] = collections.defaultdict(set)
+    hit: Dict[str, Dict[Severity, set[str]]] = {}
     examine(Subject())  # the rules are imported
     for place, findings, took in examined():
         seconds.append(took)
         for each in findings:
-            hit[each.code].add(place)
+            by_severity = hit.setdefault(each.code, collections.defaultdict(set))
+            by_severity[each.severity].add(place)
             if each.severity is Severity.ERROR and "--errors" in sys.argv:
                 print(
                     f"{os.path.relpath(place, FOLDER)}:{each.location.line} {each.code}: {each.message}"
                 )
-    print(f"| rule | severity | files of {len(seconds)} |\n| --- | --- | --- |")
-    for rule in sorted(in_order(RULES), key=lambda each: -len(hit[each.code])):
-        if hit[rule.code]:
-            print(f"| {rule.code} {rule.title} | {rule.severity.value} | {len(hit[rule.code])} |")
+    print(f"| in {len(seconds)} files | error | warning | hint |\n| --- | --- | --- | --- |")
+    rules = [each for each in in_order(RULES) if each.code in hit]
+    for rule in sorted(rules, key=lambda each: -len(set().union(*hit[each.code].values()))):
+        counts = [len(hit[rule.code].get(each, ())) or "" for each in Severity]
+        print(f"| {rule.code} {rule.title} |", *(f"{each} |" for each in counts))
     seconds.sort()
     milliseconds = [
         1000 * each

@@ -65,7 +65,7 @@ class OptionTable:
 
     def nearest(self, name: str) -> str:
         """Return the option that was probably meant: one letter more, less, other or elsewhere, or
-        the end left out; "" if there is none.
+        the end left out or prolonged; "" if there is none.
         """
         if name not in self._meant:
             self._meant[name] = self._nearest(name) if len(name) <= _LONGEST else ""
@@ -81,6 +81,7 @@ class OptionTable:
         ]
         if len(name) >= _LONG_ENOUGH:
             candidates += [each for each in self.by_name if each.startswith(name)]
+            candidates += [name[:-letters] for letters in (1, 2) if name[:-letters] in self.by_name]
         return min(candidates, key=lambda each: (abs(len(each) - len(name)), each), default="")
 
 

@@ -83,13 +83,16 @@ def unknown_option(subject: Subject) -> Iterator[Evidence]:
         for option in config.options:
             if option.known or option.placeholder or option.name in used | declared:
                 continue
-            near = shipped().nearest(option.name)
-            if (strict or near) and option.name not in subject.machine.uwsgi_options():
-                yield at(
-                    option,
-                    f"uWSGI has no option {option.name}{near and f'; did you mean {near}?'}",
-                    severity=Severity.ERROR if strict else None,
-                )
+            if option.name not in subject.machine.uwsgi_options():
+                yield _unknown(option, strict=strict)
+
+
+def _unknown(option: Option, *, strict: bool) -> Evidence:
+    near = shipped().nearest(option.name)
+    more = f"; did you mean {near}?" if near else ", and nothing uses it as a placeholder"
+    meant = near or " " in option.name  # no placeholder has a blank in its name
+    severity = Severity.ERROR if strict else Severity.WARNING if meant else Severity.HINT
+    return at(option, f"uWSGI has no option {option.name}{more}", severity=severity)
 
 
 def _used_as_placeholders(config: UwsgiConfig) -> Set[str]:

@@ -54,7 +54,7 @@ def _completed(text):
 
 
 def near_cases():
-    """Return the cases of all files in cases/: (code, files, whether the rule fires)."""
+    """Return the cases of all files in cases/: (code, files, whether the rule fires, or the severity)."""
     found = []
     for path in sorted((Path(__file__).parent / "cases").glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"cases_{path.stem}", path)

@@ -166,6 +166,25 @@ def test_the_table_knows_aliases_kinds_and_what_options_turn_on():
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("proceses", "processes"),
+        ("process", "processes"),
+        ("thread", "threads"),
+        ("chmod-sockert", "chmod-socket"),
+        ("buffer_size", "buffer-size"),
+        ("py-callos-afterfork", "py-call-osafterfork"),
+        ("log-slower", "log-slow"),
+        ("name", ""),
+        ("application", ""),
+        ("x" * 1000, ""),
+    ],
+)
+def test_the_option_that_was_probably_meant_is_named(name, meant):
+    assert shipped().nearest(name) == meant
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         ("--ini x.ini -p 4", [("ini", "x.ini"), ("processes", "4")]),
