@@ -15,6 +15,7 @@ from ..subject import Source, Subject
 from ..uwsgi_config import Option, UwsgiConfig
 from . import runners
 from .command import Command
+from .runner import INSTANCE, Runner
 from .uwsgi_export import Exporter, Open
 from .uwsgi_options import Known, shipped
 from .uwsgi_placeholders import Host
@@ -42,7 +43,7 @@ def merge(subject: Subject, open_file: Open) -> None:
     covered: Set[str] = set()
     for runner in runners.of(subject):
         command = runner.running("uwsgi")
-        config = command and _config(subject, command, runner.environment, open_file)
+        config = command and _config(subject, command, runner, open_file)
         if config:
             merged.append(config)
             covered.add(config.location.file)
@@ -52,13 +53,14 @@ def merge(subject: Subject, open_file: Open) -> None:
 
 
 def _config(
-    subject: Subject, command: Command, around: Mapping[str, str], open_file: Open
+    subject: Subject, command: Command, runner: Runner, open_file: Open
 ) -> Optional[UwsgiConfig]:
     """Return what a command makes of its file; None if that is no more than the file says."""
     given = list(options(command.words))
-    environment = list(_from_environment({**around, **command.environment}))
+    environment = list(_from_environment({**runner.environment, **command.environment}))
     files = [value for name, value in given if _known_canonical(name) in _FILE_OPTIONS]
-    if len(given) + len(environment) == len(files):
+    runs = runner.kind == INSTANCE  # then its whole environment is known
+    if len(given) + len(environment) == len(files) and not runs:
         return None
     opened: List[Source] = []
 
@@ -68,7 +70,7 @@ def _config(
         opened.extend([source] if source else [])
         return source
 
-    exporter = Exporter(open_named, Host())
+    exporter = Exporter(open_named, Host(runner.environment if runs else None))
     for name, value in (*environment, *given):
         exporter.add(Option(name, value, command.location, value, ""))
     place = _place(subject, opened) or command.location

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from resilient_wsgi.doctor.collect import from_paths, from_texts
+from resilient_wsgi.doctor.model import Location
 from resilient_wsgi.doctor.read import uwsgi_export
+from resilient_wsgi.doctor.read.command import command
+from resilient_wsgi.doctor.read.runner import INSTANCE, Runner
 from resilient_wsgi.doctor.read.uwsgi_command import options
 from resilient_wsgi.doctor.read.uwsgi_options import shipped
 from resilient_wsgi.doctor.read.uwsgi_placeholders import Host
@@ -294,3 +298,17 @@ def test_a_value_that_a_template_fills_in_is_not_known(value):
     assert found.number("processes") is None
     assert not found.on("master")
     assert not found.off("master")
+
+
+def test_of_a_running_instance_the_environment_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uwsgi.ini").write_text("[uwsgi]\nprocesses = $(WORKERS)\nthreads = $(NONE)\n")
+    runner = Runner(INSTANCE, "x", Location(""))
+    runner.commands = command(["uwsgi", "--ini", "uwsgi.ini"], Location(""))
+    runner.environment = {"WORKERS": "6"}
+    subject = Subject()
+    subject.live = SimpleNamespace(runner=runner)
+    from_paths(["uwsgi.ini"], subject)
+    (found,) = subject.uwsgi
+    assert found.number("processes") == 6
+    assert found.number("threads") == 0  # as uWSGI reads "$(NONE)"
