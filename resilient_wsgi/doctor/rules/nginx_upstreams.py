@@ -91,10 +91,9 @@ def _certain(passed: Pass, socket: Socket, same: bool) -> Optional[Severity]:
     "uwsgi_pass without the parameters of the request",
     why=(
         "nginx tells uWSGI about a request only what `uwsgi_param` names; the file `uwsgi_params` "
-        "that comes with nginx has them all. Without them there is no REQUEST_METHOD and no "
-        "PATH_INFO, and the app answers every request with an error, or with its start page. A "
-        "single `uwsgi_param` in a location replaces all those of the server and http blocks "
-        "around it."
+        "that comes with nginx has them all. Without them the app sees neither method nor path, "
+        "and answers every request as if it were for its start page, or with an error. A single "
+        "`uwsgi_param` in a location replaces all those of the server and http blocks around it."
     ),
     bad={
         "nginx.conf": nginx("uwsgi_pass 127.0.0.1:3031; uwsgi_param HTTP_X_A b"),
