@@ -59,7 +59,7 @@ def somaxconn_of_the_container(subject: Subject) -> Iterator[Evidence]:
 
 @rule(
     "S03",
-    Severity.ERROR,
+    Severity.WARNING,
     "descriptors without a limit, and no max-fd",
     why=(
         "uWSGI makes a table with room for every descriptor that it may open, and on a reload it "
