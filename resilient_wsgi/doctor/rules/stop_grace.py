@@ -174,7 +174,7 @@ def not_restarted(subject: Subject) -> Iterator[Evidence]:
 
 @rule(
     "S24",
-    Severity.ERROR,
+    Severity.WARNING,
     "the unit waits for another kind of start than uWSGI's",
     why=(
         "With `Type=forking` systemd waits until the process that it started ends and leaves a "
