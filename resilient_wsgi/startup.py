@@ -8,15 +8,19 @@ import contextlib
 import logging
 import math
 import sys
-from typing import Sequence
+import threading
+from typing import Mapping, Sequence
 
 from . import servers
 from .core import frames
+from .core.guard import Guard
 from .core.log import named
 from .servers import Server
 from .settings.options import OFF, Settings
 
 _logger = named()
+_guard = Guard("startup")
+LOOPS = ("gevent", "gevent-monkey-patch", "gevent-early-monkey-patch", "asyncio", "async", "loop")
 
 NOT_INSTALLED = (
     "[RW002] wrap() without install(): outbound calls are not limited, threads are not stopped, "
@@ -60,7 +64,36 @@ class Startup:
         reason = frames.why_not()  # which only a worker can tell
         text = line(self._states, self._settings) + (f"; no stacks: {reason}" if reason else "")
         if text != self._logged and servers.detect().is_first_worker():
-            self._logged = text
+            first, self._logged = not self._logged, text
+            say(text)
+            if first:
+                _examine(servers.detect().configuration.options())
+
+
+def _examine(options: Mapping[str, str]) -> None:
+    """Have the doctor look at the options of this instance, beside its requests: that takes 30 to
+    60 ms, most of them to import the rules.
+
+    Not in a thread where a loop makes greenlets of threads, now or later.
+    """
+    if any(name in options for name in LOOPS):
+        _say_findings()
+    elif options:
+        name = "resilient_wsgi doctor"
+        threading.Thread(target=_say_findings, name=name, daemon=True).start()
+
+
+def _say_findings() -> None:
+    """Log the errors and warnings that the doctor finds in the options of this instance."""
+    with _guard:
+        from .doctor import running
+
+        configuration = servers.detect().configuration
+        options = configuration.options()
+        text = running.line(
+            running.findings(options, configuration.versions()), options.get("ini", "")
+        )
+        if text:
             say(text)
 
 

@@ -22,7 +22,7 @@ import tempfile
 from typing import List, Optional, Tuple
 
 from bench.doctor import corpus
-from resilient_wsgi.doctor.collect import read_text
+from resilient_wsgi.doctor.files import read_text
 from resilient_wsgi.doctor.read import uwsgi_export
 from resilient_wsgi.doctor.read.uwsgi_placeholders import Host
 from resilient_wsgi.doctor.subject import Source

@@ -14,6 +14,7 @@ from typing import List
 
 from .. import __version__
 from ..doctor import baseline, collect, examine, fixing
+from ..doctor.files import read_text
 from ..doctor.machine import ThisMachine
 from ..doctor.model import Finding, Severity
 from ..doctor.render import Report
@@ -90,7 +91,7 @@ def _gather(arguments: argparse.Namespace) -> Subject:
 def _report(arguments: argparse.Namespace, subject: Subject, findings: List[Finding]) -> int:
     shown = findings
     if arguments.baseline:
-        shown = baseline.new(findings, baseline.loaded(collect.read_text(arguments.baseline)))
+        shown = baseline.new(findings, baseline.loaded(read_text(arguments.baseline)))
     _print(arguments, Report(shown, subject, len(findings) - len(shown)))
     if subject.not_looked and any(skipped.asked for skipped in subject.not_looked):
         return 2

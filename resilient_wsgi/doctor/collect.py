@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import Iterator, List, Mapping, Optional
 
 from . import recognise
+from .files import MOST_BYTES, CannotRead, read_text
 from .live import instance
 from .machine import Machine, ThisMachine
 from .read import kubernetes, runners, uwsgi_command
@@ -15,16 +15,11 @@ from .read.django import DjangoSettings
 from .read.uwsgi_export import Open
 from .subject import Source, Subject
 
-MOST_BYTES = 10 << 20
 MOST_FILES = 5000  # of a folder that is searched
 MOST_BYTES_FOUND = 1 << 20  # of a file that was not named: configurations are small
 MOST_BYTES_INCLUDED = 64 << 20  # of all includes together
 _DOCUMENTS = (".md", ".markdown", ".rst", ".adoc", ".html", ".htm", ".ipynb", ".svg", ".lock")
 _NEVER = {"node_modules", "venv", "site-packages", "__pycache__", "build", "dist"}
-
-
-class CannotRead(ValueError):
-    """A file cannot be looked at; the text is the reason."""
 
 
 def from_texts(files: Mapping[str, str], machine: Optional[Machine] = None) -> Subject:
@@ -60,21 +55,6 @@ def from_paths(paths: List[str], subject: Subject) -> None:
         else:
             opener.look(path, asked=True)
     _finish(subject, opener.open)
-
-
-def read_text(path: str, most_bytes: int = MOST_BYTES) -> str:
-    """Return the text of a regular file; raise `CannotRead` with the reason, or `OSError`."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise CannotRead("not a regular file")
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        msg = f"larger than {most_bytes >> 20} MB"
-        raise CannotRead(msg)
-    if b"\0" in data:
-        raise CannotRead("not text")
-    return data.decode("utf-8", "surrogateescape")
 
 
 class _Opener:

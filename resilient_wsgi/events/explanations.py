@@ -63,6 +63,14 @@ LIBRARY: Dict[str, Explanation] = {
         "Report the traceback. `RESILIENT_WSGI_<COMPONENT>=off` switches the component off.",
         "limits",
     ),
+    "RW007": Explanation(
+        "uWSGI's configuration has ... warnings: ...",
+        "Logged once by the first worker, after the startup line: what the doctor finds in the "
+        "options that uWSGI was started with, each with the code of its rule.",
+        "`resilient-wsgi doctor uwsgi.ini` has a fix for each, and `--explain CODE` the reason. To "
+        "keep an option as it is, write `; doctor: ignore CODE -- why` above it in uwsgi.ini.",
+        "rules/index",
+    ),
 }
 
 OUTBOUND: Dict[str, Explanation] = {

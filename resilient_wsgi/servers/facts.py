@@ -4,7 +4,8 @@ of a server that reports nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Optional, Tuple
+import sys
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Tuple
 
 from ..host import sockets
 
@@ -16,6 +17,14 @@ HarakiriOf = Callable[["WSGIEnvironment"], Optional[float]]
 
 class Configuration:
     """What the server is configured to be."""
+
+    def options(self) -> Mapping[str, str]:
+        """Return the options that the server was started with; those of uWSGI alone are known."""
+        return {}
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of this Python and, if it is known, of the server, by name."""
+        return {"python": ".".join(map(str, sys.version_info[:3]))}
 
     def threads(self) -> int:
         """Return how many requests one worker works on at a time."""

@@ -212,3 +212,13 @@ def ask(path, target):
         while chunk := client.recv(65536):
             answer += chunk
         return answer
+
+
+def test_the_findings_of_the_doctor_are_logged_once_by_the_first_worker(get, tmp_path):
+    options = {**MASTER, "processes": 2, "module": "tests.servers.apps.plain_app"}
+    options["shared-import"] = "resilient_wsgi.uwsgi"
+    options.update({"hook-accepting": "rpc:resilient_wsgi_ready", "harakiri": 90})
+    with Server(options) as server:
+        server.wait_for_log(r"\[RW007\] uWSGI's configuration has .*U26 harakiri = 90", 20)
+        assert get(server.port)
+        assert server.log().count("RW007") == 1

@@ -9,8 +9,11 @@ from typing import Dict
 from ..model import RULES, Rule
 
 
-def load() -> Dict[str, Rule]:
-    """Import every module of this package and return the rules by code."""
+def load(prefix: str = "") -> Dict[str, Rule]:
+    """Import the modules of this package whose names start with `prefix`, all by default, and
+    return the rules by code, with those that were imported before.
+    """
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        if module.name.startswith(prefix):
+            importlib.import_module(f"{__name__}.{module.name}")
     return RULES

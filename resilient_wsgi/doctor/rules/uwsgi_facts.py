@@ -8,8 +8,6 @@ import ipaddress
 import re
 from typing import Iterator, List, Optional, Tuple
 
-from .. import pairing
-from ..read import runners
 from ..subject import Subject
 from ..uwsgi_config import Option, Socket, UwsgiConfig
 
@@ -123,11 +121,15 @@ def mentions_library(subject: Subject) -> bool:
 
 def in_container(subject: Subject, config: UwsgiConfig) -> bool:
     """Return whether a container was found whose command starts this configuration."""
-    return any(each.in_container for each in pairing.runners_of(subject, config))
+    from ..pairing import runners_of  # which knows all formats, and is seldom needed
+
+    return any(each.in_container for each in runners_of(subject, config))
 
 
 def is_containerised(subject: Subject) -> bool:
     """Return whether something was found that runs the project in a container."""
+    from ..read import runners
+
     return any(each.in_container for each in runners.of(subject))
 
 

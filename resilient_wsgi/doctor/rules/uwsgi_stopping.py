@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
-from ..read import runners
 from ..subject import Subject
 from .examples import PREFORK, also, without
 from .uwsgi_facts import brief, in_container, is_before, whole
@@ -52,6 +51,8 @@ def term_reloads(subject: Subject) -> Iterator[Evidence]:
 
 def _stopped_otherwise(subject: Subject) -> bool:
     """Return whether something that was found stops by another signal than SIGTERM."""
+    from ..read import runners
+
     found = (each.stop_signal for each in runners.of(subject) if each.stop_signal)
     return any(fact.value.upper() not in {"SIGTERM", "TERM", "15"} for fact in found)
 

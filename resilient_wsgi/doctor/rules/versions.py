@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
-from ..read.requirements import Pin
 from ..subject import Subject
+
+if TYPE_CHECKING:
+    from ..read.requirements import Pin
 
 _ALIASES = {"uwsgi": ("uwsgi", "pyuwsgi")}
 _PYTHON_IMAGE = re.compile(r"(?:^|/)python:(\d+(?:\.\d+)+)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Mapping, Optional, Tuple
 
 import uwsgi
 
@@ -22,6 +22,17 @@ GRACEFUL_SIGNAL = "harakiri-graceful-signal"
 
 class Configuration(facts.Configuration):
     """The options of this instance."""
+
+    def options(self) -> Mapping[str, str]:
+        """Return the options of `uwsgi.opt`: one that repeats has its last value only."""
+        return {
+            name: value.decode(errors="replace") if isinstance(value, bytes) else "true"
+            for name, value in uwsgi.opt.items()
+        }
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of Python and uWSGI."""
+        return {**super().versions(), "uwsgi": uwsgi.version.decode()}
 
     def number(self, option: str) -> int:
         """Return the number that an option is set to, 0 if it is not set to one."""
