@@ -8,14 +8,15 @@ which stops answering for a while.
 from __future__ import annotations
 
 import re
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, List
 
 from lab import shop
 from lab.measuring import load
-from lab.measuring.listen_queue import tcp_depth, unix_depth
-from lab.measuring.sampler import Sampler, blocked_threads
+from lab.measuring.listen_queue import connections_to, tcp_depth, unix_depth
+from lab.measuring.sampler import Sampler, Series, blocked_threads
 from lab.processes import Nginx, Server, Upstream, wait_until
 from lab.rendering.result import Result, excerpt
 
@@ -76,6 +77,8 @@ def _outage(result: Result) -> None:
             Sampler(
                 lambda: tcp_depth(server.port) + unix_depth(server.socket_path).waiting,
                 lambda: blocked_threads(server.workers()),
+                # each call of the shop has a connection of its own
+                lambda: connections_to(upstream.port),
             ) as sampler,
             load.Load(nginx.port, RATES, patience=NGINX_SECONDS + 1) as traffic,
         ):
@@ -89,7 +92,7 @@ def _outage(result: Result) -> None:
             traffic.stop()
             sampler.add_answers(traffic.answers)
         result.series = sampler.series
-        _outage_figures(result, traffic.answers, hang, recover)
+        _outage_figures(result, traffic.answers, sampler.begin, hang, recover)
         _outage_log(result, server.log(), nginx.log())
 
 
@@ -106,7 +109,9 @@ def _first_good(answers: List[Answer], since: float) -> float | None:
     )
 
 
-def _outage_figures(result: Result, answers: List[Answer], hang: float, recover: float) -> None:
+def _outage_figures(
+    result: Result, answers: List[Answer], begin: float, hang: float, recover: float
+) -> None:
     during = [answer for answer in answers if hang + 1.0 < answer.begin < recover]
     others = [answer for answer in during if answer.path != "/offers"]
     callers = [answer for answer in during if answer.path == "/offers"]
@@ -126,6 +131,9 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
             if offers is None
             else round(offers - recover, 2),
             "deepest queue": max((depth for _, depth in result.series.queue), default=0),
+            "threads that waited for the upstream, 3 s after the hang to its end": _held(
+                result.series, hang - begin + 3, recover - begin
+            ),
         }
     )
     if result.protected:
@@ -151,6 +159,11 @@ def _outage_figures(result: Result, answers: List[Answer], hang: float, recover:
             "views that do not call the upstream are gone too (under half answered)",
             good < 0.5 * len(others),
         )
+
+
+def _held(series: Series, since: float, until: float) -> str:
+    counts = sorted(count for at, count in series.held if since <= at < until)
+    return f"{statistics.median(counts):g} (at most {counts[-1]}) of {PROCESSES}" if counts else ""
 
 
 def _outage_log(result: Result, uwsgi: str, nginx: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 LISTEN = "0A"
 CLOSE_WAIT = "08"
+UNDER_WAY = ("01", "02")  # ESTABLISHED, SYN_SENT
 
 SOCK_DIAG_BY_FAMILY = 20
 NETLINK_SOCK_DIAG = 4
@@ -46,6 +47,14 @@ def tcp_depth(port: int, pid: int | str = "thread-self") -> int:
 def close_wait_count(port: int, pid: int | str = "thread-self") -> int:
     """Return how many connections to this port were closed by their client and not by the server."""
     return sum(state == CLOSE_WAIT and local == port for local, state, _ in _tcp_table(pid))
+
+
+def connections_to(port: int) -> int:
+    """Return how many connections to this port are there, or begin, on the side of their clients."""
+    rows = (line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:])
+    return sum(
+        fields[3] in UNDER_WAY and int(fields[2].rsplit(":", 1)[1], 16) == port for fields in rows
+    )
 
 
 def _tcp_table(pid: int | str) -> list[tuple[int, str, int]]:

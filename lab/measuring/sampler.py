@@ -32,8 +32,8 @@ BLOCKED_IN = (
 class Series:
     """What was recorded; all times are seconds since the beginning.
 
-    `answers` holds (when it came, status), `queue` and `blocked` (when, how many), `moments` (when,
-    what happened), `waits` (when a good answer came, how long it took) and `allowed` (when, which
+    `answers` holds (when it came, status), `queue`, `blocked` and `held` (when, how many; the last:
+    threads that wait for the upstream), `moments` (when, what happened), `waits` (when a good answer came, how long it took) and `allowed` (when, which
     wait was not shed, None for any), where these are of interest. `capacity` is how many answers a second there can be at most, where that is
     known.
     """
@@ -42,6 +42,7 @@ class Series:
     answers: List[Tuple[float, str]] = field(default_factory=list)
     queue: List[Tuple[float, int]] = field(default_factory=list)
     blocked: List[Tuple[float, int]] = field(default_factory=list)
+    held: List[Tuple[float, int]] = field(default_factory=list)
     moments: List[Tuple[float, str]] = field(default_factory=list)
     capacity: float | None = None
     waits: List[Tuple[float, float]] = field(default_factory=list)
@@ -66,13 +67,20 @@ class Sampler:
     """Samples in a thread of its own while the block lasts.
 
     :param queue: says how many connections wait; it may raise OSError while the server is not
-    there, which counts as 0. :param blocked: says how many threads are blocked.
+    there, which counts as 0. :param blocked: says how many threads are blocked. :param held: says
+    how many of them wait for the upstream, where that is of interest.
 
     `begin` is the time.monotonic() of the beginning.
     """
 
-    def __init__(self, queue: Callable[[], int], blocked: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        queue: Callable[[], int],
+        blocked: Callable[[], int],
+        held: Callable[[], int] | None = None,
+    ) -> None:
         self.series = Series()
+        self._held = held
         self._queue = queue
         self._blocked = blocked
         self.begin = time.monotonic()
@@ -113,6 +121,8 @@ class Sampler:
             at = self.now()
             self.series.queue.append((at, _count(self._queue)))
             self.series.blocked.append((at, _count(self._blocked)))
+            if self._held is not None:
+                self.series.held.append((at, _count(self._held)))
 
 
 def _count(source: Callable[[], int]) -> int:

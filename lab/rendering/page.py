@@ -48,7 +48,7 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); paint-order: str
 svg .words { fill: var(--accent); } svg .moment { stroke: var(--accent); stroke-width: 1; stroke-dasharray: 3 3; }
 svg .level { stroke: var(--accent); stroke-width: 1.4; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
-svg .area { fill: var(--accent); opacity: .18; } svg .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
+svg .area { fill: var(--accent); opacity: .18; } svg .held { fill: var(--s500); opacity: .55; } svg .line { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 .ok { fill: var(--ok); background: var(--ok); } .s503 { fill: var(--s503); background: var(--s503); }
 .s500, .other { fill: var(--s500); background: var(--s500); } .s502 { fill: var(--s502); background: var(--s502); }
 .s504 { fill: var(--s504); background: var(--s504); } .none { fill: var(--none); background: var(--none); }

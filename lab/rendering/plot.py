@@ -18,6 +18,7 @@ WIDTH = 600
 LEFT, RIGHT, TOP = 52, 12, 44
 GAP = 40
 PANELS = (("answers per second", 170), ("waiting in the listen queue", 80), ("blocked threads", 60))
+HELD = "blocked threads; dark: those that wait for the upstream"
 WAITS = "seconds until a good answer; line: the longest wait in the queue that is not shed"
 HEIGHT = TOP + sum(height for _, height in PANELS) + GAP * (len(PANELS) - 1) + 20
 BIN_SECONDS = 0.5
@@ -67,7 +68,8 @@ def svg(series: Series, scale: Scale, title: str) -> str:
     for (name, height), most in zip(PANELS, (scale.answers, scale.queue, scale.blocked)):
         waits = name == PANELS[2][0] and scale.waits
         panel = _Panel(y, height, scale.seconds, _round_up(scale.waits if waits else most))
-        parts += panel.frame(WAITS if waits else name)
+        held = series.held if name == PANELS[2][0] else []
+        parts += panel.frame(WAITS if waits else HELD if held else name)
         if waits:
             parts += _waits(panel, series)
         elif name == PANELS[0][0]:
@@ -76,6 +78,7 @@ def svg(series: Series, scale: Scale, title: str) -> str:
                 parts += _level(panel, series.capacity, "capacity")
         else:
             parts.append(_area(panel, series.queue if name == PANELS[1][0] else series.blocked))
+            parts.append(_area(panel, held, "held"))
         y += height + GAP
     parts = _moments(series, scale.seconds, y - GAP) + parts
     return (
@@ -157,13 +160,13 @@ def _level(panel: _Panel, value: float, words: str) -> List[str]:
     ]
 
 
-def _area(panel: _Panel, samples: Sequence[Tuple[float, int]]) -> str:
+def _area(panel: _Panel, samples: Sequence[Tuple[float, int]], style: str = "area") -> str:
     if not samples:
         return ""
     points = [f"{panel.x(at):.1f},{panel.y(value):.1f}" for at, value in samples]
     first, last, floor = panel.x(samples[0][0]), panel.x(samples[-1][0]), panel.y(0)
     closed = " ".join([f"{first:.1f},{floor:.1f}", *points, f"{last:.1f},{floor:.1f}"])
-    return f'<polygon class="area" points="{closed}"/><polyline class="line" points="{" ".join(points)}"/>'
+    return f'<polygon class="{style}" points="{closed}"/><polyline class="line" points="{" ".join(points)}"/>'
 
 
 def _waits(panel: _Panel, series: Series) -> List[str]:
