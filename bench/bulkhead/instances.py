@@ -25,7 +25,11 @@ PATIENCE, GOOD = 10.0, 2.0
 
 @contextlib.contextmanager
 def instance(
-    kind: str, variant: str, upstreams: Mapping[str, str], env: Mapping[str, str] = {}
+    kind: str,
+    variant: str,
+    upstreams: Mapping[str, str],
+    env: Mapping[str, str] = {},
+    options: Mapping[str, Any] = {},
 ) -> Iterator[Any]:
     """Run an instance; yield the port to ask, and the instance."""
     server, workers, _, threads = kind.split()
@@ -42,13 +46,14 @@ def instance(
             time.sleep(1.0)
             yield gunicorn.port, gunicorn
         return
-    options: Dict[str, Any] = {**COMMON, "processes": int(workers)}
+    made_of: Dict[str, Any] = {**COMMON, "processes": int(workers), **options}
     if variant != WITHOUT:
-        options["shared-import"] = "resilient_wsgi.uwsgi"
+        made_of["shared-import"] = "resilient_wsgi.uwsgi"
     if threads != "1":
-        options["threads"] = int(threads)
+        made_of["threads"] = int(threads)
+    begin = int(options.get("cheaper", workers))
     with (
-        Server(options, listen_on="uwsgi", env=variables) as made,
+        Server(made_of, listen_on="uwsgi", env=variables, ready_count=begin) as made,
         Nginx([made.address], read_timeout=60, connect_timeout=60) as nginx,
     ):
         yield nginx.port, made
@@ -60,10 +65,10 @@ class Outage:
     def __init__(self, answers: Sequence[load.Answer], hang: float, recover: float) -> None:
         self.answers, self.hang, self.recover = answers, hang, recover
 
-    def good(self, view: str, start: float, stop: float) -> str:
+    def good(self, view: str, start: float, stop: float, within: float = GOOD) -> str:
         """Return how many of the requests sent in between were good."""
         found = [a for a in self.answers if a.path.startswith(view) and start <= a.begin < stop]
-        good = sum(a.good and a.end - a.begin < GOOD for a in found)
+        good = sum(a.good and a.end - a.begin < within for a in found)
         share = f" ({100 * good / len(found):.1f} %)" if found else ""
         return f"{good} of {len(found)}{share}"
 

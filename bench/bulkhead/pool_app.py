@@ -1,6 +1,7 @@
 """The app of the benchmark: views that call an upstream, and views that do not.
 
-/call/NAME calls the upstream of that name, /other works for 30 ms. POOL_PROTECTED=1 puts the
+/call/NAME[/METHOD[/TIMEOUT]] calls the upstream of that name, /other[/SECONDS] works for 30 ms, or
+for so long. POOL_PROTECTED=1 puts the
 library around it, with its defaults.
 """
 
@@ -25,14 +26,15 @@ def pool(environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
     if view == "call":
         status, body = _call(*rest)
     elif view == "other":
-        time.sleep(0.03)
+        time.sleep(float(rest[0]) if rest else 0.03)
     start_response(_LINES[status], [("Content-Length", str(len(body)))])
     return [body]
 
 
-def _call(name: str, method: str = "GET") -> Any:
+def _call(name: str, method: str = "GET", timeout: str = "") -> Any:
+    own = {"timeout": float(timeout)} if timeout else {}
     try:
-        requests.request(method, UPSTREAMS[name]).content  # noqa: B018
+        requests.request(method, UPSTREAMS[name], **own).content  # noqa: B018
     except requests.RequestException as error:
         return 503, f"{type(error).__name__}: {error}".encode()
     return 200, b"ok"

@@ -1,6 +1,6 @@
 """Upstreams that are slow, that flap, that hang in twos, and that are well, on a real server.
 
-    python -m bench.bulkhead.weather [NAME ...] [--kind "uwsgi 8 x 1"] [--seconds 20]
+    python -m bench.bulkhead.weather [NAME ...] [--kind "uwsgi 8 x 1"] [--variants without,with]
 
 Refused and ended are the counts of the instance itself; where upstreams are well both must be 0.
 """
@@ -11,9 +11,10 @@ import argparse
 import asyncio
 import contextlib
 import multiprocessing
-import threading
+import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from lab.measuring import load
 from lab.processes.base import free_port
@@ -21,11 +22,19 @@ from resilient_wsgi.bulkhead.state import Limit
 from resilient_wsgi.shm.layout import upstream_at
 from resilient_wsgi.shm.snapshot import Snapshot
 
-from .instances import PATIENCE, WITH, Outage, instance
+from .instances import GOOD, PATIENCE, WITH, WITHOUT, Outage, instance
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HUNG = 1e6
-HEAD = ("weather", "calls/s", "other views good", "callers good after", "refused", "ended")
+HEAD = (
+    "weather",
+    "calls/s",
+    "library",
+    "other views good",
+    "callers good after",
+    "refused",
+    "ended",
+)
 
 
 class Upstream:
@@ -65,19 +74,19 @@ class Upstream:
         writer.close()
 
 
-Change = Callable[[Sequence[Upstream], float], None]
+Change = Callable[[Sequence[Upstream], float, Any], None]
 
 
-def _slow(seconds: float) -> Change:
-    def change(upstreams: Sequence[Upstream], lasts: float) -> None:
-        for upstream in upstreams:
+def _slow(seconds: float, first: Optional[int] = None) -> Change:
+    def change(upstreams: Sequence[Upstream], lasts: float, _server: Any) -> None:
+        for upstream in upstreams[:first]:
             upstream.take(seconds)
         time.sleep(lasts)
 
     return change
 
 
-def _flap(upstreams: Sequence[Upstream], lasts: float) -> None:
+def _flap(upstreams: Sequence[Upstream], lasts: float, _server: Any) -> None:
     end = time.monotonic() + lasts
     while time.monotonic() < end:
         for seconds in (HUNG, 0.01):
@@ -85,7 +94,7 @@ def _flap(upstreams: Sequence[Upstream], lasts: float) -> None:
             time.sleep(3)
 
 
-def _pauses(upstreams: Sequence[Upstream], lasts: float) -> None:
+def _pauses(upstreams: Sequence[Upstream], lasts: float, _server: Any) -> None:
     end = time.monotonic() + lasts
     while time.monotonic() < end:
         time.sleep(9.2)
@@ -94,22 +103,67 @@ def _pauses(upstreams: Sequence[Upstream], lasts: float) -> None:
         upstreams[0].take(0.01)
 
 
-def _well(_upstreams: Sequence[Upstream], lasts: float) -> None:
+def _well(_upstreams: Sequence[Upstream], lasts: float, _server: Any) -> None:
     time.sleep(lasts)
 
 
-# name: calls a second, others a second, upstreams, the latency before, what changes
-WEATHER: Dict[str, Tuple[float, float, int, float, Change]] = {
-    "two hang": (20, 20, 2, 0.01, _slow(HUNG)),
-    "flapping every 3 s": (10, 20, 1, 0.01, _flap),
-    "brownout to 3 s": (10, 20, 1, 0.01, _slow(3.0)),
-    "brownout to 300 ms": (40, 20, 1, 0.01, _slow(0.3)),
-    "well: 2x saturation": (160, 0, 1, 0.1, _well),
-    "well: pauses of 0.8 s": (100, 0, 1, 0.01, _pauses),
-    "well: always 8 s, pool full, cold": (2, 0, 1, 8.0, _well),
-    "well: always 8 s, pool full": (2, 0, 1, 8.0, _well),
+def _double(_upstreams: Sequence[Upstream], lasts: float, server: Any) -> None:
+    """Start as many workers again."""
+    for _ in range(len(server.workers())):
+        fd = os.open(server.directory / "fifo", os.O_WRONLY)
+        os.write(fd, b"+")
+        os.close(fd)
+        time.sleep(0.3)
+    time.sleep(lasts)
+
+
+def _hang_and_double(upstreams: Sequence[Upstream], lasts: float, server: Any) -> None:
+    upstreams[0].take(HUNG)
+    _double(upstreams, lasts, server)
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Calls and other requests a second, and what becomes of the upstreams.
+
+    `ill`: whether calls may be refused. `learn`: for how long a quarter of the calls come before.
+    `other` is the path of the other requests, `call` is added to that of the calls. `lasts`: the
+    shortest time that shows something. `slow`: any answer is a good one of the callers.
+    """
+
+    calls: float
+    others: float
+    change: Change
+    upstreams: int = 1
+    latency: float = 0.01
+    ill: bool = True
+    learn: float = 0.0
+    other: str = "/other"
+    call: str = ""
+    lasts: float = 0.0
+    slow: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_DOUBLES = {"processes": 16, "cheaper": 8, "cheaper-algo": "manual", "master-fifo": "%dfifo"}
+WEATHER: Dict[str, Weather] = {
+    "two hang": Weather(20, 20, _slow(HUNG), 2),
+    "one of three sidecars hangs": Weather(15, 20, _slow(HUNG, 1), 3),
+    "hangs, the others need 85 %": Weather(10, 34, _slow(HUNG), other="/other/0.2"),
+    "hangs, workers double": Weather(10, 20, _hang_and_double, options=_DOUBLES),
+    "flapping every 3 s": Weather(10, 20, _flap),
+    "brownout to 3 s": Weather(10, 20, _slow(3.0)),
+    "brownout to 300 ms": Weather(40, 20, _slow(0.3)),
+    "to 2 s for good": Weather(3, 10, _slow(2.0), lasts=120.0, slow=True),
+    "well: 2x saturation": Weather(160, 0, _well, latency=0.1, ill=False),
+    "well: pauses of 0.8 s": Weather(100, 0, _pauses, ill=False),
+    "well: workers double": Weather(70, 0, _double, latency=0.1, ill=False, options=_DOUBLES),
+    "well: always 8 s, pool full, cold": Weather(2, 0, _well, latency=8.0, ill=False),
+    "well: always 8 s, pool full": Weather(2, 0, _well, latency=8.0, ill=False, learn=45.0),
+    "well: always 20 s, own timeout 60 s, pool full, cold": Weather(
+        0.8, 1, _well, latency=20.0, ill=False, call="/GET/60", lasts=60.0
+    ),
 }
-LEARN = {"well: always 8 s, pool full": 45.0}  # seconds of a quarter of the calls before
 
 
 @contextlib.contextmanager
@@ -127,34 +181,42 @@ def counts(pid: int) -> Tuple[int, int]:
         return sum(int(x.refused) for x in limits), sum(int(x.ended) for x in limits)
 
 
-def run(name: str, kind: str, seconds: float) -> List[Any]:
+def run(name: str, kind: str, variant: str, seconds: float) -> List[Any]:
     """Return the cells of a row."""
-    rate, others, count, latency, change = WEATHER[name]
-    with upstreams(count, latency) as ups:
+    weather = WEATHER[name]
+    seconds = max(seconds, weather.lasts)
+    with upstreams(weather.upstreams, weather.latency) as ups:
         urls = {f"x{n}": upstream.url for n, upstream in enumerate(ups)}
-        rates = [load.Rate(f"/call/{name}", rate / count) for name in urls]
-        rates += [load.Rate("/other", others)] if others else []
-        with instance(kind, WITH, urls) as (port, server):
-            if name in LEARN:
-                with load.Load(port, [load.Rate("/call/x0", rate / 4)], 20, LEARN[name]):
-                    time.sleep(LEARN[name])
-            before, after = (0.0, 0.0) if name.startswith("well") else (3.0, 8.0)
-            with load.Load(port, rates, patience=PATIENCE, seconds=600) as traffic:
-                time.sleep(before + 5)
-                begin = time.monotonic()
-                worker = threading.Thread(target=change, args=(ups, seconds))
-                worker.start()
-                worker.join()
-                for upstream in ups:
-                    upstream.take(latency)
-                end = time.monotonic()
-                time.sleep(after)
-                traffic.stop()
-            found = Outage(traffic.answers, begin, end)
-            refused, ended = counts(server.pid)
-    other = found.good("/other", begin + 2, end) if others else ""
-    called = found.good("/call", end + 1.5, end + 60) if after else ""
-    return [name, f"{rate:g}", other, called, str(refused), str(ended)]
+        share = weather.calls / len(ups)
+        rates = [load.Rate(f"/call/{each}{weather.call}", share) for each in urls]
+        rates += [load.Rate(weather.other, weather.others)] if weather.others else []
+        with instance(kind, variant, urls, options=weather.options) as (port, server):
+            if weather.learn:
+                few = [load.Rate("/call/x0", weather.calls / 4)]
+                with load.Load(port, few, 20, weather.learn):
+                    time.sleep(weather.learn)
+            found = _measured(port, server, rates, weather, ups, seconds)
+            refused, ended = ("", "") if variant == WITHOUT else counts(server.pid)
+    begin, end, good = found.hang, found.recover, 60.0 if weather.slow else GOOD
+    other = found.good("/other", begin + 2, end) if weather.others else ""
+    after = (end - 20, end) if weather.slow else (end + 1.5, end + 60)
+    called = found.good("/call", *after, good) if weather.ill else ""
+    return [name, f"{weather.calls:g}", variant, other, called, refused, ended]
+
+
+def _measured(
+    port: int, server: Any, rates: Any, weather: Weather, ups: Sequence[Upstream], seconds: float
+) -> Outage:
+    with load.Load(port, rates, patience=PATIENCE, seconds=600) as traffic:
+        time.sleep(8.0 if weather.ill else 5.0)
+        begin = time.monotonic()
+        weather.change(ups, seconds, server)
+        end = time.monotonic()
+        for upstream in ups if not weather.slow else ():
+            upstream.take(weather.latency)
+        time.sleep(8.0 if weather.ill and not weather.slow else 0.0)
+        traffic.stop()
+    return Outage(traffic.answers, begin, end)
 
 
 def main() -> None:
@@ -162,11 +224,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("names", nargs="*", metavar="NAME")
     arguments.add_argument("--kind", default="uwsgi 8 x 1")
+    arguments.add_argument("--variants", default=f"{WITHOUT},{WITH}")
     arguments.add_argument("--seconds", type=float, default=20.0)
     asked = arguments.parse_args()
     print("|", " | ".join(HEAD), "|\n" + "|---" * len(HEAD) + "|")
     for name in asked.names or WEATHER:
-        print("|", " | ".join(run(name, asked.kind, asked.seconds)), "|", flush=True)
+        for variant in asked.variants.split(","):
+            cells = map(str, run(name, asked.kind, variant, asked.seconds))
+            print("|", " | ".join(cells), "|", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
+from bench.bulkhead.hanging import PHASES, Hanging
 from bench.bulkhead.instances import WITH, instance, outage
 from lab.measuring import load
 from lab.processes import ToolMissing, Upstream, wait_until
@@ -59,55 +58,7 @@ def test_other_views_are_served_callers_fail_fast_and_recover(kind):
         assert server.log().count("limited 127.0.0.1:") == 1
 
 
-class Hanging:
-    """An upstream that hangs in a phase, from the first call on."""
-
-    def __init__(self, phase):
-        self._phase = phase
-        self._kept = []
-        self.held = []
-        self._listener = socket.create_server(
-            ("127.0.0.1", 0), backlog=0 if phase == "connect" else 64
-        )
-        self.port = self._listener.getsockname()[1]
-        scheme = "https" if phase == "tls" else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.port}/"
-        if phase == "connect":
-            for _ in range(4):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(("127.0.0.1", self.port))
-                self._kept.append(sock)
-        else:
-            threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self._kept.append(sock)
-                threading.Thread(target=self._hold, args=(sock,), daemon=True).start()
-                if self._phase == "body":
-                    sock.recv(65536)
-                    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-
-    def _hold(self, sock):
-        begin = time.monotonic()
-        with contextlib.suppress(OSError):
-            while self._phase == "headers" and sock.recv(65536):
-                pass
-        self.held.append(time.monotonic() - begin)  # until the caller has closed it
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._listener.close()
-        for sock in self._kept:
-            sock.close()
-
-
-@pytest.mark.parametrize("phase", ["connect", "tls", "headers", "body"])
+@pytest.mark.parametrize("phase", PHASES)
 def test_it_may_hang_in_any_phase_from_a_cold_start(phase):
     rates = [load.Rate("/call/x", 10), load.Rate("/other", 10)]
     with Hanging(phase) as upstream, running("uwsgi 4 x 1", {"x": upstream.url}) as (port, _):
