@@ -3,8 +3,9 @@
 With what: `without` the library, `defaults` (the default), `header`: the router's header and a
 target of 0.3 s.
 
-nginx in front of uWSGI, gunicorn on a UNIX socket by itself. The share is of the capacity that was
-measured just before, from patience + 3 s after the first client that gave up. "In vain" is the part
+nginx in front of uWSGI, gunicorn on a UNIX socket by itself. The share is of the capacity (constant
+work: as measured just before), from patience + 3 s after the first client that gave up, with a
+header after the beginning. "In vain" is the part
 of the runs of the app, meanwhile, that gave nobody an answer in time. Then half the capacity is
 asked for: seconds until 90 % of those who ask are answered in time.
 """
@@ -193,7 +194,8 @@ def overload(cell: Cell, how: str = DEFAULTS) -> Outcome:
             after_begin, after = ask(address, cell, how, can / 2, MOST_WAIT_AFTER)
         answers = [answer for each in loads for answer in each.answers]
     gave_up = [a.end for a in answers if a.status == load.NO_ANSWER]
-    first = min(gave_up, default=begin) + min(cell.patience) + 3
+    learns = how != HEADER  # from then on; else there is nothing to wait for
+    first = (min(gave_up, default=begin) if learns else begin) + min(cell.patience) + 3
     seen = [a for a in answers if first < a.end <= end]
     good, span = sum(a.good for a in seen), end - first
     run = sizes[-1][1] - next((size for at, size in sizes if at >= first), sizes[-1][1])

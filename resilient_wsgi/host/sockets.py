@@ -84,12 +84,12 @@ def queue_depth(fds: Iterable[int]) -> Optional[int]:
     return None if found is None else sum(each.depth for each in found)
 
 
-def least_room(fds: Iterable[int]) -> Optional[int]:
-    """Return for how many connections there is room in the shortest queue of these listening
+def most_room(fds: Iterable[int]) -> Optional[int]:
+    """Return for how many connections there is room in the longest queue of these listening
     descriptors, None if that cannot be known.
     """
     found = _queues(fds)
-    return min(each.limit for each in found) if found else None
+    return max(each.limit for each in found) if found else None
 
 
 def _queues(fds: Iterable[int]) -> Optional[List[Listener]]:

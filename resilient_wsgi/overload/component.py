@@ -147,5 +147,6 @@ class Overload(Component[settings.Overload]):
             state,
             lambda: sockets.queue_depth(listening) or 0,
             sockets.waiting(listening),
-            sockets.least_room(listening) or math.inf,
+            # the longest: others may be the app's own, for metrics say
+            sockets.most_room(listening) or math.inf,
         )

@@ -49,6 +49,16 @@ def test_the_true_depth_and_limit_of_a_listen_queue_are_seen(listening):
     )
 
 
+def test_of_several_queues_the_longest_counts_and_none_if_one_is_not_known(listening):
+    fd = listening.fileno()
+    with socket.create_server(("127.0.0.1", 0), backlog=12) as other:
+        assert sockets.most_room([fd]) == 7
+        assert sockets.most_room([fd, other.fileno()]) == 12
+    with open(os.devnull) as file:
+        assert sockets.most_room([fd, file.fileno()]) is None
+    assert sockets.most_room([]) is None
+
+
 def test_the_queues_of_another_process_are_seen_from_outside(listening):
     clients = connect(listening, 3)
     seen = {queue.name: queue for queue in sockets.listeners_of(os.getpid())}
