@@ -27,6 +27,7 @@ LONG = (
     "overload.faults",
     "overload.harm",
     "overload.overload",
+    "overload.samplers",
     "overload.sim",
     "overload.soak",
     "overload.waits",
