@@ -83,7 +83,8 @@ def _gather(arguments: argparse.Namespace) -> Subject:
         attach.attach(subject, master, [pid for pid in target.family(master) if pid != master])
     files = arguments.files or ([] if live else [os.curdir])
     collect.from_paths(files, subject)
-    if not subject.sources and not subject.not_looked and not live:
+    found = any(each.kind not in ("", "python") for each in subject.sources.values())
+    if not found and not live and not any(each.asked for each in subject.not_looked):
         raise CannotLook("no file that the doctor knows was found here. Fix: name the files")
     return subject
 

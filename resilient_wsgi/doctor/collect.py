@@ -113,9 +113,8 @@ def _finish(subject: Subject, open_file: Open) -> None:
         for each in kubernetes.embedded(manifest):
             _read(subject, Source(each.file, each.text), open_file)
     uwsgi_command.merge(subject, open_file)
-    if isinstance(subject.machine, ThisMachine) and any(
-        runner.in_container for runner in runners.of(subject)
-    ):
+    for_containers = any(runner.in_container for runner in runners.of(subject))
+    if for_containers and subject.live is None and isinstance(subject.machine, ThisMachine):
         subject.machine = Machine()
         subject.skip("the limits and versions of this machine", "the files are for a container")
 

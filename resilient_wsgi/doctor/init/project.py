@@ -11,7 +11,7 @@ import re
 import warnings
 from typing import Iterator, List, NamedTuple, Optional
 
-from ..collect import read_text
+from ..files import read_text
 
 _NAMES = ("application", "app", "api", "server")
 _WSGI_CLASSES = ("Flask", "Bottle", "Falcon", "Pyramid", "get_wsgi_application", "make_wsgi_app")
