@@ -4,14 +4,13 @@ A file in the private directory of the instance, mapped by every process that wr
 uWSGI with `shared-import` the master makes it before the first fork, and the workers inherit it;
 elsewhere nothing of ours runs in a master, and the first worker makes it. What a killed worker was
 doing stands in its row until its successor has reported it. `layout` says what lies where,
-`snapshot` reads it from outside.
+`opening` which file it is, `snapshot` reads it from outside.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import mmap
 import os
 import sys
@@ -20,18 +19,15 @@ from operator import attrgetter
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from .. import servers
-from ..core.system import SYSTEM, PerProcess
+from ..core.system import PerProcess
 from ..errors import Unavailable
 from ..host import procfs
 from ..servers.base import MASTER
-from ..servers.gunicorn import Boot
-from . import instance
-from .allocation import allocate
-from .directory import Directory, as_user
+from . import instance, opening
+from .directory import as_user
 from .layout import (
     COUNTERS,
     DUMP_BLOCK_BYTES,
-    HEADER_BYTES,
     NAME,
     NAME_BYTES,
     NAMES,
@@ -39,7 +35,6 @@ from .layout import (
     THREAD_BYTES,
     Geometry,
     Header,
-    NotAScoreboard,
     WorkerRow,
 )
 from .locks import lock
@@ -47,11 +42,7 @@ from .rows import OwnRow, Predecessor
 from .snapshot import Snapshot
 from .tables import Table
 
-SPARE = 8  # rows for processes without a worker's number: mules, spoolers
-CLAIMED = 64  # rows where workers have no numbers, and how many there will be is not known
 PERIOD = 60.0  # of the rate of recycling
-USUAL_THREADS = 16  # where the number is not known
-ATTEMPTS = 10
 Rank = Callable[[WorkerRow], int]
 
 
@@ -300,7 +291,11 @@ class _Current:
 
     def peek(self) -> Optional[Scoreboard]:
         board = self._board
-        return board if board is not None and _same(board.header.master, _master()) else None
+        return (
+            board
+            if board is not None and opening.same(board.header.master, opening.master())
+            else None
+        )
 
     def get(self) -> Scoreboard:
         board = self.peek()
@@ -333,46 +328,21 @@ def leave() -> None:
     instance.leave(*(() if wanted else (NAME,)))
 
 
-def _master() -> Tuple[int, int]:
-    identity = servers.detect().identity()
-    return _started(identity.master_pid or identity.pid)
-
-
-@functools.lru_cache(maxsize=4)
-def _started(pid: int) -> Tuple[int, int]:
-    return pid, procfs.start(pid)
-
-
-def _same(one: Tuple[int, int], other: Tuple[int, int]) -> bool:
-    # when a master of another user was started cannot always be seen (hidepid)
-    return one[0] == other[0] and (one[1] == other[1] or 0 in (one[1], other[1]))
-
-
 def _make_or_open() -> Scoreboard:
     server = servers.detect()
     if server.name == "uwsgi" and server.identity().role == MASTER:
         return _make_in_master(server)
-    return _join(instance.directory(), _geometry(server))
-
-
-def _geometry(server: servers.Server) -> Geometry:
-    """Return how many workers and threads the instance has, as far as that is known."""
-    workers, boot = server.configuration.workers(), Boot.current()
-    if workers:
-        return Geometry(workers, SPARE, server.configuration.concurrency())
-    # at a reload new ones come before the old ones go
-    claimed = CLAIMED if boot is None else 2 * boot.workers + SPARE
-    return Geometry(0, claimed, USUAL_THREADS)
+    return Scoreboard(*opening.join(instance.directory(), opening.geometry_of(server)))
 
 
 def _make_in_master(server: servers.Server) -> Scoreboard:
     """Make the scoreboard of a program, before its first fork."""
-    geometry = _geometry(server)
+    geometry = opening.geometry_of(server)
     try:
         directory = instance.of_workers(server.configuration.worker_uid())
         with as_user(directory.owner):
-            old = _before_reload(directory) if server.reloaded() else None
-            fd = directory.create(NAME, geometry.size, head=_head(geometry), replace=True)
+            old = opening.before_reload(directory) if server.reloaded() else None
+            fd = directory.create(NAME, geometry.size, head=opening.head(geometry), replace=True)
         board = Scoreboard(fd, geometry, f"{directory.path}/{NAME}")
     except (OSError, Unavailable) as error:
         board, old = _without_name(geometry, str(error)), None
@@ -387,78 +357,13 @@ def _make_in_master(server: servers.Server) -> Scoreboard:
     return board
 
 
-def _before_reload(directory: Directory) -> Optional[Snapshot]:
-    for candidate in (directory, *instance.others_of_this_master(directory)):
-        with contextlib.suppress(OSError, Unavailable, NotAScoreboard):
-            return Snapshot(candidate)
-    return None
-
-
 def _without_name(geometry: Geometry, why: str) -> Scoreboard:
     """Return a scoreboard that only this process and its children have, because there is no
     directory, or no room in it.
     """
-    board = Scoreboard(_nameless(geometry.size), geometry, why_not_visible=why)
-    board.memory[: Header.FIXED.size] = _head(geometry)
+    board = Scoreboard(opening.nameless(geometry.size), geometry, why_not_visible=why)
+    board.memory[: Header.FIXED.size] = opening.head(geometry)
     return board
-
-
-def _nameless(size: int) -> int:
-    """Return a descriptor of memory that can be locked, -1 if there is no room for it, or no such
-    thing: then it is mapped without one.
-    """
-    if not hasattr(os, "memfd_create"):
-        return -1
-    try:
-        fd = os.memfd_create("resilient_wsgi_scoreboard")
-    except OSError:
-        return -1
-    try:
-        allocate(fd, size)
-    except OSError:
-        os.close(fd)
-        return -1
-    return fd
-
-
-def _join(directory: Directory, geometry: Geometry) -> Scoreboard:
-    """Open the scoreboard in a directory, or be the first."""
-    for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):
-            fd = directory.open(NAME)
-            try:
-                found = _geometry_of(fd)
-                if found is not None and found.workers >= geometry.workers:
-                    return Scoreboard(fd, found, f"{directory.path}/{NAME}")
-                lock(fd)
-                if os.fstat(fd).st_nlink:  # else another worker was quicker
-                    directory.unlink(NAME)
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-        with contextlib.suppress(FileExistsError):
-            fd = directory.create(NAME, geometry.size, head=_head(geometry))
-            return Scoreboard(fd, geometry, f"{directory.path}/{NAME}")
-    msg = f"{directory.path}/{NAME} is removed again and again"
-    raise Unavailable(msg)
-
-
-def _geometry_of(fd: int) -> Optional[Geometry]:
-    """Return the geometry of a file; None if it is of another version, before a reload, say."""
-    header = Header(os.pread(fd, HEADER_BYTES, 0).ljust(HEADER_BYTES, b"\0"))
-    with contextlib.suppress(NotAScoreboard):
-        found = header.geometry()
-        if os.fstat(fd).st_size >= found.size:
-            return found
-    return None
-
-
-def _head(geometry: Geometry) -> bytes:
-    memory = bytearray(Header.FIXED.size)
-    space = procfs.pid_namespace()
-    Header(memory).fix(geometry, *_master(), space, SYSTEM.monotonic())
-    return bytes(memory)
 
 
 def _identity(fd: int) -> Optional[Tuple[int, int]]:

@@ -19,7 +19,7 @@ from resilient_wsgi.servers import Identity, Server
 from resilient_wsgi.settings.options import Request
 from resilient_wsgi.shm import instance, scoreboard
 from resilient_wsgi.shm.layout import NAME
-from resilient_wsgi.shm.scoreboard import USUAL_THREADS
+from resilient_wsgi.shm.opening import USUAL_THREADS
 from resilient_wsgi.testing import captured_events
 
 

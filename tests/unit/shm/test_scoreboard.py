@@ -19,7 +19,7 @@ from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.host import procfs
 from resilient_wsgi.servers.base import MASTER, WORKER, Identity, Server
 from resilient_wsgi.servers.facts import Configuration
-from resilient_wsgi.shm import instance, scoreboard
+from resilient_wsgi.shm import instance, opening, scoreboard
 from resilient_wsgi.shm.layout import (  # fmt: skip
     DUMP_BLOCK_BYTES,
     NAME,
@@ -295,7 +295,7 @@ def test_its_space_is_there_before_it_is_mapped_and_fits_the_instance():
     board = worker(1, workers=3, threads=5)
     about = os.stat(board.path)
     assert about.st_blocks * 512 >= about.st_size == board.geometry.size
-    assert board.geometry.key() == (3, scoreboard.SPARE, 5)
+    assert board.geometry.key() == (3, opening.SPARE, 5)
     assert seen().header.worker_count == 3
 
 
