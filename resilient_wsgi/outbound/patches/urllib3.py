@@ -54,8 +54,12 @@ def patch_retries(module: Any, patches: Patches, client: Urllib3) -> None:
     retry = module.util.retry.Retry
     patches.wrap(retry, "increment", client.increment)
     patches.wrap(retry, "sleep", _sleep)
-    patches.wrap(retry, "get_retry_after", _pause)
-    patches.wrap(retry, "get_backoff_time", _pause)
+    for name, caller in (
+        ("get_retry_after", "sleep_for_retry"),
+        ("get_backoff_time", "_sleep_backoff"),
+    ):
+        patches.wrap(retry, name, _pause)
+        patches.wrap(retry, caller, _asking(name))
 
 
 class Urllib3:
@@ -179,6 +183,8 @@ class Urllib3:
                 retry = retry.new(total=0)
             result = original(retry, *args, **kwargs)
             exchange.phase = "retry-sleep"  # also of a class whose `sleep` is its own
+            if exchange.dry_run is None:
+                exchange.check("retry-sleep")  # such a class would sleep in vain
             return result
 
         return increment
@@ -303,24 +309,42 @@ def _sleep(original: Method) -> Method:
     return sleep
 
 
+def _asking(name: str) -> Callable[[Method], Method]:
+    """Look at the pause where a subclass has a method of its own that says how long it is."""
+
+    def wrap(original: Method) -> Method:
+        def sleep(retry: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = active.get()
+            if exchange is None or exchange.dry_run is not None:
+                return original(retry, *args, **kwargs)
+            seconds = getattr(retry, name)(*args, **kwargs)
+            _refuse_pause(exchange, seconds)
+            vars(retry)[name] = lambda *_, **__: seconds  # asked twice, a jitter says two things
+            try:
+                return original(retry, *args, **kwargs)
+            finally:
+                vars(retry).pop(name, None)
+
+        return sleep
+
+    return wrap
+
+
 def _pause(original: Method) -> Method:
-    """Raise at once if the pause before the next try is longer than what is left."""
+    """Look at the pauses of a subclass whose `sleep` is its own and asks for how long."""
 
     def pause(retry: Any, *args: Any, **kwargs: Any) -> Any:
         seconds = original(retry, *args, **kwargs)
         exchange = active.get()
-        if (
-            seconds
-            and exchange is not None
-            and exchange.phase == "retry-sleep"
-            and exchange.dry_run is None
-        ):
-            left = exchange.wait(math.inf)
-            if seconds > left:
-                saying = (
-                    f"the pause of {seconds:g} s before the next try is longer than what is left"
-                )
-                raise exchange.give_up(exchange.why, saying)
+        if exchange is not None and exchange.phase == "retry-sleep" and exchange.dry_run is None:
+            _refuse_pause(exchange, seconds)
         return seconds
 
     return pause
+
+
+def _refuse_pause(exchange: Exchange, seconds: Optional[float]) -> None:
+    """Raise at once if the pause before the next try is longer than what is left."""
+    if seconds and seconds > exchange.wait(math.inf):
+        saying = f"the pause of {seconds:g} s before the next try is longer than what is left"
+        raise exchange.give_up(exchange.why, saying)

@@ -206,6 +206,71 @@ def test_a_pause_before_a_retry_that_fits_is_slept(server):
         assert time.monotonic() - began >= 0.09
 
 
+class OwnPause(urllib3.Retry):
+    """Says itself how long to wait, as those with a jitter of their own do."""
+
+    asked = 0
+
+    def get_backoff_time(self):
+        OwnPause.asked += 1
+        return 60
+
+
+class OwnRetryAfter(urllib3.Retry):
+    def get_retry_after(self, response):
+        return 60
+
+
+class OwnSleep(urllib3.Retry):
+    """Sleeps as long as it likes."""
+
+    slept = 0
+
+    def sleep(self, response=None):
+        OwnSleep.slept += 1
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize("kind", [OwnPause, OwnRetryAfter])
+def test_a_pause_that_a_retry_class_of_the_apps_decides_on_is_not_begun_if_it_is_too_long(
+    server, kind
+):
+    retries = kind(2, status_forcelist=[503], respect_retry_after_header=kind is OwnRetryAfter)
+    OwnPause.asked = 0
+    began = time.monotonic()
+    with (
+        urllib3.PoolManager() as manager,
+        pytest.raises(
+            urllib3.exceptions.ReadTimeoutError, match="pause of 60 s before the next try"
+        ),
+    ):
+        manager.request("GET", f"{server.url}/retry_after/0", retries=retries)
+    assert time.monotonic() - began < 1
+    assert OwnPause.asked == (kind is OwnPause)
+
+
+def test_a_retry_class_that_sleeps_by_itself_does_not_do_so_once_the_time_is_up(server):
+    OwnSleep.slept = 0
+    retries = OwnSleep(9, status_forcelist=[503])
+    began = time.monotonic()
+    with urllib3.PoolManager() as manager, pytest.raises(urllib3.exceptions.ReadTimeoutError):
+        manager.request("GET", f"{server.url}/retry_after/0", retries=retries)
+    assert time.monotonic() - began < 1
+    assert OwnSleep.slept == 1
+
+
+def test_a_pause_of_a_retry_class_of_the_apps_that_fits_is_slept(server):
+    class Short(OwnPause):
+        def get_backoff_time(self):
+            return 0.05
+
+    retries = Short(2, status_forcelist=[503], raise_on_status=False)
+    with urllib3.PoolManager() as manager, timeouts(total=2):
+        began = time.monotonic()
+        assert manager.request("GET", f"{server.url}/retry_after/0", retries=retries).status == 503
+        assert time.monotonic() - began >= 0.09
+
+
 def through_http_client(proxy):
     connection = http.client.HTTPSConnection(*proxy)
     connection.set_tunnel("upstream.invalid", 443)
