@@ -164,6 +164,17 @@ def upgrade(server: Hostile, sock: socket.socket, argument: str) -> None:
     server.drip(sock, b"x" * 30)
 
 
+def continues(server: Hostile, sock: socket.socket, argument: str) -> None:
+    """Promise an answer again and again."""
+    server.drip(sock, b"HTTP/1.1 100 Continue\r\n\r\n" * 40)
+    sock.sendall(OK)
+
+
+def early_hints(server: Hostile, sock: socket.socket, argument: str) -> None:
+    sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n")
+    sock.sendall(OK)
+
+
 def redirect(server: Hostile, sock: socket.socket, argument: str) -> None:
     left = int(argument)
     server.over.wait(server.seconds / 8)
@@ -204,7 +215,7 @@ BEHAVIOURS: Dict[str, Callable[[Hostile, socket.socket, str], None]] = {
     function.__name__: function
     for function in (
         ok, silent, drip_headers, drip_body, drip_chunks, drip_gzip, redirect, retry_after, upload,
-        big, events, upgrade, late_body,
+        big, events, upgrade, late_body, continues, early_hints,
     )
 }  # fmt: skip
 

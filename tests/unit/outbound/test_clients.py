@@ -102,7 +102,8 @@ each_client = pytest.mark.parametrize("call", CLIENTS, ids=lambda f: f.__name__)
 
 @each_client
 @pytest.mark.parametrize(
-    "behaviour", ["silent", "drip_headers", "drip_body", "drip_chunks", "drip_gzip"]
+    "behaviour",
+    ["silent", "drip_headers", "drip_body", "drip_chunks", "drip_gzip", "continues"],
 )
 def test_a_call_ends_in_time_with_the_clients_own_exception(server, call, behaviour):
     began = time.monotonic()
@@ -119,6 +120,20 @@ def test_a_call_ends_in_time_with_the_clients_own_exception(server, call, behavi
 @each_client
 def test_a_healthy_call_is_not_touched(server, call):
     assert call(f"{server.url}/ok") == b"ok"
+
+
+@each_client
+def test_an_answer_that_others_come_before_is_what_it_is_without_limits(server, call):
+    def outcome():
+        try:
+            return call(f"{server.url}/early_hints")
+        except urllib.error.HTTPError as error:  # as urllib.request takes an answer of 103
+            with error:
+                return error.code
+
+    with_limits = outcome()
+    uninstall()
+    assert with_limits == outcome()
 
 
 @each_client
