@@ -139,6 +139,8 @@ def read(subject: Subject, source: Source, open_file: Open) -> None:
 
 def parse(lines: Lines) -> Dockerfile:
     """Return the instructions in a text. Raises `NotADockerfile`."""
+    if lines.too_long:
+        raise NotADockerfile(lines.too_long)
     found = []
     for number, text in _logical_lines(lines.text):
         parts = _INSTRUCTION.match(text)

@@ -7,6 +7,7 @@ from typing import List, Optional
 
 from ..model import Location
 
+MOST_BYTES = 1_000_000  # of files that people write by hand; nginx's and uWSGI's may be generated
 MOST_QUOTED = 200  # characters of a line; the rest says nothing more
 
 
@@ -19,6 +20,13 @@ class Lines:
         self.file = file
         self.text = text
         self._starts: Optional[List[int]] = None
+
+    @property
+    def too_long(self) -> str:
+        """Why it is not looked at, if it is longer than people write by hand, else `""`."""
+        if len(self.text) <= MOST_BYTES:
+            return ""
+        return f"{len(self.text)} characters, the limit is {MOST_BYTES}"
 
     def number(self, offset: int) -> int:
         """Return the line of a character, by its offset in the text."""

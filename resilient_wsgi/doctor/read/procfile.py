@@ -66,6 +66,8 @@ def read(subject: Subject, source: Source, open_file: Open) -> None:
 
 def parse(lines: Lines) -> Procfile:
     """Return the processes in a text. Raises `NotAProcfile`."""
+    if lines.too_long:
+        raise NotAProcfile(lines.too_long)
     found: Dict[str, Process] = {}
     for number, line in enumerate(lines.text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -54,6 +54,9 @@ class Unit:
     def __init__(self, file: str, settings: List[Setting]) -> None:
         self.file = file
         self.settings = settings
+        self._by_key: Dict[Tuple[str, str], List[Setting]] = {}
+        for each in settings:
+            self._by_key.setdefault((each.section, each.key), []).append(each)
 
     def __repr__(self) -> str:
         return f"<Unit {self.file}>"
@@ -66,9 +69,11 @@ class Unit:
     def all(self, key: str, section: str = "Service") -> List[Setting]:
         """Return the settings of a key; an empty value forgets those before it, as in systemd."""
         found: List[Setting] = []
-        for each in self.settings:
-            if each.section == section and each.key == key:
-                found = [*found, each] if each.value else []
+        for each in self._by_key.get((section, key), ()):
+            if each.value:
+                found.append(each)
+            else:
+                found.clear()
         return found
 
     def last(self, key: str, section: str = "Service") -> Optional[Setting]:
@@ -127,6 +132,8 @@ class Unit:
 
 def parse(lines: Lines) -> Unit:
     """Return the unit in a text. Raises `NotAUnit`."""
+    if lines.too_long:
+        raise NotAUnit(lines.too_long)
     settings: List[Setting] = []
     section = ""
     for number, line in _logical_lines(lines.text):

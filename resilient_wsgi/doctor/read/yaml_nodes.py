@@ -12,7 +12,6 @@ from typing import Any, Iterator, List, Optional, Tuple
 from ..model import Location
 from .lines import Lines
 
-MOST_BYTES = 1_000_000
 MOST_NESTED = 200
 _BRACKETS = re.compile(r"[\[\]{}]")
 _TEMPLATE = re.compile(r"\{\{[-\s\w.]|\{%")
@@ -140,7 +139,7 @@ def documents(lines: Lines) -> List[Node]:
     except ImportError:
         msg = "needs PyYAML: pip install 'resilient-wsgi[doctor]'"
         raise NotYaml(msg) from None
-    _check(lines.text)
+    _check(lines)
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         nodes = list(yaml.compose_all(lines.text, Loader=loader))
@@ -149,10 +148,10 @@ def documents(lines: Lines) -> List[Node]:
     return [Node(each, lines) for each in nodes if each is not None]
 
 
-def _check(text: str) -> None:
-    if len(text) > MOST_BYTES:
-        msg = f"YAML of {len(text)} characters, the limit is {MOST_BYTES}"
-        raise NotYaml(msg)
+def _check(lines: Lines) -> None:
+    text = lines.text
+    if lines.too_long:
+        raise NotYaml(lines.too_long)
     template = _TEMPLATE.search(text)
     if template and "{{" in template[0] and not _only_in_strings(text):
         msg = f"a template ({template[0].strip()}), not a manifest: render it first"

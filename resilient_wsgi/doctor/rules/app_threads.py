@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from contextlib import suppress
 from typing import Iterator, List, Set
+from warnings import catch_warnings, simplefilter
 
 from ..model import Evidence, Location, Severity, at, rule
 from ..stopping import mercy_seconds
@@ -56,7 +57,8 @@ def thread_at_import(subject: Subject) -> Iterator[Evidence]:
 def parsed(source: Source) -> List[ast.stmt]:
     """Return the statements of a source that starts threads; none of one that cannot be read."""
     if "Thread(" in source.text and len(source.text) <= MOST_BYTES:
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError), catch_warnings():
+            simplefilter("ignore")  # of what is written there, which is not the doctor's business
             return ast.parse(source.text).body
     return []
 

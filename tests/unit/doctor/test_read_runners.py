@@ -332,3 +332,11 @@ def test_a_service_takes_from_its_image_what_it_does_not_set():
     assert b.running("uwsgi") is None
     assert (b.stop_signal.value, b.environment) == ("SIGINT", {"A": "1"})
     assert (c.commands, c.stop_signal) == ([], None)
+
+
+@pytest.mark.parametrize("name", ["x.service", "Dockerfile", "Procfile", "web.yaml"])
+def test_a_file_that_nobody_has_written_by_hand_is_not_looked_at(name):
+    head = {"x.service": "[Service]\n", "Dockerfile": "FROM x\n", "web.yaml": "apiVersion: v1\n"}
+    subject = from_texts({name: head.get(name, "") + "# a comment\n" * 90_000})
+    (skipped,) = subject.not_looked
+    assert (skipped.what, "the limit is 1000000" in skipped.why) == (name, True)
