@@ -80,7 +80,10 @@ def _gather(arguments: argparse.Namespace) -> Subject:
         from ..doctor.live import attach
 
         master = target.master(arguments)
-        attach.attach(subject, master, [pid for pid in target.family(master) if pid != master])
+        workers = [pid for pid in target.family(master) if pid != master]
+        if not attach.attach(subject, master, workers):
+            msg = f"process {master}{target.name_of(master)} is no server: it listens to nothing"
+            raise CannotLook(msg)
     files = arguments.files or ([] if live else [os.curdir])
     collect.from_paths(files, subject)
     found = any(each.kind not in ("", "python") for each in subject.sources.values())

@@ -22,8 +22,8 @@ HERE = Location("")
 _MOST_BYTES = 1 << 20
 
 
-def attach(subject: Subject, master: int, workers: List[int]) -> None:
-    """Add an instance by the pids of its master and its workers."""
+def attach(subject: Subject, master: int, workers: List[int]) -> bool:
+    """Add an instance by the pids of its master and its workers; return whether it is a server."""
     if not same_namespace(master, "net"):
         subject.machine = Machine()  # this host's sysctls are not those of the instance
     live = look(subject, master, workers)
@@ -33,6 +33,7 @@ def attach(subject: Subject, master: int, workers: List[int]) -> None:
     files = [_path(master, each) for each in found.files()] if found else []
     from_paths(files, subject)
     live.changed = _changed(files, workers or [master])
+    return bool(found or workers or live.queues)
 
 
 def _command(pid: int) -> Optional[Command]:

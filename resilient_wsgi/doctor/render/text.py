@@ -47,6 +47,8 @@ def _summary(report: Report) -> Iterator[str]:
     files = [f"{each.file} ({each.kind})" for each in sources if each.kind != "python"]
     modules = len(sources) - len(files)
     files += [f"{modules} Python modules"] if modules else []
+    live = report.subject.live
+    files = [f"{live.name} (running)", *files] if live else files
     more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
     yield f"Looked at: {', '.join(files[:_MOST_NAMED])}{more}" if files else "Looked at no file"
     known = f"; {report.known} known by the baseline" if report.known else ""

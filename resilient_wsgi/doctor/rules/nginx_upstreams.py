@@ -207,48 +207,6 @@ def one_server(subject: Subject) -> Iterator[Evidence]:
 
 
 @rule(
-    "N17",
-    Severity.HINT,
-    "keepalive in an upstream has no effect",
-    why=(
-        "uWSGI's protocol has no persistent connections: `keepalive` in an upstream does nothing "
-        "for uwsgi_pass. For proxy_pass nginx before 1.29.7 speaks HTTP/1.0 and sends `Connection: "
-        "close`, unless proxy_http_version is 1.1 and the header is emptied."
-    ),
-    bad={"nginx.conf": upstream("server 127.0.0.1:3031; keepalive 16")},
-    good={
-        "nginx.conf": upstream(
-            "server 127.0.0.1:8000; keepalive 16",
-            'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://app',
-        )
-    },
-    fix=(
-        'With proxy_pass, set proxy_http_version 1.1 and proxy_set_header Connection "". With '
-        "uwsgi_pass, remove keepalive."
-    ),
-    sources=("nginx, ngx_http_upstream_module: keepalive",),
-)
-def keepalive_without_effect(subject: Subject) -> Iterator[Evidence]:
-    """Find upstreams with keepalive that no location can use."""
-    for passed in passes(subject):
-        kept = passed.upstream.own("keepalive") if passed.upstream else []
-        if not kept:
-            continue
-        if passed.protocol == "uwsgi":
-            yield at(kept[-1], "uwsgi_pass has no persistent connections")
-        elif not _persistent(passed):
-            message = f"proxy_pass at line {passed.directive.line} closes each connection"
-            yield at(kept[-1], message)
-
-
-def _persistent(passed: Pass) -> bool:
-    version = passed.option("http_version")
-    headers = {each.value.lower(): each.args for each in passed.all("set_header")}
-    connection = headers.get("connection", ["Connection", "close"])
-    return version is not None and version.value != "1.0" and "close" not in connection[1:]
-
-
-@rule(
     "N18",
     Severity.HINT,
     "the name of an upstream is looked up once",

@@ -136,7 +136,7 @@ def test_what_is_in_another_network_namespace_is_not_taken_for_this_one(monkeypa
     monkeypatch.setattr(attach, "same_namespace", lambda _pid, kind: kind != "net")
     monkeypatch.setattr(look, "same_namespace", lambda _pid, kind: kind != "net")
     subject = Subject(Machine({"net.core.somaxconn": "128"}))
-    attach.attach(subject, os.getpid(), [])
+    assert not attach.attach(subject, os.getpid(), [])
     assert subject.machine.number("net.core.somaxconn") is None
     assert subject.live.queues == []
     assert any("namespace" in each.why for each in subject.not_looked)

@@ -15,6 +15,15 @@ def alone(*lines, before=()):
     return {"nginx.conf": http(*lines, before=before)}
 
 
+def keeps(*settings, pool="keepalive 4;", upstream="", version="1.1", connection='""'):
+    text = "\n".join(["worker_class = 'gthread'", "workers = 4", *settings, ""])
+    nginx = alone(
+        "proxy_pass http://app;", f"proxy_http_version {version};", f"proxy_set_header Connection {connection};",
+        before=["upstream app {", "server 10.0.0.1:80;", pool, upstream, "}"],
+    )  # fmt: skip
+    return {**nginx, "gunicorn.conf.py": text}
+
+
 PASS = "uwsgi_pass 127.0.0.1:3031;"
 TCP = "socket = 127.0.0.1:3031"
 TWO = "upstream app { server 10.0.0.1:3031; server 10.0.0.2:3031; }"
@@ -162,8 +171,50 @@ CASES = [
     ("N18", alone("uwsgi_pass $app:3031;"), False),
     ("N18", alone("uwsgi_pass app;", before=["upstream app { server web:3031; }"]), True),
     ("N18", alone("uwsgi_pass app;", before=["upstream app { server web:3031 resolve; }"]), False),
+    ("N19", keeps(), True),
+    ("N19", keeps("worker_class = 'sync'"), False),
+    ("N19", keeps("keepalive = 60"), True),
+    ("N19", keeps("keepalive = 61"), False),
+    ("N19", keeps("keepalive = IDLE"), False),
+    ("N19", keeps("worker_class = KIND"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 4s;"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 5s;"), True),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout $x;"), False),
+    ("N19", keeps(pool=""), False),
+    ("N19", keeps(version="1.0"), False),
+    ("N19", keeps(connection="close"), False),
+    ("N19", {**keeps(), "b.conf": "server { location / { proxy_pass http://10.0.0.1; } }"}, False),
+    ("N19", {**keeps(), "gunicorn_b.py": "workers = 1\nbind = ':9'\n"}, False),
     ("N20", alone(PASS, "error_log off;"), True),
+    ("N19", keeps(), True),
+    ("N19", keeps("worker_class = 'sync'"), False),
+    ("N19", keeps("keepalive = 60"), True),
+    ("N19", keeps("keepalive = 61"), False),
+    ("N19", keeps("keepalive = IDLE"), False),
+    ("N19", keeps("worker_class = KIND"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 4s;"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 5s;"), True),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout $x;"), False),
+    ("N19", keeps(pool=""), False),
+    ("N19", keeps(version="1.0"), False),
+    ("N19", keeps(connection="close"), False),
+    ("N19", {**keeps(), "b.conf": "server { location / { proxy_pass http://10.0.0.1; } }"}, False),
+    ("N19", {**keeps(), "gunicorn_b.py": "workers = 1\nbind = ':9'\n"}, False),
     ("N20", alone(PASS, "error_log off;", before=["error_log off;"]), True),
+    ("N19", keeps(), True),
+    ("N19", keeps("worker_class = 'sync'"), False),
+    ("N19", keeps("keepalive = 60"), True),
+    ("N19", keeps("keepalive = 61"), False),
+    ("N19", keeps("keepalive = IDLE"), False),
+    ("N19", keeps("worker_class = KIND"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 4s;"), False),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout 5s;"), True),
+    ("N19", keeps("keepalive = 5", upstream="keepalive_timeout $x;"), False),
+    ("N19", keeps(pool=""), False),
+    ("N19", keeps(version="1.0"), False),
+    ("N19", keeps(connection="close"), False),
+    ("N19", {**keeps(), "b.conf": "server { location / { proxy_pass http://10.0.0.1; } }"}, False),
+    ("N19", {**keeps(), "gunicorn_b.py": "workers = 1\nbind = ':9'\n"}, False),
     ("N20", alone(PASS, "error_log /var/log/off.log;", "access_log off;"), False),
     ("N21", alone(PASS, "uwsgi_buffering off;"), True),
     ("N21", alone(PASS, "uwsgi_buffering on;"), False),
