@@ -89,7 +89,8 @@ class Unit:
         runner = Runner(UNIT, self.name, starts[0].location)
         for each in starts:
             runner.commands += command.command(_words(each.value), each.location, self.file)
-        runner.stop_signal = self._fact("KillSignal")
+        if not self.all("ExecStop"):  # else that stops it, in its own way
+            runner.stop_signal = self._fact("KillSignal")
         runner.stop_grace = self._stop_grace(runner)
         runner.memory_bytes = self._size("MemoryMax") or self._size("MemoryLimit")
         runner.descriptors = self._descriptors()

@@ -49,6 +49,7 @@ CASES = [
     ("S04", unit("KillSignal=SIGTERM", uwsgi=(MASTER, "exit-on-reload = true")), False),
     ("S04", unit("KillSignal=SIGQUIT", uwsgi=TERM, start="/usr/bin/uwsgi --ini /etc/other.ini"), False),
     ("S04", unit("KillSignal=SIGQUIT", uwsgi=TERM, start="/usr/bin/gunicorn x"), False),
+    ("S04", unit("KillSignal=SIGQUIT", "ExecStop=/bin/kill -INT $MAINPID", uwsgi=TERM), False),
     ("S04", {**unit(uwsgi=TERM), "x.service.d/a.conf": "[Service]\nKillSignal=SIGQUIT\n"}, True),
     ("S04", {**unit(uwsgi=TERM), "y.service.d/a.conf": "[Service]\nKillSignal=SIGQUIT\n"}, False),
     ("S04", image("STOPSIGNAL SIGQUIT", UWSGI, uwsgi=TERM), False),
