@@ -43,6 +43,7 @@ class Option(NamedTuple):
     certain: bool = True  # False: it stands in an if-env, if-file, ... that may be true or not
     resolved: bool = True  # False: the value holds $(ENV), @(file) or %k, which are not known here
 
+    endless: bool = False  # a placeholder in it leads to itself
     placeholder: bool = False  # made by set-placeholder: no option, whatever its name
 
     @property
@@ -105,6 +106,7 @@ class UwsgiConfig:
         for index, option in enumerate(options):
             self._places.setdefault(option.canonical, []).append(index)
         self.complete = complete  # False: it includes what could not be read
+        self.loops: List[Option] = []  # includes of a file that is being read already
         self.command: Optional[Command] = None  # what starts it, if options of that are among these
 
     def __repr__(self) -> str:

@@ -11,11 +11,10 @@ def recognises(name: str, text: str) -> bool:
     extension = name.rpartition(".")[2]
     if extension in uwsgi_other.FORMATS:
         return uwsgi_other.looks_like_uwsgi(extension, text)
-    return (
-        extension != "py"
-        and "[uwsgi" in text
-        and any(section.startswith("uwsgi") for section, _ in uwsgi_ini.sections(text))
-    )
+    if extension == "py" or "[uwsgi" not in text:
+        return False
+    heads = uwsgi_ini.sections(text.lstrip("\ufeff"))  # a byte order mark is for a rule to find
+    return any(section.startswith("uwsgi") for section, _ in heads)
 
 
 def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None:

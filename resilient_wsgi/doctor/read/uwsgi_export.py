@@ -48,6 +48,7 @@ class Exporter:
     def __init__(self, open_file: Open, host: Host) -> None:
         self.options: List[Option] = []
         self.complete = True
+        self.loops: List[Option] = []
         self._open = open_file
         self._host = host
         self._first: Optional[Magic] = None
@@ -120,7 +121,9 @@ class Exporter:
             if option.name == "inherit":
                 self._include(option)
                 self._finish(0)
-        return UwsgiConfig(location, expanded + self.options, complete=self.complete)
+        config = UwsgiConfig(location, expanded + self.options, complete=self.complete)
+        config.loops = self.loops
+        return config
 
     def _add(self, option: Option) -> None:
         if len(self.options) >= MOST_OPTIONS:
@@ -150,10 +153,12 @@ class Exporter:
             return
         self._files += 1
         opened = self._open(path, within) if path else self._open("", within)
-        if opened is None or any(
+        loops = opened is not None and any(
             each.file == opened.file and each.section == section for each in self._reading
-        ):
+        )
+        if opened is None or loops:
             self.complete = False
+            self.loops += [option] if loops else []
             return
         self._begin(opened, section, named=bool(colon))
 

@@ -8,7 +8,7 @@ from typing import Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..uwsgi_config import Option, leading_number
 
-_MOST_REPLACEMENTS = 200
+_MOST_REPLACEMENTS = 1000
 _LONGEST = 1 << 16
 # what a lookup returns: the text, or None to leave the placeholder as it is; whether it is certain
 Found = Tuple[Optional[str], bool]
@@ -125,8 +125,8 @@ def _replaced(option: Option, symbol: str, lookup: Lookup) -> Option:
         value = f"{value[:start]}{text}{value[end + 1 :]}"
         position = 1  # as uWSGI does: a placeholder that is the first again stays
         if len(value) > _LONGEST:
-            break
-    return option._replace(value=value[:_LONGEST], resolved=False)
+            return option._replace(value=value[:_LONGEST], resolved=False)
+    return option._replace(value=value[:_LONGEST], resolved=False, endless=True)
 
 
 def _span(value: str, symbol: str, position: int) -> Tuple[int, int]:

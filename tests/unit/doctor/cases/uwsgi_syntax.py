@@ -1,0 +1,26 @@
+from tests.unit.doctor.completing import ini
+
+CASES = [
+    ("U94", {"uwsgi.ini": "\ufeff[uwsgi]\nmaster = true\n"}, True),
+    ("U94", {"uwsgi.ini": "\ufeff\n[uwsgi]\nmaster = true\n"}, False),
+    ("U94", {"uwsgi.ini": "[uwsgi]\nmaster = true\n[uwsgi] ; old\n"}, False),
+    ("U94", {"uwsgi.ini": "[uwsgi:prod]\nmaster = true\n"}, False),
+    ("U94", {"uwsgi.ini": "  [uwsgi]\r\nmaster = true\r\n"}, False),
+    ("U94", {"nginx.conf": "# [uwsgi] ; x\nserver { listen 80; }\n"}, False),
+    ("U94", {"app.py": "import uwsgi\nX = [\n[uwsgi] ,\n]\n"}, False),
+    ("U95", ini("a = x%(b)", "b = y%(a)"), True),
+    ("U95", ini("a = %(a)"), False),
+    ("U95", ini("a = /srv", "b = %(a)/%(a)/%(a)"), False),
+    ("U96", ini("ini = other.ini", **{"other.ini": "[uwsgi]\nini = uwsgi.ini\n"}), True),
+    ("U96", ini("ini = other.ini", **{"other.ini": "[uwsgi]\nmaster = true\n"}), False),
+    ("U96", ini("ini = missing.ini"), False),
+    ("U97", ini("logformat = %(addr) %(uri)"), False),
+    ("U97", ini("chdir = %d../app", "pidfile = /run/%n.pid"), False),
+    ("U97", ini("log-date = %d"), True),
+    ("U97", ini("log-date = %%Y-%m"), True),
+    ("U97", ini("env = URL=postgres://u:p%40ss@db/x"), True),
+    ("U97", ini("env = URL=postgres://db/%n"), False),
+    ("U97", ini("env = TEXT=100%40x"), False),
+    ("U97", ini("env = TEXT=5%a"), True),
+    ("U97", ini("env = TEXT=100%%a"), False),
+]
