@@ -10,7 +10,7 @@ from lab.processes.base import find_tool
 from resilient_wsgi.doctor.collect import from_texts
 from resilient_wsgi.doctor.examine import examine
 
-SECONDS = 3
+SECONDS = 1.5
 LISTEN = "http-socket = 127.0.0.1:0\n"
 
 
