@@ -107,6 +107,14 @@ def backlog_fix(effective: int, wanted: int, allowed: int) -> str:
     """Return what a small listen queue does, and what to set so that it holds `wanted` connections;
     `allowed` is net.core.somaxconn, 0 if not known.
     """
+    return (
+        f"Bursts above {effective} connections are refused or delayed by SYN retransmission. "
+        f"Fix: {backlog_steps(wanted, allowed)}."
+    )
+
+
+def backlog_steps(wanted: int, allowed: int) -> str:
+    """Return what to set so that a listen queue holds `wanted` connections."""
     steps = [f"set listen = {wanted} in the uWSGI configuration"]
     if allowed and allowed < wanted:
         steps.insert(
@@ -114,10 +122,7 @@ def backlog_fix(effective: int, wanted: int, allowed: int) -> str:
             f"set net.core.somaxconn = {wanted} on the host or in the container (sysctl; each "
             "network namespace has its own: with a larger listen uWSGI refuses to start)",
         )
-    return (
-        f"Bursts above {effective} connections are refused or delayed by SYN retransmission. "
-        f"Fix: {', then '.join(steps)}."
-    )
+    return ", then ".join(steps)
 
 
 def waits_ended(count: int) -> str:

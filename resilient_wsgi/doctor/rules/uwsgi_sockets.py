@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Iterator
 
+from ...events.base import backlog_steps
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
 from .examples import PREFORK, without
@@ -78,12 +79,13 @@ def short_listen_queue(subject: Subject) -> Iterator[Evidence]:
         if length is None or length >= WANTED_LISTEN:
             continue
         limit = f"; {SOMAXCONN} in this namespace = {allowed}" if allowed else ""
-        option = config.last("listen")
+        option, steps = config.last("listen"), backlog_steps(WANTED_LISTEN, allowed or 0)
         default = "" if option else " (uWSGI's default)"
         yield at(
             option or config,
             f"listen = {length}{default}: bursts above {length} connections are refused or "
             f"delayed{limit}",
+            fix=f"{steps[0].upper()}{steps[1:]}.",
         )
 
 
