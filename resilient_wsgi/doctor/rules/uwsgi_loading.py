@@ -20,7 +20,7 @@ from .uwsgi_facts import (
     loads_with_library,
     whole,
 )
-from .versions import shown, version_of
+from .versions import pinned, shown, version_of
 
 _LIBRARY = ("shared-import = resilient_wsgi.uwsgi", "hook-accepting = rpc:resilient_wsgi_ready")
 _LAZY = "\n".join(("[uwsgi]", "lazy-apps = true", *_LIBRARY, ""))
@@ -331,3 +331,39 @@ def half_of_the_library(subject: Subject) -> Iterator[Evidence]:
         if config.complete and imports and not ready:
             message = f"{LOADER} is imported, and hook-accepting does not call {READY}"
             yield at(imports[0], message, severity=Severity.WARNING)
+
+
+@rule(
+    "U82",
+    Severity.HINT,
+    "pip's uWSGI has Python built in, and no plugin for it",
+    why=(
+        "The packages of distributions have languages as plugins; the uWSGI that pip builds has "
+        'Python in it. `plugins = python3` then only logs "UNABLE to load uWSGI plugin" at each '
+        "start, but `need-plugin = python3` ends it."
+    ),
+    bad={
+        "uwsgi.ini": "[uwsgi]\nplugins = python3\nneed-plugin = python3\n",
+        "requirements.txt": "uwsgi==2.0.31\n",
+    },
+    good={"uwsgi.ini": "[uwsgi]\nplugins = python3\n", "requirements.txt": "django==5.2\n"},
+    fix="Remove the line, if the uWSGI that runs is pip's.",
+    sources=(
+        "uWSGI 2.0.31, core/plugins.c: uwsgi_load_plugin()",
+        "core/uwsgi.c: uwsgi_opt_load_plugin()",
+    ),
+)
+def plugin_that_is_built_in(subject: Subject) -> Iterator[Evidence]:
+    """Find plugins for Python where the requirements have uWSGI; an error where one is needed."""
+    for config in subject.uwsgi:
+        for option in config.options:
+            needed = option.name in {"need-plugin", "need-plugins"}
+            for name in option.value.split(","):
+                python = name.strip().startswith("python") and pinned(subject, "uwsgi", "pyuwsgi")
+                if python and (needed or option.name in {"plugin", "plugins"}):
+                    what = "uWSGI exits at startup" if needed else "it is not there"
+                    yield at(
+                        option,
+                        f"{option.name} = {name.strip()}, and uWSGI is pip's: {what}",
+                        severity=Severity.ERROR if needed else None,
+                    )

@@ -7,6 +7,7 @@ from typing import Iterator
 from ...events.base import backlog_steps
 from ..model import Evidence, Severity, at, rule
 from ..subject import Subject
+from ..uwsgi_config import Socket
 from .examples import PREFORK, without
 from .uwsgi_facts import brief, is_containerised, is_public, only_unix, whole
 
@@ -285,3 +286,50 @@ def open_socket_file(subject: Subject) -> Iterator[Evidence]:
                 "connect",
                 severity=Severity.HINT if is_containerised(subject) else None,
             )
+
+
+@rule(
+    "U60",
+    Severity.WARNING,
+    "uWSGI's own HTTP router stands behind nginx: one more process, and a hidden queue",
+    why=(
+        "`http` starts a router of uWSGI's own, a process that hands each request on to the "
+        "workers. Behind nginx it does nothing but that: all traffic goes through one more "
+        "process without a queue limit that anybody sees, requests wait in the router and not in "
+        "the listen queue that is watched, and its own timeout (`http-timeout`, 60 s) ends them."
+    ),
+    bad={
+        "uwsgi.ini": "[uwsgi]\nhttp = 127.0.0.1:8000\n",
+        "nginx.conf": "events {}\nhttp {\n  server {\n    location / {\n"
+        "      proxy_pass http://127.0.0.1:8000;\n    }\n  }\n}\n",
+    },
+    good={
+        "uwsgi.ini": "[uwsgi]\nhttp-socket = 127.0.0.1:8000\n",
+        "nginx.conf": "events {}\nhttp {\n  server {\n    location / {\n"
+        "      proxy_read_timeout 29s;\n      proxy_pass http://127.0.0.1:8000;\n    }\n  }\n}\n",
+    },
+    fix="Use socket with uwsgi_pass, or http-socket with proxy_pass.",
+    sources=(
+        "https://uwsgi-docs.readthedocs.io/en/latest/ThingsToKnow.html",
+        "unbit/uwsgi#1804",
+    ),
+)
+def router_behind_nginx(subject: Subject) -> Iterator[Evidence]:
+    """Find routers of uWSGI at an address that nginx passes requests to."""
+    asked = [
+        address for nginx in subject.nginx for each in nginx.passes() for address in each.servers()
+    ]
+    for config in subject.uwsgi:
+        for socket in config.sockets():
+            if socket.router and any(_is_at(address, socket) for address in asked):
+                yield at(
+                    socket,
+                    f"{socket.option.name} = {socket.address} is uWSGI's own router, and nginx "
+                    "passes requests to it",
+                )
+
+
+def _is_at(asked: str, socket: Socket) -> bool:
+    from ..pairing import same_address
+
+    return same_address(asked, socket)

@@ -305,7 +305,21 @@ GOOD = [
     (code, {"uwsgi.ini": PREFORK}, False)
     for code in ("U07", "U08", "U10", "U18", "U32", "U41", "U44", "U50", "U65")
 ]
+NGINX = "events {}\nhttp { server { location / { proxy_pass http://127.0.0.1:%d; } } }\n"
+PIP = {"requirements.txt": "uwsgi\n"}
+OTHERS = [
+    ("U60", ini("http = 127.0.0.1:8000", **{"nginx.conf": NGINX % 9000}), False),
+    ("U60", ini("http-socket = :8000", **{"nginx.conf": NGINX % 8000}), False),
+    ("U60", ini("http = :8000", **{"nginx.conf": NGINX % 8000}), True),
+    ("U60", ini("http = :8000"), False),
+    ("U82", ini("plugins = http, python3", **PIP), True),
+    ("U82", ini("plugin = http", **PIP), False),
+    ("U82", ini("home = python3", **PIP), False),
+    ("U82", ini("need-plugin = python"), False),
+    ("U82", ini("need-plugins = http,python", **PIP), True),
+]
 CASES = [
+    *OTHERS,
     *NUMBERS, *WORKERS, *LOADING, *FORKING, *HARAKIRI, *STOPPING, *SOCKETS, *LOGGING, *DEVELOPMENT,
     *GOOD,
 ]  # fmt: skip
