@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -158,6 +159,21 @@ def test_u46_the_backlog_algorithm_starts_no_worker_on_a_unix_socket():
         for thread in threads:
             thread.join(20)
         assert server.log().count("spawned uWSGI worker") == 1
+
+
+def test_u59_whoever_speaks_the_uwsgi_protocol_has_a_file_run(tmp_path):
+    proof, file = tmp_path / "proof", tmp_path / "uploaded.txt"
+    file.write_text(f"open({str(proof)!r}, 'w')\ndef application(e, s):\n    s('200 OK', [])\n")
+    with Server(MASTER, listen_on="uwsgi") as server:
+        names = {"REQUEST_METHOD": "GET", "SERVER_NAME": "x", "SERVER_PORT": "80"}
+        names.update({"PATH_INFO": "/", "QUERY_STRING": "", "REQUEST_URI": "/"})
+        names.update({"UWSGI_FILE": str(file), "UWSGI_APPID": "of my own"})
+        parts = [each.encode() for pair in names.items() for each in pair]
+        body = b"".join(struct.pack("<H", len(each)) + each for each in parts)
+        with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+            client.sendall(struct.pack("<BHB", 0, len(body), 0) + body)
+            client.recv(65536)
+        assert proof.exists()
 
 
 def test_u70_a_limit_below_the_interpreter_kills_workers_in_their_requests(get):

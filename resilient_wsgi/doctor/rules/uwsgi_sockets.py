@@ -194,8 +194,8 @@ def no_vacuum(subject: Subject) -> Iterator[Evidence]:
     "the uwsgi protocol is open to other hosts: whoever connects may run code",
     why=(
         "The uwsgi protocol is for the router in front and has no authentication. Its variables "
-        "can make uWSGI load a file as an app (`UWSGI_FILE`), that is, run code. On a public "
-        "address every host that gets through can do that."
+        "can make uWSGI run any file of the host as an app (`UWSGI_FILE`), an upload for one. On a "
+        "public address every host that gets through can do that."
     ),
     bad={"uwsgi.ini": "[uwsgi]\nsocket = 0.0.0.0:3031\n"},
     good={"uwsgi.ini": "[uwsgi]\nsocket = 127.0.0.1:3031\n"},
