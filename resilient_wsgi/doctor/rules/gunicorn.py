@@ -6,12 +6,11 @@ import difflib
 from typing import Iterator
 
 from ..model import Evidence, Severity, at, rule
-from ..read import gunicorn, runners
+from ..read import gunicorn
 from ..read.runner import PROCESS
 from ..subject import Subject
 from .gunicorn_facts import instances
-from .uwsgi_facts import is_before, mentions_library
-from .versions import shown, version_of
+from .uwsgi_facts import mentions_library
 
 HEROKU_IDLE = 90
 # settings that only some kinds of workers look at
@@ -354,31 +353,3 @@ def ignored_setting(subject: Subject) -> Iterator[Evidence]:
             yield at(threads, f"threads = {threads.value}, and {kind} workers have no threads")
         if connections and kind == "sync":
             yield at(connections, "worker_connections is set, and sync workers serve one at a time")
-
-
-@rule(
-    "G12",
-    Severity.WARNING,
-    "gunicorn before 26.1 as process 1 takes a foreign child's exit for a failed start",
-    why=(
-        "As process 1 of a container gunicorn is given the orphans of all others. Before 26.1 it "
-        "took one that ended with code 3 or 4 for a worker that failed to start, and stopped the "
-        "whole instance."
-    ),
-    bad={"requirements.txt": "gunicorn==26.0.0\n", "Dockerfile": _IMAGE},
-    good={"requirements.txt": "gunicorn==27.0.1\n", "Dockerfile": _IMAGE},
-    fix="Install gunicorn 26.1 or newer, or run it below tini (docker run --init).",
-    sources=("benoitc/gunicorn#3220",),
-)
-def orphans_of_others(subject: Subject) -> Iterator[Evidence]:
-    """Compare the version with that of the fix, where gunicorn is a container's first process."""
-    version = version_of(subject, "gunicorn")
-    for runner in runners.of(subject):
-        command = runner.running("gunicorn")
-        if not (command and runner.in_container and is_before(version, (26, 1))):
-            continue
-        if not {"tini", "dumb-init"} & set(command.wrappers):
-            yield at(
-                command,
-                f"gunicorn {shown(version)} is process 1 of {runner}",
-            )

@@ -350,7 +350,7 @@ def half_of_the_library(subject: Subject) -> Iterator[Evidence]:
     fix="Remove the line, if the uWSGI that runs is pip's.",
     sources=(
         "uWSGI 2.0.31, core/plugins.c: uwsgi_load_plugin()",
-        "core/uwsgi.c: uwsgi_opt_load_plugin()",
+        "uWSGI 2.0.31, core/uwsgi.c: uwsgi_opt_load_plugin()",
     ),
 )
 def plugin_that_is_built_in(subject: Subject) -> Iterator[Evidence]:
@@ -367,3 +367,27 @@ def plugin_that_is_built_in(subject: Subject) -> Iterator[Evidence]:
                         f"{option.name} = {name.strip()}, and uWSGI is pip's: {what}",
                         severity=Severity.ERROR if needed else None,
                     )
+
+
+@rule(
+    "U05",
+    Severity.HINT,
+    "strict is missing: misspelt options are ignored",
+    why=(
+        "Without `strict` uWSGI takes an option that it does not know for a placeholder and says "
+        "nothing. The doctor finds misspelt names, too (U04), but not in a file that it is not "
+        "shown."
+    ),
+    bad={"uwsgi.ini": without("strict")},
+    good={"uwsgi.ini": PREFORK},
+    fix="Set strict = true; placeholders of your own become set-placeholder = name=value.",
+    sources=(
+        "uWSGI 2.0.31, core/config.c: uwsgi_opt_get()",
+        "https://www.bloomberg.com/company/stories/configuring-uwsgi-production-deployment/",
+    ),
+)
+def not_strict(subject: Subject) -> Iterator[Evidence]:
+    """Find whole configurations that are not strict."""
+    for config in whole(subject):
+        if config.off("strict"):
+            yield at(config.last("strict") or config, "strict is not set")
