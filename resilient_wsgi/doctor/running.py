@@ -14,19 +14,23 @@ from .subject import Source, Subject
 from .uwsgi_config import Option, UwsgiConfig
 
 _HERE = Location("uWSGI's options")
+# the startup line has the deadline of requests (U18), the backlog component the listen queue (U44),
+# both as they are in force
+_LOGGED_ELSEWHERE = {"U18", "U44"}
 
 
 def findings(options: Mapping[str, str], versions: Mapping[str, str]) -> List[Finding]:
     """Return the errors and warnings of the rules about uWSGI; hints are left out.
 
     `options` are those of `uwsgi.opt`, of which each has its last value. What comments in the
-    configuration file ignore is left out, if that file can be read.
+    configuration file ignore is left out, if that file can be read, and what is logged at startup
+    anyway.
     """
     subject = Subject(ThisMachine(versions))
     subject.uwsgi.append(
         UwsgiConfig(_HERE, [Option(name, value, _HERE, value) for name, value in options.items()])
     )
-    ignored = _ignored(options.get("ini", ""))
+    ignored = _LOGGED_ELSEWHERE | _ignored(options.get("ini", ""))
     return [
         finding
         for rule in in_order(load("uwsgi"))
