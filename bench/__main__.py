@@ -14,8 +14,10 @@ SHORT = ("wrap.import_time", "wrap.hello", "stderr.lines", "outbound.table")
 # suites
 LONG = (
     "bulkhead.cost",
+    "bulkhead.faults",
     "bulkhead.servers",
     "bulkhead.sim",
+    "bulkhead.soak",
     "bulkhead.weather",
     "cli.many_workers",
     "doctor.corpus",

@@ -48,7 +48,7 @@ def instance(
         return
     made_of: Dict[str, Any] = {**COMMON, "processes": int(workers), **options}
     if variant != WITHOUT:
-        made_of["shared-import"] = "resilient_wsgi.uwsgi"
+        made_of.setdefault("shared-import", "resilient_wsgi.uwsgi")
     if threads != "1":
         made_of["threads"] = int(threads)
     begin = int(options.get("cheaper", workers))

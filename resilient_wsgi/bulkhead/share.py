@@ -28,8 +28,8 @@ class FairShare:
     ) -> None:
         board = Scoreboard.of_this_instance()
         row = board.mine()
-        if row is None:
-            msg = "the scoreboard has no row for this process"
+        if row is None or not board.lockable:
+            msg = board.why_not_visible or "the scoreboard has no row for this process"
             raise Unavailable(msg)
         threads = server.configuration.threads()
         alone = threads > 1 and server.name == "gunicorn"
@@ -53,7 +53,7 @@ class FairShare:
 
     def look(self, now: float, requests: List[Tuple[int, Deadline]]) -> None:
         """Look at the pool, and end those calls of this process that have to end."""
-        self._upstreams.follow()
+        self._upstreams.follow(now)
         self.gate.flush()
         self._rows.refresh(now)
         if self._alone:

@@ -11,6 +11,7 @@ from ..shm.scoreboard import Scoreboard
 from .state import History, Limit, Upstream
 
 MOST_TARGETS = 1024
+AGAIN = 60.0
 _PORTS = {"http": 80, "https": 443}
 Set = Mapping[str, Mapping[str, Any]]  # BULKHEAD.HOSTS
 
@@ -24,6 +25,8 @@ class Upstreams:
         self._hosts = hosts
         self._alone = alone  # limits hold for this process alone; what is usual, for all
         self._by_target: Dict[Any, Optional[Upstream]] = {}
+        self._unnamed = False
+        self._forget_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Upstreams {len(self.known)}>"
@@ -55,10 +58,17 @@ class Upstreams:
             self._by_target.clear()
         if "?" not in str(key):
             self._by_target[key] = upstream
+        self._unnamed = self._unnamed or upstream is None
         return upstream
 
-    def follow(self) -> None:
-        """Know those that other processes have called, too."""
+    def follow(self, now: float) -> None:
+        """Know those that other processes have called, too; ask once more for those that got no
+        number, because the table was locked for long.
+        """
+        if self._unnamed and now > self._forget_at:
+            self._forget_at, self._unnamed = now + AGAIN, False
+            for key in [key for key, found in list(self._by_target.items()) if found is None]:
+                self._by_target.pop(key, None)
         for number in range(len(self.known) + 2, min(self._board.header.names_used, UPSTREAMS)):
             self._made(number)
 

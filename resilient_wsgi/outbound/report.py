@@ -4,6 +4,7 @@ and what was ended.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import events, servers
 from ..core.system import SYSTEM, PerProcess
+from ..errors import Unavailable
 from ..events.upstreams import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger
@@ -188,7 +190,10 @@ def save() -> None:
     try:
         began = SYSTEM.monotonic()
         unsaved, noticed.unsaved = noticed.unsaved, {}
-        if not ledger.add(unsaved.values()):  # another worker is just at it: the next time
+        saved = False
+        with contextlib.suppress(OSError, Unavailable):  # no room in shared memory
+            saved = ledger.add(unsaved.values())
+        if not saved:  # or another worker is just at it: the next time
             for key, site in unsaved.items():
                 later = noticed.unsaved.get(key)
                 noticed.unsaved[key] = site if later is None else site.plus(later)

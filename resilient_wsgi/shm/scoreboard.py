@@ -230,6 +230,11 @@ class Scoreboard:
                 if locked and self._has_fd():
                     fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
+    @property
+    def lockable(self) -> bool:
+        """Whether it has a descriptor, without which nothing can be given a number."""
+        return self._has_fd()
+
     def _has_fd(self) -> bool:
         return self._identity is not None and _identity(self._fd) == self._identity
 

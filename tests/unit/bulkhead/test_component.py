@@ -64,6 +64,16 @@ def test_without_room_in_shared_memory_the_service_goes_on_without_it(
     assert str(error) in caplog.text
 
 
+def test_memory_that_cannot_be_locked_is_no_place_for_it(bulkhead, monkeypatch, caplog):
+    board = scoreboard.Scoreboard.of_this_instance()
+    board._fd, board._identity, board.why_not_visible = -1, None, "no room in /dev/shm"
+    bulkhead.install(settings.Bulkhead())
+    bulkhead.context.server.ready()
+    assert meeting.gate is None
+    assert bulkhead.status() == ("nothing is limited: no room in /dev/shm",)
+    assert "[RW113] no upstream is limited: no room in /dev/shm" in caplog.text
+
+
 def test_a_script_has_no_share():
     made = Bulkhead(Context("bulkhead"))
     made.install(settings.Bulkhead())

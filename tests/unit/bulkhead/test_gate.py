@@ -109,6 +109,15 @@ def test_beyond_the_places_there_is_none_and_nothing_breaks(fair):
     assert found[-1] is None
 
 
+def test_an_upstream_that_got_no_number_is_asked_for_again_later(fair, monkeypatch):
+    monkeypatch.setattr(type(fair.board), "name", lambda *_: 1)  # the table is locked for long
+    assert fair.upstreams.of(URL) is None
+    monkeypatch.undo()
+    assert fair.upstreams.of(URL) is None  # not at once: it would wait for the lock each time
+    fair.upstreams.follow(1.0)
+    assert fair.upstreams.of(URL).name == "127.0.0.1:9"
+
+
 def test_a_call_that_fails_leaves_no_mark(fair):
     seen = []
     session = requests.Session()
@@ -282,7 +291,7 @@ def test_what_one_process_learns_and_limits_the_others_see(fair):
     mine = fair.upstreams.of(URL)
     mine.history.teach(0.02)
     mine.limit.limited_at = 7.0
-    other.follow()
+    other.follow(0.0)
     assert other.known[mine.number].history.usual == mine.history.usual
     assert other.known[mine.number].limit.limited_at == 7.0
 
