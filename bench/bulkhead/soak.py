@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
 import random
 import threading
@@ -22,7 +23,7 @@ from lab.measuring import load
 
 from .hanging import Hanging
 from .instances import WITH, instance
-from .weather import Upstream, counts
+from .weather import ANSWER, Upstream, counts
 
 CALLS_EACH = 500
 CLIENTS = 64
@@ -36,11 +37,13 @@ class Tailed(Upstream):
         self._median, self._sigma = median, sigma
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"\r\n\r\n"):
-            seconds = self._median * random.lognormvariate(0, self._sigma)
-            if seconds > 0.002:
-                await asyncio.sleep(min(1.0, seconds))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                seconds = self._median * random.lognormvariate(0, self._sigma)
+                if seconds > 0.002:
+                    await asyncio.sleep(min(1.0, seconds))
+                writer.write(ANSWER)
+        writer.close()
 
 
 def calls(wanted: int) -> str:
