@@ -32,18 +32,27 @@ class Bulkhead(Component[settings.Bulkhead]):
     def install(self, options: settings.Bulkhead) -> Sequence[str]:
         """Begin when the worker serves; what is under way goes on as it began.
 
-        Raises `Unavailable` where OUTBOUND limits nothing: no calls are seen then.
+        Raises `Unavailable` where what it needs of other sections is off.
         """
         server = self.context.server
         self.uninstall()
-        outbound = self.settings[settings.Outbound].mode
-        if outbound not in (settings.ENFORCE, options.mode):
-            msg = f"it counts the calls that OUTBOUND limits, and OUTBOUND.MODE is {outbound}"
-            raise Unavailable(msg)
+        missing = self._missing(options)
+        if missing:
+            raise Unavailable(missing)
         self._options = options
         server.hooks.serving.add(self._start)
         server.hooks.stop.add(self._stop)
         return (f"an upstream that hangs holds {options.share:.0%} of the threads at most",)
+
+    def _missing(self, options: settings.Bulkhead) -> str:
+        outbound, request = self.settings[settings.Outbound], self.settings[settings.Request]
+        if outbound.mode not in (settings.ENFORCE, options.mode):
+            return f"it counts the calls that OUTBOUND limits, and OUTBOUND.MODE is {outbound.mode}"
+        if request.mode == settings.OFF:
+            return "its watchdog is that of requests, and REQUEST.MODE is off"
+        if not request.record:
+            return "it counts the threads that REQUEST.RECORD notes, which is off"
+        return ""
 
     def uninstall(self) -> None:
         """Refuse and end nothing more."""

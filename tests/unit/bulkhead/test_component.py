@@ -83,17 +83,23 @@ def test_a_script_has_no_share():
 
 
 @pytest.mark.parametrize(
-    ("outbound", "mode", "on"),
-    [("off", "enforce", False), ("report", "enforce", False), ("report", "report", True)],
+    ("given", "missing"),
+    [
+        ({"OUTBOUND": "off"}, "OUTBOUND.MODE is off"),
+        ({"OUTBOUND": "report"}, "OUTBOUND.MODE is report"),
+        ({"OUTBOUND": "report", "BULKHEAD": "report"}, ""),
+        ({"REQUEST": "off"}, "REQUEST.MODE is off"),
+        ({"REQUEST": {"RECORD": False}}, "REQUEST.RECORD"),
+    ],
 )
-def test_it_says_that_it_needs_the_limits_of_outbound(outbound, mode, on):
+def test_it_says_what_it_needs_of_other_sections(given, missing):
     def status():
         return next(each for each in installation.status() if each.name == "bulkhead")
 
-    installation = resilient_wsgi.install({"OUTBOUND": {"MODE": outbound}, "BULKHEAD": mode})
+    installation = resilient_wsgi.install(given)
     try:
-        assert status().on is on
-        assert on or f"OUTBOUND.MODE is {outbound}" in status().why_not
+        assert status().on is not bool(missing)
+        assert missing in status().why_not
         resilient_wsgi.install({})
         assert status().on
     finally:
