@@ -43,7 +43,7 @@ class Line:
         while self.depth() <= DEPTH:
             time.sleep(0.0005)
         now = time.monotonic()
-        waited = self.queue.picked_up(now)
+        waited = self.queue.picked_up(now) or 0.0
         self.queue.tolerance.picked(waited, dead=False)
         return waited - (now - self._begin - self.state.picked() / PER_SECOND)
 

@@ -104,9 +104,10 @@ class Learned(SkipGone):
 
     def pick(self, now: float, request: Request) -> str:
         self.number += 1
-        request.waited = waited = self.queue.picked_up(now + LATER)
-        request.tracked = waited > 0 or not self.number % SAMPLED_ONE_IN
-        if request.tracked:
+        waited = self.queue.picked_up(now + LATER)
+        request.waited = waited or 0.0
+        request.tracked = waited is not None and (waited > 0 or not self.number % SAMPLED_ONE_IN)
+        if waited is not None and request.tracked:
             self.queue.tolerance.picked(waited, dead=now >= request.leaves)
         return super().pick(now, request)
 

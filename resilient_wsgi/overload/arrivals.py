@@ -8,7 +8,8 @@ be wrong.
 
 Samples are taken at pick-ups, so an idle instance takes none. Idle workers pick up at once. So if
 the queue was empty at one sample, requests did not arrive evenly until the next one: they came just
-before it.
+before it. But all workers may have been stopped, or busy: where more requests wait than idle ones
+would have left, it is not known how long, so that these requests are not shed, and teach nothing.
 
 What does not come through the kernel's queue is not seen: further requests of a connection that is
 kept alive, and what gunicorn's gthread or a router of uWSGI has accepted but not begun. It makes
@@ -21,14 +22,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Callable, List
 
-from .state import ARRIVED_AT, DEPTH, SAMPLED, SAMPLES, TIMES_AT, WRITTEN, State
+from .state import ARRIVED_AT, DEPTH, SAMPLED, SAMPLES, TIMES_AT, UNSURE, WRITTEN, State
 
 # seconds between two samples; with 1 s, clients that give up after 1 s would be answered in vain
 TICK = 0.1
-# After so many seconds without a pick-up, the workers are taken to have been idle rather than busy
+# After so many seconds without a pick-up, the workers are taken to have been idle rather than busy,
+# if not more than FEW were left to be picked up
 LONGEST_GAP = 5.0
-# unless more requests wait than may have been picked up without being counted
-UNCOUNTED = 8
+# An error of so many seconds teaches nothing wrong: waits below this teach nothing
+SHORT_GAP = 0.5
+# As many may wait when an idle worker picks up the first one of a burst, and as many may have been
+# picked up without being counted
+FEW = 8
 
 
 class Arrivals:
@@ -61,7 +66,11 @@ class Arrivals:
     def _sample(self, now: float, before: float, depth: int) -> None:
         cells, picked = self._cells, self._state.picked()
         if now - before > TICK and self._was_idle(now - before, picked - 1, depth + 1):
-            self._append(now - TICK, picked - 1)  # nobody came until just now
+            self._append(now - TICK, picked - 1)  # no request came until just now
+            if depth > FEW and now - before > SHORT_GAP:
+                cells[UNSURE] = picked + depth
+        if cells[UNSURE] > picked + depth:  # memory that something else has written to
+            cells[UNSURE] = 0.0
         self._append(now, picked + depth)
         cells[DEPTH] = depth
 
@@ -73,7 +82,7 @@ class Arrivals:
         if not cells[DEPTH]:
             return True
         left = cells[ARRIVED_AT + (int(cells[WRITTEN]) - 1) % SAMPLES] - picked
-        return gap > LONGEST_GAP and (left <= UNCOUNTED or left > depth)
+        return gap > LONGEST_GAP and (left <= FEW or left > depth)
 
     def _append(self, now: float, arrived: float) -> None:
         cells = self._cells

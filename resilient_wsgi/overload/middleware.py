@@ -162,11 +162,11 @@ class QueueMiddleware(Gate):
         by_header = self._by_header(environ, now)
         if by_header is not None:
             waited = by_header
-        if waited > 0 or not number % ONE_IN:
+        if waited is not None and (waited > 0 or not number % ONE_IN):
             environ[WAITED] = waited
             if self._follow(environ, queue, waited, now):
                 return None
-        return self._judge(environ, waited, now)
+        return self._judge(environ, waited or 0.0, now)
 
     def _look_at_header(self, environ: WSGIEnvironment, now: float) -> Optional[RequestShed]:
         waited = self._by_header(environ, now)

@@ -5,10 +5,10 @@ that is too long.
 from __future__ import annotations
 
 import math
-from typing import Callable
+from typing import Callable, Optional
 
 from .arrivals import TICK, Arrivals
-from .state import DEPTH, LIMIT, SAMPLED, State
+from .state import DEPTH, LIMIT, SAMPLED, UNSURE, State
 from .tolerance import Tolerance
 
 
@@ -33,14 +33,18 @@ class Queue:
         self.tolerance = Tolerance(state, self.arrivals, room)
         self.calm_until = -math.inf
 
-    def picked_up(self, now: float) -> float:
-        """Count a request that is picked up now, and return how long it has waited."""
+    def picked_up(self, now: float) -> Optional[float]:
+        """Count a request that is picked up now, and return how long it has waited, None if that is
+        not known.
+        """
         state = self.state
         state.cells[state.place] = next(state.counts)
         return self.waited(now)
 
-    def waited(self, now: float) -> float:
-        """Return how long the request has waited that was counted just now."""
+    def waited(self, now: float) -> Optional[float]:
+        """Return how long the request has waited that was counted just now, None if that is not
+        known.
+        """
         if now < self.calm_until:
             return 0.0
         cells = self.state.cells
@@ -50,7 +54,8 @@ class Queue:
         if not before and not cells[DEPTH]:
             self.calm_until = cells[SAMPLED] + TICK
             return 0.0
-        return self.arrivals.waited(self.state.picked(), now)
+        number = self.state.picked()
+        return None if number <= cells[UNSURE] else self.arrivals.waited(number, now)
 
     @property
     def limit(self) -> float:

@@ -41,6 +41,7 @@ WRITTEN = 8  # samples, of which the last SAMPLES are kept
 CONTROLLED = 9  # when the limit was last set
 SHED, FIRST_SHED, LAST_SHED = 10, 11, 12  # in this overload: how many, and when
 INTERPRETERS = 13  # how many a worker has that count, 0 for one
+UNSURE = 14  # of requests up to this number it is not known how long they have waited
 RECENT_AT = 32
 USUAL_AT = RECENT_AT + BINS * KINDS
 TIMES_AT = USUAL_AT + BINS * KINDS

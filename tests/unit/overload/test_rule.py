@@ -41,9 +41,9 @@ class Line:
         self.waits += [now] * count
 
     def pick(self, now):
-        """Return how long the next one has waited: really, and as far as is known."""
+        """Return how long the next one has waited: really, and as far as is known, else 0."""
         arrived = self.waits.pop(0)
-        return now - arrived, self.queue.picked_up(now)
+        return now - arrived, self.queue.picked_up(now) or 0.0
 
 
 def test_the_layout_is_that_of_the_scoreboard():
@@ -105,10 +105,34 @@ def test_a_time_in_which_all_were_busy_is_one_in_which_requests_arrived_evenly()
     assert line.pick(NOW + LONGEST_GAP + 1)[1] <= TICK + 1e-9
 
 
+def test_after_a_stop_of_all_workers_that_began_with_an_empty_queue_it_is_not_known_who_has_waited():
+    line = Line()
+    line.arrive(NOW)
+    line.pick(NOW)
+    for n in range(40):
+        line.arrive(NOW + 1 + n / 20)
+    for _ in range(40):
+        line.waits.pop()
+        assert line.queue.picked_up(NOW + 3) is None
+    line.arrive(NOW + 3.01)
+    assert line.queue.picked_up(NOW + 3.02) == pytest.approx(0, abs=TICK)
+
+
+def test_of_a_few_that_an_idle_worker_finds_it_is_known_that_they_just_came():
+    line = Line()
+    line.arrive(NOW)
+    line.pick(NOW)
+    line.arrive(NOW + 3, 8)
+    line.waits.pop()
+    assert line.queue.picked_up(NOW + 3.01) == pytest.approx(0, abs=TICK)
+
+
 def test_after_a_stop_of_all_workers_it_is_known_who_has_waited_for_it():
     """Too many wait to have been picked up without being counted, as static files are."""
     line = Line()
-    for n in range(10):
+    line.arrive(NOW)
+    line.pick(NOW)
+    for n in range(1, 10):
         line.arrive(NOW + n / 10, 20)
         line.pick(NOW + n / 10)
     later = NOW + 10 * LONGEST_GAP
