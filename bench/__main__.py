@@ -52,6 +52,7 @@ LONG = (
     "threads.start",
     "threads.work",
     "waits.costs",
+    "waits.drivers",
     "waits.ends",
     "waits.races",
     "waits.table",

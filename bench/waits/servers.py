@@ -1,4 +1,6 @@
-"""PostgreSQL, MariaDB and Redis of our own, each in a temporary folder, on a TCP port."""
+"""PostgreSQL, MariaDB, Redis, memcached and OpenLDAP of our own, each in a temporary folder, on a
+TCP port.
+"""
 
 from __future__ import annotations
 
@@ -91,5 +93,54 @@ def redis() -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="rw-waits-") as folder:
         port = free_port()
         command = [find("redis-server"), "--port", str(port), "--bind", HOST, "--save", ""]
+        with running(command, port, {**QUIET, "cwd": folder}, signal.SIGTERM):
+            yield port
+
+
+@contextlib.contextmanager
+def memcached() -> Iterator[int]:
+    port = free_port()
+    command = [find("memcached"), "-l", HOST, "-p", str(port), "-I", "64m", "-m", "256"]
+    how = {**QUIET, **run_as("nobody")}
+    with running(command, port, how, signal.SIGTERM):
+        yield port
+
+
+SLAPD = """
+include /etc/ldap/schema/core.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile {folder}/pid
+database mdb
+suffix dc=example
+rootdn cn=admin,dc=example
+rootpw secret
+directory {folder}
+"""
+
+
+@contextlib.contextmanager
+def openldap() -> Iterator[int]:
+    port = free_port()
+    with folder_for(run_as("openldap"), "rw-waits-") as (folder, how):
+        with open(f"{folder}/slapd.conf", "w") as file:
+            file.write(SLAPD.format(folder=folder))
+        command = [find("slapd"), "-d", "0", "-f", f"{folder}/slapd.conf"]
+        with running([*command, "-h", f"ldap://{HOST}:{port}"], port, how, signal.SIGTERM):
+            yield port
+
+
+@contextlib.contextmanager
+def nginx_stream(upstream: int) -> Iterator[int]:
+    """Run nginx in front of an upstream, which a client cannot tell from it."""
+    port = free_port()
+    load = glob.glob("/usr/lib/nginx/modules/ngx_stream_module.so")
+    with tempfile.TemporaryDirectory(prefix="rw-waits-") as folder:
+        with open(f"{folder}/nginx.conf", "w") as file:
+            file.write("".join(f"load_module {each};" for each in load))
+            file.write(f"daemon off; pid {folder}/pid; error_log {folder}/log; events {{}}\n")
+            file.write(f"stream {{ server {{ listen {HOST}:{port};")
+            file.write(f"proxy_pass {HOST}:{upstream}; proxy_connect_timeout 60s; }} }}\n")
+        command = [find("nginx"), "-p", folder, "-c", f"{folder}/nginx.conf"]
         with running(command, port, {**QUIET, "cwd": folder}, signal.SIGTERM):
             yield port

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..exceptions import TimedOut, instead, translating
+from ..exceptions import TimedOut, caused_by, instead, translating
 from . import To, need
 
 SERVICE = "kombu"
@@ -53,11 +53,11 @@ def _ensure(original: Any, to: To, raised: Any) -> Any:
         def once(*given: Any, **named: Any) -> Any:
             try:
                 return function(*given, **named)
-            except connection.recoverable_connection_errors as error:
+            except _errors(connection) as error:
                 if not to.limits.is_over(SERVICE):
                     raise
                 # of a class that kombu does not try again, and what it raises in the end
-                found = error if isinstance(error, TimedOut) else None
+                found = error if isinstance(error, TimedOut) else caused_by(error)
                 failed = raised(str(error)) if found is None else instead(raised, found)
                 cause = None if found is not None else error
             raise failed from cause
@@ -68,3 +68,8 @@ def _ensure(original: Any, to: To, raised: Any) -> Any:
         return original(connection, obj, once, *args, **kwargs)
 
     return ensure
+
+
+def _errors(connection: Any) -> Any:
+    """Return what kombu tries again after."""
+    return (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors)
