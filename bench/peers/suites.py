@@ -5,7 +5,8 @@ differences.
 
 The sources come from the package index; each suite has a venv of its own, in a temporary folder
 unless PEERS_FOLDER names one to keep. `django` runs all of Django's tests on SQLite (half an hour
-on one core), `django-web` those of what a server meets.
+on one core), `django-web` those of what a server meets. With PEERS_DEADLINE=3600 the tests run
+under a deadline of so many seconds, which nothing should notice either.
 """
 
 from __future__ import annotations
@@ -105,6 +106,20 @@ PEERS: Dict[str, Peer] = {
          "cryptography", "pyyaml", "pydantic", "google-cloud-pubsub", "freezegun"),
         ("t/unit/worker", "t/unit/concurrency", "t/unit/app"),
         ("-p", "no:cacheprovider", "-W", "default"),
+    ),
+    "amqp": Peer("amqp", "5.4.2", (*PYTEST, "pytest-rerunfailures"), ("t/unit",)),
+    "kombu": Peer(
+        "kombu", "5.7.0",
+        (*PYTEST, "hypothesis", "redis", "pyyaml", "msgpack", "freezegun", "pytest-freezer",
+        "boto3", "pymongo", "SQLAlchemy", "zstandard", "brotli", "pytz", "tzdata", "backports.zoneinfo; python_version<'3.9'"),
+        # left out: for clouds whose clients are large
+        ("t/unit",),
+        ("-W", "default", "--ignore=t/unit/transport/test_azurestoragequeues.py",
+         "--ignore=t/unit/transport/test_gcpubsub.py"),
+    ),
+    "pymemcache": Peer(
+        "pymemcache", "4.0.0", (*PYTEST, "pytest-cov", "faker", "zstd"), ("pymemcache/test",),
+        ("-o", "addopts=", "-m", "unit", "-W", "default"),
     ),
     "sentry-sdk": Peer(
         "sentry_sdk", "2.75.0",
@@ -227,7 +242,8 @@ def outcomes(source: str, python: str, peer: Peer, library: str, on: str) -> Dic
             *peer.options,
             *peer.tests,
         ]
-    with open(f"{report}.log", "w") as log:
+    # some leave files there, which their next run stumbles over
+    with tempfile.TemporaryDirectory() as environ["TMPDIR"], open(f"{report}.log", "w") as log:
         subprocess.run(
             command, cwd=source, env=environ, stdout=log, stderr=log, timeout=3 * HOURS, check=False
         )

@@ -186,10 +186,15 @@ class Connecting:
         if end is None or self._limits.now() < end.at - SLACK:
             return
         if self._limits.report:
-            self._limits.told(self._service, self._peer(), end, self._began, "connect")
+            self._limits.told(self._service, self._name(), end, self._began, "connect")
         elif isinstance(error, Exception) and not self._says_so(error):
-            limit = self._limits.over(self._service, self._peer(), end, self._began, "connect")
+            limit = self._limits.over(self._service, self._name(), end, self._began, "connect")
             raise translated(error, limit) from None
+
+    def _name(self) -> str:
+        with self._limits.guard:
+            return self._peer()
+        return ""
 
     def _says_so(self, error: Exception) -> bool:
         ours = isinstance(error, DeadlineExceeded)

@@ -41,16 +41,19 @@ class Sockets:
 
         Left alone is what is not a socket of Python's: a test's, a proxy's.
         """
-        kind = type(sock)
-        if not issubclass(kind, socket.socket) or service_of(sock):
-            return
-        known = self._kinds.get((kind, service))
-        if known is None:
-            known = self._kinds[kind, service] = self._limited(kind, service)
-        try:
-            sock.__class__ = known
-        except TypeError:  # a subclass that has slots of its own
-            return
+        with self.limits.guard:
+            kind, of_python = type(sock), socket.socket  # gevent's, if it has replaced it
+            if not (isinstance(of_python, type) and issubclass(kind, of_python)):
+                return
+            if service_of(sock):
+                return
+            known = self._kinds.get((kind, service))
+            if known is None:
+                known = self._kinds[kind, service] = self._limited(kind, service)
+            try:
+                sock.__class__ = known
+            except TypeError:  # a subclass that has slots of its own
+                return
 
     def allow_commit(self, sock: Any) -> None:
         """Let a commit take longer than the deadline allows: whether it was done could not be

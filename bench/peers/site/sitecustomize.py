@@ -20,6 +20,8 @@ def install() -> None:
         handler.patch(Patches())
 
     resilient_wsgi.install()
+    if os.environ.get("PEERS_DEADLINE"):
+        resilient_wsgi.deadline.limit(float(os.environ["PEERS_DEADLINE"])).__enter__()
     when_imported("django.core.handlers.wsgi", patch_handler)
 
 

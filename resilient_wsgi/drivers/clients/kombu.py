@@ -50,26 +50,44 @@ def _ensure(original: Any, to: To, raised: Any) -> Any:
     """Have an operation that failed at the deadline not be tried again."""
 
     def ensure(connection: Any, obj: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-        def once(*given: Any, **named: Any) -> Any:
-            try:
-                return function(*given, **named)
-            except _errors(connection) as error:
-                if not to.limits.is_over(SERVICE):
-                    raise
-                # of a class that kombu does not try again, and what it raises in the end
-                found = error if isinstance(error, TimedOut) else caused_by(error)
-                failed = raised(str(error)) if found is None else instead(raised, found)
-                cause = None if found is not None else error
-            raise failed from cause
-
-        once.__name__ = getattr(function, "__name__", "once")
-        once.__doc__ = function.__doc__
-        once.__module__ = getattr(function, "__module__", __name__)
+        once = _Once(to, raised, connection, function)
         return original(connection, obj, once, *args, **kwargs)
 
     return ensure
 
 
-def _errors(connection: Any) -> Any:
-    """Return what kombu tries again after."""
-    return (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors)
+class _Once:
+    """Calls a function; raises what kombu does not try again if it fails at the deadline."""
+
+    def __init__(self, to: To, raised: Any, connection: Any, function: Any) -> None:
+        self._limits = to.limits
+        self._raised = raised
+        self._connection = connection
+        self._function = function
+        for name in ("__name__", "__doc__", "__module__"):  # kombu copies them
+            setattr(self, name, getattr(function, name, None))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        connection = self._connection
+        try:
+            return self._function(*args, **kwargs)
+        except connection.recoverable_connection_errors as error:
+            failed = self._failure(error)
+            if failed is None:
+                raise
+        except connection.recoverable_channel_errors as error:
+            failed = self._failure(error)
+            if failed is None:
+                raise
+        raise failed
+
+    def _failure(self, error: Any) -> Any:
+        """Return what kombu raises in the end, and does not try again; None if it may."""
+        if not self._limits.is_over(SERVICE):
+            return None
+        found = error if isinstance(error, TimedOut) else caused_by(error)
+        if found is not None:
+            return instead(self._raised, found)
+        failed = self._raised(str(error))
+        failed.__cause__ = error
+        return failed
