@@ -12,6 +12,7 @@ from ..subject import Subject
 APP = "resilient_wsgi.django"
 ROTATING = ("RotatingFileHandler", "TimedRotatingFileHandler")
 IN_REQUEST = ("SMTPHandler", "HTTPHandler")
+LIMITED = ("SMTPHandler",)
 _LOGGING = 'LOGGING = {{"version": 1, "handlers": {{"x": {{"class": "{}"{}}}}}}}\n'
 
 
@@ -99,8 +100,9 @@ def rotating_file(subject: Subject) -> Iterator[Evidence]:
     Severity.WARNING,
     "a log handler sends over the network inside of requests",
     why=(
-        "`SMTPHandler`, `HTTPHandler` and `SysLogHandler` over TCP send each record while the "
-        "request waits, without a limit. If the receiver hangs, whatever logs an error hangs."
+        "`HTTPHandler` and `SysLogHandler` over TCP send each record while the request waits, "
+        "without a limit: if the receiver hangs, whatever logs an error hangs. `SMTPHandler` "
+        "waits up to 5 s in each step."
     ),
     bad={"django": _logging("logging.handlers.HTTPHandler")},
     good={"django": _logging("logging.handlers.QueueHandler")},
@@ -114,7 +116,8 @@ def logging_over_network(subject: Subject) -> Iterator[Evidence]:
             kind = _class(handler)
             by_tcp = kind == "SysLogHandler" and handler.get("socktype") == socket.SOCK_STREAM
             if kind in IN_REQUEST or by_tcp:
-                yield at(django, f"the log handler {name!r} is a {kind}")
+                severity = Severity.HINT if kind in LIMITED else None
+                yield at(django, f"the log handler {name!r} is a {kind}", severity=severity)
 
 
 def _class(handler: Mapping[str, Any]) -> str:

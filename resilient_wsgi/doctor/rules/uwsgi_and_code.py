@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from typing import Iterator, Pattern
+from typing import Iterator
 
-from ..model import Evidence, Location, Severity, at, rule
-from ..subject import Source, Subject
+from ..model import Evidence, Severity, at, rule
+from ..read.python import calls
+from ..subject import Subject
 from .uwsgi_facts import whole
 from .versions import pinned
 
-_TIMERS = re.compile(
-    r"^\s*(?:@(?:uwsgidecorators\.)?(?:timer|rbtimer|cron|signal)\(|.*\buwsgi\.(?:add_timer|"
-    r"add_rb_timer|add_cron|register_signal)\()"
+_TIMERS = (
+    *(f"uwsgidecorators.{name}" for name in ("timer", "rbtimer", "cron", "signal")),
+    *(f"uwsgi.{name}" for name in ("add_timer", "add_rb_timer", "add_cron", "register_signal")),
 )
-_STOP = re.compile(r"^[^#]*\buwsgi\.stop\(\)")
-_METRIC = re.compile(r"^[^#]*\buwsgi\.metric_(?:inc|dec|mul|div|set|get)\(")
+_STOP = ("uwsgi.stop",)
+_METRICS = tuple(f"uwsgi.metric_{name}" for name in ("inc", "dec", "mul", "div", "set", "get"))
 _TIMER_CODE = "from uwsgidecorators import timer\n\n\n@timer(60)\ndef refresh(signal):\n    pass\n"
-
-
-def lines_with(source: Source, pattern: Pattern[str]) -> Iterator[Location]:
-    """Yield the lines of a source that match."""
-    if "uwsgi" in source.text:
-        for number, line in enumerate(source.lines(), 1):
-            if len(line) < 1000 and pattern.match(line):
-                yield Location(source.file, number, line)
 
 
 @rule(
@@ -50,9 +42,8 @@ def lines_with(source: Source, pattern: Pattern[str]) -> Iterator[Location]:
 def stop_reloads(subject: Subject) -> Iterator[Evidence]:
     """Find calls of uwsgi.stop() in the sources beside die-on-term."""
     if any(config.on("die-on-term") for config in subject.uwsgi):
-        for source in subject.python:
-            for location in lines_with(source, _STOP):
-                yield at(location, "uwsgi.stop() sends SIGQUIT, which die-on-term makes a reload")
+        for location in calls(subject, _STOP):
+            yield at(location, "uwsgi.stop() sends SIGQUIT, which die-on-term makes a reload")
 
 
 @rule(
@@ -78,9 +69,8 @@ def stop_reloads(subject: Subject) -> Iterator[Evidence]:
 def timers_run_out(subject: Subject) -> Iterator[Evidence]:
     """Find registrations of timers in the sources where each worker loads the app."""
     if any(config.on("lazy-apps") for config in subject.uwsgi):
-        for source in subject.python:
-            for location in lines_with(source, _TIMERS):
-                yield at(location, "each start of a worker registers a timer, and none is freed")
+        for location in calls(subject, _TIMERS):
+            yield at(location, "each start of a worker registers a timer, and none is freed")
 
 
 @rule(
@@ -109,9 +99,8 @@ def timers_run_out(subject: Subject) -> Iterator[Evidence]:
 def metrics_lock(subject: Subject) -> Iterator[Evidence]:
     """Find metrics in the sources where workers are killed."""
     if any(config.number("harakiri") and config.on("enable-metrics") for config in subject.uwsgi):
-        for source in subject.python:
-            for location in lines_with(source, _METRIC):
-                yield at(location, "a worker that is killed here keeps the lock of all metrics")
+        for location in calls(subject, _METRICS):
+            yield at(location, "a worker that is killed here keeps the lock of all metrics")
 
 
 @rule(
