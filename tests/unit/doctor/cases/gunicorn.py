@@ -30,42 +30,7 @@ def pinned(version, image_text):
     return {"requirements.txt": f"gunicorn=={version}\n", "Dockerfile": image_text}
 
 
-NGINX = (
-    "events {}\nhttp { upstream a { server 127.0.0.1:8000; %s }\nserver { location / { "
-    "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_pass http://a; } } }\n"
-)
-
-
-def behind(upstream, words, **more):
-    return {"nginx.conf": NGINX % upstream, **web(words), **more}
-
-
 CASES = [
-    ("N19", behind("keepalive 16;", "--threads 4"), True),
-    ("N19", behind("keepalive 16;", ""), False),
-    ("N19", behind("", "--threads 4"), False),
-    ("N19", behind("keepalive 16; keepalive_timeout 1s;", "--threads 4"), False),
-    ("N19", behind("keepalive 16; keepalive_timeout $x;", "--threads 4"), False),
-    ("N19", behind("keepalive 16;", "--threads 4 --keep-alive 75"), False),
-    ("N19", behind("keepalive 16;", "--threads 4", **conf("workers = 4")), True),
-    (
-        "N19",
-        behind("keepalive 16;", "--threads 4", **{"g2.py": "workers = 4\nbind = ''\n"}),
-        False,
-    ),
-    (
-        "N19",
-        {
-            **web("-k gevent"),
-            "nginx.conf": "events {}\nhttp { server { proxy_pass http://a:80; } }\n",
-        },
-        False,
-    ),
-    (
-        "N19",
-        behind("keepalive 9; } server { location /b { proxy_pass http://x:1; }", "--threads 4"),
-        False,
-    ),
     ("G13", {"requirements.txt": "gunicorn==25.1\n", **web("")}, True),
     ("G13", {"requirements.txt": "gunicorn==25.0\n", **web("")}, False),
     ("G13", {"requirements.txt": "gunicorn==26.1\n", **web("")}, False),
