@@ -1,7 +1,7 @@
 """Check the configuration of a service: what breaks, what hurts under failure, and how to fix it.
 
 Reads configuration files, and with --pid what /proc and the kernel say of a running instance. It
-never runs, imports or contacts what it looks at.
+never runs, imports or contacts what it looks at; only the settings named by --django are imported.
 Files are recognised by their content. Without a file it looks for all that it knows in the working
 directory. Every finding has a code; `--explain CODE` says why it matters, with an example.
 """
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pid", type=int, help="look at a running instance, and its files, too")
     which.add_argument("--pidfile", metavar="FILE", help="with the pid in this file")
+    add("--django", metavar="SETTINGS", help="look at a project's settings, which are imported")
     add("--format", choices=FORMATS, default="text", help="how the report is printed")
     add("--json", action="store_true", help="short for --format json")
     add("--select", metavar="CODES", default="", help="only these: U45,N for U45 and all N")
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gather(arguments: argparse.Namespace) -> Subject:
-    subject = Subject(ThisMachine())
+    subject = _django(arguments.django) if arguments.django else Subject(ThisMachine())
     live = arguments.pid is not None or arguments.pidfile is not None
     if live:
         from ..doctor.live import attach
@@ -90,6 +91,17 @@ def _gather(arguments: argparse.Namespace) -> Subject:
     if not found and not live and not any(each.asked for each in subject.not_looked):
         raise CannotLook("no file that the doctor knows was found here. Fix: name the files")
     return subject
+
+
+def _django(name: str) -> Subject:
+    """Return a subject with the settings of a project; they are run to be read."""
+    try:
+        from ..django import deployment
+
+        return deployment.subject_of(name)
+    except Exception as error:  # whatever the settings raise
+        msg = f"the settings {name} cannot be imported: {type(error).__name__}: {error}"
+        raise CannotLook(msg) from error
 
 
 def _report(arguments: argparse.Namespace, subject: Subject, findings: List[Finding]) -> int:

@@ -13,17 +13,34 @@ from ..doctor import collect, examine
 from ..doctor.machine import ThisMachine
 from ..doctor.model import Finding
 from ..doctor.read.django import NAMES, DjangoSettings
-from ..doctor.subject import Subject
+from ..doctor.subject import Source, Subject
 
 _PACKAGES = ("gunicorn", "redis", "uwsgi")
 
 
 def findings() -> List[Finding]:
     """Return what the rules find in the settings and below the working directory."""
-    subject = Subject(ThisMachine(_versions()))
-    subject.django = project()
+    subject = _with_project()
     collect.from_paths([os.curdir], subject)
     return examine.examine(subject)
+
+
+def subject_of(name: str) -> Subject:
+    """Import a project's settings, seen from the working directory, and return a subject with them.
+
+    Raises whatever they raise. Its apps are not set up.
+    """
+    sys.path.insert(0, os.getcwd())
+    os.environ["DJANGO_SETTINGS_MODULE"] = name
+    return _with_project()
+
+
+def _with_project() -> Subject:
+    subject = Subject(ThisMachine(_versions()))
+    subject.django = project()
+    name = subject.django.location.file
+    subject.sources[name] = Source(name, "", "django")
+    return subject
 
 
 def project() -> DjangoSettings:

@@ -240,6 +240,33 @@ def test_a_deployment_check_has_the_doctor_s_findings_of_settings_and_servers(pr
     assert "no issues" in manage(made, "check").stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        (
+            "settings",
+            0,
+            "settings: warning D01: EMAIL_TIMEOUT is None, and mail goes to smtp.example",
+        ),
+        ("nothing", 2, "the settings nothing cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_the_doctor_looks_at_django_s_settings_if_it_is_told_to(project, name, code, says):
+    made = project("{}")
+    with (made / "settings.py").open("a") as file:
+        file.write('EMAIL_HOST = "smtp.example"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "resilient_wsgi", "doctor", "--django", name],
+        cwd=made,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, says in done.stdout + done.stderr) == (code, True), done
+
+
 def test_the_django_app_has_a_command_that_prints_the_status(project):
     done = manage(project("{}"), "resilient_status")
     own, *lines = done.stdout.splitlines()
