@@ -106,6 +106,7 @@ class UwsgiConfig:
         for index, option in enumerate(options):
             self._places.setdefault(option.canonical, []).append(index)
         self.complete = complete  # False: it includes what could not be read
+        self._sockets: Optional[List[Socket]] = None
         self.loops: List[Option] = []  # includes of a file that is being read already
         self.command: Optional[Command] = None  # what starts it, if options of that are among these
 
@@ -168,6 +169,11 @@ class UwsgiConfig:
 
     def sockets(self) -> List[Socket]:
         """Return what the instance listens on, with its HTTP routers."""
+        if self._sockets is None:
+            self._sockets = self._all_sockets()
+        return self._sockets
+
+    def _all_sockets(self) -> List[Socket]:
         protocol = self.last("protocol")
         found = []
         for option in self.options:
