@@ -8,7 +8,7 @@ import struct
 from contextlib import suppress
 from typing import Dict, Iterable, List, NamedTuple, Set
 
-from ...host import procfs
+from ...host import pipes, procfs
 from ...host.waits_calls import DIRECT, MACHINE, POLLS, TABLES
 
 ESTABLISHED, SYN_SENT, CLOSE_WAIT, LISTEN = "01", "02", "08", "0A"
@@ -29,6 +29,15 @@ class Connection(NamedTuple):
     def listens(self) -> bool:
         """Whether it takes connections instead of being one."""
         return self.state == LISTEN
+
+
+class Waiting(NamedTuple):
+    """The socket that a thread waits for, and how often the thread has slept so far: the same
+    twice is one wait.
+    """
+
+    inode: int
+    sleeps: str
 
 
 def of_namespace(pid: int) -> Dict[int, Connection]:
@@ -57,9 +66,8 @@ def inodes(pids: Iterable[int]) -> Set[int]:
     return found
 
 
-def waited_for(pid: int) -> Dict[int, int]:
-    """Return the inode of the socket that each thread of a process waits for, of those that wait
-    for one.
+def waited_for(pid: int) -> Dict[int, Waiting]:
+    """Return what each thread of a process waits for, of those that wait for a socket.
 
     A thread that sleeps in read, recv, send, connect, or in a poll of one descriptor. Needs the
     right to trace the process for the latter.
@@ -75,7 +83,8 @@ def waited_for(pid: int) -> Dict[int, int]:
             fd = _descriptor_at(pid, first)
         target = procfs.link(pid, fd) if fd >= 0 else ""
         if target.startswith("socket:["):
-            found[tid] = int(target[len("socket:[") : -1])
+            sleeps = procfs.status(pid, tid).get(pipes.SLEEPS, "")
+            found[tid] = Waiting(int(target[len("socket:[") : -1]), sleeps)
     return found
 
 

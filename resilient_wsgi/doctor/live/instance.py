@@ -39,6 +39,15 @@ class Running(NamedTuple):
     what: str = ""
 
 
+class Wait(NamedTuple):
+    """How many threads of workers wait for a peer, for a second at least, and how many of them are
+    main threads: others may belong to the app, and serve no requests.
+    """
+
+    threads: int
+    main: int
+
+
 class Stuck(NamedTuple):
     """Threads that are stuck in a write to a log, and who should read it."""
 
@@ -60,7 +69,7 @@ class Live:
     queues: List[Queue] = field(default_factory=list)
     requests: List[Running] = field(default_factory=list)
     stuck: List[Stuck] = field(default_factory=list)
-    waits: Dict[str, int] = field(default_factory=dict)  # threads by what they wait for
+    waits: Dict[str, Wait] = field(default_factory=dict)  # by the address of the peer
     changed: List[str] = field(default_factory=list)  # files, since the start
     program: str = ""  # as /proc/PID/exe says
     children: Dict[str, int] = field(default_factory=dict)  # how many are in a state
@@ -129,7 +138,9 @@ _TAKES: Dict[str, _Take] = {
     "stuck": lambda live, first, more: live.stuck.append(
         Stuck(int(more["threads"]), first, more.get("reader", ""))
     ),
-    "wait": lambda live, first, more: live.waits.update({first: int(more["threads"])}),
+    "wait": lambda live, first, more: live.waits.update(
+        {first: Wait(int(more["threads"]), int(more.get("main", more["threads"])))}
+    ),
     "changed": lambda live, first, _more: live.changed.append(first),
     "program": lambda live, first, _more: setattr(live, "program", first),
     "children": lambda live, first, more: live.children.update({first: int(more["number"])}),

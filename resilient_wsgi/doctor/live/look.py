@@ -1,6 +1,7 @@
 """Look at a running instance from outside: /proc, the kernel's list of sockets, the scoreboard.
 
-It is told nothing and asked nothing; two looks 0.2 s apart tell what stands still from what passes.
+It is told nothing and asked nothing; two looks, 0.2 s apart or more, tell what stands still from
+what passes.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from ...host import pipes, procfs, sockets
 from ..machine import Machine
 from ..subject import Subject
 from . import board, cgroup, connections
-from .instance import Live, Process, Queue, Stuck
+from .instance import Live, Process, Queue, Stuck, Wait
 
 APART_SECONDS = 0.2
+WAIT_SECONDS = 1.0  # a wait that lasts longer is not that for a quick answer
+
+Waiting = Dict[int, Dict[int, connections.Waiting]]
+Known = Dict[int, connections.Connection]
 _SHM = "/dev/shm"  # noqa: S108 - it is looked at, not used
 _MOST_BYTES = 1 << 16
 
@@ -38,13 +43,16 @@ def look(subject: Subject, master: int, workers: List[int]) -> Live:
     live = Live(made[0] if made else Process(master), made[1:])
     live.stuck = stuck
     mine = connections.of_processes(look_at, known)
-    live.waits = _waits(waiting, known, {each.port for each in mine if each.listens})
+    ours = {each.port for each in mine if each.listens}
+    live.waits = _waits(waiting, known, ours)
     live.queues = _queues(subject, master)
     live.requests = seen.requests if seen else []
     live.program = procfs.exe(master)
     live.children = _children(master, before)
     facts = {**cgroup.facts(master), **_shm(master)}
-    facts["close_wait"] = str(sum(each.state == connections.CLOSE_WAIT for each in mine))
+    # of clients: a pool of connections to upstreams may hold some that were closed there
+    left = [each for each in mine if each.state == connections.CLOSE_WAIT and each.port in ours]
+    facts["close_wait"] = str(len(left))
     live.facts = Machine(facts)
     return live
 
@@ -104,18 +112,18 @@ def _stuck(subject: Subject, master: int) -> List[Stuck]:
     return []
 
 
-def _waits(
-    waiting: Dict[int, Dict[int, int]], known: Dict[int, connections.Connection], ours: Set[int]
-) -> Dict[str, int]:
-    """Return how many threads wait for a peer, and still do; a client of ours is none."""
-    counted: Counter[str] = Counter()
+def _waits(waiting: Waiting, known: Known, ours: Set[int]) -> Dict[str, Wait]:
+    """Return what threads wait for, and still do after a second; a client of ours is none."""
+    counted: Dict[str, List[bool]] = {}
+    if any(waiting.values()):
+        time.sleep(WAIT_SECONDS)
     for pid, threads in waiting.items():
         now = connections.waited_for(pid)
-        for tid, inode in threads.items():
-            peer = known.get(inode)
-            if peer is not None and now.get(tid) == inode and peer.port not in ours:
-                counted[peer.peer] += 1
-    return dict(counted)
+        for tid, wait in threads.items():
+            peer = known.get(wait.inode)
+            if peer is not None and now.get(tid) == wait and peer.port not in ours:
+                counted.setdefault(peer.peer, []).append(tid == pid)
+    return {peer: Wait(len(mains), sum(mains)) for peer, mains in counted.items()}
 
 
 def _queues(subject: Subject, master: int) -> List[Queue]:

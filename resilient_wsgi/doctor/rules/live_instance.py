@@ -25,12 +25,20 @@ def harakiri(subject: Subject) -> Optional[int]:
     return found[0] or None if len(found) == 1 else None
 
 
+def threads_of_a_worker(subject: Subject, live: Live) -> int:
+    """Return how many requests a worker can work on at once, 1 if that is not known."""
+    command = live.runner.running("gunicorn") if live.runner else None
+    given = (command.value("--threads") or "") if command else ""
+    if given.isdigit():
+        return int(given)
+    configs = subject.gunicorn if command else subject.uwsgi
+    number: Optional[int] = configs[0].number("threads", 1) if len(configs) == 1 else 1
+    return max(number or 1, 1)
+
+
 def threads(subject: Subject, live: Live) -> int:
-    """Return how many requests can run at once: a thread each, or a worker each if unknown."""
-    if len(subject.uwsgi) != 1:
-        return len(live.workers)
-    each = subject.uwsgi[0].number("threads", 1)
-    return len(live.workers) * max(each or 1, 1)
+    """Return how many requests can be worked on at once."""
+    return len(live.workers) * threads_of_a_worker(subject, live)
 
 
 @rule(
@@ -83,9 +91,9 @@ def stuck_in_writes(subject: Subject) -> Iterator[Evidence]:
     Severity.WARNING,
     "clients have hung up, and the connections are still open",
     why=(
-        "A connection in CLOSE_WAIT was closed by its other side; this side has not noticed, "
-        "because the thread that has it stands still, or because it was forgotten in a pool. More "
-        "of them than threads means that nobody works on them: incident 5."
+        "A connection in CLOSE_WAIT was closed by its client; this side has not noticed, because "
+        "the thread that has it stands still. More of them than threads means that nobody works on "
+        "them: incident 5."
     ),
     bad={"live": "master = 70\nworker = 71\nworker = 72\nclose_wait = 40\n"},
     good={"live": "master = 70\nworker = 71\nworker = 72\nclose_wait = 1\n"},
@@ -97,7 +105,7 @@ def many_in_close_wait(subject: Subject) -> Iterator[Evidence]:
     for live in running(subject):
         count, most = live.number("close_wait"), threads(subject, live)
         if count is not None and count > most:
-            yield at(HERE, f"{live.name}: {count} sockets in CLOSE_WAIT, {most} threads")
+            yield at(HERE, f"{live.name}: {count} clients in CLOSE_WAIT, {most} threads")
 
 
 @rule(
@@ -157,7 +165,7 @@ def older_than_harakiri(subject: Subject) -> Iterator[Evidence]:
     Severity.ERROR,
     "most threads wait for one destination",
     why=(
-        "More than half of the threads stand in a read or connect to the same address. When that "
+        "More than half of the threads have waited for the same address for a second. When that "
         "does not answer, the rest follows, and the whole service is gone: incident 1."
     ),
     bad={"live": _THREE_WORKERS + "wait = 10.0.0.5:443 threads=2\n"},
@@ -169,7 +177,9 @@ def one_destination(subject: Subject) -> Iterator[Evidence]:
     """Compare the threads that wait for each destination with all threads."""
     for live in running(subject):
         most = threads(subject, live)
-        for destination, count in live.waits.items():
+        for destination, wait in live.waits.items():
+            # another thread of a worker that has one for requests is the app's own
+            count = wait.threads if most > len(live.workers) else wait.main
             if count > 1 and 2 * count > most:
                 yield at(HERE, f"{live.name}: {count} of {most} threads wait for {destination}")
 

@@ -39,7 +39,7 @@ def _http(kind: str, path: str) -> str:
         "Probe with `resilient-wsgi ready --live --pidfile F`, which asks no worker, or leave the "
         "liveness probe out."
     ),
-    sources=("unbit/uwsgi#1952", "docs/kubernetes.md"),
+    sources=("unbit/uwsgi#1952", "docs/start/container.md"),
 )
 def liveness_through_the_queue(subject: Subject) -> Iterator[Evidence]:
     """Find liveness probes by HTTP at the port that the app listens on."""
@@ -89,7 +89,7 @@ def _number(container: Container, port: str) -> str:
         "web.yaml": deployment("\n".join([PRE_STOP, _LIVE, _http("readinessProbe", "/-/ready")]))
     },
     fix="Let liveness ask only whether the process runs, and readiness what it needs to serve.",
-    sources=("project-koku/koku#625", "docs/kubernetes.md"),
+    sources=("project-koku/koku#625", "docs/start/container.md"),
 )
 def same_probe(subject: Subject) -> Iterator[Evidence]:
     """Find containers whose liveness and readiness probes are the same request."""

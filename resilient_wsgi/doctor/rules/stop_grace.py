@@ -85,7 +85,7 @@ def mercy_beyond_grace(subject: Subject) -> Iterator[Evidence]:
     },
     good={"web.yaml": deployment(PRE_STOP, "terminationGracePeriodSeconds: 60")},
     fix="Set terminationGracePeriodSeconds to more than the hook and worker-reload-mercy together.",
-    sources=("Kubernetes, Pod lifecycle: termination", "docs/kubernetes.md"),
+    sources=("Kubernetes, Pod lifecycle: termination", "docs/start/container.md"),
 )
 def grace_of_a_pod(subject: Subject) -> Iterator[Evidence]:
     """Compare what preStop takes with the grace period."""
@@ -133,7 +133,11 @@ def _hook_seconds(container: Container) -> Optional[float]:
         "Add a preStop hook that waits until no more requests come: `resilient-wsgi drain "
         "--pidfile F`, or at least `sleep 10`."
     ),
-    sources=("Kubernetes, Pod lifecycle: termination", "unbit/uwsgi#1974", "docs/kubernetes.md"),
+    sources=(
+        "Kubernetes, Pod lifecycle: termination",
+        "unbit/uwsgi#1974",
+        "docs/start/container.md",
+    ),
 )
 def no_pre_stop(subject: Subject) -> Iterator[Evidence]:
     """Find deployments of a server without a preStop hook."""

@@ -121,7 +121,7 @@ INCIDENTS = {
         },
         [
             ("P02", Severity.ERROR, "2 threads stand in a write to pipe 4711"),
-            ("P03", Severity.WARNING, "2100 sockets in CLOSE_WAIT"),
+            ("P03", Severity.WARNING, "2100 clients in CLOSE_WAIT"),
         ],
     ),
 }

@@ -24,6 +24,8 @@ CASES = [
     ("P05", live("request = 71 seconds=340", **{**ini("harakiri = 9"), "b.ini": "[uwsgi]\nharakiri = 8\n"}), False),
     ("P06", live(*WORKERS, "wait = a:1 threads=2"), False),
     ("P06", live(*WORKERS, "wait = a:1 threads=3"), True),
+    ("P06", live(*WORKERS, "wait = a:1 threads=4 main=0"), False),
+    ("P06", live(*WORKERS, "wait = a:1 threads=5 main=0", **ini("threads = 2")), True),
     ("P06", live("worker = 71", "wait = a:1 threads=1"), False),
     ("P06", live(*WORKERS, "wait = a:1 threads=3", **ini("threads = 2")), False),
     ("P06", live(*WORKERS, "wait = a:1 threads=5", **ini("threads = 2")), True),
