@@ -52,6 +52,11 @@ class Location(NamedTuple):
     text: str = ""  # of the line
 
     @property
+    def path(self) -> str:
+        """The file on disk: `web.yaml` for `web.yaml#uwsgi.ini`, a file within a ConfigMap."""
+        return self.file.partition("#")[0]
+
+    @property
     def location(self) -> Location:
         """Return itself: a location may stand wherever something located may."""
         return self

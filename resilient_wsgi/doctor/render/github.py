@@ -16,7 +16,7 @@ def lines(report: Report) -> List[str]:
 
 
 def _command(finding: Finding) -> str:
-    file, line, _ = finding.location
+    file, line = finding.location.path, finding.location.line
     where = f"file={_property(file)},line={line or 1}," if file else ""
     text = _data(f"{finding.message}\nFix: {finding.fix}\n{finding.url}")
     return f"::{_KINDS[finding.severity]} {where}title={finding.code}::{text}"

@@ -60,7 +60,7 @@ def _result(finding: Finding, index: int) -> Dict[str, Any]:
 
 
 def _locations(finding: Finding) -> List[Dict[str, Any]]:
-    file, line, _ = finding.location
+    file, line = finding.location.path, finding.location.line
     if not file:
         return []
     absolute = file.startswith("/")

@@ -3,6 +3,7 @@
 import pytest
 
 from resilient_wsgi.doctor.collect import from_texts
+from resilient_wsgi.doctor.examine import examine
 from resilient_wsgi.doctor.read import (
     compose,
     docker,
@@ -13,6 +14,7 @@ from resilient_wsgi.doctor.read import (
     yaml_nodes,
 )
 from resilient_wsgi.doctor.read.lines import Lines
+from resilient_wsgi.doctor.render import Report, github, sarif
 
 UNIT = """\
 # a comment
@@ -340,3 +342,20 @@ def test_a_file_that_nobody_has_written_by_hand_is_not_looked_at(name):
     subject = from_texts({name: head.get(name, "") + "# a comment\n" * 90_000})
     (skipped,) = subject.not_looked
     assert (skipped.what, "the limit is 1000000" in skipped.why) == (name, True)
+
+
+def test_a_finding_in_a_config_map_is_shown_in_the_manifest():
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  uwsgi.ini: |\n    [uwsgi]\n"
+        "    master = true\n    lazy-apps = false ; no\n"
+    )
+    subject = from_texts({"m.yaml": text})
+    (found,) = (each for each in examine(subject) if each.code == "U01")
+    assert (found.location.file, found.location.line) == ("m.yaml#uwsgi.ini", 8)
+    assert found.location.path == "m.yaml"
+    report = Report([found], subject, 0)
+    assert github.lines(report)[0].startswith("::error file=m.yaml,line=8,title=U01::")
+    (result,) = sarif.document(report, "1")["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "m.yaml"
+    assert place["region"]["startLine"] == 8
