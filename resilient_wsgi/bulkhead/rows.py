@@ -13,7 +13,7 @@ from .rule import Call
 from .state import Upstream
 
 REFRESH = 1.0  # who is there
-VERIFY = 2.0  # whether they live, once somebody waits for long
+VERIFY = 2.0  # whether they live, once a thread waits for long
 OLD = 1.0
 _STOPPED = frozenset("Tt")
 _STEP = THREAD_BYTES // 8  # of the column of starts, in doubles
@@ -60,7 +60,7 @@ class Rows:
         return len(self._live) * self._threads
 
     def refresh(self, now: float) -> None:
-        """Look who is there; where somebody waits for long, whether they live, too."""
+        """Look who is there; where a thread waits for long, whether they live, too."""
         if self._alone:
             return
         waits = any(now - self._board.waits_since[place] > OLD for place in self._marked())

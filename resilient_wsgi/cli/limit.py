@@ -22,7 +22,7 @@ from .output import answer
 EXIT_CODES = {
     0: "it is limited, or with --lift it is not any more",
     1: "with --lift: no operator had limited it",
-    2: "the instance could not be told",
+    2: "the instance could not be changed",
 }
 JSON = {"pid": "the master", "upstreams[]": "host:port of each", "limited": "true or false"}
 

@@ -1,4 +1,4 @@
-"""Tell of the same thing only once in a while, with the count of what came in between."""
+"""Report the same thing only once in a while, with the count of what came in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_KEYS = 1000
 
 
 class Seldom:
-    """What has been told, and when: by key, at most once in `interval` seconds."""
+    """What has been reported, and when: by key, at most once in `interval` seconds."""
 
     def __init__(self, interval: float, system: System = SYSTEM) -> None:
         self._interval = interval

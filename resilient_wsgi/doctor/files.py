@@ -1,4 +1,4 @@
-"""Files that somebody else has written are opened within limits."""
+"""Files of other authors are opened within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell of the waits of drivers that limits have ended: once a minute for each line of the app."""
+"""Report the waits of drivers that limits have ended: once a minute for each line of the app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events of threads, workers and their apps, a frozen record each: see `types`."""
+"""The events of threads, workers and their apps, a frozen record each: see `base`."""
 
 from __future__ import annotations
 

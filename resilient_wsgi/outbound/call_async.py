@@ -108,6 +108,6 @@ async def bounded(chunks: Any, exchange: Exchange, translate: Translate) -> Asyn
 
 
 def _reset(token: Token[Optional[Exchange]]) -> None:
-    # a coroutine that is thrown away half done ends in the context of whoever throws it away
+    # a coroutine that is thrown away half done ends in the context of the code that throws it away
     with suppress(ValueError):
         active.reset(token)

@@ -274,7 +274,7 @@ class Exchange(Waiting):
 
     def _limited(self) -> socket.timeout:
         error = Limited(f"{self.host} is limited: {self.limited}")
-        # what was not begun is told as a connection that did not come about
+        # what was not begun is reported as a connection that did not come about
         error.phase = self.phase if self.phase in ("headers", "body", "send") else "connect"
         return error
 

@@ -90,7 +90,7 @@ class QueueMiddleware(Gate):
 
     The wait is put into `environ["resilient_wsgi.waited"]`, where it is not next to nothing. With a
     header it is read unless the request before, less than 5 ms ago, had hardly waited; with
-    `measures` always. A request passes if its wait is not known, nobody else waits, or
+    `measures` always. A request passes if its wait is not known, no other client waits, or
     `MAX_SHED_SHARE` is reached.
     """
 

@@ -44,7 +44,7 @@ from .state import (
     State,
 )
 
-# how often shares are looked at; in an overload, and while nobody waits
+# how often shares are looked at; in an overload, and while no client waits
 LEARN_EVERY = 0.5
 LEARN_EVERY_CALM = 10.0
 # the shortest wait that may teach; so nothing is ever shed below a third of it

@@ -2,7 +2,8 @@
 
 It feeds `install()`, the Django dictionary, the environment, the system checks and
 docs/settings.md. Times are seconds. One spelling of off for each kind: `MODE="off"` for a section,
-False for a switch, None for "no limit" or "none".
+False for a switch, None for "no limit" or "none". `upstreams`
+has the sections about waits for other machines.
 """
 
 from __future__ import annotations
