@@ -9,7 +9,7 @@ import re
 from functools import cached_property
 from glob import iglob
 from itertools import islice
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from ..subject import Source, Subject
 from . import nginx_syntax, uwsgi_export
@@ -112,6 +112,11 @@ class NginxConfig:
     def __repr__(self) -> str:
         return f"<NginxConfig {self.file}>"
 
+    @cached_property
+    def parts(self) -> Set[str]:
+        """The files whose directives stand in this one, links followed."""
+        return set(map(os.path.realpath, self.included))
+
     @property
     def whole(self) -> bool:
         """Whether this is what nginx starts with: nothing around it can set anything."""
@@ -157,9 +162,14 @@ def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None
     except NotNginx as error:
         subject.skip(source.file, str(error))
         return
-    subject.nginx[:] = [each for each in subject.nginx if each.file not in config.included]
-    if not any(config.file in each.included for each in subject.nginx):
+    subject.nginx[:] = [each for each in subject.nginx if not _is_part(each, config)]
+    if not any(_is_part(config, each) for each in subject.nginx):
         subject.nginx.append(config)
+
+
+def _is_part(config: NginxConfig, of: NginxConfig) -> bool:
+    """Return whether a file is included by another, be it by a link: sites-enabled has those."""
+    return os.path.realpath(config.file) in of.parts
 
 
 def parse(lines: Lines, open_files: Optional[OpenAll] = None) -> NginxConfig:

@@ -1,13 +1,16 @@
 """nginx's configuration is read as nginx reads it."""
 
 import contextlib
+import os
 import time
 
 import pytest
 
+from resilient_wsgi.doctor import collect
 from resilient_wsgi.doctor.read import nginx
 from resilient_wsgi.doctor.read.lines import Lines
 from resilient_wsgi.doctor.read.nginx_syntax import NotNginx, parse, seconds, size_bytes
+from resilient_wsgi.doctor.subject import Subject
 
 SAME_AS_CROSSPLANE = (
     "a \"x y\" 'z';",
@@ -213,3 +216,36 @@ def test_hostile_text_takes_no_longer_than_its_length(text):
     with contextlib.suppress(NotNginx):
         read(text)
     assert time.process_time() - begun < 2
+
+
+def test_files_on_disk_are_included_once_and_a_fifo_is_not_waited_for(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "nginx.conf").write_text(
+        "events {}\nhttp {\n  include mime.types;\n  include conf.d/*.conf;\n  include pipe;\n"
+        "  include nginx.conf;\n  include /dev/zero;\n}\n"
+    )
+    (tmp_path / "conf.d/a.conf").write_text(
+        "server {\n  location / {\n    proxy_buffering off;\n  }\n}\n"
+    )
+    os.mkfifo(tmp_path / "pipe")
+    subject = Subject()
+    collect.from_paths([str(tmp_path)], subject)
+    (config,) = subject.nginx  # a.conf is a part of it
+    assert config.whole
+    assert [each.location.line for each in config.named("proxy_buffering")] == [3]
+    assert config.included == [str(tmp_path / "conf.d/a.conf")]
+    skipped = {os.path.basename(each.what) for each in subject.not_looked}
+    assert skipped == {"pipe", "zero"}
+
+
+@pytest.mark.parametrize("folder", ["a-available", "z-available"])
+def test_a_site_that_is_enabled_by_a_link_is_looked_at_once(tmp_path, folder):
+    for name in (folder, "sites-enabled"):
+        (tmp_path / name).mkdir()
+    (tmp_path / folder / "site").write_text("server {\n}\n")
+    (tmp_path / "sites-enabled/site").symlink_to(f"../{folder}/site")
+    (tmp_path / "nginx.conf").write_text("events {}\nhttp {\n  include sites-enabled/*;\n}\n")
+    subject = Subject()
+    collect.from_paths([str(tmp_path)], subject)
+    (config,) = subject.nginx
+    assert os.path.basename(config.file) == "nginx.conf"
