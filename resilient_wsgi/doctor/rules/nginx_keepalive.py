@@ -6,15 +6,17 @@ from typing import Iterator
 
 from .. import pairing
 from ..model import Evidence, Severity, at, rule
-from ..read.gunicorn import Gunicorn
 from ..read.nginx import Pass
 from ..read.nginx_syntax import seconds
 from ..subject import Subject
+from .gunicorn_facts import instances
 from .nginx_timeouts import passes
 from .nginx_upstreams import upstream
 
 DEFAULT_KEEPALIVE_TIMEOUT = 60.0  # of nginx towards an upstream
 DEFAULT_GUNICORN_KEEPALIVE = 2
+# a sync worker closes every connection, and says so in its answer
+_KEEPING = ("gthread", "gevent", "eventlet", "tornado", "asgi")
 _KEEPS = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://app'
 
 
@@ -85,9 +87,10 @@ def _persistent(passed: Pass) -> bool:
 )
 def kept_for_too_long(subject: Subject) -> Iterator[Evidence]:
     """Compare keepalive_timeout of upstreams with the keepalive of the one gunicorn there is."""
-    if len(subject.gunicorn) != 1 or len(pairing.targets(subject)) != 1:
+    found = instances(subject)
+    if len(found) != 1 or len(pairing.targets(subject)) != 1:
         return
-    gunicorn = subject.gunicorn[0]
+    gunicorn = found[0].settings
     kept = gunicorn.number("keepalive", DEFAULT_GUNICORN_KEEPALIVE)
     for passed in passes(subject, "proxy"):
         block = passed.upstream
@@ -95,11 +98,6 @@ def kept_for_too_long(subject: Subject) -> Iterator[Evidence]:
             continue
         option = ([None, *block.own("keepalive_timeout")])[-1]
         idle = seconds(option.value) if option else DEFAULT_KEEPALIVE_TIMEOUT
-        # a sync worker closes every connection, and says so in its answer
-        if kept is not None and idle is not None and idle >= kept and _keeps(gunicorn):
+        if kept is not None and idle is not None and idle >= kept and gunicorn.worker() in _KEEPING:
             message = f"keepalive_timeout = {idle:g} s, keepalive of gunicorn = {kept} s"
             yield at(option or block.own("keepalive")[-1], message)
-
-
-def _keeps(gunicorn: Gunicorn) -> bool:
-    return gunicorn.worker() not in ("sync", None)
