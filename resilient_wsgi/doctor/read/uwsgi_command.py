@@ -50,6 +50,19 @@ def merge(subject: Subject, open_file: Open) -> None:
     subject.uwsgi[:] = [
         each for each in subject.uwsgi if each.location.file not in covered
     ] + merged
+    _leave_open(subject, merged)
+
+
+def _leave_open(subject: Subject, merged: List[UwsgiConfig]) -> None:
+    """Take nothing for missing in a project whose image is made from one that runs uWSGI itself.
+
+    tiangolo/uwsgi-nginx, for one, starts uWSGI with a file of its own and options in the
+    environment (UWSGI_CHEAPER, which implies a master), to which the project's file is added.
+    """
+    bases = [each.base for each in subject.dockerfiles if not each.runner().running("uwsgi")]
+    if any("uwsgi" in base.rpartition("/")[2] for base in bases):
+        for config in subject.uwsgi:
+            config.complete = config.complete and config in merged
 
 
 def _config(

@@ -312,3 +312,18 @@ def test_of_a_running_instance_the_environment_is_known(tmp_path, monkeypatch):
     (found,) = subject.uwsgi
     assert found.number("processes") == 6
     assert found.number("threads") == 0  # as uWSGI reads "$(NONE)"
+
+
+@pytest.mark.parametrize(
+    ("image", "complete"),
+    [
+        ("FROM tiangolo/uwsgi-nginx:python3.9\n", False),
+        ("FROM tiangolo/uwsgi-nginx-flask\nCMD supervisord\n", False),
+        ("FROM x/uwsgi\nCMD uwsgi --ini uwsgi.ini --master\n", True),
+        ("FROM python:3.12\nCMD supervisord\n", True),
+        ("FROM uwsgi-builders/python AS build\nFROM python\n", True),
+    ],
+)
+def test_an_image_that_runs_uwsgi_itself_adds_options_that_are_not_here(image, complete):
+    (found,) = from_texts({"uwsgi.ini": "[uwsgi]\nmodule = app\n", "Dockerfile": image}).uwsgi
+    assert found.complete is complete
