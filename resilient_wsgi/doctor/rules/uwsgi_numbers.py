@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator, List
+from typing import Iterator, List, Tuple
 
 from ..model import Evidence, Severity, at, rule
 from ..read.uwsgi_options import Known
 from ..subject import Subject
 from ..uwsgi_config import Option
+from .ini_edits import with_value
 from .uwsgi_facts import brief
 
 _NUMBER = re.compile(r"\s*([+-]?\d+)(.*)", re.DOTALL)
@@ -44,34 +45,54 @@ def number_with_more(subject: Subject) -> Iterator[Evidence]:
     """Find values of numeric options that are no plain number.
 
     A word is 0, which mostly means off: a warning, and an error where 0 cannot work. What follows
-    a number without changing it is a hint, the first of each file.
+    numbers without changing them is one hint for a file.
     """
     for config in subject.uwsgi:
-        harmless: List[Evidence] = []
+        ignored: List[Tuple[Option, str, str]] = []
         for option in config.options:
             known = option.known
             if known and known.is_number and option.resolved and option.name not in _ELSEWHERE:
-                for found in _read_as(option, known):
-                    harmless += [found] if found.severity is Severity.HINT else []
-                    if found not in harmless[1:]:
-                        yield found
+                number, rest = _split(option.value)
+                if number and _agrees(rest, known.kind):
+                    ignored.append((option, number, rest))
+                else:
+                    yield from _read_as(option, known, number, rest)
+        if ignored:
+            yield _ignored(ignored)
 
 
-def _read_as(option: Option, known: Known) -> Iterator[Evidence]:
-    found = _NUMBER.fullmatch(option.value)
-    number = int(found[1]) if found else None
-    rest = (found[2] if found else option.value).strip()
+def _split(value: str) -> Tuple[str, str]:
+    """Return the number that a value starts with, as it is written, and what follows it."""
+    found = _NUMBER.fullmatch(value)
+    return (found[1], found[2].strip()) if found else ("", value.strip())
+
+
+def _read_as(option: Option, known: Known, number: str, rest: str) -> Iterator[Evidence]:
     shown = f"{option.name} = {brief(option)}"
-    if number is not None and number < 0 and known.kind == "int":
+    if number.startswith("-") and known.kind == "int":
         yield at(option, f"{shown} is negative: uWSGI exits at startup")
-    elif rest and number is None:
-        yield _zero(option, known, shown)
-    elif _agrees(rest, known.kind):
-        message = f"{shown}: what follows {number} belongs to the value; uWSGI ignores it"
-        yield at(option, message, severity=Severity.HINT)
-    elif rest and number is not None:
-        severity = Severity.ERROR if number < _SMALL else Severity.WARNING
+    elif rest and number:
+        severity = Severity.ERROR if int(number) < _SMALL else Severity.WARNING
         yield at(option, f"{shown} is {number} to uWSGI", severity=severity)
+    elif rest:
+        yield _zero(option, known, shown)
+
+
+def _ignored(found: List[Tuple[Option, str, str]]) -> Evidence:
+    """Return one hint about all values behind which uWSGI ignores something."""
+    option, number, rest = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return at(
+        option,
+        f"{option.name} = {number}: {rest[:40]!r} belongs to the value, and uWSGI ignores it{more}",
+        fix="Put comments on lines of their own, and leave units out.",
+        severity=Severity.HINT,
+        edits=tuple(
+            edit
+            for each, value, text in found
+            for edit in with_value(each, value, text if text.startswith((";", "#")) else "")
+        ),
+    )
 
 
 def _zero(option: Option, known: Known, shown: str) -> Evidence:
@@ -112,7 +133,12 @@ def invalid_mode(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         for option in config.all("chmod-socket", "logfile-chmod"):
             if option.certain and option.resolved and not _is_mode(option):
-                yield at(option, f"{option.name} = {brief(option)}: uWSGI exits at startup")
+                mode = re.fullmatch("0([0-7]{3})", option.value)
+                yield at(
+                    option,
+                    f"{option.name} = {brief(option)}: uWSGI exits at startup",
+                    edits=with_value(option, mode[1]) if mode else (),
+                )
 
 
 def _is_mode(option: Option) -> bool:

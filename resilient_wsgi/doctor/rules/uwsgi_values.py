@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Iterator, Set
 
-from ..model import Edit, Evidence, Severity, at, rule
+from ..model import Evidence, Severity, at, rule
 from ..read.uwsgi_options import shipped
 from ..subject import Subject
 from ..uwsgi_config import Option, UwsgiConfig, is_true
+from .ini_edits import with_value
 
 _PLACEHOLDER = re.compile(r"%\(([^()]*)\)")
 _FALSE_WITH_MORE = ("false", "off", "no", "0")
@@ -37,7 +38,7 @@ def boolean_with_a_comment(subject: Subject) -> Iterator[Evidence]:
                 message = (
                     f"{option.name} = {option.value} is true: the text is not exactly {word!r}"
                 )
-                yield at(option, message, edits=_comment_above(option, word, more))
+                yield at(option, message, edits=with_value(option, word, more))
 
 
 def _first_word(option: Option) -> tuple[str, str]:
@@ -45,13 +46,6 @@ def _first_word(option: Option) -> tuple[str, str]:
         return "", ""
     word, _, more = option.value.replace(";", " ;").replace("#", " #").partition(" ")
     return word.strip().lower(), more.strip()
-
-
-def _comment_above(option: Option, word: str, more: str) -> tuple[Edit, ...]:
-    if not more.startswith((";", "#")):
-        return ()
-    place = option.location
-    return (Edit(place.file, place.line, f"{more}\n{option.name} = {word}"),)
 
 
 @rule(

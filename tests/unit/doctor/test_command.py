@@ -264,3 +264,15 @@ def test_a_secret_in_a_quoted_line_is_not_printed(folder):
     (folder / "uwsgi.ini").write_text("[uwsgi]\nneed-app = no password=hunter2\n")
     for more in ((), ("--json",), ("--format", "sarif"), ("--format", "github"), ("--diff",)):
         assert "hunter2" not in doctor(*ONLY, *more)[1]
+
+
+def test_fix_takes_comments_from_behind_numbers_and_mends_a_mode(folder):
+    (folder / "uwsgi.ini").write_text(
+        "[uwsgi]\nharakiri = 30  ; seconds\nreload-on-rss = 512MB\nsocket = /run/x\n"
+        "chmod-socket = 0660\nmax-requests = 10 \\\n5\nprocesses = 2m\n"
+    )
+    assert doctor("--fix", "--select", "U02,U88")[0] == 0
+    assert (folder / "uwsgi.ini").read_text() == (
+        "[uwsgi]\n; seconds\nharakiri = 30\nreload-on-rss = 512\nsocket = /run/x\n"
+        "chmod-socket = 660\nmax-requests = 10 \\\n5\nprocesses = 2m\n"
+    )
