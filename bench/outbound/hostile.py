@@ -255,6 +255,7 @@ def names(table: Dict[str, List[str]], stall: float = LONG) -> Iterator[None]:
     real = _socket.getaddrinfo  # beneath socket.getaddrinfo, which stays the interpreter's own
 
     def getaddrinfo(host, port, *args):  # type: ignore[no-untyped-def]
+        host = host.decode() if isinstance(host, bytes) else host  # anyio's
         if str(host).endswith(".stalled.test"):
             time.sleep(stall)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

@@ -43,10 +43,10 @@ class NotInTime(Exception):
     """
 
 
-class _Lookup:
+class Lookup:
     """One question under way in a thread of its own."""
 
-    __slots__ = ("answer", "begun", "done", "error", "question", "thread")
+    __slots__ = ("answer", "begun", "done", "error", "question", "thread", "told")
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -55,8 +55,10 @@ class _Lookup:
         self.answer: Optional[Answer] = None
         self.error: Optional[BaseException] = None
         self.thread = 0
+        self.told: List[Callable[[Lookup], object]] = []
 
     def run(self, getaddrinfo: GetAddrInfo) -> None:
+        """Ask, and keep what came of it."""
         self.thread = threading.get_native_id()
         try:
             self.answer = getaddrinfo(*self.question)
@@ -70,7 +72,7 @@ class Resolver:
     def __init__(self, most_threads: int = MOST_THREADS) -> None:
         self._most = most_threads
         self._lock = threading.Lock()
-        self._under_way: Dict[Question, List[_Lookup]] = {}
+        self._under_way: Dict[Question, List[Lookup]] = {}
         self._threads = 0
 
     def __repr__(self) -> str:
@@ -96,7 +98,18 @@ class Resolver:
             raise error.with_traceback(None) if lookup is mine else copy.copy(error)
         return lookup.answer
 
-    def _to_join(self, question: Question) -> Optional[_Lookup]:
+    def begin(self, question: Question, told: Callable[[Lookup], object]) -> bool:
+        """Have `told(lookup)` called by another thread when there is an answer or an error.
+
+        Returns False where no thread is to be had.
+        """
+        with self._lock:
+            lookup = self._to_join(question) or self._begin(question, socket.getaddrinfo)
+            if lookup is not None:
+                lookup.told.append(told)
+        return lookup is not None
+
+    def _to_join(self, question: Question) -> Optional[Lookup]:
         """Return the lookup whose answer will do for this question, too, None if there is to be
         another.
         """
@@ -109,13 +122,13 @@ class Resolver:
             newest if fresh or len(same) >= MOST_OF_A_NAME or self._threads >= self._most else None
         )
 
-    def _begin(self, question: Question, getaddrinfo: GetAddrInfo) -> Optional[_Lookup]:
+    def _begin(self, question: Question, getaddrinfo: GetAddrInfo) -> Optional[Lookup]:
         """Return a lookup in a thread of its own, None where none is to be had: too many, or the
         interpreter ends.
         """
         if self._threads >= self._most:
             return None
-        lookup = _Lookup(question)
+        lookup = Lookup(question)
         work = contextvars.copy_context().run, (self._work, lookup, getaddrinfo)
         try:
             # not threading.Thread: tracers, debuggers and the registry of threads would have to
@@ -127,7 +140,7 @@ class Resolver:
         self._under_way.setdefault(question, []).append(lookup)
         return lookup
 
-    def _work(self, lookup: _Lookup, getaddrinfo: GetAddrInfo) -> None:
+    def _work(self, lookup: Lookup, getaddrinfo: GetAddrInfo) -> None:
         lookup.run(getaddrinfo)
         with self._lock:
             self._threads -= 1
@@ -143,6 +156,8 @@ class Resolver:
         for other in ended:
             other.answer = lookup.answer
             other.done.set()
+            for told in other.told:
+                told(other)
 
 
 def _await_end(thread: int) -> None:
@@ -163,3 +178,8 @@ _resolver = PerProcess(Resolver)
 def ask(question: Question, timeout: float) -> Answer:
     """Ask the resolver of this process."""
     return _resolver.get().ask(question, timeout)
+
+
+def begin(question: Question, told: Callable[[Lookup], object]) -> bool:
+    """Have the resolver of this process begin."""
+    return _resolver.get().begin(question, told)

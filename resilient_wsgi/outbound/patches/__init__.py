@@ -6,6 +6,7 @@ CLIENTS = {
     "urllib3": ("urllib3", "urllib3_future"),
     "requests": ("requests",),
     "niquests": ("requests",),
+    "asyncio.base_events": ("asyncio_dns",),
     "httpcore": ("httpcore", "httpcore_async", "http2"),
     "httpx": ("httpx", "httpx_async"),
     "httpcore2": ("httpcore", "httpcore_async", "http2"),
