@@ -78,6 +78,27 @@ def test_views_that_do_not_ask_the_upstream_go_on_answering(server, upstream, ge
         assert all("gave up on 127.0.0.1" in answer.result().decode() for answer in slow)
 
 
+def test_no_asynchronous_view_is_killed_for_an_upstream_that_hangs(upstream, get):
+    pytest.importorskip("aiohttp")
+    with Server(
+        {
+            "master": True, "processes": 1, "threads": 6, "pythonpath": str(ROOT),
+            "module": "tests.servers.apps.async_views_app",
+            "harakiri": HARAKIRI, "need-app": True,
+        }
+    ) as server, ThreadPoolExecutor(4) as pool:  # fmt: skip
+        paths = [
+            f"/{client}/127.0.0.1:{upstream.port}/{behaviour}"
+            for client in ("httpx", "aiohttp")
+            for behaviour in ("silent", "drip_body")
+        ]
+        for answer in pool.map(lambda path: get(server.port, path).decode(), paths):
+            assert float(answer.split()[0]) < HARAKIRI - 1
+            assert "request deadline of GET /" in answer
+        assert get(server.port) == b"ok"
+        assert "HARAKIRI" not in server.log()
+
+
 def test_in_subinterpreters_too_calls_end_in_time(upstream, get):
     app = "tests.servers.apps.outbound_app:application"
     options = {

@@ -1,4 +1,4 @@
-"""A partner that speaks HTTP/2 over TLS."""
+"""An upstream that speaks HTTP/2 over TLS."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_the_limit_of_connecting_is_one_of_all_addresses_and_of_dns():
 def test_a_proxy_that_hangs_in_connect_is_given_up_on_with_the_limit_of_connecting(server):
     install(Outbound(connect_timeout=0.3, read_timeout=60, total_timeout=60))
     with pytest.raises(aiohttp.ServerTimeoutError, match=r"phase connect .*limit 0\.3 s"):
-        run(body_of("https://partner.invalid/", proxy=server.url))
+        run(body_of("https://upstream.invalid/", proxy=server.url))
 
 
 def test_a_handshake_that_hangs_is_part_of_connecting(server):

@@ -87,10 +87,10 @@ def on_trio(module, url):
 @pytest.mark.parametrize("run", [in_threads, on_asyncio, on_trio], ids=lambda run: run.__name__)
 def test_a_limit_of_one_call_leaves_the_others_on_its_connection_alone(tmp_path, module, run):
     install(Outbound(connect_timeout=5, read_timeout=60, total_timeout=60))
-    with Http2(certificate(str(tmp_path))) as partner:
-        answers = run(module, partner.url)
+    with Http2(certificate(str(tmp_path))) as upstream:
+        answers = run(module, upstream.url)
     assert isinstance(answers["ended"], module.ReadTimeout)
     assert "limit 0.4 s" in str(answers["ended"])
     assert getattr(answers["slow"], "content", answers["slow"]) == b"ok"
     assert answers["next"].content == b"ok"
-    assert partner.connections == 2  # the one that was shared takes no new calls
+    assert upstream.connections == 2  # the one that was shared takes no new calls

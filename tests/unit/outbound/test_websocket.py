@@ -25,7 +25,7 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 
 
 class Echo:
-    """A partner that greets each connection with a frame, after so many seconds."""
+    """An upstream that greets each connection with a frame, after so many seconds."""
 
     def __init__(self, after):
         self.after = after
