@@ -21,14 +21,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import httpx
 import requests
 import requests.adapters
 import urllib3
 
-from bench.outbound import hostile
+from bench.outbound import hostile, optional
 
 TOTAL = 1.0
 STILL_WAITING = 5
@@ -181,14 +181,15 @@ class ByRequests:
 
 
 class ByHttpx:
+    module = httpx
     error = httpx.TimeoutException
-    lacks = ("retry-after",)
+    lacks: Tuple[str, ...] = ("retry-after",)
 
     def __init__(self, call: Call) -> None:
-        limits = httpx.Limits(max_connections=1 if call.pool_of_one else 10)
+        limits = self.module.Limits(max_connections=1 if call.pool_of_one else 10)
         options = {"proxy": call.proxy} if call.proxy else {}
         # httpx has a timeout of its own, 5 s of silence; None is "no timeout"
-        self.client = httpx.Client(
+        self.client = self.module.Client(
             timeout=call.timeout, verify=call.context or False, trust_env=False,
             follow_redirects=True, max_redirects=99,
             limits=limits, **options,
@@ -217,6 +218,17 @@ CLIENTS: Dict[str, Any] = {
     "requests": ByRequests,
     "httpx": ByHttpx,
 }
+if optional.httpx2 is not None:
+
+    class ByHttpx2(ByHttpx):
+        module = optional.httpx2
+        error = optional.httpx2.TimeoutException
+
+    CLIENTS["httpx2"] = ByHttpx2
+if optional.aiohttp is not None:
+    from bench.outbound.async_clients import ByAiohttp, ByHttpxOnAsyncio
+
+    CLIENTS.update({"httpx on asyncio": ByHttpxOnAsyncio, "aiohttp": ByAiohttp})
 if urllib3.__version__.startswith("1."):
     CLIENTS = {f"urllib3 {'.'.join(urllib3.__version__.split('.')[:2])}": ByUrllib3}
 

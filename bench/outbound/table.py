@@ -23,7 +23,10 @@ from bench.report import machine
 
 # the unprotected ones mostly sleep; those with the library are to be exact
 PROCESSES = {"without": 12, "with": 4}
-COLUMNS = ("http.client", "urllib.request", "urllib3 1.26", "urllib3 2", "requests", "httpx")
+COLUMNS = (
+    "http.client", "urllib.request", "urllib3 1.26", "urllib3 2", "requests", "httpx", "httpx2",
+    "httpx on asyncio", "aiohttp",
+)  # fmt: skip
 
 Results = Dict[Tuple[str, str, bool], Dict[str, Any]]
 

@@ -182,9 +182,10 @@ class Urllib3:
             if retry.total is not False and _is_last(exchange, kwargs):
                 retry = retry.new(total=0)
             result = original(retry, *args, **kwargs)
-            exchange.phase = "retry-sleep"  # also of a class whose `sleep` is its own
+            # also of a class whose `sleep` is its own, which would sleep in vain
+            exchange.phase = "redirect" if _is_redirect(kwargs) else "retry-sleep"
             if exchange.dry_run is None:
-                exchange.check("retry-sleep")  # such a class would sleep in vain
+                exchange.check(exchange.phase)
             return result
 
         return increment
@@ -244,11 +245,16 @@ class Urllib3:
 
 def _is_last(exchange: Exchange, kwargs: Mapping[str, Any]) -> bool:
     """Return whether the try that has failed is the last one, whatever the app allows."""
-    error, response = kwargs.get("error"), kwargs.get("response")
-    if exchange.expired() and exceptions.failure(error) is not None:
+    if exchange.expired() and exceptions.failure(kwargs.get("error")) is not None:
         return True
-    redirects = error is None and response is not None and response.get_redirect_location()
-    return not redirects and not exchange.may_retry()
+    return not _is_redirect(kwargs) and not exchange.may_retry()
+
+
+def _is_redirect(kwargs: Mapping[str, Any]) -> bool:
+    response = kwargs.get("response")
+    if response is None or kwargs.get("error") is not None:
+        return False
+    return bool(response.get_redirect_location())
 
 
 def _is_given(timeout: Any) -> bool:
