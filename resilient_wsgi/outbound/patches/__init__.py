@@ -7,7 +7,7 @@ CLIENTS = {
     "requests": ("requests",),
     "niquests": ("requests",),
     "asyncio.base_events": ("asyncio_dns",),
-    "httpcore": ("httpcore", "httpcore_async", "http2"),
+    "httpcore": ("httpcore", "httpcore_async", "httpcore_pool", "http2"),
     "httpx": ("httpx", "httpx_async"),
     "httpcore2": ("httpcore", "httpcore_async", "http2"),
     "httpx2": ("httpx", "httpx_async"),

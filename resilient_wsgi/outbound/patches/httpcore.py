@@ -134,10 +134,6 @@ class _Httpcore:
             try:
                 return original(request, finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                if request.connection is not None:
-                    # It came at the last moment. Up to 1.0.9 the pool would keep one for ever that
-                    # was assigned and not used; used, it ends at once, and is closed.
-                    return request.connection
                 raise ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
 
         return wait_for_connection

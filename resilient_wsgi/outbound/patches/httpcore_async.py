@@ -106,7 +106,7 @@ class _AsyncHttpcore:
     def wait_for_connection(self, original: Method) -> Method:
         """Bound the wait for a connection of the pool."""
 
-        async def wait_for_connection(request: Any, timeout: Optional[float] = None) -> Any:
+        async def bounded(request: Any, timeout: Optional[float]) -> Any:
             exchange = mine()
             if exchange is None or exchange.dry_run is not None:
                 return await original(request, timeout)
@@ -115,25 +115,30 @@ class _AsyncHttpcore:
             try:
                 return await original(request, finite(exchange.wait(silence.seconds)))
             except (TimedOut, self._module.PoolTimeout) as error:
-                if request.connection is not None:
-                    return request.connection  # as in httpcore.py
                 raise ended(self._module.PoolTimeout, error, exchange, timeout)  # noqa: B904
+
+        def wait_for_connection(request: Any, timeout: Optional[float] = None) -> Any:
+            waits = request.connection is None
+            return bounded(request, timeout) if waits else original(request, timeout)
 
         return wait_for_connection
 
     def enter_lock(self, original: Method) -> Method:
         """Wait no longer than is left for another call to read from the shared connection."""
 
-        async def enter(lock: Any) -> Any:
+        async def bounded(lock: Any) -> Any:
             exchange = mine()
-            held = getattr(lock, "_anyio_lock", None) or getattr(lock, "_trio_lock", None)
-            if exchange is None or exchange.dry_run is not None or not (held and held.locked()):
+            if exchange is None or exchange.dry_run is not None:
                 return await original(lock)
             if not await _within(shared_wait(exchange), original, lock):
                 if exchange.phase != "body":
                     exchange.phase = "headers"
                 raise own_kind(self._module.ReadTimeout, exchange.silent(None))
             return lock
+
+        def enter(lock: Any) -> Any:
+            held = getattr(lock, "_anyio_lock", None) or getattr(lock, "_trio_lock", None)
+            return bounded(lock) if held and held.locked() else original(lock)
 
         return enter
 
