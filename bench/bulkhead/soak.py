@@ -3,7 +3,7 @@
     python -m bench.bulkhead.soak [--calls 1000000] [--payments 600]
 
 Calls: 2 x 16 threads are asked by twice as many clients, so that requests always wait; each makes
-500 calls of three healthy upstreams, whose latencies have long tails. None may be refused or ended.
+100 calls of three healthy upstreams, whose latencies have long tails. None may be refused or ended.
 Payments: POSTs to an upstream that takes them and never answers, of 4 threads; none may be ended
 before 5 s, for so many seconds.
 """
@@ -25,7 +25,7 @@ from .hanging import Hanging
 from .instances import WITH, instance
 from .weather import ANSWER, Upstream, counts
 
-CALLS_EACH = 500
+CALLS_EACH = 100
 CLIENTS = 64
 
 
