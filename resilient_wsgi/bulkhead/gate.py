@@ -88,8 +88,12 @@ class Gate:
     def _why_refused(self, upstream: Upstream) -> str:
         held, count = self._rows.held(upstream), self._rows.count
         if upstream.limit.ordered_at:
-            return f"{upstream.name} by an operator (resilient-wsgi limit); nothing was sent"
-        return f"it holds {held} of {count} threads and answers too slowly; nothing was sent"
+            why = "by an operator (resilient-wsgi limit)"
+        elif upstream.share is not None and not upstream.limit.limited_at:
+            why = f"{held} of {count} threads wait for it, its share in BULKHEAD.HOSTS"
+        else:
+            why = f"{held} of {count} threads wait for it, and it does not answer in time"
+        return f"{why}; nothing was sent"
 
     def resume(self, call: Call) -> None:
         """Mark a call again, whose thread goes on to wait for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import socket
 import threading
 import time
@@ -140,6 +141,28 @@ def test_a_refused_call_is_the_clients_own_exception_and_says_so(fair):
     assert type(again) is type(caught.value)
     assert str(again) == str(caught.value)
     assert fair.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("ordered_at", "by an operator (resilient-wsgi limit); nothing was sent"),
+        ("limited_at", "3 of 4 threads wait for it, and it does not answer in time"),
+        ("", "3 of 4 threads wait for it, its share in BULKHEAD.HOSTS; nothing was sent"),
+    ],
+)
+def test_a_refusal_says_why(fair, field, words):
+    up = fair.upstreams.of(URL)
+    if field:
+        setattr(up.limit, field, time.monotonic())
+    else:
+        up.share = 0.5
+    up.limit.probe_at = time.monotonic()
+    fair.rule.pool.restrained = 1
+    for place in range(1, 5):
+        fair.board.waits_for[place - 1] = up.number
+    with pytest.raises(requests.ConnectionError, match=re.escape(words)):
+        requests.get(URL)
 
 
 def test_httpx_urllib3_and_urllib_raise_their_own(fair):
