@@ -10,6 +10,7 @@ what is there 20 s after the last request: marks of calls in the scoreboard, lim
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ from lab.measuring import load
 from lab.processes import wait_until
 from resilient_wsgi.bulkhead.state import limited_in
 from resilient_wsgi.errors import Unavailable
-from resilient_wsgi.shm import finding
+from resilient_wsgi.shm import finding, instance as shared
 from resilient_wsgi.shm.layout import MAGIC, NAME
 from resilient_wsgi.shm.snapshot import NotAScoreboard, Snapshot
 
@@ -61,8 +62,21 @@ def kill_workers(server: Any, asked: argparse.Namespace) -> str:
 
 
 def kill_master(server: Any, _asked: argparse.Namespace) -> str:
-    """Kill the master alone: its workers go on, or end."""
-    os.kill(server.pid, signal.SIGKILL)
+    """Kill the master, then its workers: what the next instance to start finds, it removes."""
+    folder = Path(finding.find(server.pid).path)
+    for pid in (server.pid, *server.workers()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(server.pid, 0)
+    time.sleep(1)
+    shared.sweep()
+    return "its files are left" if folder.exists() else "its files are gone"
+
+
+def reload(server: Any, _asked: argparse.Namespace) -> str:
+    """Reload the instance."""
+    server.signal(signal.SIGHUP)
     time.sleep(8)
     return ""
 
@@ -89,15 +103,13 @@ def set_clock(_server: Any, asked: argparse.Namespace) -> str:
     return ""
 
 
-def other_version(server: Any, _asked: argparse.Namespace) -> str:
+def other_version(server: Any, asked: argparse.Namespace) -> str:
     """Reload the instance onto a scoreboard of another version."""
     directory = finding.find(server.pid)
     fd = os.open(f"/proc/self/fd/{directory.fd}/{NAME}", os.O_RDWR)
     os.pwrite(fd, (99).to_bytes(2, "little"), len(MAGIC))
     os.close(fd)
-    server.signal(signal.SIGHUP)
-    time.sleep(8)
-    return ""
+    return reload(server, asked)
 
 
 @dataclass
@@ -120,7 +132,8 @@ SCENES: Dict[str, Scene] = {
     "no shared memory at all": Scene(
         nothing, {"shared-import": ["bench.overload.no_room", "resilient_wsgi.uwsgi"]}
     ),
-    "a scoreboard of another version": Scene(other_version),
+    "a reload": Scene(reload),
+    "a reload, onto a scoreboard of another version": Scene(other_version),
     "the master killed": Scene(kill_master),
 }
 
