@@ -8,9 +8,10 @@ from typing import Deque, Dict, List, Tuple
 
 from resilient_wsgi.bulkhead import rule
 from resilient_wsgi.bulkhead.rule import Call, Rule
+from resilient_wsgi.bulkhead.share import LATE
 from resilient_wsgi.bulkhead.state import Pool, Upstream
 
-from .engine import READ, Policy, Sim
+from .engine import READ, TICK, Policy, Sim
 
 
 class Tickets(Policy):
@@ -87,6 +88,7 @@ class Fair(Policy):
 
     def tick(self, process: int) -> None:
         self._process = process
+        self.rule.late = max(0.0, self.sim.scenario.late + TICK - LATE)
         for call in self.rule.look(self, self.sim.now).ended:
             self.sim.end_call(self.sim.threads[call.place])
 

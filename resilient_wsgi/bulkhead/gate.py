@@ -198,6 +198,7 @@ class Gate:
     def sent(self, call: Call) -> None:
         """Note that it was sent in full, and must not be repeated lightly."""
         usual = call.upstream.history.usual
+        self._since[call.place] = self._now()
         self._patience[call.place] = max(self._patience[call.place], UNSAFE, usual)
         call.patient = True
 

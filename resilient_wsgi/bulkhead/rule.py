@@ -41,6 +41,7 @@ FROZEN = 4  # windows while it is limited count once in so many
 BAD = 0.2
 SUSTAINED = 3.0  # slower than usual, but too fast to be stuck
 BULK = 3.0
+BLINK = 0.01  # a lateness that is none
 GAP = 2.0  # without a look at the pool: nothing is known of the time between
 
 
@@ -96,6 +97,8 @@ class Rule:
         self.upstreams: Dict[int, Upstream] = {}
         self._share = share
         self.slow_call = slow_call
+        # seconds: for how long this process had no CPU of late; so much older do calls look
+        self.late = 0.0
 
     def __repr__(self) -> str:
         return f"<Rule level={self.pool.level:g} pressure={self.pool.pressure:.2f}>"
@@ -106,11 +109,11 @@ class Rule:
         """Return the age from which a call is stuck."""
         usual = upstream.history.usual
         limit = max(self.slow_call, FACTOR * usual) if usual else UNKNOWN
-        return max(limit, patience)
+        return max(limit + self.late, patience)
 
     def probe_time(self, upstream: Upstream) -> float:
         """Return how long a probe may take."""
-        return max(self.slow_call, 2 * upstream.history.usual)
+        return max(self.slow_call, 2 * upstream.history.usual) + self.late
 
     # How much is tolerated
 
@@ -349,7 +352,7 @@ class Rule:
     def _see_bulk(self, upstream: Upstream, threads: Threads, now: float) -> None:
         """Notice one that is slower than usual, but too fast to be stuck: it is only not let in."""
         limit, usual = upstream.limit, upstream.history.usual
-        if not usual or limit.recent < FACTOR * usual:
+        if not usual or self.late > BLINK or limit.recent < FACTOR * usual:
             limit.slow_since = now
         since = max(self.pool.calm_at, limit.slow_since)
         if now - since > SUSTAINED and threads.held(upstream) >= self.share(threads):

@@ -19,6 +19,8 @@ from .rule import Call, Rule
 from .state import Limit, Pool, Upstream
 from .upstreams import Upstreams
 
+LATE = 0.5  # seconds between two looks while requests run; they should be half of it
+
 
 class FairShare:
     """Fair share in this process. Raises `Unavailable` where the scoreboard has no place for it."""
@@ -38,6 +40,7 @@ class FairShare:
         self._alone = alone
         self._told: Dict[int, Tuple[float, float]] = {}
         self._report = options.mode == REPORT
+        self._looked, self._busy = 0.0, False  # whether requests ran then
         self._upstreams = Upstreams(board, options.hosts, alone=alone)
         pool = Pool([0.0] * Pool.SIZE) if alone else Pool(board.pool)
         self.rule = Rule(pool, options.share, options.slow_call)
@@ -53,6 +56,7 @@ class FairShare:
 
     def look(self, now: float, requests: List[Tuple[int, Deadline]]) -> None:
         """Look at the pool, and end those calls of this process that have to end."""
+        self._note_lateness(now, requests)
         self._upstreams.follow(now)
         self.gate.flush()
         self._rows.refresh(now)
@@ -65,6 +69,15 @@ class FairShare:
             self._end(verdict.ended, requests, now)
         for upstream in verdict.lifted:
             self._lifted(upstream)
+
+    def _note_lateness(self, now: float, requests: List[Tuple[int, Deadline]]) -> None:
+        """Note how much later than it should this process looks: it may have had no CPU, or have
+        been stopped. Answers that have come meanwhile were not read, which no upstream is to blame
+        for.
+        """
+        late = now - self._looked - LATE if self._busy else 0.0
+        self.rule.late = max(0.0, late, self.rule.late / 2)
+        self._looked, self._busy = now, bool(requests)
 
     def _end(self, calls: List[Call], requests: List[Tuple[int, Deadline]], now: float) -> None:
         wanted: Dict[int, Call] = {call.place: call for call in calls}

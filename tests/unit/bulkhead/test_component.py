@@ -7,6 +7,7 @@ import pytest
 import resilient_wsgi
 from resilient_wsgi.bulkhead.component import Bulkhead
 from resilient_wsgi.component import Context
+from resilient_wsgi.deadline import Deadline
 from resilient_wsgi.errors import Unavailable
 from resilient_wsgi.servers.base import WORKER, Identity, Server
 from resilient_wsgi.settings import options as settings
@@ -62,6 +63,20 @@ def test_without_room_in_shared_memory_the_service_goes_on_without_it(
     assert meeting.gate is None
     assert str(error) in bulkhead.status()[0]
     assert str(error) in caplog.text
+
+
+def test_a_look_that_comes_late_while_requests_run_says_for_how_long_there_was_no_cpu(bulkhead):
+    bulkhead.install(settings.Bulkhead())
+    bulkhead.context.server.ready()
+    share, request = bulkhead._shares.peek(), Deadline(9.0, 9.0, "a test")
+    share.look(100.0, [(1, request)])
+    assert share.rule.late == 0
+    share.look(102.0, [(1, request)])
+    assert share.rule.late == 1.5
+    share.look(102.25, [])
+    assert share.rule.late == 0.75
+    share.look(200.0, [])  # it rested
+    assert share.rule.late == 0.375
 
 
 def test_memory_that_cannot_be_locked_is_no_place_for_it(bulkhead, monkeypatch, caplog):

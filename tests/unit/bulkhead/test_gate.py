@@ -285,6 +285,17 @@ def test_retries_are_seen_from_outside_as_calls(fair):
     assert [each.upstream for each in fair.rows.calls()] == [up]
 
 
+def test_a_payment_is_as_old_as_it_is_since_it_was_sent(fair):
+    call = place_call(fair, 0)
+    fair.board.waits_since[0] -= 3.0  # it took so long to connect
+    fair.gate.sent(call)
+    (found,) = fair.rows.calls()
+    assert time.monotonic() - found.since < 1.0
+    assert found.patience == 5.0
+    fair.gate.leave(call, None)
+    assert fair.board.patience[0] == 0
+
+
 def test_outside_of_requests_nothing_is_refused_or_marked(fair):
     limit(fair)
     deadline.replace(None)

@@ -285,3 +285,12 @@ def test_the_first_answer_of_an_unknown_upstream_lifts_what_was_limited_by_a_gue
     assert (verdict.lifted, verdict.ended) == ([up], [])
     assert rule.stuck_after(up) > 36
     assert look_on(rule, full, 10, NOW + 5.5).limited == []
+
+
+def test_calls_look_older_than_they_are_to_a_process_that_had_no_cpu(rule):
+    up = upstream(rule)
+    held = calls(up, *[1.6] * 8)
+    rule.late = 0.7
+    assert rule.look(Threads(8, *held), NOW).ended == []
+    rule.late = 0.0
+    assert rule.look(Threads(8, *held), NOW).ended
