@@ -52,6 +52,7 @@ LONG = (
     "threads.start",
     "threads.work",
     "waits.costs",
+    "waits.driver_ends",
     "waits.drivers",
     "waits.ends",
     "waits.races",

@@ -38,13 +38,26 @@ def patch(module: Any, to: To) -> None:
     need(module.Connection, "connect", "wait", "cancel_safe")
     need(conninfo, "conninfo_to_dict", "timeout_from_conninfo", "_DEFAULT_CONNECT_TIMEOUT")
     need(waiting, "wait_conn")
+    need(connection, "timeout_from_conninfo")
     if "interval" not in module.Connection.wait.__code__.co_varnames:
         msg = "waits cannot be looked into"  # before 3.2
         raise UnknownVersion(msg)
     waits = _Waits(to, errors, capabilities.has_cancel_safe)
     to.wrap(waiting, "wait_conn", waits.connecting)
     to.wrap(connection.Connection, "wait", waits.waiting)
-    to.wrap(connection.Connection, "connect", Connect(to, conninfo, errors).connecting)
+    connect = Connect(to, conninfo, errors)
+    to.wrap(connection, "timeout_from_conninfo", connect.timeout)
+    to.wrap(connection.Connection, "connect", connect.connecting)
+    to.wrap(module, "connect", lambda _: _connect(module))
+
+
+def _connect(module: Any) -> Any:
+    """Return what stands for `psycopg.connect`, which is the method as it was before."""
+
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        return module.Connection.connect(*args, **kwargs)
+
+    return connect
 
 
 class _Waits:

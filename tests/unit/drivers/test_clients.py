@@ -284,3 +284,71 @@ def test_the_status_names_what_is_limited_and_what_is_not_known(drivers, monkeyp
     monkeypatch.delattr(memcached.Client, "_connect")
     lines = drivers.install(drivers_options())
     assert any("not limited: pymemcache (unknown version" in line for line in lines), lines
+
+
+def test_psycopg_connects_within_the_default_limit(drivers, blackhole, happened):
+    drivers.install(drivers_options(connect_timeout=0.2))
+    began = time.monotonic()
+    with pytest.raises(psycopg.errors.ConnectionTimeout) as raised:
+        as_psycopg(blackhole)
+    assert time.monotonic() - began < 0.6
+    assert isinstance(raised.value, deadline.DeadlineExceeded)
+    assert "DRIVERS.CONNECT_TIMEOUT" in str(raised.value)
+    assert [event.limited_by for event in happened] == ["setting"]
+
+
+def test_a_connect_timeout_that_was_given_to_psycopg_is_kept(drivers, blackhole, monkeypatch):
+    drivers.install(drivers_options(connect_timeout=0.2))
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    began = time.monotonic()
+    with pytest.raises(psycopg.errors.ConnectionTimeout) as raised:
+        as_psycopg(blackhole)
+    assert time.monotonic() - began > 1.9
+    assert not isinstance(raised.value, deadline.DeadlineExceeded)
+
+
+def test_what_is_wrong_with_the_arguments_of_psycopg_is_psycopgs_to_say(happened):
+    with pytest.raises(psycopg.ProgrammingError) as raised:
+        psycopg.connect("what is this")
+    assert not isinstance(raised.value, deadline.DeadlineExceeded)
+
+
+class NotASocket:
+    """What a test may put in the place of a socket."""
+
+
+def test_what_is_no_socket_is_left_alone(drivers, monkeypatch):
+    sockets = drivers._patched_with().sockets
+    thing = NotASocket()
+    sockets.adopt(thing, "redis")
+    assert type(thing) is NotASocket
+    ours, theirs = __import__("socket").socketpair()
+    with monkeypatch.context() as patched:
+        patched.setattr("socket.socket", lambda *_: None)
+        sockets.adopt(ours, "redis")
+        assert "Limited" not in type(ours).__name__
+    sockets.adopt(ours, "redis")
+    kind = type(ours)
+    sockets.adopt(ours, "redis")
+    assert type(ours) is kind
+    for each in (ours, theirs):
+        each.close()
+
+
+class Once:
+    """A callable object without a name, as kombu wraps them itself."""
+
+    __name__ = None
+
+    def revive(self, channel):
+        """For kombu."""
+
+    def __call__(self):
+        return "done"
+
+
+def test_kombu_ensures_what_has_no_name():
+    connection = kombu.Connection("memory://")
+    once = Once()
+    with deadline.limit(1):
+        assert connection.ensure(once, once)() == "done"
