@@ -109,7 +109,7 @@ def test_a_query_of_pymysql_and_what_it_leaves_behind(stub):
 def test_a_write_of_pymysql(stub):
     connection = as_mysql(stub(*MYSQL_LOGIN).port)
     with ended(pymysql.err.OperationalError) as raised:
-        connection.query("select '%s'" % ("x" * 16_000_000))
+        connection.query("select '%s'" % ("x" * 8_000_000))
     assert raised.value.args[0] == 2006
 
 
