@@ -74,8 +74,6 @@ class Drivers(Component[settings.Drivers]):
         }
         found = [f"{what}: {' '.join(which)}" for what, which in groups.items() if which]
         found += [f"not limited: {name} ({why})" for name, why in self._unknown.items()]
-        if _is_gevent():
-            found.append("gevent's TLS handshakes are not limited")
         return found
 
     def _loaded(self, module: Any) -> None:
@@ -110,8 +108,3 @@ class Drivers(Component[settings.Drivers]):
 def _version(module: Any) -> str:
     package = sys.modules.get(module.__name__.partition(".")[0])
     return str(getattr(package, "__version__", "")) or "of it"
-
-
-def _is_gevent() -> bool:
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("socket"))

@@ -7,17 +7,31 @@ Without a deadline its methods do nothing but look for one.
 
 from __future__ import annotations
 
+import _socket
 import socket
 from typing import Any, Callable, Dict, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 from ..core.patching import Patches
 from ..deadline import CURRENT, Deadline
+from . import polled
 from .limits import AFTERWARDS, COMMIT_GRACE, SLACK, End, Limits, number
 
-# with TLS, recv() and sendall() come down to these; the driver of RabbitMQ calls them itself
-_TLS = ("read", "write", "send", "do_handshake", "unwrap")
-_PLAIN = ("recv", "recv_into", "send", "sendall")
+# how a method waits. With TLS, recv() and sendall() come down to these, and the driver of RabbitMQ
+# calls them itself; a handshake is made by the thread that connects, which has the socket alone
+_TLS: Dict[str, Any] = {
+    "read": polled.read_tls,
+    "write": polled.write_tls,
+    "send": polled.write_tls,
+    "do_handshake": None,
+    "unwrap": None,
+}
+_PLAIN: Dict[str, Any] = {
+    "recv": polled.read,
+    "recv_into": polled.read,
+    "send": polled.write,
+    "sendall": polled.write_all,
+}
 _WRITES = ("send", "sendall", "write")
 
 Call = Callable[..., Any]
@@ -90,26 +104,28 @@ class Sockets:
 
     def _limited(self, kind: type, service: str) -> type:
         names = _TLS if hasattr(kind, "do_handshake") else _PLAIN
-        methods = {
-            name: self._method(getattr(kind, name), service, name in _WRITES) for name in names
-        }
+        methods = {name: self._method(kind, name, how, service) for name, how in names.items()}
         about = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
         return type(kind.__name__, (kind,), {**about, **methods, _SERVICE: service})
 
-    def _method(self, call: Call, service: str, writes: bool) -> Call:
-        wait = self._wait
+    def _method(self, kind: Any, name: str, how: Any, service: str) -> Call:
+        call, wait, writes = getattr(kind, name), self._wait, name in _WRITES
+        if not issubclass(kind, _socket.socket):  # gevent's, which waits in its own way
+            how = None
+        inner = kind.send if name == "sendall" else call
 
         def method(sock: Any, *args: Any, **kwargs: Any) -> Any:
             if CURRENT.get() is None:
                 return call(sock, *args, **kwargs)
-            return wait(call, service, writes, sock, args, kwargs)
+            return wait(call, inner, how, service, writes, sock, args, kwargs)
 
-        method.__name__ = call.__name__
+        method.__name__ = name
         return method
 
     def _wait(
-        self, call: Call, service: str, writes: bool, sock: Any, args: Any, kwargs: Any
-    ) -> Any:
+        self, call: Call, inner: Call, how: Any, service: str, writes: bool, sock: Any, args: Any,
+        kwargs: Any,
+    ) -> Any:  # fmt: skip
         held = self.limits.deadline(service)
         own = None if held is None else sock.gettimeout()
         if held is None or own == 0:
@@ -118,21 +134,18 @@ class Sockets:
         until = held.at
         if began >= until or self._later:
             until = self._until(sock, writes, held, began)
-        left = until - began
-        if own is not None and own <= left:
+        if own is not None and own <= until - began:
             return call(sock, *args, **kwargs)
         if self.limits.report:
             return self._measured(call, service, held, sock, args, kwargs)
-        if left > 0:
-            try:
-                sock.settimeout(left)
-                return call(sock, *args, **kwargs)
-            except OSError:
-                # a timeout; or the watchdog of requests was quicker, and has reset the connection
-                if self.limits.now() < until - SLACK:
-                    raise
-            finally:
-                _restore(sock, own)
+        try:
+            if how is None:
+                return _with_timeout(call, until - began, own, sock, args, kwargs)
+            return how(inner, polled.Wait(self.limits.now, until, own), sock, *args, **kwargs)
+        except OSError:
+            # over; or the watchdog of requests was quicker, and has reset the connection
+            if self.limits.now() < until - SLACK:
+                raise
         ours = self.limits.over(service, peer_of(sock), End.of(held, until), began)
         cut(sock)
         raise ours
@@ -191,6 +204,18 @@ def cut(sock: Any) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except (OSError, TypeError):  # closed already
         return
+
+
+def _with_timeout(
+    call: Call, left: float, own: Optional[float], sock: Any, args: Any, kwargs: Any
+) -> Any:
+    if left <= 0:
+        raise polled.Over
+    try:
+        sock.settimeout(left)
+        return call(sock, *args, **kwargs)
+    finally:
+        _restore(sock, own)
 
 
 def _restore(sock: Any, own: Optional[float]) -> None:
