@@ -23,6 +23,9 @@ _guard = Guard("request")
 # how many instructions of SQLite's machine between two readings of the clock: some 0.1 ms
 SQLITE_STEPS = 10_000
 LEAST_MS = 1
+# the database ends a statement so much before the deadline, at most a quarter of what is left: its
+# answer keeps the connection, and at the deadline the wait for it is ended
+EARLIER = 0.1
 _UID = "resilient_wsgi.database_timeout"
 _LIMITED = "_resilient_wsgi_limited"
 
@@ -105,12 +108,16 @@ def _set(connection: Any, left: Optional[float], limit: str, none: str) -> None:
     # the driver's own cursor: Django's would call us again
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(none if left is None else limit % max(LEAST_MS, int(left * 1000)))
+        cursor.execute(none if left is None else limit % _milliseconds(left))
         # what is set in a transaction goes when it is rolled back, and what was set before comes
         # back
         setattr(connection, _LIMITED, left is not None or connection.in_atomic_block)
     finally:
         cursor.close()
+
+
+def _milliseconds(left: float) -> int:
+    return max(LEAST_MS, int((left - min(EARLIER, left / 4)) * 1000))
 
 
 def _sqlite(connection: Any, left: Optional[float]) -> Optional[Callable[[], object]]:

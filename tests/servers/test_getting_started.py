@@ -102,6 +102,8 @@ def test_django_on_uwsgi(tmp_path):
         command = ["uwsgi", "--ini", "uwsgi.ini"]
         with Program(command, ready=READY, cwd=tmp_path, env=SOON) as server:
             assert "requests: deadline 28.5 s (harakiri 30 s)" in server.log()
+            # no warning of ours about our own example
+            assert set(re.findall(r"\[RW\d+\]", server.log())) <= {"[RW001]", "[RW402]"}
             check(server, f"http://127.0.0.1:{port}", tmp_path, "--pidfile", "uwsgi.pid")
 
 
