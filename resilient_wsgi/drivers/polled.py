@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import select
 import socket
 from typing import Any, Callable
-
-from ..deadline import interruptible
 
 _TLS_RECORD_BYTES = 16 * 1024
 
@@ -50,30 +47,11 @@ def read(original: Call, wait: Wait, sock: Any, *args: Any, **kwargs: Any) -> An
     return original(sock, *args, **kwargs)
 
 
-def read_tls(original: Call, wait: Wait, sock: Any, *args: Any, **kwargs: Any) -> Any:
-    """Read from a socket with TLS. What is ready may be the beginning of a record: waiting for its
-    end is ended by the watchdog of requests.
-    """
-    if not sock.pending():
-        wait.ready(sock, select.POLLIN)
-    return _watched(original, sock, args, kwargs)
-
-
 def write_tls(original: Call, wait: Wait, sock: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
     """Write a record at most: there is room for it where a socket is ready."""
     wait.ready(sock, select.POLLOUT)
     piece = memoryview(data).cast("B")[:_TLS_RECORD_BYTES]
-    return _watched(original, sock, (piece, *args), kwargs)
-
-
-def _watched(original: Call, sock: Any, args: Any, kwargs: Any) -> Any:
-    shut = functools.partial(socket.socket.shutdown, sock, socket.SHUT_RDWR)
-    wait = interruptible(shut, "a TLS connection")
-    with wait:
-        result = original(sock, *args, **kwargs)
-    if wait.interrupted:
-        raise Over
-    return result
+    return original(sock, piece, *args, **kwargs)
 
 
 def write(original: Call, wait: Wait, sock: Any, data: Any, flags: int = 0) -> Any:

@@ -17,10 +17,12 @@ from ..deadline import CURRENT, Deadline
 from . import polled
 from .limits import AFTERWARDS, COMMIT_GRACE, SLACK, End, Limits, number
 
-# how a method waits. With TLS, recv() and sendall() come down to these, and the driver of RabbitMQ
-# calls them itself; a handshake is made by the thread that connects, which has the socket alone
+# How a method waits; None is with a timeout of the socket. With TLS, recv() and sendall() come down
+# to these, and the driver of RabbitMQ calls them itself. What is ready there may be the beginning
+# of a record, so that reads need the timeout: it harms nobody, because a thread that reads at the
+# same time would have the same answers to fight for, and one that writes does not wait for long.
 _TLS: Dict[str, Any] = {
-    "read": polled.read_tls,
+    "read": None,
     "write": polled.write_tls,
     "send": polled.write_tls,
     "do_handshake": None,
@@ -139,6 +141,8 @@ class Sockets:
         if self.limits.report:
             return self._measured(call, service, held, sock, args, kwargs)
         try:
+            if until <= began:  # an answer that goes on and on
+                raise polled.Over
             if how is None:
                 return _with_timeout(call, until - began, own, sock, args, kwargs)
             return how(inner, polled.Wait(self.limits.now, until, own), sock, *args, **kwargs)
@@ -209,8 +213,6 @@ def cut(sock: Any) -> None:
 def _with_timeout(
     call: Call, left: float, own: Optional[float], sock: Any, args: Any, kwargs: Any
 ) -> Any:
-    if left <= 0:
-        raise polled.Over
     try:
         sock.settimeout(left)
         return call(sock, *args, **kwargs)
