@@ -273,7 +273,7 @@ def test_names_are_looked_up_and_what_is_unknown_is_so_as_without_limits(server,
 
 
 def test_in_report_mode_nothing_is_enforced_and_the_line_is_counted(seen):
-    install(Outbound(mode="report", total_timeout=0.1, read_timeout=0.1))
+    install(Outbound(mode="report", total_timeout=0.1, read_timeout=60))
 
     async def main(server):
         async with httpx.AsyncClient(timeout=None) as client:
