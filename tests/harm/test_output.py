@@ -360,6 +360,7 @@ def test_an_idle_worker_writes_its_buffer_and_report_soon_after_the_reader_is_ba
     with uwsgi(tmp_path, BURST, writing, processes=1, **options) as server:
         assert load.get(server.port, "/?0", 30).good
         workers = server.workers()
+        time.sleep(1)  # what the start has threads for is done
         before = threads_of(workers)
         assert load.get(server.port, "/?3000", 30).good
         assert threads_of(workers) > before
