@@ -17,7 +17,8 @@ _INSTRUCTION = re.compile(r"^\s*([A-Za-z]+)\s+(.*)$", re.DOTALL)
 _HEREDOC = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 _PAIR = re.compile(r"""([A-Za-z_]\w*)=("(?:\\.|[^"\\])*"|'[^']*'|(?:\\.|\S)*)""")
 _NAME = re.compile(r"(Dockerfile|Containerfile)([.-]|$)|.*\.(Docker|Container)file$", re.IGNORECASE)
-_IS_AN_IMAGE = re.compile(r"(?:\s*#[^\n]*\n|\s*\n|ARG [^\n]*\n)*FROM \S+")
+# each line in one way only: else many blank ones take for ever
+_IS_AN_IMAGE = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n|ARG [^\n]*\n)*FROM \S+")
 _NAMES = {
     "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
     "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",

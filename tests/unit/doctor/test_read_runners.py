@@ -359,3 +359,8 @@ def test_a_finding_in_a_config_map_is_shown_in_the_manifest():
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "m.yaml"
     assert place["region"]["startLine"] == 8
+
+
+def test_many_blank_lines_are_soon_known_to_be_no_image():
+    assert not docker.recognises("Procfile", "\n" * 5000 + "web: gunicorn app\n")
+    assert docker.recognises("image", "\n" * 5000 + "# a comment\nARG X=1\n  \nFROM python\n")
