@@ -7,8 +7,10 @@ cannot be had is skipped. tests/servers/test_doctor_errors.py has those that tak
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +76,7 @@ def server(options: Mapping[str, object], code: str = APP) -> Iterator[Server]:
 def environment(python: str, package: str) -> str:
     """Return the folder of an environment with a package; raises `ToolMissing`."""
     folder = tempfile.mkdtemp(prefix="doctor-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
         install = [f"{folder}/bin/pip", "install", "-q", package]
