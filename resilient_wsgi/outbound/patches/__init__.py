@@ -3,10 +3,9 @@
 CLIENTS = {
     "http.client": ("http_client",),
     "urllib.request": ("urllib_request",),
-    "urllib3": ("urllib3", "urllib3_future"),
+    "urllib3": ("urllib3",),
     "requests": ("requests",),
     "niquests": ("requests",),
-    "asyncio.base_events": ("asyncio_dns",),
     "httpcore": ("httpcore", "httpcore_async", "httpcore_pool", "http2"),
     "httpx": ("httpx", "httpx_async"),
     "httpcore2": ("httpcore", "httpcore_async", "http2"),

@@ -19,6 +19,7 @@ from .. import call, call_async, exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange
 from ..policy import Limit, guard, installed
+from . import asyncio_dns
 from .aiohttp_waits import BoundedWaits, Call, MeasuredWaits, Own, watch_body
 
 Method = Callable[..., Any]
@@ -32,6 +33,7 @@ def patch(module: Any, patches: Patches) -> None:
     if _version_of(module) < _OLDEST:
         msg = f"aiohttp {module.__version__}: it may use a connection again after a timeout"
         raise Unavailable(msg)
+    asyncio_dns.patch(patches)
     client = _Aiohttp(module)
     patches.wrap(module.ClientSession, "_request", client.request)
     patches.wrap(module.TCPConnector, "_create_connection", client.create_connection)

@@ -11,6 +11,7 @@ import functools
 import socket
 from typing import Any, Callable
 
+from ...core.imports import when_imported
 from ...core.patching import Patches
 from .. import resolver
 from ..exchange import active
@@ -19,8 +20,12 @@ from ..unpatched_socket import is_original
 Method = Callable[..., Any]
 
 
-def patch(module: Any, patches: Patches) -> None:
-    """Wrap the lookups of event loops."""
+def patch(patches: Patches) -> None:
+    """Wrap the lookups of event loops, once asyncio is imported."""
+    when_imported("asyncio.base_events", functools.partial(_patch, patches))
+
+
+def _patch(patches: Patches, module: Any) -> None:
     patches.wrap(module.BaseEventLoop, "getaddrinfo", _getaddrinfo)
 
 

@@ -20,6 +20,7 @@ from ..exceptions import TimedOut
 from ..exchange import Exchange
 from ..policy import Limit
 from ..socket_timeouts import SLICE_BYTES
+from . import asyncio_dns
 from .httpcore import PREFACE, SHARED, TUNNEL, ended, finite, own_kind, shared_wait, silence_of
 
 Method = Callable[..., Any]
@@ -30,6 +31,7 @@ _BACKENDS = (("anyio", "AnyIO"), ("trio", "Trio"))
 def patch(module: Any, patches: Patches) -> None:
     """Wrap the streams, the making of connections and the wait for a pooled one."""
     name = module.__name__
+    asyncio_dns.patch(patches)
     client = _AsyncHttpcore(module)
     for backend, prefix in _BACKENDS:
         # httpcore has imported those that are there

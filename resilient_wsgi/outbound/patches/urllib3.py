@@ -25,10 +25,11 @@ TIMEOUT, _POOL_TIMEOUT = 7, 8
 _FUTURES_FROM = 900  # the patch numbers of urllib3-future
 
 
-def patch(module: Any, patches: Patches) -> None:
-    """Wrap pools, connections, retries and the reading of responses."""
+def patch(module: Any, patches: Patches) -> Optional[str]:
+    """Wrap pools, connections, retries and the reading of responses; return what is not limited."""
     if is_future(module):
-        return
+        note: Optional[str] = import_module(f"{__package__}.urllib3_future").patch(module, patches)
+        return note
     client = Urllib3(module.exceptions)
     patches.wrap(module.poolmanager.PoolManager, "urlopen", client.manager_urlopen)
     patches.wrap(module.connectionpool.HTTPConnectionPool, "urlopen", client.pool_urlopen)
@@ -41,6 +42,7 @@ def patch(module: Any, patches: Patches) -> None:
     patches.wrap(response, "read", client.read)
     patches.wrap(response, "read1", client.read1)
     patches.wrap(response, "read_chunked", client.read_chunked)
+    return None
 
 
 def is_future(module: Any) -> bool:

@@ -8,14 +8,14 @@ but not over an answer that drips.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ...core.patching import Patches
 from .. import exceptions
 from ..exceptions import TimedOut
 from ..exchange import Exchange, active, as_number
 from ..policy import Limit
-from .urllib3 import TIMEOUT, Urllib3, is_future, patch_retries
+from .urllib3 import TIMEOUT, Urllib3, patch_retries
 
 Method = Callable[..., Any]
 
@@ -25,10 +25,8 @@ _IN_PART = (
 )
 
 
-def patch(module: Any, patches: Patches) -> Optional[str]:
+def patch(module: Any, patches: Patches) -> str:
     """Wrap managers, pools and retries; return what is not limited."""
-    if not is_future(module):
-        return None
     client = _Urllib3Future(module)
     patches.wrap(module.poolmanager.PoolManager, "urlopen", client.manager_urlopen)
     pool = module.connectionpool.HTTPConnectionPool

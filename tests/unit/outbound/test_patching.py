@@ -34,9 +34,9 @@ def test_no_client_is_imported_and_those_that_come_later_are_patched():
         "urllib.request.OpenerDirector.open)))\n"
     )
     assert output.splitlines() == [
-        "[] ['when imported: http.client urllib.request urllib3 requests niquests asyncio.base_events httpcore httpx httpcore2 httpx2 aiohttp websocket']",
+        "[] ['when imported: http.client urllib.request urllib3 requests niquests httpcore httpx httpcore2 httpx2 aiohttp websocket']",
         "True",
-        "['patched: http.client urllib.request urllib3 requests httpcore httpx', 'when imported: niquests asyncio.base_events httpcore2 httpx2 aiohttp websocket']",
+        "['patched: http.client urllib.request urllib3 requests httpcore httpx', 'when imported: niquests httpcore2 httpx2 aiohttp websocket']",
         "False",
     ]
 
