@@ -21,6 +21,9 @@ from .settings.options import OFF, Settings
 _logger = named()
 _guard = Guard("startup")
 LOOPS = ("gevent", "gevent-monkey-patch", "gevent-early-monkey-patch", "asyncio", "async", "loop")
+# the doctor has so long
+MOST_SECONDS = 30.0
+MOST_SECONDS_IN_LOOP = 5.0
 
 NOT_INSTALLED = (
     "[RW002] wrap() without install(): outbound calls are not limited, threads are not stopped, "
@@ -71,28 +74,25 @@ class Startup:
 
 
 def _examine(options: Mapping[str, str]) -> None:
-    """Have the doctor look at the options of this instance, beside its requests: that takes 30 to
-    60 ms, most of them to import the rules.
+    """Have the doctor look at the options of this instance, beside its requests: that takes a
+    process of its own some 0.2 s.
 
     Not in a thread where a loop makes greenlets of threads, now or later.
     """
     if any(name in options for name in LOOPS):
-        _say_findings()
+        _say_findings(MOST_SECONDS_IN_LOOP)
     elif options:
         name = "resilient_wsgi doctor"
         threading.Thread(target=_say_findings, name=name, daemon=True).start()
 
 
-def _say_findings() -> None:
+def _say_findings(seconds: float = MOST_SECONDS) -> None:
     """Log the errors and warnings that the doctor finds in the options of this instance."""
     with _guard:
-        from .doctor import running
+        from .doctor import apart
 
         configuration = servers.detect().configuration
-        options = configuration.options()
-        text = running.line(
-            running.findings(options, configuration.versions()), options.get("ini", "")
-        )
+        text = apart.line(configuration.options(), configuration.versions(), seconds)
         if text:
             say(text)
 
