@@ -15,6 +15,7 @@ SHORT = ("wrap.import_time", "wrap.hello", "stderr.lines", "outbound.table")
 LONG = (
     "bulkhead.cost",
     "bulkhead.faults",
+    "bulkhead.phases",
     "bulkhead.servers",
     "bulkhead.sim",
     "bulkhead.soak",
