@@ -20,6 +20,7 @@ CLIENTS = {
     "kombu.connection": "kombu",
     "pymemcache.client.base": "pymemcache",
     "pymongo": "pymongo",
+    "botocore.endpoint": "botocore",
     "grpc": "grpc",
 }
 """The module of each driver that is waited for, and the name of the driver and of the module here,
