@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lab.processes import wait_until
 from resilient_wsgi.servers import gunicorn
 
 
@@ -70,3 +74,30 @@ def test_a_socket_that_is_closed_already_is_no_error(pair):
     ours.close()
     connections(closes=True).close_promptly({"gunicorn.socket": ours})
     connections(closes=True).close_promptly({})
+
+
+def test_requests_that_wait_for_a_thread_of_gthread_are_in_the_queue_of_its_pool(monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        go_on.wait(10)
+
+    class Worker:
+        tpool = ThreadPoolExecutor(1)
+
+    monkeypatch.setattr(gunicorn, "_worker", Worker)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = gunicorn._Connections(None)
+        connections._listening = types.SimpleNamespace(get=lambda: (listener.fileno(),))
+        queued = connections.queued()
+        with Worker.tpool as pool:
+            pool.submit(work)
+            assert begun.wait(10)
+            assert not queued()
+            pool.submit(work)
+            assert queued()
+            go_on.set()
+            assert wait_until(lambda: not queued(), 5)
+            with socket.create_connection(listener.getsockname()):
+                assert wait_until(queued, 5)
