@@ -5,14 +5,16 @@ it, what to set.
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Iterator, Optional, Sequence, Set
 
 from .component import Component, Context
 from .errors import Unavailable
-from .events import BacklogSmall, emit
-from .host import sockets
 from .servers.base import WORKER, Server
 from .settings import options as settings
+
+if TYPE_CHECKING:
+    from .events import BacklogSmall
+    from .host import sockets
 
 
 class Backlog(Component[settings.Backlog]):
@@ -40,6 +42,8 @@ class Backlog(Component[settings.Backlog]):
             raise Unavailable(msg)
         identity = server.identity()
         if identity.role != WORKER or identity.worker == 1:
+            from .host import sockets
+
             allowed = sockets.somaxconn()
             for event in check(
                 queues, server.configuration.asked_backlog(), allowed, options.minimum
@@ -49,6 +53,8 @@ class Backlog(Component[settings.Backlog]):
 
     def _report(self, event: BacklogSmall) -> None:
         if event not in self._reported:
+            from .events import emit
+
             self._reported.add(event)
             emit(event)
 
@@ -57,6 +63,8 @@ def check(
     queues: Sequence[sockets.Listener], asked: Optional[int], allowed: int, minimum: int
 ) -> Iterator[BacklogSmall]:
     """Return an event for each queue that is shorter than asked, or than `minimum` connections."""
+    from .events import BacklogSmall
+
     for queue in queues:
         wanted = max(asked or 0, minimum)
         if queue.limit < wanted:
@@ -65,5 +73,7 @@ def check(
 
 def _queues(server: Server) -> Iterator[sockets.Listener]:
     for fd in server.connections.listening():
+        from .host import sockets
+
         with contextlib.suppress(OSError):  # a datagram socket has no queue
             yield sockets.listener(fd)

@@ -9,46 +9,49 @@ with the name of its component. The record carries the constant template as `msg
 from __future__ import annotations
 
 import itertools
-from typing import Callable, Dict, Iterator, Tuple, Type
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, Tuple, Type
 
 from ..core.guard import Guard
+from ..core.lazy import names
 from ..core.log import named
 from ..core.system import PerProcess
-from .base import Event
-from .drivers import DriverTimedOut
-from .lifecycle import (
-    AppsMissing,
-    ExecutorRestarted,
-    ExitAwaitsWork,
-    InstanceEnded,
-    JobsAbandoned,
-    LoadFailed,
-    PeerStuck,
-    StaleThread,
-    ThreadAbandoned,
-    ThreadFailed,
-    ThreadHoldsExit,
-    ThreadRestarted,
-    ThreadStopped,
-    WorkerExited,
-    WorkerLoaded,
-)
-from .traffic import (
-    BacklogSmall,
-    ClientGone,
-    ClientLeft,
-    DescriptorTakenOver,
-    LinesDropped,
-    OverloadBegan,
-    OverloadEnded,
-    RequestOverdue,
-    RequestShed,
-    RequestSlow,
-    WaitEnded,
-    WorkerKilled,
-    WorkerRecycled,
-)
-from .upstreams import OutboundTimedOut, OutboundUnbounded, UpstreamLimited, UpstreamRecovered
+
+if TYPE_CHECKING:
+    from .base import Event
+    from .drivers import DriverTimedOut
+    from .lifecycle import (
+        AppsMissing,
+        ExecutorRestarted,
+        ExitAwaitsWork,
+        InstanceEnded,
+        JobsAbandoned,
+        LoadFailed,
+        PeerStuck,
+        StaleThread,
+        ThreadAbandoned,
+        ThreadFailed,
+        ThreadHoldsExit,
+        ThreadRestarted,
+        ThreadStopped,
+        WorkerExited,
+        WorkerLoaded,
+    )
+    from .traffic import (
+        BacklogSmall,
+        ClientGone,
+        ClientLeft,
+        DescriptorTakenOver,
+        LinesDropped,
+        OverloadBegan,
+        OverloadEnded,
+        RequestOverdue,
+        RequestShed,
+        RequestSlow,
+        WaitEnded,
+        WorkerKilled,
+        WorkerRecycled,
+    )
+    from .upstreams import OutboundTimedOut, OutboundUnbounded, UpstreamLimited, UpstreamRecovered
 
 __all__ = [
     "AppsMissing",
@@ -91,7 +94,51 @@ __all__ = [
     "subscribe",
 ]
 
-Subscriber = Callable[[Event], object]
+Subscriber = Callable[["Event"], object]
+# those that happen are imported when they do: most processes see none of them
+_HOMES = {
+    "base": ("Event",),
+    "drivers": ("DriverTimedOut",),
+    "lifecycle": (
+        "AppsMissing",
+        "ExecutorRestarted",
+        "ExitAwaitsWork",
+        "InstanceEnded",
+        "JobsAbandoned",
+        "LoadFailed",
+        "PeerStuck",
+        "StaleThread",
+        "ThreadAbandoned",
+        "ThreadFailed",
+        "ThreadHoldsExit",
+        "ThreadRestarted",
+        "ThreadStopped",
+        "WorkerExited",
+        "WorkerLoaded",
+    ),
+    "traffic": (
+        "BacklogSmall",
+        "ClientGone",
+        "ClientLeft",
+        "DescriptorTakenOver",
+        "LinesDropped",
+        "OverloadBegan",
+        "OverloadEnded",
+        "RequestOverdue",
+        "RequestShed",
+        "RequestSlow",
+        "WaitEnded",
+        "WorkerKilled",
+        "WorkerRecycled",
+    ),
+    "upstreams": (
+        "OutboundTimedOut",
+        "OutboundUnbounded",
+        "UpstreamLimited",
+        "UpstreamRecovered",
+    ),
+}
+__getattr__ = names(__name__, {name: home for home, found in _HOMES.items() for name in found})
 
 
 class EventBus:

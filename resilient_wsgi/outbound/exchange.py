@@ -18,7 +18,6 @@ from .. import deadline
 from ..core.system import SYSTEM
 from ..core.text import printable
 from ..deadline import Deadline
-from ..events.upstreams import Phase
 from ..settings.options import AUTO, ENFORCE
 from . import policy
 from .exceptions import Limited, TimedOut
@@ -26,6 +25,7 @@ from .policy import DEFAULTS, Limit, Limits, guard, installed
 from .waiting import Waiting
 
 if TYPE_CHECKING:
+    from ..events.upstreams import Phase
     from .dry_run import DryRun
 
 active: ContextVar[Optional[Exchange]] = ContextVar(

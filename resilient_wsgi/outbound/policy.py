@@ -9,14 +9,27 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+)
 
 from ..core.guard import Guard
 from ..core.hosts import patterns
 from ..errors import ConfigurationError
-from ..events.base import LimitedBy, limit_source
 from ..settings.options import AUTO, OFF, REPORT, Outbound
 from ..settings.types import Seconds
+
+if TYPE_CHECKING:
+    from ..events.base import LimitedBy
 
 _CACHED_HOSTS = 1024
 
@@ -36,6 +49,8 @@ class Limit(NamedTuple):
     @property
     def source(self) -> str:
         """Return who set it, in words for a message."""
+        from ..events.base import limit_source
+
         return limit_source(self.by, self.setting)
 
     @property

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, List, Optional, Tuple
 
 from ..core.environ import PICKED_UP, WAITED, matcher, method_and_path, path_of
 from ..core.guard import Guard
 from ..core.middleware import Gate
 from ..core.system import SYSTEM, System
-from ..events import OverloadBegan, OverloadEnded, RequestShed, emit
-from ..host import sockets
 from ..host.connections import hung_up
 from ..servers import Server
 from ..settings.options import OFF, REPORT, Overload
-from .router_time import Calibration, parse
 from .shedding import ProbeAllowance, Shedding, Spell, looks_like_a_probe
 from .state import DEPTH, TOLERATED, State
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from ..events import RequestShed
     from .queue import Queue
 
 OWN_PROBES = ("/-/live", "/-/ready")
@@ -120,7 +118,7 @@ class QueueMiddleware(Gate):
         self._never = matcher([*options.critical, *OWN_PROBES])
         self._probes = ProbeAllowance(server.configuration.workers())
         self._first = matcher(options.sheddable)
-        self._waited = Calibration().waited
+        self._header_time = _header_time() if header else None
         self._shedding = Shedding(options)
         self._surely_passes = math.inf if self._off else self._shedding.surely_passes
         # the queue is first come, first served: a request just after one that has hardly waited has
@@ -175,10 +173,9 @@ class QueueMiddleware(Gate):
     def _by_header(self, environ: WSGIEnvironment, now: float) -> Optional[float]:
         """Return how long a request has waited if its router says so."""
         header = environ.get(self._header) if self._header else None
-        if not header or now < self._read_again:
+        if not header or now < self._read_again or self._header_time is None:
             return None
-        stamp = parse(header)
-        waited = None if stamp is None else self._waited(stamp, self._wall_time(), now)
+        waited = self._header_time(header, self._wall_time(), now)
         if waited is not None:
             environ[WAITED] = waited
             if waited <= self._calm:
@@ -230,6 +227,8 @@ class QueueMiddleware(Gate):
             return None
         if not self._reports:
             environ.pop(PICKED_UP, None)  # it is not served
+        from ..events import OverloadBegan, RequestShed, emit
+
         event = RequestShed(*method_and_path(environ), waited, allowed, depth, self._reports)
         state = self._shared.state
         if self._spell.shed(state, now):
@@ -243,6 +242,8 @@ class QueueMiddleware(Gate):
             return int(queue.state.cells[DEPTH])
         asked, depth = self._depth
         if now - asked >= ASK_EVERY:
+            from ..host import sockets
+
             depth = sockets.queue_depth(self._server.connections.listening()) or 0
             self._depth = now, depth
         return depth
@@ -250,6 +251,8 @@ class QueueMiddleware(Gate):
     def _note_end(self, state: State, now: float) -> None:
         ended = self._spell.over(state, now)
         if ended is not None:
+            from ..events import OverloadEnded, emit
+
             emit(OverloadEnded(*ended, self._reports, state.cells[TOLERATED] or None))
 
     def _refuse(self, event: RequestShed, start_response: StartResponse) -> List[bytes]:
@@ -262,3 +265,16 @@ class QueueMiddleware(Gate):
         ]
         start_response("503 Service Unavailable", headers)
         return [BODY]
+
+
+def _header_time() -> Callable[[str, float, float], Optional[float]]:
+    """Return what tells how long a request has waited from the router's header."""
+    from .router_time import Calibration, parse  # where no header is set, nothing reads one
+
+    calibration = Calibration()
+
+    def waited(header: str, wall: float, now: float) -> Optional[float]:
+        stamp = parse(header)
+        return None if stamp is None else calibration.waited(stamp, wall, now)
+
+    return waited

@@ -26,7 +26,6 @@ from .. import servers
 from ..core.bell import Bell
 from ..core.system import SYSTEM, PerProcess, System
 from ..core.text import one_line
-from ..host import sockets
 from ..settings.options import Readiness
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ class WorkerStatus:
         """Return how many connections wait in this server's listen queues, 0 where that is not
         known.
         """
+        from ..host import sockets
+
         return sockets.queue_depth(servers.detect().connections.listening()) or 0
 
     def _app_loaded(self) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Callable, Iterable, Optional
 from ..core.environ import method_and_path
 from ..core.guard import Guard
 from ..core.middleware import Gate
-from ..events import ClientGone, ClientLeft, Event, emit
 from ..host.connections import gone, hung_up, poll_for, polls
 from ..servers import Server, detect
 from ..settings.options import REPORT, Request
@@ -18,6 +17,8 @@ from .running import RequestDeadline, running
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from ..events import Event
 
 # what nginx logs for a client that has closed; only the server's log will show it
 STATUS = "499 Client Closed Request"
@@ -63,6 +64,8 @@ class ClientGoneMiddleware(Gate):
             has_left = False
         if not has_left:
             return None
+        from ..events import ClientGone, emit
+
         emit(ClientGone(*method_and_path(environ), dry_run=self._report))
         if self._report:
             return None
@@ -108,4 +111,6 @@ def check(
     if not report and method in SAFE_METHODS:
         request.at = now
         ended = sum(wait.interrupt() for wait in list(request.waits))
+    from ..events import ClientLeft
+
     announce(ClientLeft(method, path, now - request.start, ended))

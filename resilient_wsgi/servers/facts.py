@@ -7,8 +7,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Tuple
 
-from ..host import sockets
-
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -85,7 +83,11 @@ class Connections:
         of this process, and is for one thread; True where that cannot be known.
         """
         listening = self.listening()
-        return sockets.waiting(listening) if listening else lambda: True
+        if not listening:
+            return lambda: True
+        from ..host import sockets
+
+        return sockets.waiting(listening)
 
     def client_fd(self, _environ: WSGIEnvironment) -> Optional[int]:
         """Return the descriptor of the connection that a request came on, None if it is unknown."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import List, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 from .. import servers
 from ..component import Component, Context, Layer
 from ..core.system import SYSTEM
 from ..errors import Unavailable
-from ..events import DescriptorTakenOver, emit
 from ..host.descriptors import kind_of
 from ..settings import options as settings
 from ..settings.options import REPORT
@@ -71,6 +70,8 @@ class Stderr(Component[settings.Stderr]):
         from .takeover import reports_for_instance
 
         if what in ("pipe", "socket") and what not in self._reported and reports_for_instance():
+            from ..events import DescriptorTakenOver, emit
+
             self._reported.append(what)
             emit(DescriptorTakenOver(FD, "socket" if what == "socket" else "pipe", dry_run=True))
 
@@ -90,14 +91,17 @@ def uninstall() -> None:
 
 
 def _check_server() -> None:
-    from .stream import NonBlockingStream
-
-    # `resilient-wsgi exec` has replaced the streams of the server that it runs, any server
-    if not (server_name() in SERVERS or isinstance(sys.stderr, NonBlockingStream)):
+    if not (server_name() in SERVERS or _is_replaced()):
         raise Unavailable(
             "not a process of a server: output is never dropped here "
             "(for servers other than uWSGI, gunicorn, granian, Celery: resilient-wsgi exec -- CMD)"
         )
+
+
+def _is_replaced() -> bool:
+    """Return whether `resilient-wsgi exec` has replaced the streams of the server that it runs."""
+    stream: Any = sys.modules.get(f"{__package__}.stream")  # without it, nothing is replaced
+    return stream is not None and isinstance(sys.stderr, stream.NonBlockingStream)
 
 
 def server_name() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 from ..core.app_entries import calls_the_app
 from ..core.guard import Guard
-from .standard_streams import shared
+from ..servers import detect
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _guard = Guard("stderr")
 # of streams without a descriptor; finding that out by the exception takes microseconds
 _NO_FILENO = io.IOBase.fileno
+FD = 2
+
+
+class _NothingWaits:
+    """The writer until there is a stream."""
+
+    busy = False
 
 
 class ErrorsMiddleware:
@@ -28,13 +35,16 @@ class ErrorsMiddleware:
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
-        self._stream = shared(2)
-        self.writer = self._stream.writer
+        self._stream: Any = None
+        self.writer: Any = _NothingWaits
         # the last stream that was found to be standard error: uWSGI's is always the same
-        self._theirs: Any = self._stream
+        self._theirs: Any = _NothingWaits
         # the last type that was found to have no descriptor: gunicorn makes one stream of it for
         # each request
         self.elsewhere: Any = None
+        # where no server is known requests may never come, or their errors go elsewhere
+        if detect().name != "plain":
+            self._open()
 
     @calls_the_app
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -62,9 +72,18 @@ class ErrorsMiddleware:
             self.elsewhere = type(theirs)
             return False
         try:
-            same = theirs is None or theirs.fileno() == self.writer.fd
+            same = theirs is None or theirs.fileno() == FD
         except Exception:  # it has no descriptor, or does not tell it
             return False
-        if same:
+        if same and self._stream is None:
+            with _guard:
+                self._open()
+        if same and self._stream is not None:
             self._theirs = theirs
-        return same
+        return self._theirs is theirs
+
+    def _open(self) -> None:
+        from .standard_streams import shared
+
+        self._stream = shared(FD)
+        self.writer = self._stream.writer
