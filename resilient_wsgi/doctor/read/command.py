@@ -31,8 +31,12 @@ _WRAPPERS_OF_A_USER = ("gosu", "su-exec", "setpriv", "chroot", "timeout")
 _UWSGI_FILES = ("--ini", "-ini", "--ini-paste", "--ini-paste-logged", "--xml", "-x", "--yaml",
                 "--yml", "-y", "--json", "-j", "--config")  # fmt: skip
 _UWSGI_FILE = re.compile(r"^[^-].*\.(ini|xml|ya?ml|json)(:\w+)?$")
-_BREAKS = ("&&", "||", ";", "|", "&", "\n", "(", ")", "{", "}", "then", "do", "else", "fi", "done")
+_BREAKS = (";", "{", "}", "then", "do", "else", "fi", "done", "esac")
+_PUNCTUATION = frozenset(";&|()\n")
 MOST_WORDS = 10_000
+MOST_SUBSTITUTED = 100_000  # characters of a line in which `$(...)` is replaced
+_SUBSTITUTION = re.compile(r"\$\(\([^()]*\)\)|\$\([^()]*\)|`[^`]*`")  # the innermost ones
+_UNKNOWN = "$SUBSTITUTED"
 
 
 class Command(NamedTuple):
@@ -200,8 +204,10 @@ def _simple_commands(line: str) -> Iterator[List[str]]:
 
 
 def _words(line: str) -> List[str]:
-    lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=";&|()\n")
+    text = _without_substitutions(line.replace("\\\n", " "))
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="".join(_PUNCTUATION))
     lexer.whitespace = " \t\r"
+    lexer.whitespace_split = True  # `:`, `$`, `{`, `,` are parts of words: 0.0.0.0:${PORT}
     lexer.commenters = ""
     found: List[str] = []
     try:
@@ -211,7 +217,15 @@ def _words(line: str) -> List[str]:
                 break
     except ValueError:  # a quote that is not closed
         return []
-    return [part for word in found for part in ([";"] if set(word) == {"\n"} else [word])]
+    return [";" if word and _PUNCTUATION.issuperset(word) else word for word in found]
+
+
+def _without_substitutions(line: str) -> str:
+    """Return a line with the same text for every `$(...)`, whose result nobody knows here."""
+    before = ""
+    while before != line and len(line) <= MOST_SUBSTITUTED:
+        before, line = line, _SUBSTITUTION.sub(_UNKNOWN, line)
+    return line
 
 
 def _without_section(path: str) -> str:

@@ -113,3 +113,24 @@ def test_values(line, value):
 )
 def test_configuration_files(line, files):
     assert only(command.commands(line, HERE)).files() == files
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gunicorn -b 0.0.0.0:${PORT:-80} a.b:c", ["-b", "0.0.0.0:${PORT:-80}", "a.b:c"]),
+        ("gunicorn -b [::]:80 a:b, && x", ["-b", "[::]:80", "a:b,"]),
+        ("gunicorn -w $(nproc) a:b", ["-w", "$SUBSTITUTED", "a:b"]),
+        ("gunicorn -w $((2*$(nproc)+1)) a:b", ["-w", "$SUBSTITUTED", "a:b"]),
+        ("gunicorn -c `pwd`/c.py a:b", ["-c", "$SUBSTITUTED/c.py", "a:b"]),
+        ("(gunicorn a:b)&", ["a:b"]),
+        ("case $1 in web) gunicorn a:b;; esac", ["a:b"]),
+    ],
+)
+def test_a_word_ends_where_the_shell_ends_it(line, words):
+    assert only(command.commands(line, HERE)).words == words
+
+
+def test_what_a_shell_is_told_about_a_section_is_kept():
+    found = only(command.commands("exec uwsgi --ini a.ini:prod --http-socket :8000", HERE))
+    assert (found.files(), found.value("--http-socket")) == (["a.ini"], ":8000")
