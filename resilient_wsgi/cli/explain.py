@@ -7,6 +7,7 @@ Needs no running instance.
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from typing import Iterator
 
@@ -25,7 +26,7 @@ WIDTH = 88
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `explain` takes."""
-    parser.add_argument("code", metavar="CODE", help="RW101, with or without brackets; or U45")
+    parser.add_argument("code", metavar="CODE", help="RW101, or a log line with it; or U45")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the explanation; return 2 if there is none."""
     from ..events.explanations import EXPLANATIONS
 
-    code = arguments.code.strip("[]").upper()
+    in_line = re.search(r"\[(RW\d+)\]", arguments.code)
+    code = in_line[1] if in_line else arguments.code.strip().upper()
     if not code.startswith("RW"):
         return _rule(arguments, code)
     found = EXPLANATIONS.get(code)

@@ -23,8 +23,8 @@ LIBRARY: Dict[str, Explanation] = {
     "RW001": Explanation(
         "resilient_wsgi VERSION on SERVER: ...",
         "The startup line, logged once by the first worker of an instance: which components are "
-        "active, in which mode, and which deadline requests have. What follows a semicolon at its "
-        "end is inactive here, with the reason.",
+        "active, in which mode, and which deadline requests have. What does not work here follows, "
+        "with the reason.",
         "Nothing. Check that the deadline is what you expect.",
         "settings",
     ),
@@ -282,7 +282,7 @@ THREADS: Dict[str, Explanation] = {
         "thread NAME did not stop within ... s",
         "A background thread did not end in its grace. It was left behind, so that the reload or "
         "the stop could go on. Its stack and where it was started follow.",
-        "Let the thread wait on an event that can be set: `resilient_wsgi.threads.background`.",
+        "Let the thread wait on an event that can be set: `resilient_wsgi.threads.spawn`.",
         "threads",
     ),
     "RW503": Explanation(
@@ -314,8 +314,7 @@ THREADS: Dict[str, Explanation] = {
         "thread NAME does not run in this process",
         "The thread was started before the fork (at import, in the master), and threads do not "
         "survive a fork. Whatever it did is not done in this worker.",
-        "Start it after the fork (`resilient_wsgi.threads.background`), or name it in "
-        "THREADS.RESTART.",
+        "Start it after the fork (`resilient_wsgi.threads.spawn`), or name it in THREADS.RESTART.",
         "threads",
     ),
     "RW508": Explanation(

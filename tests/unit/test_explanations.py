@@ -57,7 +57,9 @@ def test_the_line_of_an_event_begins_with_its_code(caplog):
     assert record.resilient_wsgi["code"] == "RW401"
 
 
-@pytest.mark.parametrize("code", ["RW205", "[RW205]", "rw205"])
+@pytest.mark.parametrize(
+    "code", ["RW205", "[RW205]", "rw205", "2026-11-28 WARNING [RW205] worker 3 was killed in GET /"]
+)
 def test_explain_prints_what_a_code_means(code, capsys):
     assert cli.main(["explain", code]) == 0
     text = capsys.readouterr().out

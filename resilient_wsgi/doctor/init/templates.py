@@ -22,7 +22,6 @@ _TAIL = """
 lazy-apps = true
 single-interpreter = true
 enable-threads = true
-need-app = true
 
 ; SIGTERM stops uWSGI instead of reloading it
 die-on-term = true

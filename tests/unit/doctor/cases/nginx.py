@@ -32,6 +32,7 @@ CASES = [
     # harakiri and the read timeout
     ("N01", both(PASS, uwsgi=(TCP, "harakiri = 60")), False),
     ("N01", both(PASS, uwsgi=(TCP, "harakiri = 59")), True),
+    ("N01", both(PASS, uwsgi=(TCP, "harakiri = 59", "shared-import = resilient_wsgi.uwsgi")), False),
     ("N01", both(PASS, uwsgi=(TCP,)), False),
     ("N01", both(PASS, uwsgi=(TCP, "harakiri = $(H)")), False),
     ("N01", both(PASS, "uwsgi_read_timeout 20s;", uwsgi=(TCP, "harakiri = 30")), False),
