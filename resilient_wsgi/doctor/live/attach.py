@@ -33,7 +33,15 @@ def attach(subject: Subject, master: int, workers: List[int]) -> bool:
     files = [_path(master, each) for each in found.files()] if found else []
     from_paths(files, subject)
     live.changed = _changed(files, workers or [master])
-    return bool(found or workers or live.queues)
+    return _is_server(master, found, workers, live)
+
+
+def _is_server(master: int, found: Optional[Command], workers: List[int], live: Live) -> bool:
+    """Return whether the process itself is a server: not the shell that started one and waits for
+    it. A process with children of its own program is one only where its sockets cannot be seen.
+    """
+    started = found is not None and not found.shell
+    return started or bool(live.queues or (workers and not same_namespace(master, "net")))
 
 
 def _command(pid: int) -> Optional[Command]:

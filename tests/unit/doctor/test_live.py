@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -132,6 +133,15 @@ def test_this_process_can_be_looked_at():
     assert live.master.descriptors >= 3
     assert live.program == procfs.exe(os.getpid())
     assert live.number("close_wait") is not None
+
+
+@linux
+@pytest.mark.parametrize("words", [["sh", "-c", "uwsgi --ini a.ini & wait"], ["bash"]])
+def test_a_shell_is_no_server_whatever_it_starts(monkeypatch, words):
+    monkeypatch.setattr(attach, "_strings", lambda _path: words)
+    with subprocess.Popen(["sleep", "30"]) as process:
+        assert not attach.attach(Subject(Machine()), process.pid, [os.getpid()])
+        process.kill()
 
 
 @linux
