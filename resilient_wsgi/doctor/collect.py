@@ -89,7 +89,8 @@ class _Opener:
                 text = read_text(place, min(MOST_BYTES, self._left))
                 self._left -= len(text)
                 return self._keep(Source(_shown(place), text))
-        self._subject.skip(path, f"included by {within}, and cannot be read")
+        by = f" by {within}" if within else ""
+        self._subject.skip(path, f"included{by}, and cannot be read")
         return None
 
     def _keep(self, source: Source) -> Source:

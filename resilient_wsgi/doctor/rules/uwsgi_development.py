@@ -98,6 +98,8 @@ def workers_as_root(subject: Subject) -> Iterator[Evidence]:
     """Find uid = root or 0."""
     for config in subject.uwsgi:
         option = config.last("uid")
+        if config.has("emperor-tyrant"):
+            continue  # it takes each vassal's user, for which it must be root
         if option and option.value.strip() in {"root", "0"}:
             yield at(option, f"uid = {brief(option)}: every worker has all rights")
 

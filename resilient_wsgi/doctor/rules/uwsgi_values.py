@@ -9,7 +9,6 @@ from ..model import Evidence, Severity, at, rule
 from ..read.uwsgi_options import shipped
 from ..subject import Subject
 from ..uwsgi_config import Option, UwsgiConfig, is_true
-from .ini_edits import with_value
 
 _PLACEHOLDER = re.compile(r"%\(([^()]*)\)")
 _FALSE_WITH_MORE = ("false", "off", "no", "0")
@@ -26,26 +25,24 @@ _FALSE_WITH_MORE = ("false", "off", "no", "0")
     ),
     bad={"uwsgi.ini": "[uwsgi]\nlazy-apps = false ; keep prefork\n"},
     good={"uwsgi.ini": "[uwsgi]\n; keep prefork\nlazy-apps = false\n"},
-    fix="Put the comment on a line of its own.",
+    fix="Put the comment on a line of its own; then what is written counts, and true is what ran.",
     sources=("uWSGI 2.0.31, core/uwsgi.c: uwsgi_opt_true", "uWSGI 2.0.31, core/ini.c"),
 )
 def boolean_with_a_comment(subject: Subject) -> Iterator[Evidence]:
     """Find booleans that start with a false word and are true."""
     for config in subject.uwsgi:
         for option in config.options:
-            word, more = _first_word(option)
+            word = _first_word(option)
             if option.known and option.known.is_boolean and word in _FALSE_WITH_MORE:
-                message = (
-                    f"{option.name} = {option.value} is true: the text is not exactly {word!r}"
-                )
-                yield at(option, message, edits=with_value(option, word, more))
+                # no edit: true is what ran so far, and only the author knows which is meant
+                yield at(option, f"{option.name} = {word} and more is true: only {word} is false")
 
 
-def _first_word(option: Option) -> tuple[str, str]:
-    if not is_true(option.value):
-        return "", ""
-    word, _, more = option.value.replace(";", " ;").replace("#", " #").partition(" ")
-    return word.strip().lower(), more.strip()
+def _first_word(option: Option) -> str:
+    """Return the word that a true value starts with, `""` of a false one."""
+    if is_true(option.value):
+        return re.split("[ ;#]", option.value, maxsplit=1)[0].lower()
+    return ""
 
 
 @rule(
@@ -72,16 +69,21 @@ def unknown_option(subject: Subject) -> Iterator[Evidence]:
     """
     for config in subject.uwsgi:
         strict = config.on("strict")
-        used = set() if strict else _used_as_placeholders(config)
+        placeholders = _used_as_placeholders(config)
+        used = set() if strict else placeholders
         declared = {each.value.partition("=")[0] for each in config.all("declare-option")}
         for option in config.options:
             if option.known or option.placeholder or option.name in used | declared:
                 continue
             if option.name not in subject.machine.uwsgi_options():
-                yield _unknown(option, strict=strict)
+                yield _unknown(option, strict=strict, used=option.name in placeholders)
 
 
-def _unknown(option: Option, *, strict: bool) -> Evidence:
+def _unknown(option: Option, *, strict: bool, used: bool) -> Evidence:
+    if used:
+        message = f"uWSGI has no option {option.name}, and with strict it is no placeholder, either"
+        fix = f"Write set-placeholder = {option.name}=..."
+        return at(option, message, fix=fix, severity=Severity.ERROR)
     near = shipped().nearest(option.name)
     more = f"; did you mean {near}?" if near else ", and nothing uses it as a placeholder"
     meant = near or " " in option.name  # no placeholder has a blank in its name

@@ -296,6 +296,7 @@ DEVELOPMENT = [
     ("U53", ini("thunder-lock = true", "harakiri = 30"), False),
     ("U53", ini("thunder-lock = true", "evil-reload-on-rss = 900", "threads = 2"), True),
     ("U58", ini("uid = 0"), True),
+    ("U58", ini("uid = root", "emperor = /etc/uwsgi", "emperor-tyrant = true"), False),
     ("U58", ini("uid = rooter"), False),
     ("U71", ini("limit-as = 0"), False),
     ("U74", ini("py-autoreload = 0"), False),

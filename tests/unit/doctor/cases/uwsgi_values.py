@@ -19,7 +19,7 @@ CASES = [
     ("U04", ini("env DJANGO_SETTINGS_MODULE = x.settings"), "warning"),
     ("U04", ini("strict = true", "zzz = 1"), "error"),
     ("U04", ini("set-ph = zzz=1"), False),
-    ("U04", ini("strict = true", "base = /srv", "chdir = %(base)/app"), True),
+    ("U04", ini("strict = true", "base = /srv", "chdir = %(base)/app"), "error"),
     ("U04", ini("strict = true", "set-placeholder = base=/srv", "chdir = %(base)/app"), False),
     ("U04", ini("strict = true", "declare-option = zzz=processes=$1", "zzz = 4"), False),
     ("U04", ini("proces = 3", "processes = %(proces + 1)"), False),
