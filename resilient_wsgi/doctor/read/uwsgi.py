@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..subject import Source, Subject
-from . import uwsgi_export, uwsgi_ini, uwsgi_other
+from . import docker, uwsgi_export, uwsgi_ini, uwsgi_other
 
 
 def recognises(name: str, text: str) -> bool:
@@ -11,10 +11,15 @@ def recognises(name: str, text: str) -> bool:
     extension = name.rpartition(".")[2]
     if extension in uwsgi_other.FORMATS:
         return uwsgi_other.looks_like_uwsgi(extension, text)
-    if extension == "py" or "[uwsgi" not in text:
+    if extension == "py" or "[uwsgi" not in text or _writes_a_file(name, text):
         return False
     heads = uwsgi_ini.sections(text.lstrip("\ufeff"))  # a byte order mark is for a rule to find
     return any(section.startswith("uwsgi") for section, _ in heads)
+
+
+def _writes_a_file(name: str, text: str) -> bool:
+    """Return whether it is a script or a Dockerfile, which may hold a uwsgi.ini in a heredoc."""
+    return text.startswith("#!") or docker.recognises(name, text)
 
 
 def read(subject: Subject, source: Source, open_file: uwsgi_export.Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Dict, List
 from urllib.parse import quote
 
@@ -64,7 +65,8 @@ def _locations(finding: Finding) -> List[Dict[str, Any]]:
     if not file:
         return []
     absolute = file.startswith("/")
-    artifact = {"uri": f"file://{quote(file)}" if absolute else quote(file)}
+    path = quote(os.fsencode(file))  # a name may hold any bytes
+    artifact = {"uri": f"file://{path}" if absolute else path}
     if not absolute:
         artifact["uriBaseId"] = "%SRCROOT%"
     physical: Dict[str, Any] = {"artifactLocation": artifact}

@@ -10,6 +10,7 @@ import os
 import pytest
 
 from resilient_wsgi.cli import main
+from resilient_wsgi.doctor import recognise
 from resilient_wsgi.doctor.model import RULES
 from resilient_wsgi.doctor.rules import load
 from tools import rules_doc
@@ -230,22 +231,45 @@ def test_what_is_no_baseline_is_code_2(folder, text):
 
 def test_fix_changes_the_lines_it_must_and_keeps_the_rest(folder):
     path = folder / "uwsgi.ini"
-    before = "; mine\r\n[uwsgi]\r\n  lazy-apps = false ; keep prefork\r\n\r\nzz\xe9 = 1\r\n".encode(
-        "latin-1"
-    )
+    before = "; mine\r\n[uwsgi]\r\n  harakiri = 30 ; s\r\n\r\nzz\xe9 = 1\r\n".encode("latin-1")
+    only = ("--select", "U02")
     path.write_bytes(before)
     path.chmod(0o640)
-    code, out, _ = doctor("--diff", *ONLY)
+    code, out, _ = doctor("--diff", *only)
     assert code == 0
-    assert "+lazy-apps = false" in out
+    assert "+harakiri = 30" in out
     assert path.read_bytes() == before
-    assert doctor("--fix", *ONLY)[0] == 0
+    assert doctor("--fix", *only)[0] == 0
     assert path.read_bytes() == before.replace(
-        b"  lazy-apps = false ; keep prefork\r\n", b"; keep prefork\r\nlazy-apps = false\r\n"
+        b"  harakiri = 30 ; s\r\n", b"; s\r\nharakiri = 30\r\n"
     )
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(folder.iterdir()) == [path]
-    assert doctor(*ONLY)[0] == 0
+    assert doctor("--json", *only)[1] == "[]\n"
+
+
+def test_fix_does_not_turn_off_what_was_on_so_far(folder):
+    (folder / "uwsgi.ini").write_text("[uwsgi]\nenable-threads = false ; no\n")
+    assert doctor("--fix", *ONLY)[0] == 0
+    assert (folder / "uwsgi.ini").read_text() == "[uwsgi]\nenable-threads = false ; no\n"
+    assert doctor(*ONLY)[0] == 1
+
+
+def test_a_name_of_any_bytes_is_an_address_in_sarif(folder):
+    with open(os.fsencode(folder) + b"/x\xff.ini", "w", encoding="utf-8") as file:
+        file.write(WARNED)
+    code, out, _ = doctor("--format", "sarif", *ONLY)
+    (result,) = json.loads(out)["runs"][0]["results"]
+    location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert (code, location["uri"]) == (0, "x%FF.ini")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Dockerfile", "image"), ("entrypoint", None), ("start.sh", None)]
+)
+def test_a_heredoc_is_not_the_file_that_it_writes(name, kind):
+    head = "FROM x\nRUN cat > u.ini" if kind else "#!/bin/sh\ncat > u.ini"
+    assert recognise.kind_of(name, f"{head} <<EOF\n[uwsgi]\nzz = 1\nEOF\n") == kind
 
 
 def test_explain_prints_the_page_and_an_unknown_code_is_refused():
