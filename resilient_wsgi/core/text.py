@@ -18,7 +18,8 @@ REASON_LIMIT = 500  # of an exception that may list several mistakes
 _USERINFO = r"""(?i)([a-z][a-z0-9+.-]*://)[^\s/?#"'<>\\]*@"""
 _QUERY = r"""\?[\w.%\[\]-]+=[^\s"'<>)\\]*"""
 _NAMED = (
-    r"""(?i)((?:password|passwd|pwd|secret|token|api_?key)=)"""
+    r"""(?i)((?:password|passwd|passphrase|pwd|[_-]pass|secret|token|api[_-]?key)"""
+    r"""(?:[_-](?:access[_-])?key)?[ \t]{0,9}=(?!=)[ \t]{0,9})"""
     r"""(?:'[^']*'|"[^"]*"|[^\s"'\\,;&)]+)"""
 )
 _CREDENTIALS = r"""\b((?:Bearer|Basic) +)[^\s"'\\,;]+"""

@@ -11,6 +11,7 @@ import json
 from typing import Any, Counter, List, Tuple
 
 from .model import Finding
+from .quoting import quoted
 
 _VERSION = 1
 Key = Tuple[str, str, str]
@@ -59,4 +60,5 @@ def _key_of(entry: Any) -> Key:
 
 
 def _key(finding: Finding) -> Key:
-    return finding.location.file, finding.code, " ".join(finding.location.text.split())
+    # a baseline is committed, and may be read by more people than the file
+    return finding.location.file, finding.code, " ".join(quoted(finding.location.text).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Iterator, List
 
 from ..model import Finding, Severity
+from ..quoting import quoted
 from . import Report
 
 _MOST_NAMED = 20
@@ -20,7 +21,7 @@ def _findings(findings: List[Finding]) -> Iterator[str]:
     for each in findings:
         yield f"{place(each)}: {each.severity.value} {each.code}: {each.message}"
         if each.location.text.strip():
-            yield f"    {each.location.text.strip()[:_MOST_QUOTED]}"
+            yield f"    {quoted(each.location.text.strip())[:_MOST_QUOTED]}"
         yield f"    Fix: {each.fix}"
         yield ""
 

@@ -12,6 +12,7 @@ import pytest
 from resilient_wsgi.cli import main
 from resilient_wsgi.doctor import recognise
 from resilient_wsgi.doctor.model import RULES
+from resilient_wsgi.doctor.quoting import quoted
 from resilient_wsgi.doctor.rules import load
 from tools import rules_doc
 
@@ -288,6 +289,30 @@ def test_a_secret_in_a_quoted_line_is_not_printed(folder):
     (folder / "uwsgi.ini").write_text("[uwsgi]\nneed-app = no password=hunter2\n")
     for more in ((), ("--json",), ("--format", "sarif"), ("--format", "github"), ("--diff",)):
         assert "hunter2" not in doctor(*ONLY, *more)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("  DB_PASSWORD: hunter2", "  DB_PASSWORD: ***"),
+        ('{"uwsgi": {"db_pass": "hunter2"}}', '{"uwsgi": {"db_pass": ***}}'),
+        ("- {name: SECRET_KEY, value: hunter2}", "- {name: SECRET_KEY, value: ***}"),
+        ("ENV DB_PASSWORD hunter2", "ENV DB_PASSWORD ***"),
+        ("ENV DB_PASSWORD=hunter2 A=1", "ENV DB_PASSWORD=*** A=1"),
+        ("env UWSGI_PROCESSES 4", "env UWSGI_PROCESSES 4"),
+        ("secretName: tls", "secretName: tls"),
+        ("proxy_pass http://app:80;", "proxy_pass http://app:80;"),
+    ],
+)
+def test_a_line_is_quoted_without_what_its_names_call_a_secret(line, shown):
+    assert quoted(line) == shown
+
+
+def test_a_baseline_holds_no_secret_and_still_knows_its_findings(folder):
+    (folder / "uwsgi.ini").write_text("[uwsgi]\nenvv = SECRET_KEY=hunter2\n")
+    doctor("--write-baseline", "known.json", *ONLY)
+    assert "hunter2" not in (folder / "known.json").read_text()
+    assert doctor("--json", "--baseline", "known.json", *ONLY)[1] == "[]\n"
 
 
 def test_fix_takes_comments_from_behind_numbers_and_mends_a_mode(folder):
