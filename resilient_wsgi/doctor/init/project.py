@@ -46,6 +46,9 @@ class Project(NamedTuple):
 
 def find(folder: str, app: Optional[str] = None) -> Project:
     """Return the project in a folder; raise `NotFound` if it has no app, and none is named."""
+    if not folder.isprintable():
+        msg = "the folder's name holds a control character, which no configuration file can name"
+        raise NotFound(msg)
     found = _named(app) if app else next(_candidates(folder), None)
     if found is None:
         msg = (
@@ -108,7 +111,8 @@ def _in_module(folder: str, path: str) -> Iterator[Project]:
 
 def _app_in(tree: ast.Module, place: str) -> str:
     for node in tree.body:
-        names = [each.id for each in getattr(node, "targets", ()) if isinstance(each, ast.Name)]
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        names = [each.id for each in targets if isinstance(each, ast.Name)]
         made = _called(node)
         if made in _ASGI_CLASSES and set(names) & set(_NAMES):
             msg = f"{place} makes an ASGI app ({made}), which uWSGI cannot serve"
@@ -124,7 +128,7 @@ def _app_in(tree: ast.Module, place: str) -> str:
 
 def _called(node: ast.stmt) -> str:
     """Return the name of what an assignment calls: `Flask` for `app = flask.Flask(...)`."""
-    value = node.value if isinstance(node, ast.Assign) else None
+    value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
     function = value.func if isinstance(value, ast.Call) else None
     if isinstance(function, ast.Attribute):
         return function.attr

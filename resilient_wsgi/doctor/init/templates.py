@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Dict, List
 
 from .project import Project
@@ -66,10 +67,10 @@ NotifyAccess=all
 # a user of its own: useradd --system {name}
 User={name}
 Group=www-data
-WorkingDirectory={folder}
+WorkingDirectory={directory}
 RuntimeDirectory={name}
 Environment=LANG=C.UTF-8
-ExecStart={uwsgi} --ini {folder}/uwsgi.ini
+ExecStart={uwsgi} --ini {ini}
 ExecReload=/bin/kill -HUP $MAINPID
 KillSignal=SIGTERM
 KillMode=mixed
@@ -134,8 +135,9 @@ def files(project: Project, folder: str, somaxconn: int) -> Dict[str, str]:
     """
     values = {
         "name": project.name,
-        "folder": folder,
-        "uwsgi": os.path.join(folder, project.virtualenv, "bin", "uwsgi")
+        "directory": folder.replace("%", "%%"),
+        "ini": _word(os.path.join(folder, "uwsgi.ini")),
+        "uwsgi": _word(os.path.join(folder, project.virtualenv, "bin", "uwsgi"))
         if project.virtualenv
         else "/usr/local/bin/uwsgi",
     }
@@ -147,6 +149,12 @@ def files(project: Project, folder: str, somaxconn: int) -> Dict[str, str]:
         "deploy/nginx.conf": _NGINX.format(**values),
         f"deploy/{project.name}.service": _UNIT.format(**values),
     }
+
+
+def _word(path: str) -> str:
+    """Return a path as one word of systemd's ExecStart."""
+    text = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return text if re.fullmatch(r"[\w/.@%:,+-]+", text) else f'"{text}"'
 
 
 def _ini(project: Project, sockets: List[str], listen: int) -> str:

@@ -55,6 +55,7 @@ PROJECTS = {
         ("x.wsgi:application", "backend"),
     ),
     "flask": ({"app.py": FLASK}, ("app:app", "")),
+    "annotated": ({"app.py": "x: int\napp: Flask = Flask(__name__)\n"}, ("app:app", "")),
     "flask in a package": ({"shop/__init__.py": FLASK, "setup.py": FLASK}, ("shop:app", "")),
     "flask in src": ({"src/shop/main.py": FLASK}, ("shop.main:app", "src")),
     "factory": ({"shop/__init__.py": "def create_app():\n    pass\n"}, ("shop:create_app()", "")),
@@ -113,6 +114,25 @@ def test_the_units_names_are_fit_for_systemd_and_kubernetes(folder):
     make(folder, {"app.py": FLASK})
     init()
     assert (folder / "deploy" / "my-site.service").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("a b", '"{}/a b/uwsgi.ini"'), ("50%n", "{}/50%%n/uwsgi.ini"), ("a$b", '"{}/a$$b/uwsgi.ini"')],
+)
+def test_systemd_is_told_the_folder_as_it_is(tmp_path, name, word):
+    tmp_path = tmp_path / "p"  # its own name has none of these characters
+    make(tmp_path / name, {"app.py": FLASK})
+    init(tmp_path / name)
+    (path,) = (tmp_path / name / "deploy").glob("*.service")
+    lines = path.read_text().split("\n")
+    assert f"ExecStart=/usr/local/bin/uwsgi --ini {word.format(tmp_path)}" in lines
+    assert f"WorkingDirectory={tmp_path}/{name.replace('%', '%%')}" in lines
+
+
+def test_a_folder_that_no_file_can_name_is_refused(tmp_path):
+    make(tmp_path / "a\n[x]", {"app.py": FLASK})
+    assert init(tmp_path / "a\n[x]")[0] == 2
 
 
 def test_what_is_there_is_left_as_it_is(folder):
