@@ -70,6 +70,8 @@ def translated(error: BaseException, limit: TimedOut) -> BaseException:
     _strip(limit)
     if isinstance(error, DeadlineExceeded):
         return error
+    if type(error) is socket.timeout:  # up to CPython 3.9 its class could be replaced
+        return limit
     message = joined(_text(error), str(limit))
     try:
         error.__class__ = compose(type(error))  # type: ignore[arg-type]
