@@ -12,26 +12,11 @@ from typing import Iterable, List, Optional
 from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
-from ..shm.journal import Entry, Journal
-from . import pending
+from . import pending, site_journal
 from .call_sites import Site, Sites, count
+from .site_journal import add
 
-NAME = "outbound"
-
-
-def add(noticed: Iterable[Site]) -> bool:
-    """Add to what the instance has noticed.
-
-    Returns False, at once, if another process does so just now. Raises `OSError`, `Unavailable`.
-    """
-    return Journal(NAME).add(
-        {
-            f"{site.site}\0{site.problem}".encode(errors="replace"): Entry(
-                site.count, site.worst, site.host.encode(errors="replace")
-            )
-            for site in noticed
-        }
-    )
+__all__ = ["add", "exists", "merge", "read"]
 
 
 def read(pid: int) -> List[Site]:
@@ -41,7 +26,11 @@ def read(pid: int) -> List[Site]:
     is not in report mode; `PermissionError`, `ProcessLookupError` if it cannot be looked at.
     """
     directory = _directory(pid)
-    found = merge([*pending.read(directory), *_noticed(directory)]) if directory is not None else []
+    found = (
+        merge([*pending.read(directory), *site_journal.read(directory)])
+        if directory is not None
+        else []
+    )
     if not found:
         msg = (
             f"nothing to report of the instance of process {pid}: no outbound call was given up. "
@@ -72,17 +61,3 @@ def _directory(pid: int) -> Optional[Directory]:
         return instance.find(pid)
     except (FileNotFoundError, Unavailable):
         return None
-
-
-def _noticed(directory: Directory) -> List[Site]:
-    try:
-        entries = Journal.read(directory, NAME)
-    except (FileNotFoundError, Unavailable):
-        return []
-    return [_site(key, entry) for key, entry in entries.items()]
-
-
-def _site(key: bytes, entry: Entry) -> Site:
-    line, _, problem = key.decode(errors="replace").partition("\0")
-    host = entry.note.decode(errors="replace")
-    return Site(line, host, problem, entry.count, entry.worst)

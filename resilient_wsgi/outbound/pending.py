@@ -20,7 +20,8 @@ from ..errors import Unavailable
 from ..shm import instance
 from ..shm.directory import Directory
 from ..shm.naming import file_name, file_numbers
-from .call_sites import Site
+from . import site_journal
+from .call_sites import Site, Sites, count
 
 FILE = "waits"  # then the pid
 SLOTS, SLOT_BYTES = 64, 512
@@ -30,6 +31,8 @@ LISTED_AFTER = 1.0
 # since when, on the monotonic clock, which all processes share; the length of the text
 _HEAD = struct.Struct("<dH")
 NONE = -1
+WAITS = "still waits for an answer"
+ENDED = "waited for an answer when its worker ended"
 
 
 class Pending:
@@ -65,15 +68,24 @@ class Pending:
 
 
 def _create(directory: Directory, name: str) -> mmap.mmap:
-    for other in _files(directory):
-        if not _is_alive(directory, other):
-            directory.unlink(other)
+    _take_over(directory, [each for each in _files(directory) if not _is_alive(directory, each)])
     fd = directory.create(name, SLOTS * SLOT_BYTES)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the map keeps it
         return mmap.mmap(fd, SLOTS * SLOT_BYTES)
     finally:
         os.close(fd)
+
+
+def _take_over(directory: Directory, left: List[str]) -> None:
+    """Add to what the instance has noticed what processes waited for that have ended meanwhile."""
+    sites: Sites = {}
+    for name in left:
+        for site in _waits(directory, name, ENDED):
+            count(sites, site)
+    if not sites or site_journal.add(sites.values()):  # else the next process does it
+        for name in left:
+            directory.unlink(name)
 
 
 def _files(directory: Directory) -> List[str]:
@@ -95,27 +107,32 @@ def _is_alive(directory: Directory, name: str) -> bool:
 
 
 def read(directory: Directory) -> Iterator[Site]:
-    """Yield what the processes of an instance wait for, and have for a second."""
-    now = SYSTEM.monotonic()
+    """Yield what the processes of an instance wait for, and have for a second; of those that
+    have ended, what they waited for, until another process has added it to what was noticed.
+    """
     for name in _files(directory):
-        if _is_alive(directory, name):
-            fd = directory.open(name, os.O_RDONLY)
-            try:
-                data = os.pread(fd, SLOTS * SLOT_BYTES, 0)
-            finally:
-                os.close(fd)
-            for at in range(0, len(data) - SLOT_BYTES + 1, SLOT_BYTES):
-                since, length = _HEAD.unpack_from(data, at)
-                if length and now - since > LISTED_AFTER:
-                    yield from _parse(data[at + _HEAD.size :][:length], now - since)
+        yield from _waits(directory, name, WAITS if _is_alive(directory, name) else ENDED)
 
 
-def _parse(text: bytes, seconds: float) -> Iterator[Site]:
+def _waits(directory: Directory, name: str, problem: str) -> Iterator[Site]:
+    now = SYSTEM.monotonic()
+    fd = directory.open(name, os.O_RDONLY)
+    try:
+        data = os.pread(fd, SLOTS * SLOT_BYTES, 0)
+    finally:
+        os.close(fd)
+    for at in range(0, len(data) - SLOT_BYTES + 1, SLOT_BYTES):
+        since, length = _HEAD.unpack_from(data, at)
+        if length and now - since > LISTED_AFTER:
+            yield from _parse(data[at + _HEAD.size :][:length], problem, now - since)
+
+
+def _parse(text: bytes, problem: str, seconds: float) -> Iterator[Site]:
     try:
         site, host = json.loads(text)
     except (ValueError, TypeError):  # it is being written
         return
-    yield Site(str(site), str(host), "still waits for an answer", 1, seconds)
+    yield Site(str(site), str(host), problem, 1, seconds)
 
 
 def entry(site: str, host: str) -> bytes:

@@ -8,6 +8,8 @@ import http.client
 import inspect
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -22,7 +24,7 @@ from bench.outbound.hostile import Hostile
 from lab.processes import Server, wait_until
 from resilient_wsgi import events
 from resilient_wsgi.errors import DeadlineExceeded
-from resilient_wsgi.outbound import install, pending, report, sites, uninstall
+from resilient_wsgi.outbound import install, ledger, pending, report, sites, uninstall
 from resilient_wsgi.request.middleware import DeadlineMiddleware
 from resilient_wsgi.settings.options import Outbound
 from resilient_wsgi.shm import instance
@@ -179,7 +181,32 @@ def test_waits_that_go_on_are_listed_and_those_that_are_over_are_not(tmp_path, m
     assert waits.begin(long) == slots[0]
     assert any(site.site.endswith("/app.py:1") for site in pending.read(instance.directory()))
     waits._map.close()
-    assert list(pending.read(instance.directory())) == []  # of a process that is no more
+    # of a process that is no more: the next one adds them to what was noticed
+    for _ in range(2):
+        found = list(ledger.read(os.getpid()))
+        assert {site.problem for site in found} == {"waited for an answer when its worker ended"}
+        assert sum(site.count for site in found) == pending.SLOTS
+        pending.Pending()._map.close()
+    assert len(pending._files(instance.directory())) == 1
+    instance.leave()
+
+
+def test_waits_of_a_killed_process_stay_until_they_are_noted(tmp_path, monkeypatch):
+    instance.leave()
+    monkeypatch.setattr("resilient_wsgi.shm.folders._wanted", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(pending, "LISTED_AFTER", 0.0)
+    waits = pending.Pending()
+    waits.begin(pending.entry("app.py:1", "upstream"))
+    waits._map.close()
+    directory = instance.directory()
+    (name,) = pending._files(directory)
+    with monkeypatch.context() as busy:  # another process writes to the journal
+        busy.setattr("resilient_wsgi.outbound.site_journal.add", lambda _: False)
+        pending._take_over(directory, [name])
+    assert pending._files(directory) == [name]
+    pending._take_over(directory, [name])
+    assert pending._files(directory) == []
+    assert [site.site for site in ledger.read(os.getpid())] == ["app.py:1"]
     instance.leave()
 
 
@@ -217,6 +244,12 @@ def test_a_call_that_hangs_is_listed_while_it_hangs_and_while_nothing_else_runs_
         assert wait_until(listed, 20)
         (site,) = listed()
         sock.close()
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)  # as harakiri does
+        assert wait_until(lambda: server.workers() not in ([], [worker]), 20)
+        (killed,) = listed()
+    assert killed["problem"] == "waited for an answer when its worker ended"
+    assert killed["site"] == site["site"]
     assert site["problem"] == "still waits for an answer"
     assert site["host"] == "127.0.0.1"
     assert "outbound_app.py:" in site["site"]
