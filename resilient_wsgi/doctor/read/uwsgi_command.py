@@ -8,12 +8,13 @@ file in its place (core/utils.c, parse_sys_envs; core/init.c, uwsgi_commandline_
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..model import Location
 from ..subject import Source, Subject
 from ..uwsgi_config import Option, UwsgiConfig
-from . import runners
+from . import runners, uwsgi_ini
 from .command import Command
 from .runner import INSTANCE, Runner
 from .uwsgi_export import Exporter, Open
@@ -31,6 +32,7 @@ _OF_UWSGI_ITSELF = {
     "UWSGI_JAIL_PID",
     "UWSGI_ORIGINAL_PROC_NAME",
 }
+_SECTION = re.compile(r"[^:/]:([\w.-]+)$")
 _NO_CONFIG = (".py", ".wsgi", ".pl", ".psgi", ".ru", ".lua", "[")
 _FILE_OPTIONS = ("ini", "include", "inherit", "ini-paste", "xmlconfig", "yaml", "json", "config")
 
@@ -41,14 +43,20 @@ def merge(subject: Subject, open_file: Open) -> None:
     """
     merged: List[UwsgiConfig] = []
     covered: Set[str] = set()
+    as_it_is: Set[str] = set()  # names of files that some command starts without more
     for runner in runners.of(subject):
         command = runner.running("uwsgi")
         config = command and _config(subject, command, runner, open_file)
         if config:
             merged.append(config)
             covered.add(config.location.file)
+        elif command:
+            as_it_is.update(posixpath.basename(each) for each in command.files())
     subject.uwsgi[:] = [
-        each for each in subject.uwsgi if each.location.file not in covered
+        each
+        for each in subject.uwsgi
+        if each.location.file not in covered or posixpath.basename(each.location.file) in as_it_is
+        if each.command is None
     ] + merged
     _leave_open(subject, merged)
 
@@ -73,7 +81,8 @@ def _config(
     environment = list(_from_environment({**runner.environment, **command.environment}))
     files = [value for name, value in given if _known_canonical(name) in _FILE_OPTIONS]
     runs = runner.kind == INSTANCE  # then its whole environment is known
-    if len(given) + len(environment) == len(files) and not runs:
+    section = _section(files[0]) if files else ""
+    if len(given) + len(environment) == len(files) < 2 and not section and not runs:
         return None
     opened: List[Source] = []
 
@@ -81,12 +90,14 @@ def _config(
         source = _by_name(subject, path) if within == command.location.file else None
         source = source or open_file(path, within)
         opened.extend([source] if source else [])
+        if source and within == command.location.file:
+            _is_uwsgis(subject, source)
         return source
 
     exporter = Exporter(open_named, Host(runner.environment if runs else None))
     for name, value in (*environment, *given):
         exporter.add(Option(name, value, command.location, value, ""))
-    place = _place(subject, opened) or command.location
+    place = _place(subject, opened, section) or command.location
     config = exporter.config(place)
     config.command = command
     return config
@@ -154,8 +165,29 @@ def _by_name(subject: Subject, path: str) -> Optional[Source]:
     return named[0] if len(named) == 1 else None
 
 
-def _place(subject: Subject, opened: List[Source]) -> Optional[Location]:
-    """Return the head of the file that the command names: what is missing is missing there."""
+def _is_uwsgis(subject: Subject, source: Source) -> None:
+    """Note that a file is uWSGI's, as the command says: it need not have a section [uwsgi]."""
+    if not source.kind:
+        subject.sources[source.file] = source._replace(kind="uwsgi")
+        subject.not_looked[:] = [each for each in subject.not_looked if each.what != source.file]
+
+
+def _section(file: str) -> str:
+    """Return the section that is named behind a file: `prod` of `uwsgi.ini:prod`."""
+    found = _SECTION.search(file)
+    return found[1] if found else ""
+
+
+def _place(subject: Subject, opened: List[Source], section: str) -> Optional[Location]:
+    """Return the head of the file, or of its section, that the command names: what is missing is
+    missing there.
+    """
+    for source in opened[:1]:
+        lines = [
+            line for name, line in uwsgi_ini.sections(source.text) if section and name == section
+        ]
+        if lines:
+            return Location(source.file, lines[0], source.lines()[lines[0] - 1])
     return next(
         (
             each.location

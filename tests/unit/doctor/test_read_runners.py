@@ -364,3 +364,47 @@ def test_a_finding_in_a_config_map_is_shown_in_the_manifest():
 def test_many_blank_lines_are_soon_known_to_be_no_image():
     assert not docker.recognises("Procfile", "\n" * 5000 + "web: gunicorn app\n")
     assert docker.recognises("image", "\n" * 5000 + "# a comment\nARG X=1\n  \nFROM python\n")
+
+
+_UNIT = "[Service]\nExecStart=/bin/uwsgi --ini app.ini:{}\n"
+
+
+def _unknown_options(files):
+    found = examine(from_texts(files))
+    return [(each.location.file, each.location.line) for each in found if each.code == "U04"]
+
+
+@pytest.mark.parametrize("head", ["uwsgi", "base"])
+def test_a_command_that_names_a_section_starts_that_one(head):
+    ini = f"[{head}]\nproces = 1\n[web]\nmodule = a\nproces = 2\n[old]\nproces = 3\n"
+    files = {"app.ini": ini, "web.service": _UNIT.format("web")}
+    assert _unknown_options(files) == [("app.ini", 5)]
+
+
+def test_each_command_has_the_section_that_it_names_and_the_file_stays_if_one_starts_it():
+    ini = "[uwsgi]\nproces = 1\n[web]\nproces = 2\n[api]\nproces = 3\n"
+    files = {f"{each}.service": _UNIT.format(each) for each in ("web", "api")}
+    assert _unknown_options({"app.ini": ini, **files}) == [("app.ini", 4), ("app.ini", 6)]
+    files["all.service"] = "[Service]\nExecStart=/bin/uwsgi --ini app.ini\n"
+    assert _unknown_options({"app.ini": ini, **files}) == [
+        ("app.ini", 2),
+        ("app.ini", 4),
+        ("app.ini", 6),
+    ]
+
+
+def test_what_a_named_section_lacks_is_missing_at_its_head():
+    ini = "[uwsgi]\n[web]\nmodule = a\nsocket = 127.0.0.1:3031\n"
+    found = examine(from_texts({"app.ini": ini, "web.service": _UNIT.format("web")}))
+    assert {(each.location.file, each.location.line) for each in found if each.code == "U18"} == {
+        ("app.ini", 2)
+    }
+
+
+def test_two_files_of_a_command_are_one_instance():
+    files = {
+        "a.ini": "[uwsgi]\nmodule = a\nsocket = 127.0.0.1:3031\n",
+        "b.ini": "[uwsgi]\nharakiri = 30\n",
+        "w.service": "[Service]\nExecStart=/bin/uwsgi --ini a.ini --ini b.ini\n",
+    }
+    assert "U18" not in {each.code for each in examine(from_texts(files))}
