@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import Dict, List, Optional
+from typing import Dict, List, Mapping, Optional
 
 from ...host import procfs
 from ..collect import from_paths
@@ -28,9 +28,9 @@ def attach(subject: Subject, master: int, workers: List[int]) -> bool:
         subject.machine = Machine()  # this host's sysctls are not those of the instance
     live = look(subject, master, workers)
     subject.live = live
-    found = _command(master)
+    found = _placed(_command(master), master)
     live.runner = _runner(live, found)
-    files = [_path(master, each) for each in found.files()] if found else []
+    files = found.files() if found else []
     from_paths(files, subject)
     live.changed = _changed(files, workers or [master])
     return _is_server(master, found, workers, live)
@@ -50,6 +50,23 @@ def _command(pid: int) -> Optional[Command]:
     if not found and words[1:]:  # python /srv/venv/bin/gunicorn ...
         found = command.command(words[1:], HERE, f"process {pid}")
     return found[0] if found else None
+
+
+def _placed(found: Optional[Command], pid: int) -> Optional[Command]:
+    """Return a command with its files where they lie as seen from here."""
+    if found is None:
+        return None
+    files = {each: _path(pid, each) for each in found.files()}
+    return found._replace(words=[_replaced(word, files) for word in found.words])
+
+
+def _replaced(word: str, files: Mapping[str, str]) -> str:
+    """Return `--ini=FILE` or `FILE:section` with the file replaced."""
+    name, equals, value = word.rpartition("=")
+    for file, path in files.items():
+        if value == file or value.startswith(f"{file}:"):
+            return f"{name}{equals}{path}{value[len(file) :]}"
+    return word
 
 
 def _runner(live: Live, found: Optional[Command]) -> Runner:

@@ -145,6 +145,24 @@ def test_a_shell_is_no_server_whatever_it_starts(monkeypatch, words):
 
 
 @linux
+@pytest.mark.parametrize("words", [["--ini", "app.ini:web"], ["--ini=app.ini:web"]])
+def test_the_section_of_a_running_instance_is_read_where_its_file_lies(
+    tmp_path, monkeypatch, words
+):
+    (tmp_path / "app.ini").write_text("[web]\nproces = 3\n")
+    monkeypatch.setattr(
+        attach, "_strings", lambda path: ["uwsgi", *words] if "cmdline" in path else []
+    )
+    subject = Subject(Machine())
+    with subprocess.Popen(["sleep", "30"], cwd=tmp_path) as process:
+        assert attach.attach(subject, process.pid, [])
+        process.kill()
+    (config,) = subject.uwsgi
+    assert config.last("proces").location.file == str(tmp_path / "app.ini")
+    assert not any(each.asked for each in subject.not_looked)
+
+
+@linux
 def test_what_is_in_another_network_namespace_is_not_taken_for_this_one(monkeypatch):
     monkeypatch.setattr(attach, "same_namespace", lambda _pid, kind: kind != "net")
     monkeypatch.setattr(look, "same_namespace", lambda _pid, kind: kind != "net")
