@@ -21,12 +21,12 @@ _COMMITS = ("commitTransaction", "abortTransaction")
 def patch(module: Any, to: To) -> None:
     """Wrap operations, and what the limit changes in their commands."""
     from pymongo import _csot, errors, pool_shared
-    from pymongo.synchronous import client_session, mongo_client
+    from pymongo.synchronous import client_session, mongo_client, pool
 
     need(_csot, "_TimeoutContext", "get_timeout", "apply_write_concern")
     need(mongo_client.MongoClient, "_retry_internal", "_run_operation")
     need(client_session, "_within_time_limit")
-    connections = _class_with(pool_shared, "apply_timeout")
+    connections = _class_with((pool_shared, pool), "apply_timeout")  # moved there in 4.20
     need(connections, "apply_timeout")
     operations = _Operations(to, _csot, errors.PyMongoError)
     for name in ("_run_operation", "_retry_internal"):
@@ -37,10 +37,10 @@ def patch(module: Any, to: To) -> None:
     del module
 
 
-def _class_with(module: Any, name: str) -> Any:
-    """Return the class of a module that defines a method; the module itself if there is none."""
-    classes = [each for each in vars(module).values() if isinstance(each, type)]
-    return next((each for each in classes if name in vars(each)), module)
+def _class_with(modules: Any, name: str) -> Any:
+    """Return the class that defines a method; the first module if none does."""
+    classes = [kind for each in modules for kind in vars(each).values() if isinstance(kind, type)]
+    return next((kind for kind in classes if name in vars(kind)), modules[0])
 
 
 class _Operations:
@@ -87,10 +87,13 @@ class _Operations:
     def apply_timeout(self, original: Any) -> Any:
         """Keep a `max_time_ms` of the app's that is less."""
 
-        def apply_timeout(connection: Any, cmd: Any, *args: Any, **kwargs: Any) -> Any:
-            own = cmd.get("maxTimeMS") if cmd is not None and self._ours.get() else None
-            result = original(connection, cmd, *args, **kwargs)
-            if own and own < cmd["maxTimeMS"]:
+        def apply_timeout(connection: Any, *args: Any, **kwargs: Any) -> Any:
+            cmd = kwargs.get("cmd", args[-1] if args else None)  # after the client, before 4.20
+            own = None
+            if isinstance(cmd, MutableMapping) and self._ours.get():
+                own = cmd.get("maxTimeMS")
+            result = original(connection, *args, **kwargs)
+            if cmd is not None and own and own < cmd["maxTimeMS"]:
                 cmd["maxTimeMS"] = own
             return result
 
