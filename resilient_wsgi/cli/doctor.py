@@ -140,7 +140,9 @@ def _change(arguments: argparse.Namespace, subject: Subject, findings: List[Find
     if arguments.fix:
         for file, text in texts.items():
             fixing.write(file, text)
-    return 0
+    for each in fixing.by_hand(subject, findings):
+        output.complain(f"{each} is a part of another file. Fix: change it by hand")
+    return 2 if any(each.asked for each in subject.not_looked) else 0
 
 
 def _explain(code: str) -> int:

@@ -25,8 +25,19 @@ def fixed(subject: Subject, findings: List[Finding]) -> Dict[str, str]:
     return {
         file: _edited(subject.sources[file], by_line)
         for file, by_line in sorted(edits.items())
-        if file in subject.sources
+        if file in subject.sources and not _is_embedded(subject, file)
     }
+
+
+def by_hand(subject: Subject, findings: List[Finding]) -> List[str]:
+    """Return the files in which changes would be safe, and that lie within others: ConfigMaps."""
+    files = {each.file for finding in findings for each in finding.edits}
+    return sorted(each for each in files if _is_embedded(subject, each))
+
+
+def _is_embedded(subject: Subject, file: str) -> bool:
+    outer, within, _ = file.partition("#")
+    return bool(within) and outer in subject.sources
 
 
 def difference(subject: Subject, texts: Dict[str, str]) -> List[str]:
@@ -39,14 +50,21 @@ def difference(subject: Subject, texts: Dict[str, str]) -> List[str]:
 
 
 def write(file: str, text: str) -> None:
-    """Replace a file at once, keeping its mode; a symbolic link stays one."""
+    """Replace a file at once, keeping its mode and owner; a symbolic link stays one.
+
+    Raises `OSError`, and leaves the file as it was, also if it is another user's: a server that
+    could not read its file any more would not start again.
+    """
     path = os.path.realpath(file)
-    mode = stat.S_IMODE(os.stat(path).st_mode)
+    before = os.stat(path)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".doctor-")
     try:
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as out:
             out.write(text)
-            os.fchmod(out.fileno(), mode)
+            now = os.fstat(out.fileno())
+            if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+                os.fchown(out.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(out.fileno(), stat.S_IMODE(before.st_mode))  # after fchown, which clears bits
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

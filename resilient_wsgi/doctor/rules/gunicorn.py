@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Iterator
+from typing import Iterable, Iterator, List
 
 from ..model import Evidence, Severity, at, rule
 from ..read import gunicorn
@@ -323,11 +323,17 @@ def unknown_setting(subject: Subject) -> Iterator[Evidence]:
         for setting in file.settings:
             if setting.name.startswith("_"):
                 continue
-            near = difflib.get_close_matches(setting.name.lower(), names, n=1, cutoff=0.85)
+            near = _near(setting.name.lower(), names)
             if near and file.last(near[0]) is None:
                 yield at(
                     setting, f"gunicorn has no setting {setting.name}; did you mean {near[0]}?"
                 )
+
+
+def _near(name: str, names: Iterable[str]) -> List[str]:
+    """Return the name that was probably meant: `preload` is `preload_app`, and not `reload`."""
+    longer = [each for each in names if each.startswith(f"{name}_")]
+    return longer if len(longer) == 1 else difflib.get_close_matches(name, names, 1, 0.85)
 
 
 @rule(

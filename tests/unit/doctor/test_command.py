@@ -19,6 +19,14 @@ from tools import rules_doc
 WRONG = "[uwsgi]\nlazy-apps = false ; keep prefork\n"
 WARNED = "[uwsgi]\nproces = 4\n"
 FINE = "[uwsgi]\nlazy-apps = true\n"
+CONFIG_MAP = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data:
+  uwsgi.ini: |
+    [uwsgi]
+    harakiri = 30 ; s
+"""
 ONLY = ("--select", "U01,U04,U00")
 
 
@@ -247,6 +255,30 @@ def test_fix_changes_the_lines_it_must_and_keeps_the_rest(folder):
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(folder.iterdir()) == [path]
     assert doctor("--json", *only)[1] == "[]\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_fix_leaves_a_file_to_its_owner(folder):
+    path = folder / "uwsgi.ini"
+    path.write_text("[uwsgi]\nharakiri = 30 ; s\n")
+    path.chmod(0o640)
+    os.chown(path, 65534, 65533)
+    assert doctor("--fix", "--select", "U02")[0] == 0
+    now = path.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode & 0o777) == (65534, 65533, 0o640)
+
+
+def test_fix_of_a_file_within_a_manifest_is_left_to_the_reader(folder):
+    pytest.importorskip("yaml")
+    manifest = folder / "web.yaml"
+    manifest.write_text(CONFIG_MAP)
+    code, out, err = doctor("--fix", "--select", "U02")
+    assert (code, out.strip(), manifest.read_text()) == (0, "", CONFIG_MAP)
+    assert "web.yaml#uwsgi.ini is a part of another file" in err
+
+
+def test_fix_of_what_cannot_be_looked_at_says_so(folder):
+    assert doctor("--fix", "missing.ini")[0] == 2
 
 
 def test_fix_does_not_turn_off_what_was_on_so_far(folder):

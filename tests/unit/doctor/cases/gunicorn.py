@@ -96,6 +96,8 @@ CASES = [
     ("G16", conf("bind = ''", "_worker = 4"), False),
     ("G16", conf("bind = ''", "some_name = 4"), False),
     ("G16", conf("bind = ''", "Workers = 4"), True),
+    ("G16", conf("bind = ''", "preload = True", "reload = True"), True),
+    ("G16", conf("bind = ''", "preload = True", "preload_app = True"), False),
     ("G17", conf("bind = ''", "worker_connections = 5"), True),
     ("G17", conf("worker_class = 'gthread'", "worker_connections = 5"), False),
     ("G17", conf("worker_class = w()", "worker_connections = 5"), False),
