@@ -14,6 +14,7 @@ from .lines import Lines
 
 MOST_NESTED = 200
 _BRACKETS = re.compile(r"[\[\]{}]")
+_BEGINS_BLOCK = re.compile(r"[:-] [|>][-+\d]{0,2}[ \r]*$")
 _TEMPLATE = re.compile(r"\{\{[-\s\w.]|\{%")
 
 
@@ -165,10 +166,25 @@ def _check(lines: Lines) -> None:
 
 
 def _only_in_strings(text: str) -> bool:
-    """Return whether every `{{` stands within quotes, as in the annotations of other tools."""
+    """Return whether every `{{` stands within quotes or a block, as in the annotations of other
+    tools.
+    """
     return all(
-        re.search(r"""["'].*\{\{.*["']""", line) for line in text.split("\n") if "{{" in line
+        re.search(r"""["'].*\{\{.*["']""", line)
+        for line in _outside_of_blocks(text.split("\n"))
+        if "{{" in line
     )
+
+
+def _outside_of_blocks(lines: List[str]) -> Iterator[str]:
+    """Yield the lines that are not text behind `key: |`: those are indented further."""
+    block = -1  # how far the line that begins it is indented
+    for line in lines:
+        indent = len(line) - len(line.lstrip(" "))
+        if block >= 0 and (indent > block or not line.strip()):
+            continue
+        block = indent if _BEGINS_BLOCK.search(line) else -1
+        yield line
 
 
 def _reason(error: BaseException) -> str:

@@ -287,6 +287,8 @@ def test_a_procfile():
     [
         ("a: [", "not YAML: line"),
         ("a: {{ .Values.x }}", "template"),
+        ("a: |\n  {{ x }}\nb: {{ .Values.x }}", "template"),
+        ("a: |\n  x\n{{- if .Values.x }}\nb: 1\n{{- end }}", "template"),
         ("{{- if .Values.x }}\na: 1\n{{- end }}", "template"),
         ("[" * 5000, "nested"),
         ("a: " + "x" * 1_100_000, "characters"),
@@ -408,3 +410,10 @@ def test_two_files_of_a_command_are_one_instance():
         "w.service": "[Service]\nExecStart=/bin/uwsgi --ini a.ini --ini b.ini\n",
     }
     assert "U18" not in {each.code for each in examine(from_texts(files))}
+
+
+@pytest.mark.parametrize("head", ["|", ">-", "|2"])
+def test_a_template_for_another_tool_in_a_block_is_text(head):
+    text = f"a:\n  b: {head}\n    {{{{- with x -}}}}\n\n    y\n  c: 1\n"
+    (node,) = yaml_nodes.documents(Lines("x", text))
+    assert node.get("a", "c").text == "1"
