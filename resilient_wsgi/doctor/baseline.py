@@ -31,7 +31,7 @@ def loaded(text: str) -> Counter[Key]:
     try:
         entries = _entries(json.loads(text))
         return collections.Counter({_key_of(each): int(each["count"]) for each in entries})
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         msg = f"not a baseline of the doctor ({error}). Fix: write it with --write-baseline"
         raise ValueError(msg) from None
 

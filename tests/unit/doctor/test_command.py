@@ -228,7 +228,15 @@ def test_a_baseline_hides_what_was_there_and_not_what_is_new(folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "findings": [1]}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"version": 2}',
+        '{"version": 1, "findings": [1]}',
+        '{"version": 1, "findings": [{"file": "", "code": "", "text": "", "count": 1e999}]}',
+    ],
 )
 def test_what_is_no_baseline_is_code_2(folder, text):
     (folder / "uwsgi.ini").write_text(FINE)
