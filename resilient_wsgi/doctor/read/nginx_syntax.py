@@ -25,7 +25,11 @@ _TOKEN = re.compile(
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN = {"t": "\t", "r": "\r", "n": "\n"}
-_BRACE = re.compile(r"[{}]")
+# of Lua: a brace, or what may hold one and is none, a text or a comment
+_BRACE = re.compile(
+    r"""--\[\[[^\]]{0,9999}\]\]|\[\[[^\]]{0,9999}\]\]|--[^\n]*"""
+    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}]"""
+)
 
 
 class NotNginx(ValueError):
@@ -195,7 +199,7 @@ def _after_lua(text: str, at: int) -> int:
     """Return where a block of Lua ends: what is in it is not nginx's."""
     depth = 1
     for found in _BRACE.finditer(text, at):
-        depth += 1 if found[0] == "{" else -1
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
         if not depth:
             return found.end()
     return len(text)

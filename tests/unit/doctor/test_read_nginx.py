@@ -84,6 +84,22 @@ def test_a_mistake_is_reported_with_its_line(text, line):
     assert error.value.line == line
 
 
+@pytest.mark.parametrize(
+    "lua",
+    [
+        'ngx.say("}")',
+        "x = '\\'}'",
+        "-- }\n",
+        "--[[ }\n } ]]",
+        "y = [[ } ]]",
+        "if x then y = { } end",
+    ],
+)
+def test_a_block_of_lua_ends_where_lua_ends_it(lua):
+    config = read(f"content_by_lua_block {{\n {lua}\n}}\nlisten 80;")
+    assert [each.name for each in config.root.children] == ["content_by_lua_block", "listen"]
+
+
 def test_lua_is_not_read():
     config = read("content_by_lua_block {\n if x then y = { } end\n}\nlisten 80;")
     assert [each.name for each in config.root.children] == ["content_by_lua_block", "listen"]
