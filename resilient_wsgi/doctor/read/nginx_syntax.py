@@ -25,10 +25,11 @@ _TOKEN = re.compile(
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN = {"t": "\t", "r": "\r", "n": "\n"}
-# of Lua: a brace, or what may hold one and is none, a text or a comment
+# of Lua: a brace, or what may hold one and is none, a text or a comment. What does not end matches,
+# too: else each quote would have the rest searched
 _BRACE = re.compile(
-    r"""--\[\[[^\]]{0,9999}\]\]|\[\[[^\]]{0,9999}\]\]|--[^\n]*"""
-    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}]"""
+    r"""(?:--)?\[\[[^\]]*(?:\]\])?|--[^\n]*"""
+    r"""|"(?:\\[\s\S]|[^"\\\n])*"?|'(?:\\[\s\S]|[^'\\\n])*'?|[{}]"""
 )
 
 

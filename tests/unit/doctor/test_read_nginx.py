@@ -100,6 +100,14 @@ def test_a_block_of_lua_ends_where_lua_ends_it(lua):
     assert [each.name for each in config.root.children] == ["content_by_lua_block", "listen"]
 
 
+@pytest.mark.parametrize("lua", ["[[", "--[[", '"\\', "'\\", '"', "{"])
+def test_lua_that_does_not_end_is_read_once(lua):
+    begun = time.process_time()
+    with contextlib.suppress(NotNginx):
+        read("content_by_lua_block {" + 50_000 * lua)
+    assert time.process_time() - begun < 2
+
+
 def test_lua_is_not_read():
     config = read("content_by_lua_block {\n if x then y = { } end\n}\nlisten 80;")
     assert [each.name for each in config.root.children] == ["content_by_lua_block", "listen"]
