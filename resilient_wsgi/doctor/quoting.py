@@ -8,8 +8,8 @@ from ..core.text import redacted
 
 # `DB_PASSWORD: x` of YAML, `"password": "x"` of JSON, `name: DB_PASSWORD, value: x` of a manifest
 _NAMED = re.compile(
-    r"""(?i)((?:password|passwd|passphrase|[_-]pass|secret|token|api[_-]?key)(?:[_-]\w{1,20})?"""
-    r"""["']?(?:[ ]{0,9},[ ]{0,9}["']?value["']?)?[ ]{0,9}:[ ]{1,9})"""
+    r"""(?i)((?:password|passwd|passphrase|[_-]pass|secret|token|api[_-]?key|[_-]key)(?:[_-]\w{1,20})?"""
+    r"""["']?(?:[ ]{0,9},[ ]{0,9}["']?value["']?)?[ ]{0,9}(?::[ ]{1,9}|=(?!=)[ ]{0,9}))"""
     r"""(?:"[^"]*"|'[^']*'|[^\s"',}]+)"""
 )
 # `ENV DB_PASSWORD x` of a Dockerfile

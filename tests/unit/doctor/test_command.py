@@ -340,7 +340,9 @@ def test_a_secret_in_a_quoted_line_is_not_printed(folder):
         ("ENV DB_PASSWORD hunter2", "ENV DB_PASSWORD ***"),
         ("ENV DB_PASSWORD=hunter2 A=1", "ENV DB_PASSWORD=*** A=1"),
         ("env UWSGI_PROCESSES 4", "env UWSGI_PROCESSES 4"),
+        ("gunicorn a:b -e PRIVATE_KEY=hunter2 -w 4", "gunicorn a:b -e PRIVATE_KEY=*** -w 4"),
         ("secretName: tls", "secretName: tls"),
+        ("keys_zone=c:10m", "keys_zone=c:10m"),
         ("proxy_pass http://app:80;", "proxy_pass http://app:80;"),
     ],
 )
