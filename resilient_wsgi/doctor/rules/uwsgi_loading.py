@@ -76,11 +76,15 @@ def need_app_with_lazy_apps(subject: Subject) -> Iterator[Evidence]:
     for config in subject.uwsgi:
         need = config.last("need-app")
         if need and config.on("need-app") and config.on("lazy-apps"):
-            yield at(
-                need,
-                "need-app with lazy-apps: one worker that fails to load the app ends the instance",
-                severity=Severity.HINT if loads_with_library(config) else None,
-            )
+            message = "one worker that fails to load the app ends the instance"
+            if loads_with_library(config):
+                message = f"in pyuwsgi and on musl {message}, the library's two lines or not"
+                fix = "Leave it as it is in any other uWSGI; in these leave need-app out."
+                yield at(
+                    need, f"need-app with lazy-apps: {message}", fix=fix, severity=Severity.HINT
+                )
+            else:
+                yield at(need, f"need-app with lazy-apps: {message}")
 
 
 @rule(

@@ -130,7 +130,7 @@ LOADING = [
     ("U08", whole(*LIBRARY, less=["need-app"]), False),
     ("U08", whole(LIBRARY[0], less=["need-app"]), True),
     ("U09", ini("need-app = true"), False),
-    ("U09", ini("need-app = true", "lazy-apps = true", *LIBRARY), True),  # a hint
+    ("U09", ini("need-app = true", "lazy-apps = true", *LIBRARY), "hint"),
     ("U33", ini("lazy = false"), False),
     ("U34", ini("lazy-apps = false", machine="uwsgi = 2.0.28"), False),
     ("U34", ini("lazy-apps = true", "skip-atexit = true", machine="uwsgi = 2.0.28"), False),
