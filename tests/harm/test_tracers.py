@@ -5,6 +5,7 @@ arguments, and limits hold.
 from __future__ import annotations
 
 import http.client
+import threading
 import urllib.request
 from importlib import import_module
 
@@ -68,11 +69,15 @@ CALLS = (by_requests, by_urllib3, by_httpx, by_http_client, by_urllib_request)
 
 
 def trace(monkeypatch):
-    """Wrap each method; return what the wrappers have seen."""
-    seen = []
+    """Wrap each method; return what the wrappers have seen in this thread: others may be left of
+    tests before.
+    """
+    seen, here = [], threading.get_ident()
 
     def tracer(wrapped, instance, args, kwargs):
-        seen.append((wrapped.__name__, type(instance).__name__, bool(args) and args[0] is instance))
+        what = (wrapped.__name__, type(instance).__name__, bool(args) and args[0] is instance)
+        if threading.get_ident() == here:
+            seen.append(what)
         return wrapped(*args, **kwargs)
 
     for method in METHODS:

@@ -134,7 +134,7 @@ def test_asking_a_thousand_times_leaves_nothing_behind():
             assert all(each.answer for each in some)
         assert time.monotonic() - begin < 30
         assert body(server, "/") == "hello"
-        assert len(os.listdir(f"/proc/{worker}/fd")) == len(before)
+        assert len(os.listdir(f"/proc/{worker}/fd")) <= len(before)
         assert [
             name
             for name in directory.names()
