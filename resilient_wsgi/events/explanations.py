@@ -241,7 +241,7 @@ OVERLOAD: Dict[str, Explanation] = {
     "RW311": Explanation(
         "listen queue of SOCKET: asked ..., effective ...",
         "The kernel holds fewer waiting connections for this socket than configured, or fewer "
-        "than is wise. Bursts above that are refused.",
+        "than BACKLOG.MINIMUM (1024). Bursts above that are refused.",
         "Raise net.core.somaxconn in the network namespace of the server, then `listen`.",
         "incidents/small-backlog",
     ),
@@ -257,7 +257,7 @@ STDERR: Dict[str, Explanation] = {
     ),
     "RW402": Explanation(
         "descriptor N can no longer block",
-        "How standard output and standard error of the server were made safe on this system.",
+        "Standard output or standard error was made unable to block; the line says how.",
         "Nothing.",
         "stderr",
     ),
