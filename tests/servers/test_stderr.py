@@ -142,9 +142,10 @@ def test_when_the_reader_comes_back_each_line_has_been_read_or_is_said_to_be_dro
             nonlocal asked
             asked += sum(answer.good for answer in load.burst(server.port, "/", 4, 5.0))
             reader.read()
-            return reader.accounted() == asked
+            # the two lines that the library writes at a start may be among those that were dropped
+            return asked <= reader.accounted() <= asked + 2
 
-        assert wait_until(accounted, 30.0)
+        assert wait_until(accounted, 30.0), (reader.accounted(), asked)
         assert NOTICE.findall(reader.text)
 
 

@@ -139,14 +139,22 @@ def end_what_waits(mine, waiting):
 
 
 def test_an_upload_of_httpx_that_hangs_is_ended_too(installed):
-    listening = socket.create_server(("127.0.0.1", 0))  # the kernel accepts, and nobody reads
+    listening = socket.create_server(("127.0.0.1", 0))
+    accepted = []
+
+    def uploading():
+        if not accepted:
+            accepted.append(listening.accept()[0])  # and nothing is read
+        return accepted[0].recv(1, socket.MSG_PEEK)
+
     with listening, limit(30) as mine, httpx.Client() as client:
-        thread = end_what_waits(mine, lambda: True)
+        thread = end_what_waits(mine, uploading)
         with pytest.raises(httpx.WriteTimeout, match="ended from outside"):
             client.post(
                 f"http://127.0.0.1:{listening.getsockname()[1]}/", content=b"x" * 50_000_000
             )
         thread.join()
+    accepted[0].close()
     assert not mine.waits
 
 
