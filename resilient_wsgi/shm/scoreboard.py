@@ -246,7 +246,9 @@ class Scoreboard:
         """
         with self.lock() as locked:
             stamps = sorted(Header.RECYCLED.unpack_from(self.memory, Header.RECYCLED_AT))
-            recent = sum(1 for stamp in stamps if stamp and now - PERIOD < stamp <= now)
+            # a stamp may be a little later than `now`: of one who read the clock after us and came
+            # first
+            recent = sum(1 for stamp in stamps if stamp and -PERIOD < now - stamp < PERIOD)
             if not locked or recent >= min(per_minute, len(stamps)):
                 return False
             Header.RECYCLED.pack_into(self.memory, Header.RECYCLED_AT, now, *stamps[1:])

@@ -78,7 +78,7 @@ def test_a_body_that_uwsgi_buffers_adds_to_the_deadline_what_it_adds_to_harakiri
 
 
 def test_a_request_with_a_body_may_outlast_the_option_harakiri_as_without_the_library(tmp_path):
-    short = {"GRACE": 0.2}
+    short = {"OVERDUE_GRACE": 0.2}
     with running(tmp_path, short, **{"harakiri": 2, "post-buffering": 4096}) as server:
         pid = ask(server, "/sleep/0")
         assert ask(server, "/sleep/2.5", b"x" * 90) == pid
@@ -152,7 +152,7 @@ def test_a_slow_view_beside_traffic_in_other_threads_is_answered_by_the_worker_t
 ):
     """uWSGI 2.0 has one harakiri for all threads, and any request that ends clears it."""
     with (
-        running(tmp_path, {"GRACE": 0.2}, harakiri=2, threads=4) as server,
+        running(tmp_path, {"OVERDUE_GRACE": 0.2}, harakiri=2, threads=4) as server,
         ThreadPoolExecutor(1) as pool,
     ):
         pid = ask(server, "/sleep/0")

@@ -710,6 +710,8 @@ def test_the_rate_of_recycling_is_counted_over_all():
     granted = [board.recycle(3, now) for board in (first, second, first, second)]
     assert granted == [True, True, True, False]
     assert not first.recycle(0, now)
+    # one that has read the clock before the others, and comes after them
+    assert not first.recycle(3, now - 0.01)
     assert first.recycle(3, now + 61)
 
 
