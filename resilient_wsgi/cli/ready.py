@@ -153,8 +153,9 @@ def _by_processes(arguments: argparse.Namespace, pid: int, why: str) -> int:
     """Report which processes run in an instance that readiness does not watch: a probe must not end
     it because readiness is switched off.
     """
-    # without a master, the process itself serves
-    workers = target.family(pid)[1:] or [pid]
+    # what a worker itself starts is no worker; without a master, the process itself serves
+    forked = target.family(pid)
+    workers = [each for each in procfs.children(pid) if each in forked] or [pid]
     good = arguments.live or len(workers) >= arguments.workers
     report: Report = [
         {

@@ -161,6 +161,17 @@ def test_a_probe_of_an_instance_whose_readiness_is_off_ends_no_pod(server, off, 
     assert why in said
 
 
+def test_what_a_worker_starts_is_not_counted_as_a_worker(monkeypatch, capsys):
+    with of_this_process(1):
+        installation._tell_probes("why")
+        monkeypatch.setattr(ready.target, "family", lambda pid: [pid, 2, 3])
+        monkeypatch.setattr(ready.procfs, "children", lambda _pid: [2])
+        assert main(["ready", str(os.getpid())]) == 0
+        assert main(["ready", str(os.getpid()), "--workers=2"]) == 1
+        assert "2" in capsys.readouterr().out
+        installation._tell_probes("")
+
+
 def test_the_scoreboard_says_why_readiness_is_off_until_it_is_on(capsys):
     with of_this_process(1):
         for why in ("RESILIENT_WSGI=off", "another reason"):

@@ -93,7 +93,12 @@ def test_under_load_a_worker_is_replaced_without_the_loss_of_a_single_request(ki
 
 
 def test_workers_are_replaced_at_a_bounded_rate_for_the_whole_instance():
-    environment = {"TIMEOUT": 0.3, "OVERDUE_GRACE": 0.2, "RECYCLES_PER_MINUTE": 1, "END_WAITS": "known"}
+    environment = {
+        "TIMEOUT": 0.3,
+        "OVERDUE_GRACE": 0.2,
+        "RECYCLES_PER_MINUTE": 1,
+        "END_WAITS": "known",
+    }
     with (
         running({"processes": 3, "lazy-apps": True}, environment) as server,
         ThreadPoolExecutor(3) as pool,

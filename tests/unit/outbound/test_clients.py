@@ -119,6 +119,7 @@ def test_a_call_ends_in_time_with_the_clients_own_exception(server, call, behavi
 
 @each_client
 def test_a_healthy_call_is_not_touched(server, call):
+    install(Outbound())  # the first call of a client takes its time on a busy machine
     assert call(f"{server.url}/ok") == b"ok"
 
 
