@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import itertools
 import os
 import random
 import sys
 import threading
 import time
-from typing import Any, Counter, List, Tuple
+from typing import Any, Counter, List
 
 from bench.report import machine
 from resilient_wsgi import deadline, errors
@@ -30,32 +29,14 @@ from .rig import name_of
 THREADS = 8
 DEADLINE = 0.03
 HANGS = 0.6
-_tokens = itertools.count(1)
 
 
-class MySQL:
-    """SQLAlchemy's `QueuePool` with PyMySQL; the token is a variable of the session."""
+class MySQL(SQLAlchemy):
+    """The same with PyMySQL; the token is a variable of the session."""
 
-    def __init__(self, port: int) -> None:
-        import sqlalchemy
-
-        self.text = sqlalchemy.text
-        url = f"mysql+pymysql://root@127.0.0.1:{port}/test"
-        self.engine = sqlalchemy.create_engine(url, pool_size=THREADS, max_overflow=THREADS)
-        self.errors = (sqlalchemy.exc.SQLAlchemyError,)
-
-    def use(self, seconds: float) -> Tuple[str, str]:
-        with self.engine.connect() as connection:
-            info = connection.connection.info
-            if "token" not in info:
-                token = f"mysql-{next(_tokens)}"
-                connection.execute(self.text("set @token = :token"), {"token": token})
-                info["token"] = token
-            statement = self.text("select @token, sleep(:seconds)")
-            return info["token"], connection.execute(statement, {"seconds": seconds}).one()[0]
-
-    def close(self) -> None:
-        self.engine.dispose()
+    url = "mysql+{driver}://root@127.0.0.1:{port}/test"
+    keep = "set @token = :token"
+    wait = "select @token, sleep(:seconds)"
 
 
 class Load:
@@ -109,7 +90,7 @@ def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     Drivers.here().install(options.Drivers())
     with servers.postgres() as pg, servers.mariadb() as my, servers.redis() as cache:
-        pools: List[Any] = [SQLAlchemy(pg, "psycopg"), MySQL(my), Redis(cache)]
+        pools: List[Any] = [SQLAlchemy(pg, "psycopg"), MySQL(my, "pymysql"), Redis(cache)]
         load = Load(wanted, pools)
         for pool in pools:
             pool.use(0.0)

@@ -81,13 +81,17 @@ class Psycopg2:
 
 
 class SQLAlchemy:
-    """SQLAlchemy's `QueuePool`, without `pool_pre_ping`."""
+    """SQLAlchemy's `QueuePool`, without `pool_pre_ping`; the token is a setting of the session."""
+
+    url = "postgresql+{driver}://app@127.0.0.1:{port}/postgres?sslmode=disable"
+    keep = "select set_config('app.token', :token, false)"
+    wait = "select current_setting('app.token'), pg_sleep(:seconds)"
 
     def __init__(self, port: int, driver: str) -> None:
         import sqlalchemy
 
         self.text = sqlalchemy.text
-        url = f"postgresql+{driver}://app@127.0.0.1:{port}/postgres?sslmode=disable"
+        url = self.url.format(driver=driver, port=port)
         self.engine = sqlalchemy.create_engine(url, pool_size=THREADS, max_overflow=THREADS)
         self.errors = (sqlalchemy.exc.SQLAlchemyError,)
 
@@ -96,12 +100,11 @@ class SQLAlchemy:
             info = connection.connection.info
             if "token" not in info:
                 token = f"sqlalchemy-{next(_tokens)}"
-                statement = self.text("select set_config('app.token', :token, false)")
-                connection.execute(statement, {"token": token})
+                connection.execute(self.text(self.keep), {"token": token})
                 connection.commit()
                 info["token"] = token
-            statement = self.text("select current_setting('app.token'), pg_sleep(:seconds)")
-            return info["token"], connection.execute(statement, {"seconds": seconds}).one()[0]
+            waited = connection.execute(self.text(self.wait), {"seconds": seconds})
+            return info["token"], waited.one()[0]
 
     def close(self) -> None:
         self.engine.dispose()

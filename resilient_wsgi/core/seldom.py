@@ -15,20 +15,20 @@ class Seldom:
     def __init__(self, interval: float, system: System = SYSTEM) -> None:
         self._interval = interval
         self._system = system
-        self._told: Dict[Hashable, Tuple[float, int]] = {}
+        self._reported: Dict[Hashable, Tuple[float, int]] = {}
 
     def due(self, key: Hashable) -> int:
         """Return how many times the one that is due now stands for, 0 if none is due."""
         now = self._system.monotonic()
-        told, since = self._told.get(key, (-self._interval, 0))
-        if now - told < self._interval:
-            self._told[key] = told, since + 1
+        reported, since = self._reported.get(key, (-self._interval, 0))
+        if now - reported < self._interval:
+            self._reported[key] = reported, since + 1
             return 0
-        if len(self._told) >= _MOST_KEYS:
-            self._told.clear()
-        self._told[key] = now, 0
+        if len(self._reported) >= _MOST_KEYS:
+            self._reported.clear()
+        self._reported[key] = now, 0
         return since + 1
 
     def forget(self) -> None:
         """Have the next one be due, whatever was before."""
-        self._told.clear()
+        self._reported.clear()

@@ -131,14 +131,14 @@ class Limits:
     ) -> TimedOut:
         """Report that a limit has ended a wait, and return what to raise."""
         waited = self._system.monotonic() - began
-        self.told(service, peer, end, began, phase)
+        self.announce(service, peer, end, began, phase)
         target = f"{service} {peer}".strip()
         return TimedOut(
             f"gave up on {target} after {waited:.2f} s: limit {end.seconds:g} s "
             f"({limit_source(end.by, end.setting)})"
         )
 
-    def told(
+    def announce(
         self, service: str, peer: str, end: End, began: float, phase: DriverPhase = "wait"
     ) -> None:
         """Report a wait that a limit has ended, or in a dry run would have."""
@@ -186,7 +186,7 @@ class Connecting:
         if end is None or self._limits.now() < end.at - SLACK:
             return
         if self._limits.report:
-            self._limits.told(self._service, self._name(), end, self._began, "connect")
+            self._limits.announce(self._service, self._name(), end, self._began, "connect")
         elif isinstance(error, Exception) and not self._says_so(error):
             limit = self._limits.over(self._service, self._name(), end, self._began, "connect")
             raise translated(error, limit) from None

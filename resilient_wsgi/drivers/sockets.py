@@ -169,7 +169,7 @@ class Sockets:
             return call(sock, *args, **kwargs)
         finally:
             if began < held.at < self.limits.now():
-                self.limits.told(service, peer_of(sock), End.of(held, held.at), began)
+                self.limits.announce(service, peer_of(sock), End.of(held, held.at), began)
 
 
 _SERVICE = "_resilient_wsgi_service"

@@ -8,15 +8,16 @@ import contextlib
 import math
 import re
 import threading
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional
 
 from .. import events, servers
+from ..core.seldom import Seldom
 from ..core.system import SYSTEM, PerProcess
 from ..errors import Unavailable
 from ..events.upstreams import PROBLEMS, Problem
 from ..settings.options import REPORT
 from . import ledger
-from .app_line import Caller, caller
+from .app_line import caller
 from .call_sites import MOST_SITES, Site, Sites, count
 from .dry_run import DryRun
 from .policy import Limit, installed
@@ -34,35 +35,7 @@ LOGGED_EVERY = 60.0
 between.
 """
 
-_MOST_LINES = 1000
-
-
-class _GivenUp:
-    """Which lines of the app have been logged for a call that was ended: when, and how many calls
-    since.
-    """
-
-    def __init__(self) -> None:
-        self._logged: Dict[Tuple[Caller, str], Tuple[float, int]] = {}
-
-    def due(self, key: Tuple[Caller, str]) -> int:
-        """Return how many calls the line that is due now is about, 0 if none is."""
-        now = SYSTEM.monotonic()
-        logged, since = self._logged.get(key, (-LOGGED_EVERY, 0))
-        if now - logged < LOGGED_EVERY:
-            self._logged[key] = logged, since + 1
-            return 0
-        if len(self._logged) >= _MOST_LINES:
-            self._logged.clear()
-        self._logged[key] = now, 0
-        return since + 1
-
-    def forget(self) -> None:
-        """Have the next call that is ended logged, whatever was before."""
-        self._logged.clear()
-
-
-_given_up = _GivenUp()
+_given_up = Seldom(LOGGED_EVERY)  # by line of the app and host
 
 _SECRET = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/]{16,}")
 

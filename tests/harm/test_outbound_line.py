@@ -131,7 +131,7 @@ def test_the_line_comes_once_a_minute_for_each_line_of_the_app_with_a_count(
         for _ in range(3):
             call()
         assert len(caplog.records) == 1
-        monkeypatch.setattr(report, "LOGGED_EVERY", 0.0)
+        monkeypatch.setattr(report._given_up, "_interval", 0.0)
         call()
         with pytest.raises(requests.Timeout):
             requests.get(f"{upstream.url}/silent")

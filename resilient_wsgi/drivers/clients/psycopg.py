@@ -159,7 +159,7 @@ class _Waits:
             return original(*args, **kwargs)
         finally:
             if began < held.at < self._limits.now():
-                self._limits.told(SERVICE, peer, End.of(held, held.at), began)
+                self._limits.announce(SERVICE, peer, End.of(held, held.at), began)
 
     @staticmethod
     def _error(kind: Any, limit: TimedOut) -> BaseException:

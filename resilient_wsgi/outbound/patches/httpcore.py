@@ -97,16 +97,7 @@ class _Httpcore:
                 with exchange.dry_run.wait(exchange.limits.read, timeout):
                     original(stream, buffer, timeout)
                 return
-            # a request to a proxy; what follows on the connection is TLS
-            if buffer[: len(TUNNEL)] == TUNNEL:
-                exchange.resume_connect()
-            if buffer[: len(PREFACE)] == PREFACE:
-                setattr(stream, SHARED, True)
-            if not exchange.connecting:
-                exchange.phase = "send"
-            silence = silence_of(timeout, exchange.limits.read)
-            if silence.seconds > exchange.stretches_above and timeout is not None:
-                exchange.stretch(timeout)
+            silence = begin_write(exchange, stream, buffer, timeout)
             try:
                 for start in range(0, len(buffer), SLICE_BYTES):
                     wait = finite(exchange.wait(silence.seconds))
@@ -285,6 +276,21 @@ def _registered(
     if exchange.phase == "body":
         exchange.touch()
     return result
+
+
+def begin_write(exchange: Exchange, stream: Any, buffer: bytes, timeout: Optional[float]) -> Limit:
+    """Note what is about to be written; return the silence that is allowed."""
+    # a request to a proxy; what follows on the connection is TLS
+    if buffer[: len(TUNNEL)] == TUNNEL:
+        exchange.resume_connect()
+    if buffer[: len(PREFACE)] == PREFACE:
+        setattr(stream, SHARED, True)
+    if not exchange.connecting:
+        exchange.phase = "send"
+    silence = silence_of(timeout, exchange.limits.read)
+    if silence.seconds > exchange.stretches_above and timeout is not None:
+        exchange.stretch(timeout)
+    return silence
 
 
 def silence_of(asked: Optional[float], default: Limit) -> Limit:

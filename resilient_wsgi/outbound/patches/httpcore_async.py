@@ -21,7 +21,7 @@ from ..exchange import Exchange
 from ..policy import Limit
 from ..socket_timeouts import SLICE_BYTES
 from . import asyncio_dns
-from .httpcore import PREFACE, SHARED, TUNNEL, ended, finite, own_kind, shared_wait, silence_of
+from .httpcore import SHARED, begin_write, ended, finite, own_kind, shared_wait, silence_of
 
 Method = Callable[..., Any]
 
@@ -94,7 +94,7 @@ class _AsyncHttpcore:
                 with exchange.dry_run.wait(exchange.limits.read, timeout):
                     await original(stream, buffer, timeout)
                 return
-            silence = _begin_write(exchange, stream, buffer, timeout)
+            silence = begin_write(exchange, stream, buffer, timeout)
             try:
                 for start in range(0, len(buffer), SLICE_BYTES):
                     wait = finite(exchange.wait(silence.seconds))
@@ -215,21 +215,6 @@ class _AsyncHttpcore:
     def _not_connected(self, error: Any, exchange: Exchange) -> Any:
         ours = error if isinstance(error, TimedOut) else exchange.give_up(exchange.why)
         return own_kind(self._module.ConnectTimeout, ours, error)
-
-
-def _begin_write(exchange: Exchange, stream: Any, buffer: bytes, timeout: Optional[float]) -> Limit:
-    """Note what is about to be written; return the silence that is allowed."""
-    # a request to a proxy; what follows on the connection is TLS
-    if buffer[: len(TUNNEL)] == TUNNEL:
-        exchange.resume_connect()
-    if buffer[: len(PREFACE)] == PREFACE:
-        setattr(stream, SHARED, True)
-    if not exchange.connecting:
-        exchange.phase = "send"
-    silence = silence_of(timeout, exchange.limits.read)
-    if silence.seconds > exchange.stretches_above and timeout is not None:
-        exchange.stretch(timeout)
-    return silence
 
 
 async def _within(seconds: float, function: Method, *args: Any) -> bool:

@@ -5,41 +5,26 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
+
+from tests.unit.outbound.upstreams import Threaded
 
 
-class Http2:
+class Http2(Threaded):
     """Answers each call after as many seconds as its path says; `/silent` never."""
+
+    scheme = "https"
 
     def __init__(self, certificate):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
         self.context.set_alpn_protocols(["h2"])
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
         self.connections = 0
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.accept, daemon=True)]
-        self.threads[0].start()
+        super().__init__()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(5)
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                sock = self.context.wrap_socket(self.listener.accept()[0], server_side=True)
-                self.connections += 1
-                self.threads.append(threading.Thread(target=self.serve, args=(sock,), daemon=True))
-                self.threads[-1].start()
+    def opened(self, sock):
+        sock = self.context.wrap_socket(sock, server_side=True)
+        self.connections += 1
+        return sock
 
     def serve(self, sock):
         import h2.config

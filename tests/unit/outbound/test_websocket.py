@@ -17,6 +17,7 @@ from resilient_wsgi.errors import DeadlineExceeded
 from resilient_wsgi.outbound import install
 from resilient_wsgi.request.running import RequestDeadline
 from resilient_wsgi.settings.options import Outbound
+from tests.unit.outbound.upstreams import Threaded
 
 websocket = pytest.importorskip("websocket")
 
@@ -24,34 +25,14 @@ TOTAL = 0.3  # conftest.py
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 
 
-class Echo:
+class Echo(Threaded):
     """An upstream that greets each connection with a frame, after so many seconds."""
+
+    scheme = "ws"
 
     def __init__(self, after):
         self.after = after
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self.listener.getsockname()[1]}/"
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.accept, daemon=True)]
-        self.threads[0].start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(5)
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                sock = self.listener.accept()[0]
-                self.threads.append(threading.Thread(target=self.serve, args=(sock,), daemon=True))
-                self.threads[-1].start()
+        super().__init__()
 
     def serve(self, sock):
         with sock, contextlib.suppress(OSError):
