@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 from .. import pairing
 from ..model import Evidence, Location, Severity, at, rule
@@ -43,11 +43,24 @@ def _read_timeout(passed: Pass) -> Tuple[Location, Optional[float]]:
     return where, passed.seconds("read_timeout", DEFAULT_TIMEOUT)
 
 
-def _harakiri(subject: Subject, passed: Pass) -> Iterator[Tuple[UwsgiConfig, Option, int]]:
-    for config in pairing.configs_behind(subject, passed):
-        seconds, option = config.number("harakiri", 0), config.last("harakiri")
-        if seconds and option is not None:
-            yield config, option, seconds
+class _Ladder(NamedTuple):
+    """How long nginx waits at one of its locations, and the app behind it may take."""
+
+    passed: Pass
+    where: Location
+    timeout: float
+    config: UwsgiConfig
+    option: Option
+    harakiri: int
+
+
+def _ladders(subject: Subject) -> Iterator[_Ladder]:
+    for passed in passes(subject):
+        where, timeout = _read_timeout(passed)
+        for config in pairing.configs_behind(subject, passed):
+            harakiri, option = config.number("harakiri", 0), config.last("harakiri")
+            if timeout is not None and harakiri and option is not None:
+                yield _Ladder(passed, where, timeout, config, option, harakiri)
 
 
 @rule(
@@ -71,13 +84,11 @@ def _harakiri(subject: Subject, passed: Pass) -> Iterator[Tuple[UwsgiConfig, Opt
 )
 def harakiri_before_nginx(subject: Subject) -> Iterator[Evidence]:
     """Compare harakiri with the read timeout of each location."""
-    for passed in passes(subject):
-        where, timeout = _read_timeout(passed)
-        for config, _, seconds in _harakiri(subject, passed):
-            # with the library, requests end before harakiri, and their answers should still arrive
-            if timeout is not None and seconds < timeout and not imports_library(config):
-                message = f"{passed.protocol}_read_timeout = {timeout:g} s, harakiri = {seconds} s"
-                yield at(where, message)
+    for passed, where, timeout, config, _, harakiri in _ladders(subject):
+        # with the library, requests end before harakiri, and their answers should still arrive
+        if harakiri < timeout and not imports_library(config):
+            message = f"{passed.protocol}_read_timeout = {timeout:g} s, harakiri = {harakiri} s"
+            yield at(where, message)
 
 
 @rule(
@@ -102,13 +113,11 @@ def harakiri_before_nginx(subject: Subject) -> Iterator[Evidence]:
 )
 def harakiri_long_after_nginx(subject: Subject) -> Iterator[Evidence]:
     """Find locations whose read timeout is at most half of harakiri; none at all is U18's."""
-    for passed in passes(subject):
-        where, timeout = _read_timeout(passed)
-        for _, option, seconds in _harakiri(subject, passed):
-            if timeout is not None and seconds >= 2 * timeout > 0:
-                given = passed.option("read_timeout") is not None
-                message = f"nginx gives up after {timeout:g} s, harakiri = {seconds} s"
-                yield at(where if given else option, message)
+    for passed, where, timeout, _, option, harakiri in _ladders(subject):
+        if harakiri >= 2 * timeout > 0:
+            given = passed.option("read_timeout") is not None
+            message = f"nginx gives up after {timeout:g} s, harakiri = {harakiri} s"
+            yield at(where if given else option, message)
 
 
 @rule(

@@ -93,7 +93,7 @@ def half_a_fork(subject: Subject) -> Iterator[Evidence]:
 @rule(
     "U32",
     Severity.WARNING,
-    "py-call-uwsgi-fork-hooks is missing: Python is not told of the fork",
+    "py-call-uwsgi-fork-hooks is missing: Python is not notified of the fork",
     why=(
         "uWSGI loads the app in the master and forks the workers without telling Python. A thread "
         "that the app started at import does not exist in the workers, but Python lists it as "

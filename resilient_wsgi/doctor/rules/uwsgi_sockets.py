@@ -191,7 +191,7 @@ def no_vacuum(subject: Subject) -> Iterator[Evidence]:
 @rule(
     "U59",
     Severity.WARNING,
-    "the uwsgi protocol is open to other hosts: whoever connects may run code",
+    "the uwsgi protocol is open to other hosts: any client may run code",
     why=(
         "The uwsgi protocol is for the router in front and has no authentication. Its variables "
         "can make uWSGI run any file of the host as an app (`UWSGI_FILE`), an upload for one. On a "
