@@ -37,16 +37,17 @@ def drivers():
 
 
 def test_postgresql_cancels_a_statement_and_the_connection_goes_on(postgres):
+    statement = "select pg_sleep(20) as mine"  # other tests leave theirs running
     with postgres() as connection:
         began = time.monotonic()
         with pytest.raises(deadline.DeadlineExceeded) as raised, deadline.limit(LIMIT):
-            connection.execute("select pg_sleep(20)")
+            connection.execute(statement)
         assert time.monotonic() - began < LIMIT + 0.35
         assert type(raised.value).__name__ in ("QueryCanceled", "OperationalError")
         if not connection.closed:
             assert connection.execute("select 1").fetchone() == (1,)
     with postgres() as other:
-        query = "select count(*) from pg_stat_activity where query = 'select pg_sleep(20)'"
+        query = f"select count(*) from pg_stat_activity where query = '{statement}'"
         until = time.monotonic() + 5
         while other.execute(f"{query} and state = 'active'").fetchone() != (0,):
             assert time.monotonic() < until
